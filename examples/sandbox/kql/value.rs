@@ -1,0 +1,42 @@
+//! Values, columns and tables: what a query reads and what it yields.
+
+use std::sync::Arc;
+
+/// The scalar types of KQL that Resource Graph's tables have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    Bool,
+    Long,
+    Real,
+    String,
+    DateTime,
+    Dynamic,
+}
+
+/// One cell. A string is never null: a missing one is `String("")`; every other type's missing value is `Null`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    Null,
+    Bool(bool),
+    Long(i64),
+    Real(f64),
+    String(Arc<str>),
+    /// Milliseconds since the Unix epoch, UTC.
+    DateTime(i64),
+    /// Never `serde_json::Value::Null`: that is `Null`.
+    Dynamic(Arc<serde_json::Value>),
+}
+
+/// A column's name and type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    pub name: Arc<str>,
+    pub ty: Type,
+}
+
+/// Rows of cells, each as long as `columns`; a row is shared, so that filtering copies no cell.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    pub columns: Arc<[Column]>,
+    pub rows: Vec<Arc<[Value]>>,
+}
