@@ -1,1 +1,48 @@
-fn main() {}
+//! The binary: parse, log, run, exit.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use azure_incremental::cli::{Cli, Command};
+use azure_incremental::config::{Config, ConfigError, LogConfig, QueryConfig};
+use azure_incremental::error::Exit;
+use azure_incremental::{logging, queries, run};
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match execute(&cli) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            let problems: Vec<String> = error.0.iter().map(|problem| format!("error: {problem}\n")).collect();
+            _ = write!(io::stderr(), "{}\nFor all settings, try 'azure-incremental --help'.\n", problems.concat());
+            Exit::Configuration.into()
+        }
+    }
+}
+
+fn execute(cli: &Cli) -> Result<Exit, ConfigError> {
+    let environment = &|name: &str| std::env::var_os(name);
+    let log = LogConfig::load(&cli.settings, environment);
+    let (output, exit) = match cli.command {
+        Some(Command::Queries) => {
+            log?;
+            (queries(&QueryConfig::load(&cli.settings, environment)?), Exit::Ok)
+        }
+        None => {
+            let config = Config::load(&cli.settings, environment);
+            let (log, config) = ConfigError::both(log, config)?;
+            logging::init(&log);
+            let report = start(&config);
+            (report.render(log.format) + "\n", report.exit)
+        }
+    };
+    // A reader that closed the pipe has seen what it wanted.
+    _ = io::stdout().write_all(output.as_bytes());
+    Ok(exit)
+}
+
+#[tokio::main]
+async fn start(config: &Config) -> azure_incremental::report::Report {
+    run(config).await
+}

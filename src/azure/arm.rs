@@ -1,0 +1,159 @@
+//! An authorised, rate-limited request to Resource Manager.
+
+use std::num::NonZeroU32;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use governor::DefaultDirectRateLimiter;
+use governor::Quota as Rate;
+use jiff::Timestamp;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderValue};
+use reqwest::{StatusCode, Url};
+
+use super::credential::{Credential, CredentialError};
+use super::quota::Quota;
+use crate::config::AzureConfig;
+use crate::http::{Answer, Failure, Http, RequestError};
+
+/// Resource Manager's token bucket for reads: "Understand how Azure Resource Manager throttles requests", subscription and
+/// tenant limits.
+const BUCKET: NonZeroU32 = NonZeroU32::new(250).unwrap();
+const REFILL_PER_SECOND: NonZeroU32 = NonZeroU32::new(25).unwrap();
+
+/// Why Resource Manager gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ArmError {
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    #[error(transparent)]
+    Request(#[from] RequestError),
+}
+
+impl ArmError {
+    /// Whether it is the credentials that are wrong: refused at sign-in, or their token refused here.
+    pub(crate) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Credential(CredentialError::Refused(_)) => true,
+            Self::Credential(CredentialError::Unreachable(_)) => false,
+            Self::Request(error) => error.status() == Some(StatusCode::UNAUTHORIZED),
+        }
+    }
+}
+
+/// Resource Manager, signed in to.
+pub(crate) struct Arm {
+    http: Arc<Http>,
+    credential: Credential,
+    origin: Url,
+    bucket: DefaultDirectRateLimiter,
+    first_date: OnceLock<Timestamp>,
+}
+
+impl Arm {
+    pub(crate) fn new(config: &AzureConfig, http: Arc<Http>) -> Result<Self, CredentialError> {
+        Ok(Self {
+            credential: Credential::new(config, &http)?,
+            http,
+            origin: config.resource_manager.clone(),
+            bucket: DefaultDirectRateLimiter::direct(Rate::per_second(REFILL_PER_SECOND).allow_burst(BUCKET)),
+            first_date: OnceLock::new(),
+        })
+    }
+
+    /// The time on Resource Manager's clock when it first answered: the start of the run, whatever the runner's clock says.
+    pub(crate) fn first_date(&self) -> Option<Timestamp> {
+        self.first_date.get().copied()
+    }
+
+    /// The URL of a path of Resource Manager's.
+    pub(crate) fn url(&self, path_and_query: &str) -> Result<Url, RequestError> {
+        self.origin.join(path_and_query).map_err(|error| {
+            RequestError::new(format!("{}{path_and_query}", self.origin), Failure::Unreadable(error.to_string()))
+        })
+    }
+
+    /// Refuses a URL that a server gave us if it leads elsewhere: the token goes nowhere but to the configured host.
+    pub(crate) fn own(&self, url: Url) -> Result<Url, RequestError> {
+        if url.origin() == self.origin.origin() {
+            Ok(url)
+        } else {
+            Err(RequestError::new(
+                format!("GET {}", url.origin().ascii_serialization()),
+                Failure::Unreadable(format!(
+                    "a link of {} leads to another host, which the access token must not be sent to",
+                    self.origin.origin().ascii_serialization()
+                )),
+            ))
+        }
+    }
+
+    pub(crate) async fn get(&self, url: Url) -> Result<Answer, ArmError> {
+        self.send(url, None, None).await
+    }
+
+    /// Posts JSON, each attempt under `quota` too.
+    pub(crate) async fn post(&self, url: Url, body: Bytes, quota: &Quota) -> Result<Answer, ArmError> {
+        self.send(url, Some(body), Some(quota)).await
+    }
+
+    async fn send(&self, url: Url, body: Option<Bytes>, quota: Option<&Quota>) -> Result<Answer, ArmError> {
+        let method = if body.is_some() { "POST" } else { "GET" };
+        let label = format!("{method} {}{}", url.origin().ascii_serialization(), url.path());
+        // The credential's own failures were tried again where they arose; here they pass through as they are.
+        let refused = OnceLock::new();
+        let answer = self
+            .http
+            .retrying(None, RequestError::is_transient, || async {
+                let token = match self.credential.token().await {
+                    Ok(token) => token,
+                    Err(error) => {
+                        let stop = Failure::Unreadable("there is no access token".into());
+                        _ = refused.set(error);
+                        return Err(RequestError::new(label.as_str(), stop));
+                    }
+                };
+                let mut request = match &body {
+                    Some(body) => {
+                        self.http.client().post(url.clone()).header(CONTENT_TYPE, "application/json").body(body.clone())
+                    }
+                    None => self.http.client().get(url.clone()),
+                };
+                request = request.header(AUTHORIZATION, bearer(token.token.secret(), &label)?);
+
+                self.bucket.until_ready().await;
+                let permit = match quota {
+                    Some(quota) => Some(quota.acquire().await),
+                    None => None,
+                };
+                let outcome = self.http.attempt(request, self.http.limits().azure_timeout).await;
+                if let (Some(permit), Ok(answer)) = (permit, &outcome) {
+                    permit.settle(answer.status, &answer.headers);
+                }
+                let answer = outcome.map_err(|failure| RequestError::new(label.as_str(), failure))?;
+                self.note_date(&answer);
+                answer.success().map_err(|failure| RequestError::new(label.as_str(), failure))
+            })
+            .await;
+        match refused.into_inner() {
+            Some(error) => Err(error.into()),
+            None => Ok(answer?),
+        }
+    }
+
+    fn note_date(&self, answer: &Answer) {
+        if self.first_date.get().is_none() {
+            let date = answer.headers.get(DATE).and_then(|date| date.to_str().ok());
+            if let Some(date) = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()) {
+                _ = self.first_date.set(date.timestamp());
+            }
+        }
+    }
+}
+
+/// The header that carries the token; marked so that no log of the client's shows it.
+fn bearer(token: &str, label: &str) -> Result<HeaderValue, RequestError> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+        .map_err(|_| RequestError::new(label, Failure::Unreadable("the access token is not a header value".into())))?;
+    value.set_sensitive(true);
+    Ok(value)
+}

@@ -1,0 +1,306 @@
+//! Running a query of Resource Graph: its pages, the proof that nothing is missing, and partitions where there is no proof.
+//!
+//! "Working with large Azure resource data sets": pages of 1,000 over `$skipToken`. An answer counts only when its rows add
+//! up to `totalRecords`, it is not truncated, and no id is there twice; pages read while resources come and go overlap and
+//! leave gaps. The documented cure is to partition by a hash, so that every part fits a page.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
+
+use super::arm::{Arm, ArmError};
+use super::queries::{Part, Query};
+use super::quota::Quota;
+use crate::http::{Failure, RequestError};
+use crate::id::Id;
+
+const PATH: &str = "/providers/Microsoft.ResourceGraph/resources?api-version=2024-04-01";
+
+/// The most rows that Resource Graph puts on a page.
+const PAGE: u64 = 1000;
+
+/// A result of more pages than this is read in parts, which are quicker, and right while resources come and go.
+const FEW_PAGES: u64 = 2;
+
+/// Rows aimed at in a part of a large result: nearly every part then fits a page, as hashes spread evenly but not exactly.
+const ROWS_A_PART: u64 = 930;
+
+/// The same for a result that could not be proven: every part should fit a page.
+const ROWS_A_SMALL_PART: u64 = 600;
+
+/// Parts of a page that is too large for the service.
+const FINER: u32 = 4;
+
+/// More parts than this would be an error of ours, or a service that never adds up.
+const MOST_PARTS: u32 = 1 << 14;
+
+/// How often a result that does not add up is read again in smaller parts.
+const READINGS: u32 = 4;
+
+/// Pages that are being read or waiting to be taken, over all queries. It bounds memory as well as requests.
+const PAGES_AT_ONCE: usize = 4;
+
+/// A row as a reader wants it.
+pub(crate) trait Row: Sized + Send {
+    /// From the row's JSON as it came, a slice of its page.
+    fn parse(json: Bytes) -> Result<Self, serde_json::Error>;
+    /// What no two rows of a result may share.
+    fn id(&self) -> Id;
+}
+
+/// Takes pages, one at a time, and refuses them when nobody wants any more.
+pub(crate) trait Sink<R>: Sync {
+    fn take(&self, page: Vec<R>) -> impl Future<Output = Result<(), Stopped>> + Send;
+}
+
+/// Nobody wants the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("stopped before everything was read")]
+pub(crate) struct Stopped;
+
+/// Why a query's result is not here, or not whole.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GraphError {
+    #[error("the query for {query}: {source}")]
+    Request { query: &'static str, source: ArmError },
+    #[error(
+        "the query for {query} could not be proven complete: {rows} different rows of {total} after {READINGS} readings \
+         in ever smaller parts"
+    )]
+    Unproven { query: &'static str, rows: u64, total: u64 },
+    #[error("the query for {query}: a single row is too large for Resource Graph to answer")]
+    TooLarge { query: &'static str },
+    #[error(
+        "the query for {query}: Resource Graph left subscriptions out, as too many were in scope; lower SUBSCRIPTION_BATCH_SIZE"
+    )]
+    LeftOut { query: &'static str },
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Resource Graph, under its quota.
+pub(crate) struct Graph {
+    arm: Arm,
+    quota: Quota,
+    pages: Semaphore,
+    queries: AtomicU64,
+    rows: AtomicU64,
+}
+
+#[derive(Serialize)]
+struct Request<'a> {
+    subscriptions: &'a [&'a str],
+    query: &'a str,
+    options: Options<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Options<'a> {
+    result_format: &'static str,
+    #[serde(rename = "$top")]
+    top: u64,
+    #[serde(rename = "$skipToken", skip_serializing_if = "Option::is_none")]
+    skip_token: Option<&'a str>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer<'a> {
+    total_records: u64,
+    #[serde(borrow)]
+    data: Vec<&'a RawValue>,
+    #[serde(default, rename = "$skipToken")]
+    skip_token: Option<String>,
+    #[serde(default)]
+    result_truncated: Option<&'a RawValue>,
+}
+
+struct Page<R> {
+    rows: Vec<R>,
+    total: u64,
+    skip_token: Option<String>,
+    truncated: bool,
+}
+
+impl Graph {
+    pub(crate) fn new(arm: Arm) -> Self {
+        Self {
+            arm,
+            quota: Quota::new(),
+            pages: Semaphore::new(PAGES_AT_ONCE),
+            queries: AtomicU64::new(0),
+            rows: AtomicU64::new(0),
+        }
+    }
+
+    /// Requests that Resource Graph answered.
+    pub(crate) fn queries(&self) -> u64 {
+        self.queries.load(Ordering::Relaxed)
+    }
+
+    /// Rows that it answered with.
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows.load(Ordering::Relaxed)
+    }
+
+    /// Reads the whole result of a query into `sink`. Rows may come twice where a reading had to be repeated; when it
+    /// returns `Ok`, every row has come.
+    pub(crate) async fn read<R: Row>(
+        &self,
+        query: Query<'_>,
+        subscriptions: &[&str],
+        sink: &impl Sink<R>,
+    ) -> Result<(), GraphError> {
+        let reading = Reading { graph: self, query, subscriptions, sink };
+        reading.part(Part::WHOLE, 0).await
+    }
+}
+
+/// One query being read.
+struct Reading<'a, S> {
+    graph: &'a Graph,
+    query: Query<'a>,
+    subscriptions: &'a [&'a str],
+    sink: &'a S,
+}
+
+impl<S> Reading<'_, S> {
+    /// Reads one part to the end, in smaller ones where it is too large or does not add up.
+    async fn part<R: Row>(&self, part: Part, readings: u32) -> Result<(), GraphError>
+    where
+        S: Sink<R>,
+    {
+        let text = self.query.text(part);
+        let mut seen: HashSet<Id> = HashSet::new();
+        let mut received = 0;
+        let mut token = None;
+        loop {
+            // Held until the page is taken, so that readers do not run ahead of the posts.
+            let _slot = self.graph.pages.acquire().await.map_err(|_| Stopped)?;
+            let page = match self.page::<R>(&text, token.as_deref()).await {
+                Err(error) if is_too_large(&error) => {
+                    drop(_slot);
+                    if part.of.saturating_mul(FINER) > MOST_PARTS {
+                        return Err(GraphError::TooLarge { query: self.query.name() });
+                    }
+                    return self.smaller(part, FINER, readings).await;
+                }
+                page => page?,
+            };
+            if token.is_none() && page.total > FEW_PAGES * PAGE {
+                let by = page.total.div_ceil(ROWS_A_PART);
+                drop((page, _slot));
+                return self.smaller(part, u32::try_from(by).unwrap_or(u32::MAX), readings).await;
+            }
+            received += page.rows.len() as u64;
+            seen.extend(page.rows.iter().map(Row::id));
+            let (total, truncated, empty) = (page.total, page.truncated, page.rows.is_empty());
+            let repeats = page.skip_token.is_some() && page.skip_token == token;
+            token = page.skip_token;
+            if !empty {
+                self.sink.take(page.rows).await?;
+            }
+            if token.is_some() && !repeats && !empty && received < total + PAGE {
+                continue;
+            }
+            let rows = seen.len() as u64;
+            if rows == total && received == total && !truncated && token.is_none() {
+                return Ok(());
+            }
+            if readings + 1 == READINGS {
+                return Err(GraphError::Unproven { query: self.query.name(), rows, total });
+            }
+            tracing::warn!(
+                "the query for {} does not add up: {received} rows, {rows} different ones, of {total}; reading it again in \
+                 smaller parts",
+                self.query.name()
+            );
+            drop(_slot);
+            let by = total.max(received).div_ceil(ROWS_A_SMALL_PART).max(2);
+            return self.smaller(part, u32::try_from(by).unwrap_or(u32::MAX), readings + 1).await;
+        }
+    }
+
+    /// Reads a part in `by` smaller ones, side by side.
+    fn smaller<'a, R: Row + 'a>(
+        &'a self,
+        part: Part,
+        by: u32,
+        readings: u32,
+    ) -> Pin<Box<dyn Future<Output = Result<(), GraphError>> + Send + 'a>>
+    where
+        S: Sink<R>,
+    {
+        Box::pin(async move {
+            if part.of.saturating_mul(by) > MOST_PARTS {
+                return Err(GraphError::TooLarge { query: self.query.name() });
+            }
+            tracing::debug!("reading {} in {by} parts", self.query.name());
+            stream::iter(part.split(by).map(|part| self.part(part, readings)))
+                .buffer_unordered(PAGES_AT_ONCE)
+                .try_collect()
+                .await
+        })
+    }
+
+    async fn page<R: Row>(&self, text: &str, skip_token: Option<&str>) -> Result<Page<R>, GraphError> {
+        let failed = |source: ArmError| GraphError::Request { query: self.query.name(), source };
+        let url = self.graph.arm.url(PATH).map_err(|error| failed(error.into()))?;
+        let label = format!("POST {}{}", url.origin().ascii_serialization(), url.path());
+        let unreadable =
+            |error: serde_json::Error| failed(RequestError::new(&label, Failure::Unreadable(error.to_string())).into());
+        let request = Request {
+            subscriptions: self.subscriptions,
+            query: text,
+            options: Options { result_format: "objectArray", top: PAGE, skip_token },
+        };
+        let body = Bytes::from(serde_json::to_vec(&request).map_err(unreadable)?);
+        let answer = self.graph.arm.post(url, body, &self.graph.quota).await.map_err(failed)?;
+        self.graph.queries.fetch_add(1, Ordering::Relaxed);
+        if left_subscriptions_out(&answer.headers) {
+            return Err(GraphError::LeftOut { query: self.query.name() });
+        }
+
+        let parsed: Answer<'_> = serde_json::from_slice(&answer.body).map_err(unreadable)?;
+        let rows = parsed
+            .data
+            .iter()
+            .map(|row| R::parse(answer.body.slice_ref(row.get().as_bytes())))
+            .collect::<Result<Vec<R>, _>>()
+            .map_err(unreadable)?;
+        self.graph.rows.fetch_add(rows.len() as u64, Ordering::Relaxed);
+        Ok(Page {
+            rows,
+            total: parsed.total_records,
+            skip_token: parsed.skip_token.filter(|token| !token.is_empty()),
+            // Documented as a string, "true" or "false".
+            truncated: parsed.result_truncated.is_some_and(|flag| flag.get().trim_matches('"') == "true"),
+        })
+    }
+}
+
+/// More than 10,000 subscriptions in scope: the service leaves some out, and says so in a header only.
+fn left_subscriptions_out(headers: &reqwest::header::HeaderMap) -> bool {
+    headers
+        .get("x-ms-tenant-subscription-limit-hit")
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"))
+}
+
+fn is_too_large(error: &GraphError) -> bool {
+    match error {
+        GraphError::Request {
+            source: ArmError::Request(RequestError { failure: Failure::Status(status), .. }),
+            ..
+        } => status.codes.iter().any(|code| code == "ResponsePayloadTooLarge"),
+        GraphError::Request { source: ArmError::Request(RequestError { failure: Failure::TooLarge, .. }), .. } => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,79 @@
+//! The list of subscriptions that the principal can read.
+
+use std::collections::HashSet;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::arm::{Arm, ArmError};
+use crate::http::{Failure, RequestError};
+
+/// "Subscriptions - List", Azure Resource Manager REST reference.
+const PATH: &str = "/subscriptions?api-version=2022-12-01";
+
+/// A subscription as Resource Manager lists it.
+#[derive(Clone, Debug)]
+pub(crate) struct Subscription {
+    /// The GUID, in lower case.
+    pub(crate) id: String,
+    pub(crate) name: String,
+    /// `Enabled`, `Warned`, `PastDue`, `Disabled` or `Deleted`.
+    pub(crate) state: String,
+    /// An object, as it came; `None` where there is none.
+    pub(crate) tags: Option<Box<RawValue>>,
+}
+
+#[derive(Deserialize)]
+struct Page {
+    value: Vec<Item>,
+    #[serde(default, rename = "nextLink")]
+    next_link: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Item {
+    subscription_id: String,
+    #[serde(default)]
+    display_name: Option<String>,
+    #[serde(default)]
+    state: Option<String>,
+    #[serde(default)]
+    tags: Option<Box<RawValue>>,
+}
+
+/// Every subscription, all pages, each once.
+pub(crate) async fn list(arm: &Arm) -> Result<Vec<Subscription>, ArmError> {
+    let mut subscriptions = Vec::new();
+    let mut known = HashSet::new();
+    let mut visited = HashSet::new();
+    let mut next = Some(arm.url(PATH)?);
+    while let Some(url) = next {
+        let label = format!("GET {}{}", url.origin().ascii_serialization(), url.path());
+        let unreadable = |problem: String| RequestError::new(label.as_str(), Failure::Unreadable(problem));
+        if !visited.insert(url.clone()) {
+            return Err(unreadable("its nextLink leads back to a page that was read already".into()).into());
+        }
+        let answer = arm.get(url).await?;
+        let page: Page = serde_json::from_slice(&answer.body).map_err(|error| unreadable(error.to_string()))?;
+        for item in page.value {
+            let id = item.subscription_id.to_lowercase();
+            if known.insert(id.clone()) {
+                subscriptions.push(Subscription {
+                    name: item.display_name.unwrap_or_else(|| id.clone()),
+                    id,
+                    state: item.state.unwrap_or_default(),
+                    tags: item.tags.filter(|tags| tags.get() != "null"),
+                });
+            }
+        }
+        next = match page.next_link.filter(|link| !link.is_empty()) {
+            Some(link) => {
+                let link = link.parse().map_err(|_| unreadable("its nextLink is not a URL".into()))?;
+                Some(arm.own(link)?)
+            }
+            None => None,
+        };
+    }
+    Ok(subscriptions)
+}

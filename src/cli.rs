@@ -1,0 +1,170 @@
+//! The command line: syntax and help, nothing else. Every value stays a string here; `config` makes typed ones of them.
+
+use clap::{Args, Parser, Subcommand};
+
+const AFTER_HELP: &str = "\
+Secrets are read from the environment only:
+  AZURE_CLIENT_SECRET      the service principal's secret
+  PORT_WEBHOOK_INGEST_URL  the URL of Port's webhook; it holds the webhook's key
+RUST_LOG filters the log, as usual (info by default).
+
+Exit codes:
+  0  everything found was accepted
+  1  failed: something was not read or not accepted
+  2  configuration or usage
+  3  Azure refused the credentials, or the principal can read no subscription
+  4  all delivered but for envelopes that Port refused for themselves
+
+Examples:
+  azure-incremental --mode full
+  azure-incremental --change-window-minutes 60 --resource-types microsoft.keyvault/vaults
+  azure-incremental queries --mode full";
+
+/// Keeps a Port catalog in step with an Azure estate.
+///
+/// One run reads what changed from Azure Resource Graph, posts it to a Port webhook, reports, and exits with a code
+/// that says what happened. Every flag has an environment variable; the flag wins, and an empty variable counts as unset.
+#[derive(Debug, Parser)]
+#[command(name = "azure-incremental", version, after_help = AFTER_HELP, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Print the queries that a run would send, ready for the portal's Resource Graph Explorer
+    Queries,
+}
+
+/// The settings of a run, as they were typed.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Settings {
+    /// What to read: `incremental` (what changed) or `full` (everything that exists) [default: incremental]
+    #[arg(long, env = "SYNC_MODE", value_name = "MODE", global = true, hide_env_values = true)]
+    pub mode: Option<String>,
+
+    /// Directory (tenant) id of the service principal
+    #[arg(
+        long,
+        env = "AZURE_TENANT_ID",
+        value_name = "ID",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Azure"
+    )]
+    pub azure_tenant_id: Option<String>,
+
+    /// Application (client) id of the service principal
+    #[arg(
+        long,
+        env = "AZURE_CLIENT_ID",
+        value_name = "ID",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Azure"
+    )]
+    pub azure_client_id: Option<String>,
+
+    /// `AzurePublic`, `AzureUSGovernment` or `AzureChina` [default: AzurePublic]
+    #[arg(
+        long,
+        env = "AZURE_CLOUD",
+        value_name = "CLOUD",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Azure"
+    )]
+    pub azure_cloud: Option<String>,
+
+    /// Sign-in endpoint, https [default: the cloud's]
+    #[arg(
+        long,
+        env = "AZURE_AUTHORITY_HOST",
+        value_name = "URL",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Azure"
+    )]
+    pub azure_authority_host: Option<String>,
+
+    /// Resource Manager endpoint, https [default: the cloud's]
+    #[arg(
+        long,
+        env = "AZURE_RESOURCE_MANAGER_ENDPOINT",
+        value_name = "URL",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Azure"
+    )]
+    pub azure_resource_manager_endpoint: Option<String>,
+
+    /// Subscriptions asked about in one query, 1 to 1000 [default: 1000]
+    #[arg(
+        long,
+        env = "SUBSCRIPTION_BATCH_SIZE",
+        value_name = "N",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Azure"
+    )]
+    pub subscription_batch_size: Option<String>,
+
+    /// How far back an incremental run reads, 1 to 20160 [default: 15]
+    #[arg(
+        long,
+        env = "CHANGE_WINDOW_MINUTES",
+        value_name = "MINUTES",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Scope"
+    )]
+    pub change_window_minutes: Option<String>,
+
+    /// Only these types of resources: a JSON array, or comma-separated; case-insensitive [default: all]
+    #[arg(
+        long,
+        env = "RESOURCE_TYPES",
+        value_name = "TYPES",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Scope"
+    )]
+    pub resource_types: Option<String>,
+
+    /// Only groups with these tags, and what is in them: `{"include": {"Environment": "Production"}, "exclude":
+    /// {"Temporary": "true"}}`; all of include must match and none of exclude [default: none]
+    #[arg(
+        long,
+        env = "RESOURCE_GROUP_TAG_FILTERS",
+        value_name = "JSON",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Scope"
+    )]
+    pub resource_group_tag_filters: Option<String>,
+
+    /// Posts in flight at once, 1 to 200 [default: 25]
+    #[arg(
+        long,
+        env = "PORT_WEBHOOK_CONCURRENCY",
+        value_name = "N",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Port"
+    )]
+    pub port_webhook_concurrency: Option<String>,
+
+    /// `text` for people, `json` for machines: the log and the report [default: text]
+    #[arg(
+        long,
+        env = "LOG_FORMAT",
+        value_name = "FORMAT",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Output"
+    )]
+    pub log_format: Option<String>,
+}

@@ -1,0 +1,545 @@
+//! From the command line and the environment to a [`Config`]: everything parsed, bounded and typed. No raw string leaves
+//! here, and every wrong value is reported at once.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::str::FromStr;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+
+use crate::azure::cloud::Cloud;
+use crate::cli::Settings;
+use crate::text::printable;
+
+/// Everything that a run needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub mode: Mode,
+    pub azure: AzureConfig,
+    pub port: PortConfig,
+    pub scope: Scope,
+    /// How far back an incremental run reads.
+    pub window: Duration,
+    pub limits: Limits,
+}
+
+/// What a run reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// What changed.
+    #[default]
+    Incremental,
+    /// Everything that exists.
+    Full,
+}
+
+impl Mode {
+    /// As `SYNC_MODE` names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Incremental => "incremental",
+            Self::Full => "full",
+        }
+    }
+}
+
+/// Who signs in, where, and how many subscriptions one query names.
+#[derive(Clone, Debug)]
+pub struct AzureConfig {
+    pub tenant_id: String,
+    pub client_id: String,
+    pub client_secret: SecretString,
+    pub authority_host: reqwest::Url,
+    pub resource_manager: reqwest::Url,
+    /// 1 to 1,000, the most that Resource Graph takes in a query.
+    pub batch_size: NonZeroUsize,
+}
+
+/// Where envelopes go.
+#[derive(Clone, Debug)]
+pub struct PortConfig {
+    pub ingest_url: SecretUrl,
+    /// Posts in flight at once.
+    pub concurrency: NonZeroUsize,
+}
+
+/// Which part of the estate belongs in the catalog.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// Empty: all.
+    pub resource_types: Vec<ResourceType>,
+    pub tag_filters: TagFilters,
+}
+
+/// A resource type, `namespace/type`, in lower case.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ResourceType(String);
+
+impl ResourceType {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ResourceType {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let parts: Vec<&str> = text.split('/').collect();
+        let legal = |part: &&str| {
+            !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
+        };
+        if parts.len() >= 2 && parts.iter().all(legal) {
+            Ok(Self(text.to_ascii_lowercase()))
+        } else {
+            Err(format!(
+                "\"{}\" is not a resource type: expected namespace/type, such as microsoft.keyvault/vaults",
+                printable(text)
+            ))
+        }
+    }
+}
+
+/// Conditions on the tags of resource groups: every one of `include`, and none of `exclude`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TagFilters {
+    #[serde(default, deserialize_with = "tag_conditions")]
+    pub include: Vec<TagCondition>,
+    #[serde(default, deserialize_with = "tag_conditions")]
+    pub exclude: Vec<TagCondition>,
+}
+
+impl TagFilters {
+    pub fn is_empty(&self) -> bool {
+        self.include.is_empty() && self.exclude.is_empty()
+    }
+}
+
+/// A tag's name and value; both match case-insensitively, the value as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TagCondition {
+    pub name: String,
+    pub value: String,
+}
+
+/// Reads an object of strings. A name that is there twice is an error: the last one would silently win.
+fn tag_conditions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TagCondition>, D::Error> {
+    struct Conditions;
+
+    impl<'de> Visitor<'de> for Conditions {
+        type Value = Vec<TagCondition>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object of tag names to values, both strings")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut conditions: Vec<TagCondition> = Vec::new();
+            while let Some((name, value)) = map.next_entry::<String, String>()? {
+                if name.is_empty() {
+                    return Err(serde::de::Error::custom("a tag's name is empty"));
+                }
+                if conditions.iter().any(|other| other.name.to_lowercase() == name.to_lowercase()) {
+                    return Err(serde::de::Error::custom(format!(
+                        "the tag \"{}\" is there twice (tag names ignore case)",
+                        printable(&name)
+                    )));
+                }
+                conditions.push(TagCondition { name, value });
+            }
+            Ok(conditions)
+        }
+    }
+
+    deserializer.deserialize_map(Conditions)
+}
+
+/// A URL that holds a key: it is never shown, not even in `Debug`.
+#[derive(Clone)]
+pub struct SecretUrl(SecretString, String);
+
+impl SecretUrl {
+    /// The whole URL, to send a request to.
+    pub(crate) fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    /// Scheme, host and port: what may be shown.
+    pub fn origin(&self) -> &str {
+        &self.1
+    }
+}
+
+impl fmt::Debug for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/[redacted]", self.1)
+    }
+}
+
+/// How the log and the report are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// Times and sizes that have one right value in production, and others where a caller embeds the engine.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// How often a failed request is tried again.
+    pub retries: usize,
+    /// The first wait before a retry; each further one is twice as long, up to `backoff_max`, plus jitter.
+    pub backoff: Duration,
+    pub backoff_max: Duration,
+    /// The longest wait that a `Retry-After` is believed for.
+    pub retry_after_max: Duration,
+    /// For one request to Azure, its answer included.
+    pub azure_timeout: Duration,
+    /// For signing in, all attempts together.
+    pub sign_in_timeout: Duration,
+    /// For one post, its answer included.
+    pub post_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            retries: 5,
+            backoff: Duration::from_millis(500),
+            backoff_max: Duration::from_secs(30),
+            retry_after_max: Duration::from_secs(120),
+            azure_timeout: Duration::from_secs(60),
+            sign_in_timeout: Duration::from_secs(25),
+            post_timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+/// One setting that is wrong: which, and what is allowed.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{variable} {problem}")]
+pub struct Problem {
+    pub variable: &'static str,
+    pub problem: String,
+}
+
+/// Every setting that is wrong.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct ConfigError(pub Vec<Problem>);
+
+impl ConfigError {
+    /// Two parts of the configuration, or what is wrong with either.
+    pub fn both<A, B>(a: Result<A, Self>, b: Result<B, Self>) -> Result<(A, B), Self> {
+        match (a, b) {
+            (Ok(a), Ok(b)) => Ok((a, b)),
+            (Err(mut a), Err(b)) => {
+                a.0.extend(b.0);
+                Err(a)
+            }
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        }
+    }
+}
+
+/// Looks an environment variable up; `std::env::var_os` outside tests.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
+impl Config {
+    /// What a run needs, or everything that is wrong with it.
+    pub fn load(settings: &Settings, environment: Environment<'_>) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(settings, environment);
+        let config = Self {
+            mode: reader.mode(),
+            azure: reader.azure(),
+            port: reader.port(),
+            scope: reader.scope(),
+            window: reader.window(),
+            limits: Limits::default(),
+        };
+        reader.finish(config)
+    }
+}
+
+/// What the queries depend on, which needs no credentials.
+#[derive(Clone, Debug)]
+pub struct QueryConfig {
+    pub mode: Mode,
+    pub scope: Scope,
+    pub window: Duration,
+}
+
+impl QueryConfig {
+    pub fn load(settings: &Settings, environment: Environment<'_>) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(settings, environment);
+        let config = Self { mode: reader.mode(), scope: reader.scope(), window: reader.window() };
+        reader.finish(config)
+    }
+}
+
+/// How to log, which must be known before anything can be logged.
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    pub format: LogFormat,
+    /// The directives of `RUST_LOG`.
+    pub filter: String,
+}
+
+impl LogConfig {
+    pub fn load(settings: &Settings, environment: Environment<'_>) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(settings, environment);
+        let format = reader.choice(
+            "LOG_FORMAT",
+            settings.log_format.as_deref(),
+            &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+        );
+        let filter = reader.variable("RUST_LOG").unwrap_or_else(|| "info".into());
+        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&filter) {
+            reader.wrong("RUST_LOG", format!("is \"{}\": {error}", printable(&filter)));
+        }
+        reader.finish(Self { format, filter })
+    }
+}
+
+/// Reads settings one by one and remembers what was wrong with them.
+struct Reader<'a> {
+    settings: &'a Settings,
+    environment: Environment<'a>,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(settings: &'a Settings, environment: Environment<'a>) -> Self {
+        Self { settings, environment, problems: Vec::new() }
+    }
+
+    fn finish<T>(self, config: T) -> Result<T, ConfigError> {
+        if self.problems.is_empty() { Ok(config) } else { Err(ConfigError(self.problems)) }
+    }
+
+    fn wrong(&mut self, variable: &'static str, problem: String) {
+        self.problems.push(Problem { variable, problem });
+    }
+
+    /// A variable that has no flag; an empty one counts as unset.
+    fn variable(&mut self, name: &'static str) -> Option<String> {
+        match (self.environment)(name)?.into_string() {
+            Ok(value) => Some(value).filter(|value| !value.trim().is_empty()),
+            Err(_) => {
+                self.wrong(name, "is not valid UTF-8".into());
+                None
+            }
+        }
+    }
+
+    fn mode(&mut self) -> Mode {
+        let modes = [("incremental", Mode::Incremental), ("full", Mode::Full)];
+        self.choice("SYNC_MODE", self.settings.mode.as_deref(), &modes)
+    }
+
+    fn azure(&mut self) -> AzureConfig {
+        let tenant_id = self.required("AZURE_TENANT_ID", self.settings.azure_tenant_id.as_deref(), "the directory id");
+        if !tenant_id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-')) {
+            self.wrong(
+                "AZURE_TENANT_ID",
+                format!("is \"{}\": expected a directory id (a GUID) or a domain", printable(&tenant_id)),
+            );
+        }
+        let client_id =
+            self.required("AZURE_CLIENT_ID", self.settings.azure_client_id.as_deref(), "the application id");
+        let secret = self.variable("AZURE_CLIENT_SECRET");
+        let client_secret = self.required("AZURE_CLIENT_SECRET", secret.as_deref(), "the application's secret").into();
+        let clouds = Cloud::ALL.map(|cloud| (cloud.name(), cloud));
+        let cloud = self.choice("AZURE_CLOUD", self.settings.azure_cloud.as_deref(), &clouds);
+        AzureConfig {
+            tenant_id,
+            client_id,
+            client_secret,
+            authority_host: self.endpoint(
+                "AZURE_AUTHORITY_HOST",
+                self.settings.azure_authority_host.as_deref(),
+                cloud.authority_host(),
+            ),
+            resource_manager: self.endpoint(
+                "AZURE_RESOURCE_MANAGER_ENDPOINT",
+                self.settings.azure_resource_manager_endpoint.as_deref(),
+                cloud.resource_manager(),
+            ),
+            batch_size: self.count(
+                "SUBSCRIPTION_BATCH_SIZE",
+                self.settings.subscription_batch_size.as_deref(),
+                1000,
+                1000,
+            ),
+        }
+    }
+
+    fn port(&mut self) -> PortConfig {
+        let concurrency =
+            self.count("PORT_WEBHOOK_CONCURRENCY", self.settings.port_webhook_concurrency.as_deref(), 200, 25);
+        PortConfig { ingest_url: self.ingest_url(), concurrency }
+    }
+
+    /// The URL holds a key, so no message shows it.
+    fn ingest_url(&mut self) -> SecretUrl {
+        const NAME: &str = "PORT_WEBHOOK_INGEST_URL";
+        let value = self.variable(NAME);
+        let value = self.required(NAME, value.as_deref(), "the URL of Port's webhook (Data sources > Webhook)");
+        let unusable = SecretUrl(SecretString::from(""), String::new());
+        if value.is_empty() {
+            return unusable;
+        }
+        match reqwest::Url::parse(&value) {
+            Ok(url) if url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url)) => {
+                SecretUrl(url.as_str().into(), url.origin().ascii_serialization())
+            }
+            Ok(_) => {
+                self.wrong(
+                    NAME,
+                    "must be an https URL (http only to a loopback address); its value is not shown".into(),
+                );
+                unusable
+            }
+            Err(error) => {
+                self.wrong(NAME, format!("is not a URL: {error}; its value is not shown"));
+                unusable
+            }
+        }
+    }
+
+    fn scope(&mut self) -> Scope {
+        Scope { resource_types: self.resource_types(), tag_filters: self.tag_filters() }
+    }
+
+    fn resource_types(&mut self) -> Vec<ResourceType> {
+        const NAME: &str = "RESOURCE_TYPES";
+        let Some(text) = set(self.settings.resource_types.as_deref()) else { return Vec::new() };
+        let names: Vec<String> = if text.starts_with('[') {
+            match serde_json::from_str(text) {
+                Ok(names) => names,
+                Err(error) => {
+                    self.wrong(
+                        NAME,
+                        format!(
+                            "is {}: not a JSON array of strings ({error}); expected for example \
+                             [\"microsoft.keyvault/vaults\"]",
+                            printable(text)
+                        ),
+                    );
+                    return Vec::new();
+                }
+            }
+        } else {
+            text.split(',').map(str::to_owned).collect()
+        };
+        let mut types = Vec::new();
+        for name in names {
+            match name.parse() {
+                Ok(resource_type) => types.push(resource_type),
+                Err(problem) => self.wrong(NAME, format!("is {}: {problem}", printable(text))),
+            }
+        }
+        types.sort();
+        types.dedup();
+        types
+    }
+
+    fn tag_filters(&mut self) -> TagFilters {
+        let Some(text) = set(self.settings.resource_group_tag_filters.as_deref()) else { return TagFilters::default() };
+        serde_json::from_str(text).unwrap_or_else(|error| {
+            self.wrong(
+                "RESOURCE_GROUP_TAG_FILTERS",
+                format!(
+                    "is {}: {error}; expected for example {{\"include\": {{\"Environment\": \"Production\"}}, \
+                     \"exclude\": {{\"Temporary\": \"true\"}}}}",
+                    printable(text)
+                ),
+            );
+            TagFilters::default()
+        })
+    }
+
+    fn window(&mut self) -> Duration {
+        let minutes =
+            self.count("CHANGE_WINDOW_MINUTES", self.settings.change_window_minutes.as_deref(), 20160, 15).get();
+        Duration::from_secs(minutes as u64 * 60)
+    }
+
+    fn required(&mut self, variable: &'static str, value: Option<&str>, meaning: &str) -> String {
+        let value = value.map(str::trim).unwrap_or_default();
+        if value.is_empty() && !self.problems.iter().any(|problem| problem.variable == variable) {
+            self.wrong(variable, format!("is not set; it is {meaning}"));
+        }
+        value.to_owned()
+    }
+
+    fn count(&mut self, variable: &'static str, value: Option<&str>, most: usize, default: usize) -> NonZeroUsize {
+        let Some(text) = set(value) else { return NonZeroUsize::new(default).unwrap_or(NonZeroUsize::MIN) };
+        match text.parse().ok().and_then(NonZeroUsize::new).filter(|n| n.get() <= most) {
+            Some(n) => n,
+            None => {
+                self.wrong(variable, format!("is \"{}\": expected a whole number from 1 to {most}", printable(text)));
+                NonZeroUsize::MIN
+            }
+        }
+    }
+
+    /// One of a few names, in any case.
+    fn choice<T: Copy + Default>(
+        &mut self,
+        variable: &'static str,
+        value: Option<&str>,
+        choices: &[(&'static str, T)],
+    ) -> T {
+        let Some(text) = set(value) else { return T::default() };
+        match choices.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)) {
+            Some((_, choice)) => *choice,
+            None => {
+                let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+                self.wrong(variable, format!("is \"{}\": expected {}", printable(text), names.join(" or ")));
+                T::default()
+            }
+        }
+    }
+
+    /// An https origin: the token is sent there.
+    fn endpoint(&mut self, variable: &'static str, value: Option<&str>, default: reqwest::Url) -> reqwest::Url {
+        let Some(text) = set(value) else { return default };
+        // Microsoft's own tools take a bare host name as well.
+        let whole = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
+        let problem = match reqwest::Url::parse(&whole) {
+            Ok(url) if url.scheme() != "https" => "must be an https URL: the access token depends on it".into(),
+            Ok(url) if url.path() != "/" || url.query().is_some() || !url.username().is_empty() => {
+                "must be a host only, such as https://management.azure.com".into()
+            }
+            Ok(url) => return url,
+            Err(error) => format!("is not a URL: {error}"),
+        };
+        self.wrong(variable, format!("is \"{}\": {problem}", printable(text)));
+        default
+    }
+}
+
+/// A value that is there; an empty one counts as unset, as Actions passes it for a missing secret.
+fn set(value: Option<&str>) -> Option<&str> {
+    value.map(str::trim).filter(|value| !value.is_empty())
+}
+
+fn is_loopback(url: &reqwest::Url) -> bool {
+    match url.host_str() {
+        Some("localhost") => true,
+        Some(host) => host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback()),
+        None => false,
+    }
+}

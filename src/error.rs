@@ -1,0 +1,189 @@
+//! What can end a run badly, what a person can do about it, and the one way from there to an exit code.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use serde::{Serialize, Serializer};
+
+use crate::azure::arm::ArmError;
+use crate::azure::credential::CredentialError;
+use crate::azure::graph::GraphError;
+use crate::http::{Failure, RequestError};
+use crate::port::webhook::WebhookError;
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Everything found was accepted.
+    Ok,
+    /// Something was not read or not accepted.
+    Failed,
+    /// The configuration or the command line is wrong.
+    Configuration,
+    /// Azure refused the credentials, or the principal can read no subscription.
+    Credentials,
+    /// All delivered but for envelopes that Port refused for themselves.
+    Refused,
+}
+
+impl Exit {
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Failed => 1,
+            Self::Configuration => 2,
+            Self::Credentials => 3,
+            Self::Refused => 4,
+        }
+    }
+
+    /// The one that a caller should be told where both hold.
+    #[must_use]
+    pub fn or_worse(self, other: Self) -> Self {
+        const WORST_FIRST: [Exit; 5] = [Exit::Configuration, Exit::Credentials, Exit::Failed, Exit::Refused, Exit::Ok];
+        WORST_FIRST.into_iter().find(|exit| *exit == self || *exit == other).unwrap_or(self)
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        exit.code().into()
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ok => "ok: everything found was accepted",
+            Self::Failed => "failed: something was not read or not accepted (exit 1)",
+            Self::Configuration => "the configuration is wrong (exit 2)",
+            Self::Credentials => "Azure let nothing be read with these credentials (exit 3)",
+            Self::Refused => "all delivered but for envelopes that Port refused (exit 4)",
+        })
+    }
+}
+
+impl Serialize for Exit {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(self.code())
+    }
+}
+
+/// What ended a run, or a part of it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunError {
+    #[error(transparent)]
+    Setup(#[from] RequestError),
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    #[error("listing the subscriptions: {0}")]
+    Subscriptions(#[source] ArmError),
+    #[error("the principal can read no subscription")]
+    NoSubscription,
+    #[error("{0}")]
+    Query(#[from] GraphError),
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
+    #[error("{0} envelopes were not delivered; the log names each")]
+    NotDelivered(u64),
+    #[error("Port refused {0} envelopes for themselves; the log names each")]
+    EnvelopesRefused(u64),
+    #[error(
+        "Port refused {0} envelopes, ten of them in a row, or accepted none at all: it is the webhook that is wrong"
+    )]
+    AllRefused(u64),
+}
+
+impl RunError {
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Credential(CredentialError::Refused(_)) | Self::NoSubscription => Exit::Credentials,
+            Self::Subscriptions(error) if error.is_refusal() => Exit::Credentials,
+            Self::Query(GraphError::Request { source, .. }) if source.is_refusal() => Exit::Credentials,
+            Self::EnvelopesRefused(_) => Exit::Refused,
+            _ => Exit::Failed,
+        }
+    }
+
+    /// What to do about it, where that is known.
+    pub(crate) fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Setup(error) => request_advice(error),
+            Self::Credential(error) => credential_advice(error),
+            Self::Subscriptions(error) | Self::Query(GraphError::Request { source: error, .. }) => match error {
+                ArmError::Credential(error) => credential_advice(error),
+                ArmError::Request(error) => request_advice(error),
+            },
+            Self::NoSubscription => Some(
+                "assign the Reader role to the service principal on the subscriptions to be read; it may take minutes to act",
+            ),
+            Self::Query(GraphError::Unproven { .. }) => {
+                Some("the estate changed too fast to be read whole; the next run reads it again")
+            }
+            Self::Webhook(WebhookError::Rejected(_)) => {
+                Some("check PORT_WEBHOOK_INGEST_URL against the URL that Port shows under Data sources")
+            }
+            Self::Webhook(WebhookError::Down { error, .. }) => request_advice(error),
+            Self::AllRefused(_) => Some(
+                "check that PORT_WEBHOOK_INGEST_URL is the URL of a custom webhook, and what Port's audit log says",
+            ),
+            Self::Query(_) | Self::NotDelivered(_) | Self::EnvelopesRefused(_) => None,
+        }
+    }
+}
+
+fn request_advice(error: &RequestError) -> Option<&'static str> {
+    match &error.failure {
+        Failure::Connect { certificate: true, .. } => Some(
+            "if a proxy opens TLS on the way, name a file with its CA certificate in SSL_CERT_FILE; otherwise this is not the \
+             host that it claims to be",
+        ),
+        Failure::Connect { .. } => Some("check the host name, the network, and HTTPS_PROXY where a proxy is needed"),
+        Failure::Timeout(_) => Some("check the network, and HTTPS_PROXY where a proxy is needed"),
+        Failure::Status(status) if status.status.is_redirection() => {
+            Some("redirects are never followed; give the address where it leads instead")
+        }
+        Failure::Status(status) if status.status.as_u16() == 403 => {
+            Some("the service principal may not do this; assign it the Reader role")
+        }
+        _ => None,
+    }
+}
+
+/// The usual codes, from "Microsoft Entra authentication and authorization error codes".
+fn credential_advice(error: &CredentialError) -> Option<&'static str> {
+    let CredentialError::Refused(message) = error else {
+        return Some("check AZURE_AUTHORITY_HOST, AZURE_CLOUD, the network, and HTTPS_PROXY where a proxy is needed");
+    };
+    const CODES: [(&str, &str); 6] = [
+        ("AADSTS7000215", "AZURE_CLIENT_SECRET is wrong; it must be the secret's value, not its id"),
+        ("AADSTS7000222", "the client secret has expired; create a new one and set AZURE_CLIENT_SECRET"),
+        ("AADSTS700016", "AZURE_CLIENT_ID names no application in this tenant; check it and AZURE_TENANT_ID"),
+        ("AADSTS90002", "AZURE_TENANT_ID names no tenant in this cloud; check it and AZURE_CLOUD"),
+        ("AADSTS900023", "AZURE_TENANT_ID is neither a directory id nor a domain"),
+        ("AADSTS53003", "a Conditional Access policy forbids the sign-in; ask who runs the tenant"),
+    ];
+    CODES.iter().find(|(code, _)| message.contains(code)).map(|(_, advice)| *advice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_several_endings_hold_the_first_of_2_3_1_4_wins() {
+        let order = [Exit::Configuration, Exit::Credentials, Exit::Failed, Exit::Refused, Exit::Ok];
+        for (rank, worse) in order.iter().enumerate() {
+            for better in order.iter().skip(rank) {
+                assert_eq!(worse.or_worse(*better), *worse);
+                assert_eq!(better.or_worse(*worse), *worse);
+            }
+        }
+    }
+
+    #[test]
+    fn an_expired_secret_is_explained() {
+        let error = CredentialError::Refused("AADSTS7000222: The provided client secret keys are expired.".into());
+        assert!(credential_advice(&error).unwrap().contains("expired"));
+    }
+}

@@ -1,0 +1,340 @@
+//! The one HTTP client, one bounded attempt of a request, and the one rule by which attempts are repeated.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use backon::{ExponentialBuilder, Retryable};
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::{Client, RequestBuilder, StatusCode};
+
+use crate::config::Limits;
+use crate::text::printable;
+
+/// The largest answer that is read. Resource Graph's own limit is 16 MB.
+const LARGEST_ANSWER: usize = 20 << 20;
+
+/// The client, the limits that it keeps to, and a count of what had to be tried again.
+#[derive(Debug)]
+pub(crate) struct Http {
+    client: Client,
+    limits: Limits,
+    retried: AtomicU64,
+}
+
+/// An answer, whole. Any status.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// A request that failed: which, and how.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{request} failed: {failure}")]
+pub(crate) struct RequestError {
+    /// Method and address as they may be shown: no query, no key.
+    pub(crate) request: String,
+    pub(crate) failure: Failure,
+}
+
+/// How a request fails.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("no connection: {cause}")]
+    Connect { cause: String, certificate: bool },
+    #[error("no answer within {} s", .0.as_secs_f32())]
+    Timeout(Duration),
+    #[error("the connection broke: {0}")]
+    Interrupted(String),
+    #[error("the answer is larger than {} MB", LARGEST_ANSWER >> 20)]
+    TooLarge,
+    #[error("{0}")]
+    Status(StatusError),
+    #[error("the answer cannot be understood: {0}")]
+    Unreadable(String),
+}
+
+/// An answer that says no.
+#[derive(Clone, Debug)]
+pub(crate) struct StatusError {
+    pub(crate) status: StatusCode,
+    /// The service's own error codes, outermost first, such as `BadRequest`, `ResponsePayloadTooLarge`.
+    pub(crate) codes: Vec<String>,
+    /// What the service said of it.
+    pub(crate) message: String,
+    pub(crate) retry_after: Option<Duration>,
+}
+
+impl fmt::Display for StatusError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "status {}", self.status.as_u16())?;
+        if !self.codes.is_empty() {
+            write!(f, " ({})", printable(&self.codes.join(", ")))?;
+        }
+        if !self.message.is_empty() {
+            write!(f, ": {}", printable(&self.message))?;
+        }
+        Ok(())
+    }
+}
+
+impl RequestError {
+    pub(crate) fn new(request: impl Into<String>, failure: Failure) -> Self {
+        Self { request: request.into(), failure }
+    }
+
+    /// Whether the same request may succeed later: 408, 429, 5xx, and connections that fail or break.
+    pub(crate) fn is_transient(&self) -> bool {
+        match &self.failure {
+            Failure::Connect { certificate, .. } => !certificate,
+            Failure::Timeout(_) | Failure::Interrupted(_) => true,
+            Failure::Status(error) => {
+                error.status.is_server_error()
+                    || matches!(error.status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
+            }
+            Failure::TooLarge | Failure::Unreadable(_) => false,
+        }
+    }
+
+    pub(crate) fn status(&self) -> Option<StatusCode> {
+        match &self.failure {
+            Failure::Status(error) => Some(error.status),
+            _ => None,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match &self.failure {
+            Failure::Status(error) => error.retry_after,
+            _ => None,
+        }
+    }
+}
+
+impl Http {
+    /// A client for up to `connections` requests at once to one host. Redirects are never followed: a token must not
+    /// travel to where a server points.
+    pub(crate) fn new(connections: usize, limits: Limits) -> Result<Self, RequestError> {
+        let client = Client::builder()
+            .user_agent(concat!("azure-incremental/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(Duration::from_secs(10).min(limits.post_timeout))
+            .pool_max_idle_per_host(connections)
+            .build()
+            .map_err(|error| RequestError::new("setting up TLS", classify(&error, Duration::ZERO)))?;
+        Ok(Self { client, limits, retried: AtomicU64::new(0) })
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// How many attempts were repetitions so far.
+    pub(crate) fn retried(&self) -> u64 {
+        self.retried.load(Ordering::Relaxed)
+    }
+
+    /// One attempt, its answer read whole within `timeout`.
+    pub(crate) async fn attempt(&self, request: RequestBuilder, timeout: Duration) -> Result<Answer, Failure> {
+        let exchange = async {
+            let mut response = request.send().await.map_err(|error| classify(&error, timeout))?;
+            let announced = response.content_length().unwrap_or(0) as usize;
+            if announced > LARGEST_ANSWER {
+                return Err(Failure::TooLarge);
+            }
+            let mut body = BytesMut::with_capacity(announced);
+            while let Some(chunk) = response.chunk().await.map_err(|error| classify(&error, timeout))? {
+                if body.len() + chunk.len() > LARGEST_ANSWER {
+                    return Err(Failure::TooLarge);
+                }
+                body.extend_from_slice(&chunk);
+            }
+            let headers = std::mem::take(response.headers_mut());
+            Ok(Answer { status: response.status(), headers, body: body.freeze() })
+        };
+        tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(Failure::Timeout(timeout)))
+    }
+
+    /// Repeats `attempt` while `again` says so of its error ([`RequestError::is_transient`] at most): up to
+    /// `Limits::retries` times, with exponential back-off and jitter, or after what the server's `Retry-After` says. No wait
+    /// goes past `deadline`.
+    pub(crate) async fn retrying<T, A, F>(
+        &self,
+        deadline: Option<Instant>,
+        again: impl FnMut(&RequestError) -> bool,
+        attempt: A,
+    ) -> Result<T, RequestError>
+    where
+        A: FnMut() -> F,
+        F: Future<Output = Result<T, RequestError>>,
+    {
+        let backoff = ExponentialBuilder::new()
+            .with_min_delay(self.limits.backoff)
+            .with_max_delay(self.limits.backoff_max)
+            .with_max_times(self.limits.retries)
+            .with_jitter();
+        attempt
+            .retry(backoff)
+            .when(again)
+            .adjust(|error: &RequestError, wait: Option<Duration>| {
+                let wait = match error.retry_after() {
+                    Some(asked) if asked > self.limits.retry_after_max => {
+                        let most = self.limits.retry_after_max;
+                        tracing::warn!(
+                            "{}: the server asks to wait {} s; waiting {} s",
+                            error.request,
+                            asked.as_secs(),
+                            most.as_secs()
+                        );
+                        wait.map(|_| most)
+                    }
+                    Some(asked) => wait.map(|_| asked),
+                    None => wait,
+                };
+                wait.filter(|wait| deadline.is_none_or(|deadline| Instant::now() + *wait < deadline))
+            })
+            .notify(|error: &RequestError, wait: Duration| {
+                self.retried.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!("{error}; trying again in {:.1} s", wait.as_secs_f32());
+            })
+            .await
+    }
+}
+
+impl Answer {
+    /// The answer if it is a success, else what it says.
+    pub(crate) fn success(self) -> Result<Self, Failure> {
+        if self.status.is_success() { Ok(self) } else { Err(Failure::Status(self.refusal())) }
+    }
+
+    /// What an answer that is no success says.
+    pub(crate) fn refusal(&self) -> StatusError {
+        let (codes, message) = error_body(&self.body);
+        StatusError { status: self.status, codes, message, retry_after: retry_after(&self.headers, SystemTime::now()) }
+    }
+}
+
+/// What an error body says: Azure's `{"error": {code, message, details}}`, Port's `{"error": …, "message": …}`, or the
+/// beginning of whatever it is.
+fn error_body(body: &[u8]) -> (Vec<String>, String) {
+    #[derive(serde::Deserialize)]
+    struct AzureBody {
+        error: AzureError,
+    }
+    #[derive(serde::Deserialize)]
+    struct AzureError {
+        #[serde(default)]
+        code: String,
+        #[serde(default)]
+        message: String,
+        #[serde(default)]
+        details: Vec<AzureError>,
+    }
+    #[derive(serde::Deserialize)]
+    struct PlainBody {
+        message: String,
+    }
+
+    if let Ok(AzureBody { error }) = serde_json::from_slice(body) {
+        let mut codes = vec![error.code];
+        let mut messages = vec![error.message];
+        for detail in error.details {
+            codes.push(detail.code);
+            messages.push(detail.message);
+        }
+        codes.retain(|code| !code.is_empty());
+        messages.retain(|message| !message.is_empty());
+        (codes, messages.join(" "))
+    } else if let Ok(PlainBody { message }) = serde_json::from_slice(body) {
+        (Vec::new(), message)
+    } else {
+        (Vec::new(), String::from_utf8_lossy(body.get(..300).unwrap_or(body)).into_owned())
+    }
+}
+
+/// `Retry-After` in either form of RFC 9110, section 10.2.3: seconds, or a date. Anything else is as if it were absent.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse::<u32>() {
+        return Some(Duration::from_secs(seconds.into()));
+    }
+    let then = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+    let now = now.duration_since(UNIX_EPOCH).ok()?;
+    let then = Duration::from_millis(u64::try_from(then.as_millisecond()).ok()?);
+    Some(then.saturating_sub(now))
+}
+
+/// The cause of a failed exchange to its root: name resolution, refusal, TLS. reqwest's own words name the URL, which may
+/// hold a key, so only what lies beneath them is told.
+fn classify(error: &reqwest::Error, timeout: Duration) -> Failure {
+    if error.is_timeout() {
+        return Failure::Timeout(timeout);
+    }
+    let mut causes: Vec<String> = Vec::new();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        // Layers often repeat what lies beneath them, or say only that something lies there.
+        if !text.starts_with("client error") && !causes.iter().any(|outer| outer.contains(&text)) {
+            causes.push(text);
+        }
+        source = cause.source();
+    }
+    let cause = if causes.is_empty() { "the request could not be sent".into() } else { causes.join(": ") };
+    if error.is_connect() {
+        let certificate = cause.contains("invalid peer certificate");
+        Failure::Connect { cause, certificate }
+    } else if error.is_decode() {
+        Failure::Unreadable(cause)
+    } else {
+        Failure::Interrupted(cause)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reqwest::header::HeaderValue;
+
+    fn retry_after_of(value: &str) -> Option<Duration> {
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, HeaderValue::from_str(value).unwrap());
+        retry_after(&headers, UNIX_EPOCH + Duration::from_secs(1_445_412_440))
+    }
+
+    #[test]
+    fn retry_after_is_read_as_seconds_and_as_a_date() {
+        assert_eq!(retry_after_of("17"), Some(Duration::from_secs(17)));
+        assert_eq!(retry_after_of("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::from_secs(40)));
+        assert_eq!(retry_after_of("Tue, 20 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn retry_after_that_makes_no_sense_is_ignored() {
+        for value in ["", "-1", "soon", "1.5", "99999999999999999999"] {
+            assert_eq!(retry_after_of(value), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn an_azure_error_is_told_with_its_details() {
+        let body = br#"{"error":{"code":"BadRequest","message":"Please provide below info.","details":[{"code":"ResponsePayloadTooLarge","message":"Response payload size is 17000000."}]}}"#;
+        let (codes, message) = error_body(body);
+        assert_eq!(codes, ["BadRequest", "ResponsePayloadTooLarge"]);
+        assert_eq!(message, "Please provide below info. Response payload size is 17000000.");
+    }
+
+    #[test]
+    fn a_page_of_html_is_told_by_its_beginning() {
+        let (codes, message) = error_body(b"<html><body>Proxy says no</body></html>");
+        assert!(codes.is_empty());
+        assert!(message.starts_with("<html>"));
+    }
+}

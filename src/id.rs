@@ -1,0 +1,71 @@
+//! The identity of an Azure resource inside the program: a hash, small and of one size, whatever the id's length or case.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+/// The first 128 bits of the SHA-256 of a lower-case resource id.
+///
+/// Azure ids change case over time and between tables, so only the lower-case form is ever compared. The hash is the same
+/// on every machine and in every version: a checkpoint may hold it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Id(u128);
+
+impl Id {
+    /// Of an id in any case.
+    pub(crate) fn of(resource_id: &str) -> Self {
+        if resource_id.bytes().any(|b| b.is_ascii_uppercase() || !b.is_ascii()) {
+            Self::hash(&[resource_id.to_lowercase().as_bytes()])
+        } else {
+            Self::hash(&[resource_id.as_bytes()])
+        }
+    }
+
+    /// Of a resource group, from its subscription's id and its name.
+    pub(crate) fn of_group(subscription_id: &str, group: &str) -> Self {
+        Self::of(&format!("/subscriptions/{subscription_id}/resourcegroups/{group}"))
+    }
+
+    /// Of a subscription, from its id.
+    pub(crate) fn of_subscription(subscription_id: &str) -> Self {
+        Self::of(&format!("/subscriptions/{subscription_id}"))
+    }
+
+    fn hash(parts: &[&[u8]]) -> Self {
+        let mut sha = Sha256::new();
+        for part in parts {
+            sha.update(part);
+        }
+        let digest = sha.finalize();
+        Self(digest.iter().take(16).fold(0, |bits, byte| bits << 8 | u128::from(*byte)))
+    }
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_that_differ_in_case_only_are_one() {
+        assert_eq!(
+            Id::of("/subscriptions/A/resourceGroups/Ünïcode"),
+            Id::of("/SUBSCRIPTIONS/a/resourcegroups/üNÏCODE")
+        );
+    }
+
+    #[test]
+    fn a_group_is_identified_as_its_id_is() {
+        assert_eq!(Id::of_group("AB", "My Group"), Id::of("/subscriptions/ab/resourceGroups/my group"));
+    }
+
+    #[test]
+    fn the_hash_is_the_one_that_checkpoints_hold() {
+        assert_eq!(format!("{:?}", Id::of_subscription("0")), "a2b0422274ab275e0f62e3e240d19c3b");
+    }
+}

@@ -1,0 +1,4 @@
+//! Port's side: envelopes, and the webhook that takes them.
+
+pub(crate) mod envelope;
+pub(crate) mod webhook;

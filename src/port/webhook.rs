@@ -1,0 +1,258 @@
+//! Posting envelopes to Port's webhook, so many at once, in the order that their ranks ask for.
+
+use std::collections::HashSet;
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap};
+use reqwest::{StatusCode, Url};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::envelope::{self, CHUNK};
+use crate::config::PortConfig;
+use crate::http::{Failure, Http, RequestError};
+use crate::sync::change::Change;
+use crate::sync::outbox::{Block, Rank};
+
+/// The header that Port's `requestIdentifierPath` can drop repeated deliveries by.
+const DELIVERY_ID: &str = "x-delivery-id";
+
+/// What became of one envelope.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Accepted,
+    /// Port refused this envelope for itself: 400, 413 or 422.
+    Refused(RequestError),
+    /// It was not delivered.
+    Failed(RequestError),
+}
+
+/// Why posting ended before everything was posted.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WebhookError {
+    /// Every other post would fail the same way.
+    #[error("Port's webhook says that it is not one, or not yours: {0}")]
+    Rejected(RequestError),
+    #[error("Port's webhook is down: nothing was accepted for {} s, and at last {error}", .since.as_secs())]
+    Down { error: RequestError, since: Duration },
+}
+
+/// Port's webhook.
+pub(crate) struct Webhook<'a> {
+    http: &'a Http,
+    url: Url,
+    /// What may be shown of the URL.
+    label: String,
+    concurrency: NonZeroUsize,
+    health: Mutex<Health>,
+}
+
+/// What the posts have learned of the webhook, together.
+#[derive(Debug, Default)]
+struct Health {
+    /// The first failed attempt since it last accepted something.
+    failing_since: Option<Instant>,
+    /// Attempts that failed since then.
+    failures: u32,
+    /// Envelopes that failed for good since then.
+    given_up: u32,
+    /// Port asked for a pause until then.
+    pause: Option<Instant>,
+}
+
+/// A webhook that accepts nothing for so long, over so many attempts, is down. An attempt may take 20 s to fail, so this
+/// shows within about 40 s.
+const DOWN_AFTER: Duration = Duration::from_secs(20);
+const DOWN_FAILURES: u32 = 3;
+
+/// So is one that failed so many envelopes in a row for good. One alone may be that envelope's fault.
+const DOWN_ENVELOPES: u32 = 2;
+
+impl<'a> Webhook<'a> {
+    pub(crate) fn new(config: &PortConfig, http: &'a Http) -> Result<Self, RequestError> {
+        let label = format!("POST to Port's webhook at {}", config.ingest_url.origin());
+        let url = config
+            .ingest_url
+            .expose()
+            .parse()
+            .map_err(|_| RequestError::new(label.as_str(), Failure::Unreadable("its URL is not one".into())))?;
+        Ok(Self { http, url, label, concurrency: config.concurrency, health: Mutex::default() })
+    }
+
+    /// Posts blocks as they come, tells `record` what became of each envelope, and ends early only when the webhook as a
+    /// whole refuses or is down.
+    ///
+    /// Two changes of one id are never in flight together, nor two of different ranks: what arrives last is what stays.
+    pub(crate) async fn deliver(
+        &self,
+        mut blocks: mpsc::Receiver<Block>,
+        mut record: impl FnMut(&Change, &Outcome),
+    ) -> Result<(), WebhookError> {
+        let mut rank: Option<Rank> = None;
+        let mut in_flight = FuturesUnordered::new();
+        let mut ids = HashSet::new();
+        let mut done = 0_usize;
+        let mut settle = |(change, outcome): (Change, Result<Outcome, WebhookError>), ids: &mut HashSet<_>| {
+            let outcome = outcome?;
+            ids.remove(&change.id);
+            record(&change, &outcome);
+            done += 1;
+            if done % CHUNK == 0 {
+                tracing::debug!("{done} envelopes posted");
+            }
+            Ok(())
+        };
+        loop {
+            // The only place that waits for both sides: the next block is taken while posts are in flight.
+            let block = loop {
+                tokio::select! {
+                    Some(settled) = in_flight.next() => settle(settled, &mut ids)?,
+                    block = blocks.recv() => break block,
+                }
+            };
+            let end = block.is_none();
+            if rank != block.as_ref().map(|block| block.rank) {
+                while let Some(settled) = in_flight.next().await {
+                    settle(settled, &mut ids)?;
+                }
+                rank = block.as_ref().map(|block| block.rank);
+            }
+            for change in block.into_iter().flat_map(|block| block.changes) {
+                // The one point that bounds posts in flight.
+                while in_flight.len() >= self.concurrency.get() || ids.contains(&change.id) {
+                    let Some(settled) = in_flight.next().await else { break };
+                    settle(settled, &mut ids)?;
+                }
+                ids.insert(change.id);
+                in_flight.push(self.post(change));
+            }
+            if end {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Posts one envelope, again where that may help. Every attempt carries the same delivery id.
+    async fn post(&self, change: Change) -> (Change, Result<Outcome, WebhookError>) {
+        let body = envelope::body(&change);
+        let delivery = Uuid::new_v4().to_string();
+        let again = |error: &RequestError| error.is_transient() && !self.health().is_down();
+        let result = self.http.retrying(None, again, || self.attempt(body.clone(), &delivery)).await;
+        let outcome = match result {
+            Ok(()) => Ok(Outcome::Accepted),
+            Err(error) => self.judge(error),
+        };
+        (change, outcome)
+    }
+
+    async fn attempt(&self, body: Bytes, delivery: &str) -> Result<(), RequestError> {
+        while let Some(wait) = self.health().pause() {
+            tokio::time::sleep(wait).await;
+        }
+        let request = self
+            .http
+            .client()
+            .post(self.url.clone())
+            .header(CONTENT_TYPE, "application/json")
+            .header(DELIVERY_ID, delivery)
+            .body(body);
+        let limits = self.http.limits();
+        let result = match self.http.attempt(request, limits.post_timeout).await {
+            Ok(answer) => {
+                let wait = throttled(answer.status, &answer.headers, SystemTime::now());
+                if let Some(wait) = wait.map(|wait| wait.min(limits.retry_after_max)) {
+                    tracing::info!("Port's rate limit is used up; waiting {} s", wait.as_secs());
+                    self.health().pause_for(wait);
+                }
+                answer.success().map(drop)
+            }
+            Err(failure) => Err(failure),
+        };
+        let result = result.map_err(|failure| RequestError::new(self.label.as_str(), failure));
+        match &result {
+            Ok(()) => self.health().accepted(),
+            Err(error) if error.is_transient() && error.status() != Some(StatusCode::TOO_MANY_REQUESTS) => {
+                self.health().failed();
+            }
+            Err(_) => {}
+        }
+        result
+    }
+
+    /// Whose fault a failure is: the envelope's, the webhook's, or that of the way there.
+    fn judge(&self, error: RequestError) -> Result<Outcome, WebhookError> {
+        match error.status().map(|status| status.as_u16()) {
+            Some(401 | 403 | 404 | 410) => Err(WebhookError::Rejected(error)),
+            Some(400 | 413 | 422) => Ok(Outcome::Refused(error)),
+            _ => match self.health().gave_up() {
+                Some(since) => Err(WebhookError::Down { error, since }),
+                None => Ok(Outcome::Failed(error)),
+            },
+        }
+    }
+
+    fn health(&self) -> std::sync::MutexGuard<'_, Health> {
+        // A panic while it is held leaves plain numbers, which are as good as before.
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Health {
+    fn accepted(&mut self) {
+        self.failing_since = None;
+        self.failures = 0;
+        self.given_up = 0;
+    }
+
+    fn failed(&mut self) {
+        self.failing_since.get_or_insert_with(Instant::now);
+        self.failures += 1;
+    }
+
+    fn is_down(&self) -> bool {
+        self.failures >= DOWN_FAILURES && self.failing_since.is_some_and(|since| since.elapsed() >= DOWN_AFTER)
+    }
+
+    /// One more envelope failed for good; since when nothing was accepted, if that shows that the webhook is down.
+    fn gave_up(&mut self) -> Option<Duration> {
+        self.given_up += 1;
+        let down = self.given_up >= DOWN_ENVELOPES || self.is_down();
+        down.then(|| self.failing_since.map_or(Duration::ZERO, |since| since.elapsed()))
+    }
+
+    fn pause_for(&mut self, wait: Duration) {
+        let until = Instant::now() + wait;
+        self.pause = Some(self.pause.map_or(until, |pause| pause.max(until)));
+    }
+
+    /// How long to wait before the next post.
+    fn pause(&mut self) -> Option<Duration> {
+        let wait = self.pause?.checked_duration_since(Instant::now()).filter(|wait| !wait.is_zero());
+        if wait.is_none() {
+            self.pause = None;
+        }
+        wait
+    }
+}
+
+/// How long Port asks everybody to wait: its limit is used up until `x-ratelimit-reset`, in epoch seconds ("Rate limits",
+/// Port's API reference), by Port's own clock where it tells it.
+fn throttled(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
+    if status != StatusCode::TOO_MANY_REQUESTS && number("x-ratelimit-remaining") != Some(0) {
+        return None;
+    }
+    let reset = number("x-ratelimit-reset")?;
+    let theirs = headers.get(DATE).and_then(|date| date.to_str().ok());
+    let theirs = theirs.and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
+    let now = match theirs {
+        Some(date) => u64::try_from(date.timestamp().as_second()).ok()?,
+        None => now.duration_since(UNIX_EPOCH).ok()?.as_secs(),
+    };
+    Some(Duration::from_secs(reset.saturating_sub(now)))
+}
