@@ -50,9 +50,19 @@ pub(super) enum ExprKind {
     Arithmetic(Arithmetic, Box<Expr>, Box<Expr>),
     Compare(Comparison, Box<Expr>, Box<Expr>),
     Match(Match, Box<Expr>, Box<Expr>),
-    In { value: Box<Expr>, list: Vec<Expr>, fold: bool, negated: bool },
+    In {
+        value: Box<Expr>,
+        list: Vec<Expr>,
+        fold: bool,
+        negated: bool,
+    },
     HasAny(Box<Expr>, Vec<Expr>),
-    Between { value: Box<Expr>, low: Box<Expr>, high: Box<Expr>, negated: bool },
+    Between {
+        value: Box<Expr>,
+        low: Box<Expr>,
+        high: Box<Expr>,
+        negated: bool,
+    },
     /// Flat, so that a long chain of conditions nests no deeper than a short one.
     And(Vec<Expr>),
     Or(Vec<Expr>),
@@ -118,7 +128,7 @@ pub(super) struct Pipeline {
 pub(super) enum Source {
     Table(Name),
     Nested(Box<Pipeline>),
-    Union(Vec<Pipeline>),
+    Union(Vec<Pipeline>, Pos),
 }
 
 #[derive(Clone, Debug)]
@@ -134,10 +144,16 @@ pub(super) enum OperatorKind {
     Project(Vec<Named>),
     /// Names, each perhaps with a `*` behind it.
     ProjectAway(Vec<Name>),
-    ProjectKeep(Vec<Name>),
     ProjectRename(Vec<(Name, Name)>),
-    Summarize { aggregates: Vec<Named>, by: Vec<Named> },
-    Join { kind: JoinKind, right: Pipeline, on: Vec<JoinKey> },
+    Summarize {
+        aggregates: Vec<Named>,
+        by: Vec<Named>,
+    },
+    Join {
+        kind: JoinKind,
+        right: Pipeline,
+        on: Vec<JoinKey>,
+    },
     Order(Vec<OrderKey>),
     Take(usize),
     Top(usize, Vec<OrderKey>),
@@ -145,7 +161,11 @@ pub(super) enum OperatorKind {
     /// Every column, if it names none.
     Distinct(Vec<Named>),
     Union(Vec<Pipeline>),
-    MvExpand { column: Named, to: Option<Kind>, limit: Option<usize> },
+    MvExpand {
+        column: Named,
+        to: Option<Kind>,
+        limit: Option<usize>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,7 +194,7 @@ impl Pipeline {
         match &self.source {
             Source::Table(_) => {}
             Source::Nested(inner) => inner.visit(see),
-            Source::Union(parts) => parts.iter().for_each(|part| part.visit(see)),
+            Source::Union(parts, _) => parts.iter().for_each(|part| part.visit(see)),
         }
         for operator in &self.operators {
             see(operator);

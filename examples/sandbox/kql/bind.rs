@@ -230,7 +230,9 @@ impl Scope<'_> {
                 let (kind, values) = self.alike(args.iter())?;
                 return Ok((kind, Bound::Coalesce(values)));
             }
-            ("now" | "ago" | "iff" | "iif" | "case" | "coalesce", _) => return Err(self.wrong_count(name, pos)),
+            ("now" | "ago" | "iff" | "iif" | "case" | "coalesce", _) => {
+                return Err(self.wrong_count(name, pos));
+            }
             _ => {}
         }
         let function = functions::find(name)
@@ -289,7 +291,9 @@ impl Scope<'_> {
                 (Some(common), kind) if common.is_number() && kind.is_number() => Kind::Real,
                 (Some(Kind::Dynamic), kind) | (Some(kind), Kind::Dynamic) if kind != Kind::Timespan => Kind::Dynamic,
                 (Some(common), kind) => {
-                    return Err(self.error(expr.pos, format!("values of types {common} and {kind} have no common type")));
+                    return Err(
+                        self.error(expr.pos, format!("values of types {common} and {kind} have no common type"))
+                    );
                 }
             });
             values.push(value);

@@ -18,19 +18,48 @@ use super::value::Value;
 pub(super) enum Bound {
     Constant(Value),
     Column(usize),
-    Path { base: Box<Bound>, steps: Vec<Step> },
+    Path {
+        base: Box<Bound>,
+        steps: Vec<Step>,
+    },
     Call(Body, Vec<Bound>),
-    Arithmetic { operation: Arithmetic, result: Kind, left: Box<Bound>, right: Box<Bound> },
-    Compare { comparison: Comparison, left: Box<Bound>, right: Box<Bound> },
-    Match { test: Match, left: Box<Bound>, right: Box<Bound> },
+    Arithmetic {
+        operation: Arithmetic,
+        result: Kind,
+        left: Box<Bound>,
+        right: Box<Bound>,
+    },
+    Compare {
+        comparison: Comparison,
+        left: Box<Bound>,
+        right: Box<Bound>,
+    },
+    Match {
+        test: Match,
+        left: Box<Bound>,
+        right: Box<Bound>,
+    },
     /// Text among constants.
-    InSet { value: Box<Bound>, set: HashSet<Arc<str>>, fold: bool, negated: bool },
-    InList { value: Box<Bound>, list: Vec<Bound>, fold: bool, negated: bool },
+    InSet {
+        value: Box<Bound>,
+        set: HashSet<Arc<str>>,
+        fold: bool,
+        negated: bool,
+    },
+    InList {
+        value: Box<Bound>,
+        list: Vec<Bound>,
+        fold: bool,
+        negated: bool,
+    },
     HasAny(Box<Bound>, Vec<Bound>),
     And(Vec<Bound>),
     Or(Vec<Bound>),
     /// The value of the first condition that holds.
-    Choose { arms: Vec<(Bound, Bound)>, otherwise: Box<Bound> },
+    Choose {
+        arms: Vec<(Bound, Bound)>,
+        otherwise: Box<Bound>,
+    },
     /// The first value that is there.
     Coalesce(Vec<Bound>),
 }
@@ -83,9 +112,7 @@ impl Bound {
             Self::Arithmetic { operation, result, left, right } => {
                 calculate(*operation, *result, &left.eval(row), &right.eval(row))
             }
-            Self::Compare { comparison, left, right } => {
-                truth(compare(*comparison, &left.eval(row), &right.eval(row)))
-            }
+            Self::Compare { comparison, left, right } => truth(compare(*comparison, &left.eval(row), &right.eval(row))),
             Self::Match { test: Match { test, fold, negated }, left, right } => {
                 let (left, right) = (left.eval(row), right.eval(row));
                 Value::Bool(text::passes(*test, *fold, &text::shown(&left), &text::shown(&right)) != *negated)
@@ -139,11 +166,13 @@ impl Bound {
         let known = match &self {
             Self::Constant(_) | Self::Column(_) | Self::Path { .. } => false,
             Self::Call(_, args) => args.iter().all(constant),
-            Self::Arithmetic { left, right, .. } | Self::Compare { left, right, .. } | Self::Match { left, right, .. } => {
-                constant(left) && constant(right)
-            }
+            Self::Arithmetic { left, right, .. }
+            | Self::Compare { left, right, .. }
+            | Self::Match { left, right, .. } => constant(left) && constant(right),
             Self::InSet { value, .. } => constant(value),
-            Self::InList { value, list, .. } | Self::HasAny(value, list) => constant(value) && list.iter().all(constant),
+            Self::InList { value, list, .. } | Self::HasAny(value, list) => {
+                constant(value) && list.iter().all(constant)
+            }
             Self::And(parts) | Self::Or(parts) | Self::Coalesce(parts) => parts.iter().all(constant),
             Self::Choose { arms, otherwise } => {
                 constant(otherwise) && arms.iter().all(|(condition, value)| constant(condition) && constant(value))

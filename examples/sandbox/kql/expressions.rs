@@ -137,8 +137,12 @@ impl Parser {
         let mut left = part(self)?;
         loop {
             let pos = self.pos();
-            let Token::Mark(mark) = *self.peek() else { return Ok(left) };
-            let Some(operator) = operator(mark) else { return Ok(left) };
+            let Token::Mark(mark) = *self.peek() else {
+                return Ok(left);
+            };
+            let Some(operator) = operator(mark) else {
+                return Ok(left);
+            };
             self.advance();
             let right = part(self)?;
             left = Expr::new(ExprKind::Arithmetic(operator, Box::new(left), Box::new(right)), pos)?;
@@ -259,7 +263,9 @@ impl Parser {
     }
 
     fn member(&mut self) -> Result<(String, Json), KqlError> {
-        let Token::Text(key) = self.peek().clone() else { return Err(self.unexpected("a key in quotes")) };
+        let Token::Text(key) = self.peek().clone() else {
+            return Err(self.unexpected("a key in quotes"));
+        };
         self.advance();
         self.expect(":")?;
         Ok((key, self.json()?))

@@ -115,6 +115,14 @@ static FUNCTIONS: &[Function] = &[
     repeating("min_of", &[Param::Measure], Returns::First, Body::Many(|args| extreme(args, Ordering::Less))),
     repeating("max_of", &[Param::Measure], Returns::First, Body::Many(|args| extreme(args, Ordering::Greater))),
     Function {
+        name: "abs",
+        params: &[Param::Measure],
+        optional: 0,
+        repeats: false,
+        returns: Returns::First,
+        body: Body::One(absolute),
+    },
+    Function {
         name: "bin",
         params: &[Param::Measure, Param::Measure],
         optional: 0,
@@ -132,8 +140,17 @@ pub(super) fn find(name: &str) -> Option<&'static Function> {
 pub(super) fn keeps_name(function: &str) -> bool {
     matches!(
         function,
-        "tostring" | "toint" | "tolong" | "todouble" | "toreal" | "tobool" | "toboolean" | "todatetime" | "todynamic"
-            | "split" | "bin"
+        "tostring"
+            | "toint"
+            | "tolong"
+            | "todouble"
+            | "toreal"
+            | "tobool"
+            | "toboolean"
+            | "todatetime"
+            | "todynamic"
+            | "split"
+            | "bin"
     )
 }
 
@@ -276,7 +293,9 @@ fn substring(args: &Args<'_>) -> Value {
         _ => return Value::Null,
     };
     let value = shown(value);
-    let Value::Long(start) = **start else { return string("") };
+    let Value::Long(start) = **start else {
+        return string("");
+    };
     let from_end = if start < 0 { i64::try_from(value.chars().count()).unwrap_or(i64::MAX) } else { 0 };
     let start = usize::try_from(start.saturating_add(from_end)).unwrap_or(0);
     let length = match length {
@@ -288,7 +307,9 @@ fn substring(args: &Args<'_>) -> Value {
 }
 
 fn split(args: &Args<'_>) -> Value {
-    let [value, delimiter, wanted @ ..] = args else { return Value::Null };
+    let [value, delimiter, wanted @ ..] = args else {
+        return Value::Null;
+    };
     let (value, delimiter) = (shown(value), shown(delimiter));
     let mut parts: Vec<Json> = match delimiter.is_empty() {
         true => vec![Json::String(value.into_owned())],
@@ -324,11 +345,18 @@ fn strcat(args: &Args<'_>) -> Value {
 }
 
 fn strcat_array(array: &Value, delimiter: &Value) -> Value {
-    let Value::Dynamic(json) = array else { return string("") };
-    let items: Vec<String> = json.as_array().into_iter().flatten().map(|item| match item {
-        Json::String(text) => text.clone(),
-        item => item.to_string(),
-    }).collect();
+    let Value::Dynamic(json) = array else {
+        return string("");
+    };
+    let items: Vec<String> = json
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|item| match item {
+            Json::String(text) => text.clone(),
+            item => item.to_string(),
+        })
+        .collect();
     string(&items.join(&shown(delimiter)))
 }
 
@@ -356,6 +384,14 @@ fn extreme(args: &Args<'_>, wanted: Ordering) -> Value {
     let present = args.iter().map(Cow::as_ref).filter(|value| **value != Value::Null);
     let best = present.reduce(|best, value| if order(value, best) == Some(wanted) { value } else { best });
     best.cloned().unwrap_or(Value::Null)
+}
+
+fn absolute(value: &Value) -> Value {
+    match value {
+        Value::Long(number) => number.checked_abs().map_or(Value::Null, Value::Long),
+        Value::Real(number) => Value::Real(number.abs()),
+        _ => Value::Null,
+    }
 }
 
 /// Rounded down to a multiple of `size`; days begin at midnight, weeks where Kusto's do.

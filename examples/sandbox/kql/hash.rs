@@ -45,7 +45,11 @@ fn xxh64(input: &[u8]) -> u64 {
             }
         }
         let [a, b, c, d] = state;
-        hash = a.rotate_left(1).wrapping_add(b.rotate_left(7)).wrapping_add(c.rotate_left(12)).wrapping_add(d.rotate_left(18));
+        hash = a
+            .rotate_left(1)
+            .wrapping_add(b.rotate_left(7))
+            .wrapping_add(c.rotate_left(12))
+            .wrapping_add(d.rotate_left(18));
         hash = state.into_iter().fold(hash, merge);
     }
     hash = hash.wrapping_add(input.len() as u64);

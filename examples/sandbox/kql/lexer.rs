@@ -37,9 +37,8 @@ const MARKS: [&str; 28] = [
 ];
 
 /// The types whose literals hold text that is no KQL, such as `datetime(2026-01-02)`.
-const TYPED: [&str; 12] = [
-    "bool", "boolean", "date", "datetime", "decimal", "double", "guid", "int", "long", "real", "time", "timespan",
-];
+const TYPED: [&str; 12] =
+    ["bool", "boolean", "date", "datetime", "decimal", "double", "guid", "int", "long", "real", "time", "timespan"];
 
 /// The tokens of a query; the last one is always [`Token::End`].
 pub(super) fn lex(text: &str) -> Result<Vec<Lexeme>, KqlError> {
@@ -122,7 +121,9 @@ impl<'a> Lexer<'a> {
     }
 
     fn token(&mut self) -> Result<Token, KqlError> {
-        let Some(c) = self.peek() else { return Ok(Token::End) };
+        let Some(c) = self.peek() else {
+            return Ok(Token::End);
+        };
         if let Some(text) = self.string_literal()? {
             return Ok(Token::Text(text));
         }
@@ -228,7 +229,9 @@ impl<'a> Lexer<'a> {
         }
         if quote == '`' {
             self.eat(FENCE);
-            let Some(length) = self.rest.find(FENCE) else { return Err(unclosed()) };
+            let Some(length) = self.rest.find(FENCE) else {
+                return Err(unclosed());
+            };
             let text = self.rest[..length].to_owned();
             while !self.eat(FENCE) {
                 self.bump();

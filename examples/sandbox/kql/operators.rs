@@ -36,7 +36,7 @@ pub(super) fn column_type(scope: Scope<'_>, kind: Kind, pos: Pos) -> Result<Type
 }
 
 /// The name given to a column, which must be free; without one `own`, with a number behind it if that is taken.
-pub(super) fn explicit_or(
+pub(super) fn column_name(
     scope: Scope<'_>,
     given: Option<&Name>,
     own: String,
@@ -55,12 +55,13 @@ impl Run<'_> {
     pub fn pipeline(self, pipeline: &Pipeline) -> Result<Answer, KqlError> {
         let mut answer = match &pipeline.source {
             Source::Table(name) => {
-                let unknown = || KqlError::at(name.pos, format!("Failed to resolve table expression named '{}'", name.text));
+                let unknown =
+                    || KqlError::at(name.pos, format!("Failed to resolve table expression named '{}'", name.text));
                 let table = self.tables.table(&name.text).ok_or_else(unknown)?;
                 Answer { table, order: Vec::new() }
             }
             Source::Nested(inner) => self.pipeline(inner)?,
-            Source::Union(parts) => Answer { table: self.union(None, parts, Pos { line: 1, column: 1 })?, order: Vec::new() },
+            Source::Union(parts, pos) => Answer { table: self.union(None, parts, *pos)?, order: Vec::new() },
         };
         for operator in &pipeline.operators {
             answer = self.operator(operator, answer)?;
@@ -84,16 +85,14 @@ impl Run<'_> {
             }
             OperatorKind::Extend(items) => extend(scope("extend"), items, table, order),
             OperatorKind::Project(items) => {
-                let outputs = project(scope("project"), items)?;
+                let outputs = outputs(scope("project"), items)?;
                 Ok(reshape(table, order, outputs))
             }
             OperatorKind::ProjectAway(names) => {
-                let named = matching(scope("project-away"), names)?;
-                Ok(keep(table, order, |index| !named.contains(&index)))
-            }
-            OperatorKind::ProjectKeep(names) => {
-                let named = matching(scope("project-keep"), names)?;
-                Ok(keep(table, order, |index| named.contains(&index)))
+                let dropped = matching(scope("project-away"), names)?;
+                let kept = columns.iter().enumerate().filter(|(index, _)| !dropped.contains(index));
+                let outputs = kept.map(|(index, column)| (column.clone(), Bound::Column(index))).collect();
+                Ok(reshape(table, order, outputs))
             }
             OperatorKind::ProjectRename(names) => {
                 table.columns = rename(scope("project-rename"), names)?;
@@ -110,7 +109,7 @@ impl Run<'_> {
                 let columns = [Column { name: "Count".into(), ty: Type::Long }];
                 unordered(Table { columns: columns.into(), rows: vec![[count].into()] })
             }
-            OperatorKind::Distinct(items) => unordered(distinct(scope("distinct"), items, table)?),
+            OperatorKind::Distinct(items) => unordered(distinct(scope("distinct"), items, table, operator.pos)?),
             OperatorKind::Summarize { aggregates, by } => {
                 unordered(summarize(&table, scope("summarize"), aggregates, by)?)
             }
@@ -138,7 +137,8 @@ impl Run<'_> {
                 None => columns.push(column.clone()),
                 Some(other) if other.ty == column.ty => {}
                 Some(_) => {
-                    let message = format!("'union' operator: the column '{}' is not of one type in all tables", column.name);
+                    let message =
+                        format!("'union' operator: the column '{}' is not of one type in all tables", column.name);
                     return Err(KqlError::at(pos, message));
                 }
             }
@@ -175,16 +175,12 @@ fn outputs(scope: Scope<'_>, items: &[Named]) -> Result<Vec<Output>, KqlError> {
         if let (None, Bound::Column(_), true) = (name, &bound, taken) {
             return Err(scope.error(expr.pos, format!("A column with the name '{own}' is already declared")));
         }
-        let name = explicit_or(scope, name.as_ref(), own, &columns)?;
+        let name = column_name(scope, name.as_ref(), own, &columns)?;
         let column = Column { name: name.into(), ty: column_type(scope, kind, expr.pos)? };
         columns.push(column.clone());
         outputs.push((column, bound));
     }
     Ok(outputs)
-}
-
-fn project(scope: Scope<'_>, items: &[Named]) -> Result<Vec<Output>, KqlError> {
-    outputs(scope, items)
 }
 
 /// New columns behind the old ones; one that has an old one's name takes its place from it.
@@ -203,13 +199,6 @@ fn reshape(table: Table, order: Vec<usize>, outputs: Vec<Output>) -> Answer {
     let rows = table.rows.iter().map(|row| outputs.iter().map(|(_, bound)| bound.value(row)).collect()).collect();
     let columns = outputs.into_iter().map(|(column, _)| column).collect();
     Answer { table: Table { columns, rows }, order }
-}
-
-fn keep(table: Table, order: Vec<usize>, keeps: impl Fn(usize) -> bool) -> Answer {
-    let columns = table.columns.clone();
-    let kept = columns.iter().enumerate().filter(|(index, _)| keeps(*index));
-    let outputs = kept.map(|(index, column)| (column.clone(), Bound::Column(index))).collect();
-    reshape(table, order, outputs)
 }
 
 /// The indexes of the columns that names such as `id` and `rg*` stand for.
@@ -231,7 +220,7 @@ fn rename(scope: Scope<'_>, names: &[(Name, Name)]) -> Result<Arc<[Column]>, Kql
     let mut columns = scope.columns.to_vec();
     for (new, old) in names {
         let index = scope.column(&old.text, old.pos)?;
-        let name = explicit_or(scope, Some(new), String::new(), &columns)?;
+        let name = column_name(scope, Some(new), String::new(), &columns)?;
         columns[index].name = name.into();
     }
     Ok(columns.into())
@@ -257,18 +246,17 @@ fn sort(scope: Scope<'_>, keys: &[OrderKey], table: Table) -> Result<Answer, Kql
         let pairs = a.iter().zip(b).zip(&bound);
         pairs.map(|((a, b), (_, key))| by_key(key, a, b)).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
     };
-    let mut keyed: Vec<(Vec<Value>, Arc<[Value]>)> = table
-        .rows
-        .into_iter()
-        .map(|row| (bound.iter().map(|(expr, _)| expr.value(&row)).collect(), row))
-        .collect();
+    let mut keyed: Vec<(Vec<Value>, Arc<[Value]>)> =
+        table.rows.into_iter().map(|row| (bound.iter().map(|(expr, _)| expr.value(&row)).collect(), row)).collect();
     keyed.sort_by(|(a, _), (b, _)| compare(a, b));
     let rows = keyed.into_iter().map(|(_, row)| row).collect();
     Ok(Answer { table: Table { columns: table.columns, rows }, order: columns })
 }
 
 fn by_key(key: &OrderKey, a: &Value, b: &Value) -> Ordering {
-    let first = |null| if key.nulls_first == null { Ordering::Less } else { Ordering::Greater };
+    let first = |null| {
+        if key.nulls_first == null { Ordering::Less } else { Ordering::Greater }
+    };
     match (a, b) {
         (Value::Null, Value::Null) => Ordering::Equal,
         (Value::Null, _) => first(true),
@@ -285,14 +273,13 @@ fn is_nan(value: &Value) -> bool {
     matches!(value, Value::Real(number) if number.is_nan())
 }
 
-fn distinct(scope: Scope<'_>, items: &[Named], table: Table) -> Result<Table, KqlError> {
+fn distinct(scope: Scope<'_>, items: &[Named], table: Table, pos: Pos) -> Result<Table, KqlError> {
     let table = match items {
         [] => table,
         items => reshape(table, Vec::new(), outputs(scope, items)?).table,
     };
     if let Some(column) = table.columns.iter().find(|column| column.ty == Type::Dynamic) {
         let message = format!("the column '{}' is of a 'dynamic' type. Please use an explicit cast", column.name);
-        let pos = items.first().map_or(Pos { line: 1, column: 1 }, |item| item.expr.pos);
         return Err(scope.error(pos, message));
     }
     let mut seen = HashSet::new();
@@ -342,7 +329,9 @@ fn mv_expand(
 }
 
 fn elements(value: &Value) -> Vec<Value> {
-    let Value::Dynamic(json) = value else { return vec![Value::Null] };
+    let Value::Dynamic(json) = value else {
+        return vec![Value::Null];
+    };
     match json.as_ref() {
         Json::Array(items) => items.iter().cloned().map(Value::from_json).collect(),
         Json::Object(bag) => {

@@ -180,7 +180,7 @@ impl Parser {
         }
         let pos = self.pos();
         if self.eat_word("union") {
-            return Ok(Source::Union(self.list(Self::tabular)?));
+            return Ok(Source::Union(self.list(Self::tabular)?, pos));
         }
         for statement in ["let", "set", "declare", "datatable", "print", "range"] {
             if self.at_word(statement) {
@@ -225,7 +225,6 @@ impl Parser {
             "extend" => OperatorKind::Extend(self.list(Self::named)?),
             "project" => OperatorKind::Project(self.list(Self::named)?),
             "project-away" => OperatorKind::ProjectAway(self.list(Self::name_pattern)?),
-            "project-keep" => OperatorKind::ProjectKeep(self.list(Self::name_pattern)?),
             "project-rename" => OperatorKind::ProjectRename(self.list(Self::renaming)?),
             "summarize" => self.summarize()?,
             "join" => self.join()?,
@@ -244,7 +243,9 @@ impl Parser {
             "distinct" => OperatorKind::Distinct(self.list(Self::named)?),
             "union" => OperatorKind::Union(self.list(Self::tabular)?),
             "mv-expand" | "mvexpand" => self.mv_expand()?,
-            _ => return Err(KqlError::at(pos, format!("the operator '{text}' is not supported"))),
+            _ => {
+                return Err(KqlError::at(pos, format!("the operator '{text}' is not supported")));
+            }
         };
         match self.peek() {
             Token::End | Token::Mark("|" | ")" | ";") => Ok(Operator { kind, pos }),

@@ -13,7 +13,7 @@ use super::compare::order;
 use super::error::KqlError;
 use super::key::Key;
 use super::kind::Kind;
-use super::operators::{column_type, explicit_or};
+use super::operators::{column_name, column_type};
 use super::text::to_json;
 use super::value::{Column, Table, Value};
 
@@ -31,7 +31,11 @@ enum Aggregate {
     /// All values, or with `true` the distinct ones; at most so many.
     Collect(Bound, bool, usize),
     /// The expressions of the row in which the first is least or greatest.
-    ArgExtreme { by: Bound, wanted: Ordering, outputs: Vec<(Bound, Kind)> },
+    ArgExtreme {
+        by: Bound,
+        wanted: Ordering,
+        outputs: Vec<(Bound, Kind)>,
+    },
 }
 
 /// What an aggregate knows of a group so far.
@@ -60,7 +64,7 @@ pub(super) fn summarize(
             return Err(scope.error(expr.pos, message));
         }
         let own = own_name(expr).unwrap_or_else(|| format!("Column{}", number + 1));
-        let name = explicit_or(scope, name.as_ref(), own, &columns)?;
+        let name = column_name(scope, name.as_ref(), own, &columns)?;
         columns.push(Column { name: name.into(), ty: column_type(scope, kind, expr.pos)? });
         keys.push(bound);
     }
@@ -69,7 +73,7 @@ pub(super) fn summarize(
         let (aggregate, outputs) = bind(scope, named, &keys)?;
         for (index, (own, kind)) in outputs.into_iter().enumerate() {
             let given = if index == 0 { named.name.as_ref() } else { None };
-            let name = explicit_or(scope, given, own, &columns)?;
+            let name = column_name(scope, given, own, &columns)?;
             columns.push(Column { name: name.into(), ty: column_type(scope, kind, named.expr.pos)? });
         }
         bound.push(aggregate);

@@ -51,9 +51,7 @@ fn estate() -> Estate {
             json!(["/s/vm3", "VM3", "northeurope", "rg-a", null]),
         ],
     );
-    let change = |id: &str, kind: &str, time: &str| {
-        json!([format!("/c/{id}/{time}"), {"targetResourceId": id, "changeType": kind, "changeAttributes": {"timestamp": time}}, ""])
-    };
+    let change = |id: &str, kind: &str, time: &str| json!([format!("/c/{id}/{time}"), {"targetResourceId": id, "changeType": kind, "changeAttributes": {"timestamp": time}}, ""]);
     let changes = table(
         &[("id", String), ("properties", Dynamic), ("location", String)],
         &[
@@ -131,17 +129,26 @@ fn the_change_query_finds_the_latest_change_of_each_resource_and_what_is_left_of
     assert_eq!(
         names(query),
         [
-            "resourceId", "changeTime", "id", "properties", "location", "changeType", "sourceResourceId", "name",
-            "location1", "tags", "resourceGroup", "rgName", "rgTags"
+            "resourceId",
+            "changeTime",
+            "id",
+            "properties",
+            "location",
+            "changeType",
+            "sourceResourceId",
+            "name",
+            "location1",
+            "tags",
+            "resourceGroup",
+            "rgName",
+            "rgTags"
         ]
     );
-    let query = query.replace(';', "| project resourceId, changeType, name, location1, rgTags | order by resourceId asc");
+    let query =
+        query.replace(';', "| project resourceId, changeType, name, location1, rgTags | order by resourceId asc");
     assert_eq!(
         rows(&query),
-        [
-            json!(["/s/vm1", "Update", "vm1", "westeurope", {"Env": "Prod"}]),
-            json!(["/s/vm9", "Delete", "", "", null]),
-        ]
+        [json!(["/s/vm1", "Update", "vm1", "westeurope", {"Env": "Prod"}]), json!(["/s/vm9", "Delete", "", "", null]),]
     );
 }
 
@@ -154,7 +161,7 @@ fn the_seeds_resource_query_names_a_column_before_it_exists() {
 
 #[test]
 fn partitions_by_hash_hold_every_row_once() {
-    for condition in ["hash(tolower(id)) % 3 == K", "hash(tolower(id), 3) == K"] {
+    for condition in ["hash(tolower(id)) % 3 == K", "hash(tolower(id), 3) == K", "abs(hash(id) % 3) == K"] {
         let part = |k: &str| rows(&format!("resources | where {}", condition.replace('K', k))).len();
         assert_eq!(part("0") + part("1") + part("2"), 3);
     }
@@ -253,6 +260,8 @@ fn functions_do_what_kusto_says() {
         ("now() - t > 1d", json!(true)),
         ("bin(now(), 1d) == datetime(2026-01-02)", json!(true)),
         ("max_of(1, 3, 2)", json!(3)),
+        ("abs(hash('World') % 100)", json!(51)),
+        ("abs(-3)", json!(3)),
         ("isnull('')", json!(false)),
         ("long(null)", Json::Null),
         ("['n']", json!(5)),
@@ -263,17 +272,20 @@ fn functions_do_what_kusto_says() {
 
 #[test]
 fn a_dynamic_value_may_be_put_in_lower_case() {
-    assert_eq!(rows("resourcechanges | project x = tolower(properties.targetResourceId) | take 1"), [json!(["/s/vm1"])]);
+    assert_eq!(
+        rows("resourcechanges | project x = tolower(properties.targetResourceId) | take 1"),
+        [json!(["/s/vm1"])]
+    );
     assert_eq!(first("tolower(d)"), json!(r#"[1,"x",{"y":2}]"#));
 }
 
 #[test]
 fn columns_are_added_behind_and_replaced_by_name() {
-    assert_eq!(names("resources | extend name = tolower(name), x = 1"), [
-        "id", "location", "resourceGroup", "tags", "name", "x"
-    ]);
+    assert_eq!(
+        names("resources | extend name = tolower(name), x = 1"),
+        ["id", "location", "resourceGroup", "tags", "name", "x"]
+    );
     assert_eq!(names("resources | project-away tags, res*"), ["id", "name", "location"]);
-    assert_eq!(names("resources | project-keep name, id"), ["id", "name"]);
     assert_eq!(names("resources | project-rename label = name | project label"), ["label"]);
     assert_eq!(names("t | project k, k2 = k, tolower(k), toupper(k)"), ["k", "k2", "Column1", "Column2"]);
 }
@@ -281,9 +293,10 @@ fn columns_are_added_behind_and_replaced_by_name() {
 #[test]
 fn aggregates_are_named_and_computed_as_in_kusto() {
     let query = "t | summarize count(), countif(n > 5), min(n), max(t), dcount(k), sum(n), avg(n), take_any(b), make_set(k), list = make_list(n)";
-    assert_eq!(names(query), [
-        "count_", "countif_", "min_n", "max_t", "dcount_k", "sum_n", "avg_n", "b", "set_k", "list"
-    ]);
+    assert_eq!(
+        names(query),
+        ["count_", "countif_", "min_n", "max_t", "dcount_k", "sum_n", "avg_n", "b", "set_k", "list"]
+    );
     let last = "2026-01-01T00:00:00.0000000Z";
     assert_eq!(rows(query), [json!([3, 1, 5, last, 2, 12, 6.0, true, ["a", "b"], [5, 7]])]);
     assert_eq!(rows("t | summarize n = count() by k | order by k asc"), [json!(["a", 2]), json!(["b", 1])]);
@@ -296,7 +309,10 @@ fn aggregates_are_named_and_computed_as_in_kusto() {
 
 #[test]
 fn arg_max_takes_the_row_of_the_greatest_value_and_passes_over_nulls() {
-    assert_eq!(rows("t | summarize arg_max(n, r, b) by k"), [json!(["a", 7, 2.5, false]), json!(["b", null, null, null])]);
+    assert_eq!(
+        rows("t | summarize arg_max(n, r, b) by k"),
+        [json!(["a", 7, 2.5, false]), json!(["b", null, null, null])]
+    );
     assert_eq!(names("t | summarize arg_max(n, *) by k"), ["k", "n", "r", "b", "t", "d"]);
     assert_eq!(names("t | summarize latest = arg_max(t, n) by key = toupper(k)"), ["key", "latest", "n"]);
     assert_eq!(names("t | summarize arg_min(n, *) by k = toupper(k)"), ["k", "n", "k1", "r", "b", "t", "d"]);
@@ -372,14 +388,17 @@ fn tables_unite_under_the_columns_of_all() {
 
 #[test]
 fn arrays_and_bags_expand_to_rows() {
-    assert_eq!(rows("t | mv-expand d | project k, d"), [
-        json!(["a", 1]),
-        json!(["a", "x"]),
-        json!(["a", {"y": 2}]),
-        json!(["b", null]),
-        json!(["a", {"list": [1]}]),
-        json!(["a", {"p": "q"}]),
-    ]);
+    assert_eq!(
+        rows("t | mv-expand d | project k, d"),
+        [
+            json!(["a", 1]),
+            json!(["a", "x"]),
+            json!(["a", {"y": 2}]),
+            json!(["b", null]),
+            json!(["a", {"list": [1]}]),
+            json!(["a", {"p": "q"}]),
+        ]
+    );
     assert_eq!(rows("t | mv-expand x = d.list to typeof(string) | where isnotempty(x) | project x"), [json!(["1"])]);
 }
 
@@ -408,6 +427,7 @@ fn what_makes_no_sense_is_refused() {
         ("t | summarize count() by d", "grouping by a 'dynamic' type"),
         ("t | order by d", "sort key is of a 'dynamic' type"),
         ("t | parse k with *", "the operator 'parse' is not supported"),
+        ("t | project-keep k", "the operator 'project-keep' is not supported"),
         ("t | sample 3", "the operator 'sample' is not supported"),
         ("let x = 1; t", "'let' is not supported"),
         ("t | where k == 'O''Connor", "not closed"),
@@ -486,7 +506,10 @@ proptest! {
 #[test]
 fn a_partition_of_a_large_estate_is_quick() {
     let row = |number: usize| {
-        let id = format!("/subscriptions/0A1B2C3D-0000-4000-8000-{number:012}/resourceGroups/RG-{}/providers/Microsoft.Compute/virtualMachines/vm-{number}", number % 97);
+        let id = format!(
+            "/subscriptions/0A1B2C3D-0000-4000-8000-{number:012}/resourceGroups/RG-{}/providers/Microsoft.Compute/virtualMachines/vm-{number}",
+            number % 97
+        );
         json!([id, "vm", "westeurope", "rg", {"Env": "Prod"}])
     };
     let columns = ["id", "name", "location", "resourceGroup"].map(|name| (name, Type::String));
@@ -497,6 +520,6 @@ fn a_partition_of_a_large_estate_is_quick() {
     let took = start.elapsed();
     println!("{} of 200000 rows in {took:?}", answer.table.rows.len());
     assert!((800..1200).contains(&answer.table.rows.len()));
-    // Generous, so that a busy machine does not fail it: it takes a tenth of this.
+    // Generous, so that a busy machine does not fail it: it takes a twentieth of this.
     assert!(took.as_millis() < 1000, "{took:?}");
 }
