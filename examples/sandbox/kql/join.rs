@@ -56,7 +56,8 @@ fn keys(left: &Table, right: &Table, on: &[JoinKey]) -> Result<(Vec<usize>, Vec<
         let (left_type, right_type) = (left.columns[left_index].ty, right.columns[right_index].ty);
         if left_type == Type::Dynamic || right_type == Type::Dynamic {
             let message = format!(
-                "join key '{}' is of a 'dynamic' type. Please use an explicit cast, as join on a 'dynamic' type is not supported",
+                "join key '{}' is of a 'dynamic' type. Please use an explicit cast, as join \
+                 on a 'dynamic' type is not supported",
                 if left_type == Type::Dynamic { &left_name.text } else { &right_name.text },
             );
             return Err(left_scope.error(left_name.pos, message));

@@ -60,7 +60,8 @@ pub(super) fn lex(text: &str) -> Result<Vec<Lexeme>, KqlError> {
     }
 }
 
-/// The value of every string literal in a query, in order, as the service reads it: escapes resolved, neighbours joined.
+/// The value of every string literal in a query, in order, as the service reads it: escapes resolved, neighbours
+/// joined.
 pub fn read_string_literals(text: &str) -> Result<Vec<String>, KqlError> {
     let literals = lex(text)?.into_iter().filter_map(|lexeme| match lexeme.token {
         Token::Text(text) => Some(text),

@@ -60,7 +60,8 @@ pub(super) fn summarize(
     for (number, Named { name, expr }) in by.iter().enumerate() {
         let Typed { kind, bound } = scope.bind(expr)?;
         if kind == Kind::Dynamic {
-            let message = "a group key is of a 'dynamic' type. Please use an explicit cast (for example, 'summarize ... by tostring(key)') as grouping by a 'dynamic' type is not supported";
+            let message = "a group key is of a 'dynamic' type. Please use an explicit cast (for example, \
+                           'summarize ... by tostring(key)') as grouping by a 'dynamic' type is not supported";
             return Err(scope.error(expr.pos, message));
         }
         let own = own_name(expr).unwrap_or_else(|| format!("Column{}", number + 1));
