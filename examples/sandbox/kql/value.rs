@@ -40,3 +40,13 @@ pub struct Table {
     pub columns: Arc<[Column]>,
     pub rows: Vec<Arc<[Value]>>,
 }
+
+impl Value {
+    /// A cell of a dynamic column.
+    pub fn from_json(json: serde_json::Value) -> Self {
+        match json {
+            serde_json::Value::Null => Self::Null,
+            json => Self::Dynamic(Arc::new(json)),
+        }
+    }
+}

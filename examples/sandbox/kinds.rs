@@ -1,0 +1,71 @@
+//! The types of resource that the estate is made of, as their providers write them, each with what its rows say about it.
+//! Rows of one type share their `sku` and `properties`: 200,000 of them have to fit in memory.
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+
+/// A type of resource.
+#[derive(Debug)]
+pub struct Kind {
+    /// As the provider writes it; Resource Graph shows it in lower case.
+    pub name: Arc<str>,
+    pub flavour: &'static str,
+    sku: Option<Arc<Json>>,
+    properties: Arc<Json>,
+}
+
+impl Kind {
+    pub fn new(name: &str) -> Self {
+        let known = KNOWN.iter().find(|known| known.0.eq_ignore_ascii_case(name));
+        let (name, flavour, sku) = known.copied().unwrap_or((name, "", ""));
+        Self {
+            name: name.into(),
+            flavour,
+            sku: (!sku.is_empty()).then(|| Arc::new(json!({"name": sku, "tier": "Standard"}))),
+            properties: Arc::new(json!({
+                "provisioningState": "Succeeded",
+                "publicNetworkAccess": "Disabled",
+                "minimumTlsVersion": "1.2",
+            })),
+        }
+    }
+
+    pub fn sku(&self) -> Option<Arc<Json>> {
+        self.sku.clone()
+    }
+
+    pub fn properties(&self) -> Arc<Json> {
+        self.properties.clone()
+    }
+
+    /// How many names one below the other an instance has: 2 for `Microsoft.Sql/servers/databases`.
+    pub fn depth(&self) -> usize {
+        self.name.matches('/').count().max(1)
+    }
+}
+
+/// What estates hold: type, kind, sku.
+pub const KNOWN: [(&str, &str, &str); 22] = [
+    ("Microsoft.Compute/virtualMachines", "", ""),
+    ("Microsoft.Compute/disks", "", "Premium_LRS"),
+    ("Microsoft.Compute/virtualMachines/extensions", "", ""),
+    ("Microsoft.Network/networkInterfaces", "", ""),
+    ("Microsoft.Network/virtualNetworks", "", ""),
+    ("Microsoft.Network/networkSecurityGroups", "", ""),
+    ("Microsoft.Network/publicIPAddresses", "", "Standard"),
+    ("Microsoft.Network/loadBalancers", "", "Standard"),
+    ("Microsoft.Network/privateDnsZones/virtualNetworkLinks", "", ""),
+    ("Microsoft.Storage/storageAccounts", "StorageV2", "Standard_ZRS"),
+    ("Microsoft.KeyVault/vaults", "", "standard"),
+    ("Microsoft.Sql/servers", "v12.0", ""),
+    ("Microsoft.Sql/servers/databases", "v12.0,user", "GP_S_Gen5"),
+    ("Microsoft.Web/serverFarms", "linux", "P1v3"),
+    ("Microsoft.Web/sites", "app,linux", ""),
+    ("Microsoft.Web/sites/slots", "app,linux", ""),
+    ("Microsoft.ContainerService/managedClusters", "", "Base"),
+    ("Microsoft.ContainerRegistry/registries", "", "Premium"),
+    ("microsoft.insights/components", "web", ""),
+    ("microsoft.alertsmanagement/smartDetectorAlertRules", "", ""),
+    ("Microsoft.ManagedIdentity/userAssignedIdentities", "", ""),
+    ("Microsoft.OperationalInsights/workspaces", "", ""),
+];

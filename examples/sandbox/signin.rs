@@ -1,0 +1,169 @@
+//! The sign-in authority: gives out tokens for the one principal there is, and knows which of them are still good.
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use hyper::{Method, StatusCode, http::request::Parts};
+use serde_json::json;
+
+use super::lock;
+use super::rng::Rng;
+use super::server::{Reply, json as reply};
+use super::settings::{AzureSettings, CLIENT, SECRET, TENANT};
+
+/// The one value of `client_assertion_type` that there is.
+const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+pub struct SignIn {
+    lifetime: Duration,
+    secret_expired: bool,
+    assertion: Mutex<Option<String>>,
+    tokens: Mutex<(Rng, HashMap<String, Instant>)>,
+    given: AtomicU64,
+}
+
+/// Why a bearer token is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadToken {
+    Missing,
+    Unknown,
+    Expired,
+}
+
+impl SignIn {
+    pub fn new(settings: &AzureSettings, seed: u64) -> Self {
+        Self {
+            lifetime: settings.token_lifetime,
+            secret_expired: settings.secret_expired,
+            assertion: Mutex::new(settings.client_assertion.clone()),
+            tokens: Mutex::new((Rng::new(seed), HashMap::new())),
+            given: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes this client assertion from now on, and no other.
+    pub fn accept_assertion(&self, assertion: Option<String>) {
+        *lock(&self.assertion) = assertion;
+    }
+
+    /// No token given so far is good any more.
+    pub fn revoke_tokens(&self) {
+        lock(&self.tokens).1.clear();
+    }
+
+    /// How many tokens were given.
+    pub fn tokens_given(&self) -> u64 {
+        self.given.load(Ordering::Relaxed)
+    }
+
+    /// The principal that an `Authorization` header stands for.
+    pub fn principal(&self, parts: &Parts) -> Result<&'static str, BadToken> {
+        let header = parts.headers.get(hyper::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = header.and_then(|header| header.strip_prefix("Bearer ")).ok_or(BadToken::Missing)?;
+        let expires = *lock(&self.tokens).1.get(token).ok_or(BadToken::Unknown)?;
+        if expires < Instant::now() { Err(BadToken::Expired) } else { Ok(CLIENT) }
+    }
+
+    /// `POST /{tenant}/oauth2/v2.0/token`; `arm` is the origin that tokens are for.
+    pub fn answer(&self, parts: &Parts, body: &[u8], arm: &str) -> Reply {
+        let Some(tenant) = parts.uri.path().strip_suffix("/oauth2/v2.0/token").and_then(|path| path.strip_prefix('/'))
+        else {
+            return reply(StatusCode::NOT_FOUND, r#"{"error":"not_found","error_description":"no such endpoint"}"#);
+        };
+        if parts.method != Method::POST {
+            return refusal(
+                StatusCode::BAD_REQUEST,
+                "invalid_request",
+                900_561,
+                "The endpoint only accepts POST requests.",
+            );
+        }
+        let form: HashMap<String, String> = url::form_urlencoded::parse(body).into_owned().collect();
+        match self.check(tenant, &form, arm) {
+            Ok(()) => self.give(),
+            Err(refusal) => refusal,
+        }
+    }
+
+    fn check(&self, tenant: &str, form: &HashMap<String, String>, arm: &str) -> Result<(), Reply> {
+        let field = |name: &str| form.get(name).map_or("", String::as_str);
+        let bad = |error, code, text: &str| Err(refusal(StatusCode::BAD_REQUEST, error, code, text));
+        let denied = |error, code, text: &str| Err(refusal(StatusCode::UNAUTHORIZED, error, code, text));
+        if !tenant.chars().all(|c| c.is_ascii_alphanumeric() || "-.".contains(c)) || tenant.is_empty() {
+            let text = format!(
+                "Specified tenant identifier '{tenant}' is neither a valid DNS name, nor a valid external domain."
+            );
+            return bad("invalid_request", 900_023, &text);
+        }
+        if !tenant.eq_ignore_ascii_case(TENANT) {
+            let text = format!("Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID.");
+            return bad("invalid_request", 90_002, &text);
+        }
+        if field("grant_type") != "client_credentials" {
+            return bad("unsupported_grant_type", 70_003, "The app requested an unsupported grant type.");
+        }
+        if !field("client_id").eq_ignore_ascii_case(CLIENT) {
+            let text = format!(
+                "Application with identifier '{}' was not found in the directory 'Sandbox'.",
+                field("client_id")
+            );
+            return bad("unauthorized_client", 700_016, &text);
+        }
+        if form.contains_key("client_assertion") {
+            self.check_assertion(form)?;
+        } else if field("client_secret") != SECRET {
+            let text = "Invalid client secret provided. Ensure the secret being sent in the request is the client secret \
+                        value, not the client secret ID.";
+            return denied("invalid_client", 7_000_215, text);
+        } else if self.secret_expired {
+            let text = format!("The provided client secret keys for app '{CLIENT}' are expired.");
+            return denied("invalid_client", 7_000_222, &text);
+        }
+        let scope = field("scope");
+        if scope.split(' ').any(|scope| scope.trim_end_matches(".default").trim_end_matches('/') == arm) {
+            return Ok(());
+        }
+        bad(
+            "invalid_scope",
+            70_011,
+            &format!("The provided value for the input parameter 'scope' is not valid: {scope}."),
+        )
+    }
+
+    fn check_assertion(&self, form: &HashMap<String, String>) -> Result<(), Reply> {
+        let is_bearer = form.get("client_assertion_type").is_some_and(|ty| ty == JWT_BEARER);
+        if is_bearer && lock(&self.assertion).as_ref() == form.get("client_assertion") {
+            return Ok(());
+        }
+        let text = "No matching federated identity record found for presented assertion.";
+        Err(refusal(StatusCode::UNAUTHORIZED, "invalid_client", 700_213, text))
+    }
+
+    fn give(&self) -> Reply {
+        let (rng, tokens) = &mut *lock(&self.tokens);
+        let token = format!("eyJ0eXAi.{:016x}{:016x}.{:016x}", rng.next(), rng.next(), rng.next());
+        let now = Instant::now();
+        tokens.retain(|_, expires| *expires > now);
+        tokens.insert(token.clone(), now + self.lifetime);
+        self.given.fetch_add(1, Ordering::Relaxed);
+        let seconds = self.lifetime.as_secs();
+        let body = json!({
+            "token_type": "Bearer", "expires_in": seconds, "ext_expires_in": seconds, "access_token": token,
+        });
+        reply(StatusCode::OK, body.to_string())
+    }
+}
+
+fn refusal(status: StatusCode, error: &str, code: u32, text: &str) -> Reply {
+    let trace = "5a4dbox0-0000-0000-0000-000000000000";
+    let body = json!({
+        "error": error,
+        "error_description": format!("AADSTS{code}: {text} Trace ID: {trace} Correlation ID: {trace}"),
+        "error_codes": [code],
+        "trace_id": trace,
+        "correlation_id": trace,
+        "error_uri": format!("https://login.microsoftonline.com/error?code={code}"),
+    });
+    reply(status, body.to_string())
+}

@@ -1,0 +1,288 @@
+//! Resource Graph's tables: which columns they have, how a row of each is made of the truth, and what of them one request sees.
+//!
+//! The case of an id is nothing to rely on in Azure: it differs between tables, and from one version of a row to the next.
+//! Here it does so by a hash of the id, the table and the version, so that it is odd and yet the same in every run.
+use std::sync::{Arc, LazyLock, Mutex};
+
+use serde_json::{Value as Json, json};
+
+use super::clock::{Clock, iso};
+use super::estate::{Estate, Group, Resource, Subscription, Tags, lower};
+use super::history::Row;
+use super::kql::{Column, Table, Tables, Type, Value};
+use super::lock;
+use super::rng::hash;
+use super::settings::TENANT;
+
+pub const GROUP_TYPE: &str = "microsoft.resources/subscriptions/resourcegroups";
+pub const SUBSCRIPTION_TYPE: &str = "microsoft.resources/subscriptions";
+
+/// The four tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name {
+    Resources,
+    Containers,
+    ResourceChanges,
+    ContainerChanges,
+}
+
+impl Name {
+    fn parse(name: &str) -> Option<Self> {
+        [
+            ("resources", Self::Resources),
+            ("resourcecontainers", Self::Containers),
+            ("resourcechanges", Self::ResourceChanges),
+            ("resourcecontainerchanges", Self::ContainerChanges),
+        ]
+        .into_iter()
+        .find_map(|(known, table)| known.eq_ignore_ascii_case(name).then_some(table))
+    }
+}
+
+static COLUMNS: LazyLock<Arc<[Column]>> = LazyLock::new(|| {
+    let strings =
+        ["id", "name", "type", "tenantId", "kind", "location", "resourceGroup", "subscriptionId", "managedBy"];
+    let dynamics = ["sku", "plan", "properties", "tags", "identity", "zones", "extendedLocation"];
+    let column = |ty| move |name: &str| Column { name: name.into(), ty };
+    strings.into_iter().map(column(Type::String)).chain(dynamics.into_iter().map(column(Type::Dynamic))).collect()
+});
+
+/// What one request sees of the tables: the subscriptions that it asked for and may read.
+pub struct View<'a> {
+    pub estate: &'a Mutex<Estate>,
+    pub clock: &'a Clock,
+    /// For each subscription of the estate, by its place, whether it is read.
+    pub reads: Vec<bool>,
+}
+
+impl Tables for View<'_> {
+    fn table(&self, name: &str) -> Option<Table> {
+        let table = Name::parse(name)?;
+        let rows = lock(self.estate).rows(table, self.clock.now_ms(), |owner| {
+            owner.is_none_or(|place| self.reads.get(place).copied().unwrap_or(false))
+        });
+        Some(Table { columns: COLUMNS.clone(), rows })
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+}
+
+/// The cells that tables fill; the others are empty.
+#[derive(Default)]
+struct Cells<'a> {
+    id: String,
+    name: &'a str,
+    ty: &'a str,
+    kind: &'a str,
+    location: &'a str,
+    group: String,
+    subscription: &'a str,
+    sku: Option<Arc<Json>>,
+    properties: Option<Arc<Json>>,
+    tags: Tags,
+}
+
+impl Cells<'_> {
+    fn row(self) -> Row {
+        static TENANT_CELL: LazyLock<Arc<str>> = LazyLock::new(|| TENANT.into());
+        static EMPTY: LazyLock<Arc<str>> = LazyLock::new(|| "".into());
+        let text = |text: &str| Value::String(if text.is_empty() { EMPTY.clone() } else { text.into() });
+        let dynamic = |value: Option<Arc<Json>>| value.map_or(Value::Null, Value::Dynamic);
+        Arc::from([
+            text(&self.id),
+            text(self.name),
+            text(self.ty),
+            Value::String(TENANT_CELL.clone()),
+            text(self.kind),
+            text(self.location),
+            text(&self.group),
+            text(self.subscription),
+            text(""),
+            dynamic(self.sku),
+            Value::Null,
+            dynamic(self.properties),
+            dynamic(self.tags),
+            Value::Null,
+            Value::Null,
+            Value::Null,
+        ])
+    }
+}
+
+pub fn resource_row(subscription: &Subscription, group: &Group, resource: &Resource, version: u64) -> Row {
+    let odd = Odd::new(&resource.id, Name::Resources, version);
+    Cells {
+        id: odd.id(&resource.display_id(subscription, group)),
+        name: resource.short_name(),
+        ty: &lower(&resource.kind.name),
+        kind: resource.kind.flavour,
+        location: &resource.location,
+        group: odd.case(&group.name),
+        subscription: &subscription.guid,
+        sku: resource.kind.sku(),
+        properties: Some(resource.kind.properties()),
+        tags: resource.tags.clone(),
+    }
+    .row()
+}
+
+pub fn group_row(subscription: &Subscription, group: &Group, version: u64) -> Row {
+    let odd = Odd::new(&group.id, Name::Containers, version);
+    Cells {
+        id: odd.id(&group.display_id(subscription)),
+        name: &group.name,
+        ty: GROUP_TYPE,
+        location: &group.location,
+        group: odd.case(&group.name),
+        subscription: &subscription.guid,
+        properties: Some(Arc::new(json!({"provisioningState": "Succeeded"}))),
+        tags: group.tags.clone(),
+        ..Cells::default()
+    }
+    .row()
+}
+
+pub fn subscription_row(subscription: &Subscription, version: u64) -> Row {
+    let id = subscription.id();
+    Cells {
+        id: Odd::new(&id, Name::Containers, version).id(&id),
+        name: &subscription.name,
+        ty: SUBSCRIPTION_TYPE,
+        subscription: &subscription.guid,
+        properties: Some(Arc::new(json!({"state": "Enabled", "managementGroupAncestorsChain": []}))),
+        tags: subscription.tags.clone(),
+        ..Cells::default()
+    }
+    .row()
+}
+
+pub fn management_group_row(name: &str) -> Row {
+    Cells {
+        id: format!("/providers/Microsoft.Management/managementGroups/{name}"),
+        name,
+        ty: "microsoft.management/managementgroups",
+        properties: Some(Arc::new(json!({"displayName": name, "details": {"parent": null}}))),
+        ..Cells::default()
+    }
+    .row()
+}
+
+/// One change, as its record tells it.
+pub struct Change<'a> {
+    pub table: Name,
+    /// `Create`, `Update` or `Delete`.
+    pub kind: &'static str,
+    pub target: &'a str,
+    pub target_type: &'a str,
+    pub subscription: &'a str,
+    pub group: &'a str,
+    pub location: &'a str,
+    pub detected_at: i64,
+    /// Each changed property: its path, what it was, what it is.
+    pub changed: Vec<(String, Json, Json)>,
+}
+
+impl Change<'_> {
+    /// The record's row; `brief` is how it looks before its details are there.
+    pub fn row(&self, version: u64, brief: bool) -> Row {
+        let odd = Odd::new(self.target, self.table, version);
+        let target = odd.id(self.target);
+        let guid = super::rng::Rng::new(version ^ hash(&[self.target.as_bytes()])).guid();
+        let changed = if brief { &[] } else { self.changed.as_slice() };
+        let changes: serde_json::Map<String, Json> = changed
+            .iter()
+            .map(|(path, was, is)| {
+                let how = match (was, is) {
+                    (Json::Null, _) => "Insert",
+                    (_, Json::Null) => "Remove",
+                    _ => "Update",
+                };
+                let change = json!({
+                    "previousValue": was, "newValue": is,
+                    "changeCategory": "User", "propertyChangeType": how, "isTruncated": "false",
+                });
+                (path.clone(), change)
+            })
+            .collect();
+        let properties = json!({
+            "targetResourceId": target,
+            "targetResourceType": odd.other_case(self.target_type),
+            "changeType": self.kind,
+            "changeAttributes": {
+                "timestamp": iso(self.detected_at),
+                "correlationId": guid,
+                "changesCount": changes.len(),
+                "previousResourceSnapshotId": format!("08585{:020}", version),
+                "newResourceSnapshotId": format!("08585{:020}", version + 1),
+                "changedBy": if brief { "Unspecified" } else { "ops@example.com" },
+                "changedByType": if brief { "Unspecified" } else { "User" },
+                "clientType": if brief { "Unspecified" } else { "ARM Template" },
+                "operation": if brief { "Unspecified" } else { "Microsoft.Resources/deployments/write" },
+            },
+            "changes": changes,
+        });
+        Cells {
+            id: format!("{target}/providers/Microsoft.Resources/changes/{guid}"),
+            name: &guid,
+            ty: "microsoft.resources/changes",
+            location: if odd.flips(5) { "" } else { self.location },
+            group: odd.case(self.group),
+            subscription: self.subscription,
+            properties: Some(Arc::new(properties)),
+            ..Cells::default()
+        }
+        .row()
+    }
+}
+
+/// The odd case of one version of a row.
+struct Odd(u64);
+
+impl Odd {
+    fn new(id: &str, table: Name, version: u64) -> Self {
+        Self(hash(&[id.to_lowercase().as_bytes(), &[table as u8], &version.to_le_bytes()]))
+    }
+
+    fn flips(&self, bit: u32) -> bool {
+        self.0 >> (32 + bit) & 1 == 1
+    }
+
+    /// An id as some service chose to write it.
+    fn id(&self, id: &str) -> String {
+        match self.0 % 8 {
+            0 => id.to_ascii_lowercase(),
+            1 => id.replacen("/resourceGroups/", "/resourcegroups/", 1),
+            2 => id.to_ascii_uppercase(),
+            3 => id
+                .split('/')
+                .enumerate()
+                .map(|(place, part)| match place {
+                    2 => part.to_ascii_uppercase(),
+                    4 => self.case(part),
+                    _ => part.to_owned(),
+                })
+                .collect::<Vec<_>>()
+                .join("/"),
+            4 => id.replacen("/Microsoft.", "/microsoft.", 1),
+            _ => id.to_owned(),
+        }
+    }
+
+    fn case(&self, name: &str) -> String {
+        match self.0 >> 8 & 3 {
+            0 => name.to_ascii_lowercase(),
+            1 => name.to_ascii_uppercase(),
+            _ => name.to_owned(),
+        }
+    }
+
+    fn other_case(&self, name: &str) -> String {
+        match self.0 >> 16 & 3 {
+            0 => name.to_ascii_lowercase(),
+            1 => name.replace("Microsoft", "microsoft"),
+            _ => name.to_owned(),
+        }
+    }
+}
