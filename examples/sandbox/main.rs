@@ -1,5 +1,7 @@
 //! The sandbox as a program: serves a small Azure and a small Port, or shows the real program at work against them.
 mod demo;
+#[cfg(test)]
+mod over_the_wire;
 #[path = "mod.rs"]
 mod sandbox;
 
@@ -11,6 +13,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use sandbox::Sandbox;
+use sandbox::expected::Scope;
 use sandbox::faults::{Fault, Rule};
 use sandbox::life;
 use sandbox::requests::Route;
@@ -150,6 +153,9 @@ async fn serve(arguments: &Serve) -> io::Result<()> {
         writeln!(out, "export {name}='{value}'")?;
     }
     out.flush()?;
+    let mut notes = io::stderr();
+    let size = arguments.settings().estate;
+    writeln!(notes, "Serving {} resources in {} groups; Ctrl-C ends it.", size.resources, size.groups)?;
     let mut rng = Rng::new(arguments.seed);
     let mut second = tokio::time::interval(Duration::from_secs(1));
     let stop = tokio::signal::ctrl_c();
@@ -157,7 +163,13 @@ async fn serve(arguments: &Serve) -> io::Result<()> {
     loop {
         tokio::select! {
             _ = second.tick() => life::tick(&mut sandbox.estate(), &mut rng, arguments.life),
-            stopped = &mut stop => return stopped,
+            stopped = &mut stop => {
+                stopped?;
+                break;
+            }
         }
     }
+    let differences = sandbox.diff(&Scope::default()).await.len();
+    let entities = sandbox.port().with_catalog(|catalog| catalog.entities.len());
+    writeln!(notes, "The catalog has {entities} entities, and differs from the estate in {differences} places.")
 }
