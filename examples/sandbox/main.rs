@@ -91,8 +91,16 @@ struct Serve {
     #[arg(long, conflicts_with = "life")]
     frozen: bool,
     /// Ports of sign-in, Resource Manager and the webhook; by default any that are free
-    #[arg(long, value_delimiter = ',', num_args = 3)]
-    ports: Option<Vec<u16>>,
+    #[arg(long, value_parser = three_ports, value_name = "PORT,PORT,PORT")]
+    ports: Option<[u16; 3]>,
+}
+
+fn three_ports(text: &str) -> Result<[u16; 3], String> {
+    let ports: Result<Vec<u16>, _> = text.split(',').map(str::parse).collect();
+    ports
+        .ok()
+        .and_then(|ports| ports.try_into().ok())
+        .ok_or_else(|| "give three ports, as in 8441,8442,8443".to_owned())
 }
 
 impl Serve {
@@ -113,9 +121,7 @@ impl Serve {
         if self.batch {
             MAPPING_BATCH.clone_into(&mut settings.port.mapping);
         }
-        if let Some(&[sign_in, manager, port]) = self.ports.as_deref() {
-            settings.net.ports = [sign_in, manager, port];
-        }
+        settings.net.ports = self.ports.unwrap_or_default();
         settings
     }
 
