@@ -1,5 +1,7 @@
 //! The command line: syntax and help, nothing else. Every value stays a string here; `config` makes typed ones of them.
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand};
 
 const AFTER_HELP: &str = "\
@@ -14,11 +16,13 @@ Exit codes:
   2  configuration or usage
   3  Azure refused the credentials, or the principal can read no subscription
   4  all delivered but for envelopes that Port refused for themselves
+  130, 143  stopped by SIGINT or SIGTERM
 
 Examples:
   azure-incremental --mode full
   azure-incremental --change-window-minutes 60 --resource-types microsoft.keyvault/vaults
-  azure-incremental queries --mode full";
+  azure-incremental queries --mode full
+  azure-incremental resend --from dead-letters.jsonl";
 
 /// Keeps a Port catalog in step with an Azure estate.
 ///
@@ -33,10 +37,25 @@ pub struct Cli {
     pub settings: Settings,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Print the queries that a run would send, ready for the portal's Resource Graph Explorer
     Queries,
+    /// Send some resources, groups or subscriptions as they are now: an upsert, or a delete of what is gone
+    Resend(ResendArgs),
+}
+
+/// What to send again.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[group(required = true, multiple = true)]
+pub struct ResendArgs {
+    /// Azure resource ids, such as /subscriptions/…/resourceGroups/…/providers/…
+    #[arg(value_name = "ID")]
+    pub ids: Vec<String>,
+
+    /// A file of dead letters, as DEAD_LETTER_FILE writes it; all that it names are sent
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
 }
 
 /// The settings of a run, as they were typed.
@@ -145,6 +164,72 @@ pub struct Settings {
         help_heading = "Scope"
     )]
     pub resource_group_tag_filters: Option<String>,
+
+    /// What becomes of the entities of a group that left the scope: `delete` or `keep` [default: delete]
+    #[arg(
+        long,
+        env = "OUT_OF_SCOPE",
+        value_name = "WHAT",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Scope"
+    )]
+    pub out_of_scope: Option<String>,
+
+    /// Remember in this file what was delivered, and read from there on [default: none; every run reads the window]
+    #[arg(
+        long,
+        env = "CHECKPOINT_FILE",
+        value_name = "FILE",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Reliability"
+    )]
+    pub checkpoint_file: Option<String>,
+
+    /// With a checkpoint, how far before it changes are read again, as records appear late, 0 to 1440 [default: 120]
+    #[arg(
+        long,
+        env = "CHANGE_OVERLAP_MINUTES",
+        value_name = "MINUTES",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Reliability"
+    )]
+    pub change_overlap_minutes: Option<String>,
+
+    /// With a checkpoint, make a run a full one when the last is so old, 1 to 8760 [default: never]
+    #[arg(
+        long,
+        env = "FULL_SYNC_EVERY_HOURS",
+        value_name = "HOURS",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Reliability"
+    )]
+    pub full_sync_every_hours: Option<String>,
+
+    /// Append envelopes that Port refuses for themselves to this file, a JSON object a line [default: they are logged]
+    #[arg(
+        long,
+        env = "DEAD_LETTER_FILE",
+        value_name = "FILE",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Reliability"
+    )]
+    pub dead_letter_file: Option<String>,
+
+    /// Stop in good order after so long, 1 to 86400 [default: never]
+    #[arg(
+        long,
+        env = "RUN_TIMEOUT_SECONDS",
+        value_name = "SECONDS",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Reliability"
+    )]
+    pub run_timeout_seconds: Option<String>,
 
     /// Posts in flight at once, 1 to 200 [default: 25]
     #[arg(

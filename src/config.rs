@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
 use crate::azure::cloud::Cloud;
-use crate::cli::Settings;
+use crate::cli::{ResendArgs, Settings};
 use crate::text::printable;
 
 /// Everything that a run needs to know.
@@ -24,7 +25,31 @@ pub struct Config {
     pub scope: Scope,
     /// How far back an incremental run reads.
     pub window: Duration,
+    /// `None`: the run is stateless.
+    pub checkpoint: Option<CheckpointConfig>,
+    pub dead_letter_file: Option<PathBuf>,
+    pub run_timeout: Option<Duration>,
     pub limits: Limits,
+}
+
+/// What is remembered from run to run.
+#[derive(Clone, Debug)]
+pub struct CheckpointConfig {
+    pub file: PathBuf,
+    /// How far before the last run changes are read again: records appear late, and their details later still.
+    pub overlap: Duration,
+    /// How old the last full run may be.
+    pub full_every: Option<Duration>,
+    pub out_of_scope: OutOfScope,
+}
+
+/// What to do with the entities of a group that left the scope.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OutOfScope {
+    #[default]
+    Delete,
+    /// For catalogs that several filters feed.
+    Keep,
 }
 
 /// What a run reads.
@@ -73,6 +98,13 @@ pub struct Scope {
     /// Empty: all.
     pub resource_types: Vec<ResourceType>,
     pub tag_filters: TagFilters,
+}
+
+impl Scope {
+    /// Whether the tags of groups decide what is in it.
+    pub(crate) fn is_filtered(&self) -> bool {
+        !self.tag_filters.is_empty()
+    }
 }
 
 /// A resource type, `namespace/type`, in lower case.
@@ -262,6 +294,11 @@ impl Config {
             port: reader.port(),
             scope: reader.scope(),
             window: reader.window(),
+            checkpoint: reader.checkpoint(),
+            dead_letter_file: set(settings.dead_letter_file.as_deref()).map(PathBuf::from),
+            run_timeout: reader
+                .optional_count("RUN_TIMEOUT_SECONDS", settings.run_timeout_seconds.as_deref(), 1, 86_400)
+                .map(Duration::from_secs),
             limits: Limits::default(),
         };
         reader.finish(config)
@@ -282,6 +319,59 @@ impl QueryConfig {
         let config = Self { mode: reader.mode(), scope: reader.scope(), window: reader.window() };
         reader.finish(config)
     }
+}
+
+/// The lower-case ids that are to be sent again, each once.
+pub fn resend_ids(args: &ResendArgs) -> Result<Vec<String>, ConfigError> {
+    let mut problems = Vec::new();
+    let mut ids: Vec<String> = args.ids.clone();
+    if let Some(path) = &args.from {
+        match std::fs::read_to_string(path) {
+            Ok(text) => {
+                for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+                    match dead_letter_id(line) {
+                        Ok(id) => ids.push(id),
+                        Err(error) => problems.push(Problem {
+                            variable: "--from",
+                            problem: format!("{}, line {}: not a dead letter: {error}", path.display(), number + 1),
+                        }),
+                    }
+                }
+            }
+            Err(error) => {
+                problems.push(Problem { variable: "--from", problem: format!("{}: {error}", path.display()) })
+            }
+        }
+    }
+    for id in &mut ids {
+        *id = id.trim().trim_end_matches('/').to_lowercase();
+        if id.strip_prefix("/subscriptions/").is_none_or(str::is_empty) {
+            problems.push(Problem {
+                variable: "ID",
+                problem: format!("\"{}\" is not a resource id: expected /subscriptions/…", printable(id)),
+            });
+        }
+    }
+    ids.sort();
+    ids.dedup();
+    if problems.is_empty() { Ok(ids) } else { Err(ConfigError(problems)) }
+}
+
+fn dead_letter_id(line: &str) -> Result<String, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Letter {
+        envelope: Envelope,
+    }
+    #[derive(Deserialize)]
+    struct Envelope {
+        data: Data,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Data {
+        resource_id: String,
+    }
+    serde_json::from_str(line).map(|letter: Letter| letter.envelope.data.resource_id)
 }
 
 /// How to log, which must be known before anything can be logged.
@@ -472,6 +562,25 @@ impl<'a> Reader<'a> {
         Duration::from_secs(minutes as u64 * 60)
     }
 
+    fn checkpoint(&mut self) -> Option<CheckpointConfig> {
+        let settings = self.settings;
+        let overlap =
+            self.optional_count("CHANGE_OVERLAP_MINUTES", settings.change_overlap_minutes.as_deref(), 0, 1440);
+        let full_every =
+            self.optional_count("FULL_SYNC_EVERY_HOURS", settings.full_sync_every_hours.as_deref(), 1, 8760);
+        let out_of_scope = self.choice(
+            "OUT_OF_SCOPE",
+            settings.out_of_scope.as_deref(),
+            &[("delete", OutOfScope::Delete), ("keep", OutOfScope::Keep)],
+        );
+        Some(CheckpointConfig {
+            file: set(settings.checkpoint_file.as_deref())?.into(),
+            overlap: Duration::from_secs(overlap.unwrap_or(120) * 60),
+            full_every: full_every.map(|hours| Duration::from_secs(hours * 3600)),
+            out_of_scope,
+        })
+    }
+
     fn required(&mut self, variable: &'static str, value: Option<&str>, meaning: &str) -> String {
         let value = value.map(str::trim).unwrap_or_default();
         if value.is_empty() && !self.problems.iter().any(|problem| problem.variable == variable) {
@@ -480,15 +589,18 @@ impl<'a> Reader<'a> {
         value.to_owned()
     }
 
-    fn count(&mut self, variable: &'static str, value: Option<&str>, most: usize, default: usize) -> NonZeroUsize {
-        let Some(text) = set(value) else { return NonZeroUsize::new(default).unwrap_or(NonZeroUsize::MIN) };
-        match text.parse().ok().and_then(NonZeroUsize::new).filter(|n| n.get() <= most) {
-            Some(n) => n,
-            None => {
-                self.wrong(variable, format!("is \"{}\": expected a whole number from 1 to {most}", printable(text)));
-                NonZeroUsize::MIN
-            }
+    fn count(&mut self, variable: &'static str, value: Option<&str>, most: u64, default: usize) -> NonZeroUsize {
+        let count = self.optional_count(variable, value, 1, most).and_then(|count| usize::try_from(count).ok());
+        NonZeroUsize::new(count.unwrap_or(default)).unwrap_or(NonZeroUsize::MIN)
+    }
+
+    fn optional_count(&mut self, variable: &'static str, value: Option<&str>, least: u64, most: u64) -> Option<u64> {
+        let text = set(value)?;
+        let count = text.parse().ok().filter(|count| (least..=most).contains(count));
+        if count.is_none() {
+            self.wrong(variable, format!("is \"{}\": expected a whole number from {least} to {most}", printable(text)));
         }
+        count
     }
 
     /// One of a few names, in any case.

@@ -7,9 +7,12 @@ use serde::{Serialize, Serializer};
 
 use crate::azure::arm::ArmError;
 use crate::azure::credential::CredentialError;
-use crate::azure::graph::GraphError;
+use crate::azure::graph::{GraphError, SinkError};
 use crate::http::{Failure, RequestError};
+use crate::port::dead_letter::DeadLetterError;
 use crate::port::webhook::WebhookError;
+use crate::sync::resume::FilterGone;
+use crate::sync::store::StoreError;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +27,10 @@ pub enum Exit {
     Credentials,
     /// All delivered but for envelopes that Port refused for themselves.
     Refused,
+    /// Stopped by SIGINT.
+    Interrupted,
+    /// Stopped by SIGTERM.
+    Terminated,
 }
 
 impl Exit {
@@ -34,13 +41,23 @@ impl Exit {
             Self::Configuration => 2,
             Self::Credentials => 3,
             Self::Refused => 4,
+            Self::Interrupted => 130,
+            Self::Terminated => 143,
         }
     }
 
     /// The one that a caller should be told where both hold.
     #[must_use]
     pub fn or_worse(self, other: Self) -> Self {
-        const WORST_FIRST: [Exit; 5] = [Exit::Configuration, Exit::Credentials, Exit::Failed, Exit::Refused, Exit::Ok];
+        const WORST_FIRST: [Exit; 7] = [
+            Exit::Interrupted,
+            Exit::Terminated,
+            Exit::Configuration,
+            Exit::Credentials,
+            Exit::Failed,
+            Exit::Refused,
+            Exit::Ok,
+        ];
         WORST_FIRST.into_iter().find(|exit| *exit == self || *exit == other).unwrap_or(self)
     }
 }
@@ -59,6 +76,8 @@ impl fmt::Display for Exit {
             Self::Configuration => "the configuration is wrong (exit 2)",
             Self::Credentials => "Azure let nothing be read with these credentials (exit 3)",
             Self::Refused => "all delivered but for envelopes that Port refused (exit 4)",
+            Self::Interrupted => "stopped by SIGINT before everything was delivered (exit 130)",
+            Self::Terminated => "stopped by SIGTERM before everything was delivered (exit 143)",
         })
     }
 }
@@ -67,6 +86,17 @@ impl Serialize for Exit {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_u8(self.code())
     }
+}
+
+/// What may end a run before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Stop {
+    #[error("stopped by SIGINT before everything was delivered")]
+    Interrupted,
+    #[error("stopped by SIGTERM before everything was delivered")]
+    Terminated,
+    #[error("stopped after RUN_TIMEOUT_SECONDS before everything was delivered")]
+    TimedOut,
 }
 
 /// What ended a run, or a part of it.
@@ -84,10 +114,24 @@ pub(crate) enum RunError {
     Query(#[from] GraphError),
     #[error(transparent)]
     Webhook(#[from] WebhookError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    DeadLetter(#[from] DeadLetterError),
+    #[error("the checkpoint cannot be written: {0}")]
+    Checkpoint(serde_json::Error),
+    #[error(transparent)]
+    FilterGone(#[from] FilterGone),
+    #[error("{0} of the ids could not be looked up; the log names each")]
+    NotLookedUp(u64),
+    #[error(transparent)]
+    Stopped(#[from] Stop),
     #[error("{0} envelopes were not delivered; the log names each")]
     NotDelivered(u64),
     #[error("Port refused {0} envelopes for themselves; the log names each")]
     EnvelopesRefused(u64),
+    #[error("{0} envelopes that Port refused in an earlier run were found again; they are not tried again as they are")]
+    StillRefused(u64),
     #[error(
         "Port refused {0} envelopes, ten of them in a row, or accepted none at all: it is the webhook that is wrong"
     )]
@@ -100,9 +144,17 @@ impl RunError {
             Self::Credential(CredentialError::Refused(_)) | Self::NoSubscription => Exit::Credentials,
             Self::Subscriptions(error) if error.is_refusal() => Exit::Credentials,
             Self::Query(GraphError::Request { source, .. }) if source.is_refusal() => Exit::Credentials,
-            Self::EnvelopesRefused(_) => Exit::Refused,
+            Self::EnvelopesRefused(_) | Self::StillRefused(_) => Exit::Refused,
+            Self::Store(StoreError::Rights { .. }) | Self::FilterGone(_) | Self::DeadLetter(_) => Exit::Configuration,
+            Self::Stopped(Stop::Interrupted) => Exit::Interrupted,
+            Self::Stopped(Stop::Terminated) => Exit::Terminated,
             _ => Exit::Failed,
         }
+    }
+
+    /// Whether it only says that something else ended the run.
+    pub(crate) fn is_stop(&self) -> bool {
+        matches!(self, Self::Query(GraphError::Sink(SinkError::Stopped(_))))
     }
 
     /// What to do about it, where that is known.
@@ -127,7 +179,9 @@ impl RunError {
             Self::AllRefused(_) => Some(
                 "check that PORT_WEBHOOK_INGEST_URL is the URL of a custom webhook, and what Port's audit log says",
             ),
-            Self::Query(_) | Self::NotDelivered(_) | Self::EnvelopesRefused(_) => None,
+            Self::FilterGone(_) => Some("set the filter again, or, if it is gone for good, run once with --mode full"),
+            Self::Store(StoreError::Locked { .. }) => Some("let it end; schedule runs so that they do not overlap"),
+            _ => None,
         }
     }
 }
@@ -172,7 +226,7 @@ mod tests {
 
     #[test]
     fn where_several_endings_hold_the_first_of_2_3_1_4_wins() {
-        let order = [Exit::Configuration, Exit::Credentials, Exit::Failed, Exit::Refused, Exit::Ok];
+        let order = [Exit::Interrupted, Exit::Configuration, Exit::Credentials, Exit::Failed, Exit::Refused, Exit::Ok];
         for (rank, worse) in order.iter().enumerate() {
             for better in order.iter().skip(rank) {
                 assert_eq!(worse.or_worse(*better), *worse);

@@ -1,7 +1,11 @@
 //! The identity of an Azure resource inside the program: a hash, small and of one size, whatever the id's length or case.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::str::FromStr;
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 /// The first 128 bits of the SHA-256 of a lower-case resource id.
@@ -31,7 +35,13 @@ impl Id {
         Self::of(&format!("/subscriptions/{subscription_id}"))
     }
 
-    fn hash(parts: &[&[u8]]) -> Self {
+    /// Of any text, case and all.
+    pub(crate) fn of_exactly(text: &str) -> Self {
+        Self::hash(&[text.as_bytes()])
+    }
+
+    /// Of bytes in parts.
+    pub(crate) fn hash(parts: &[&[u8]]) -> Self {
         let mut sha = Sha256::new();
         for part in parts {
             sha.update(part);
@@ -41,9 +51,41 @@ impl Id {
     }
 }
 
-impl fmt::Debug for Id {
+impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// 32 hexadecimal digits, as it is displayed.
+impl FromStr for Id {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            u128::from_str_radix(text, 16).map(Self).map_err(|_| "not a hash")
+        } else {
+            Err("not a hash of 32 hexadecimal digits")
+        }
+    }
+}
+
+impl Serialize for Id {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text: Cow<'de, str> = Cow::deserialize(deserializer)?;
+        text.parse().map_err(D::Error::custom)
     }
 }
 

@@ -18,60 +18,109 @@ pub(crate) mod id;
 pub mod logging;
 pub(crate) mod port;
 pub mod report;
+pub mod signals;
 pub(crate) mod sync;
+pub(crate) mod tally;
 pub(crate) mod text;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::{StreamExt, stream};
-use jiff::Timestamp;
+use futures::future::{FutureExt, Shared};
+use jiff::{SignedDuration, Timestamp};
 
 use azure::arm::Arm;
 use azure::graph::{Graph, GraphError};
-use azure::queries::{Part, Query};
-use azure::subscriptions::{self, Subscription};
-use config::{Config, Mode, QueryConfig, Scope};
-use error::{Exit, RunError};
+use azure::queries::{Groups, Part, Query, Which};
+use azure::subscriptions;
+use config::{Config, Mode, QueryConfig};
+use error::{RunError, Stop};
 use http::Http;
-use port::webhook::{Outcome, Webhook};
+use port::dead_letter::DeadLetters;
+use port::webhook::Webhook;
 use report::Report;
-use sync::change::{Change, Operation};
 use sync::outbox::Outbox;
-use sync::{full, incremental};
-use text::printable;
+use sync::resume::{Found, Plan};
+use sync::{full, incremental, plan, resend};
+use tally::Tally;
 
-/// How far back a full run looks for deletes. Azure keeps change records for 14 days ("Get resource changes").
-const DELETES_KEPT: Duration = Duration::from_secs(13 * 24 * 3600);
+/// What a run is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Read what the mode and the checkpoint say, and deliver it.
+    Sync,
+    /// Deliver what these lower-case ids name, as it is now.
+    Resend(Vec<String>),
+}
 
-/// Batches of subscriptions that are read side by side.
-const BATCHES_AT_ONCE: usize = 2;
-
-/// Refused so often in a row, it is the webhook that is wrong and not the envelopes.
-const REFUSED_IN_A_ROW: u64 = 10;
-
-/// One run: reads what the mode says, delivers it, and tells what happened. Errors are logged as they arise.
-pub async fn run(config: &Config) -> Report {
+/// One run: reads, delivers, and tells what happened. Errors are logged as they arise. When `stop` is ready, the run ends in
+/// good order.
+pub async fn run(config: &Config, work: &Work, stop: impl Future<Output = Stop>) -> Report {
     let started = Instant::now();
-    let mut report = Report::new(config.mode);
-    if let Err(error) = sync_all(config, &mut report).await {
+    let mut report = Report::new(match work {
+        Work::Sync => config.mode.name(),
+        Work::Resend(_) => "resend",
+    });
+    let stop = async {
+        tokio::select! {
+            stop = stop => stop,
+            () = sleep_for(config.run_timeout) => Stop::TimedOut,
+        }
+    }
+    .shared();
+    if let Err(error) = execute(config, work, stop, &mut report).await {
         report.fail(&error);
     }
     report.elapsed = started.elapsed();
     report
 }
 
-async fn sync_all(config: &Config, report: &mut Report) -> Result<(), RunError> {
+async fn sleep_for(timeout: Option<Duration>) {
+    match timeout {
+        Some(timeout) => tokio::time::sleep(timeout).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn execute<S>(config: &Config, work: &Work, stop: Shared<S>, report: &mut Report) -> Result<(), RunError>
+where
+    S: Future<Output = Stop>,
+{
+    // Whatever must be there is looked for before anything is sent.
     let http = Arc::new(Http::new(config.port.concurrency.get(), config.limits.clone())?);
-    let result = deliver_all(config, &http, report).await;
+    let webhook = Webhook::new(&config.port, &http)?;
+    let dead_letters = config.dead_letter_file.as_deref().map(DeadLetters::open).transpose()?;
+    let found = Found::open(config).await?;
+    if let (Some(found), Work::Sync) = (&found, work) {
+        found.check_filters(config.mode)?;
+    }
+    let session = async {
+        let arm = Arm::new(&config.azure, Arc::clone(&http))?;
+        sync(config, work, arm, &webhook, found, Tally::new(dead_letters), stop, report).await
+    };
+    let result = session.await;
     report.retried = http.retried();
     result
 }
 
-async fn deliver_all(config: &Config, http: &Arc<Http>, report: &mut Report) -> Result<(), RunError> {
-    let arm = Arm::new(&config.azure, Arc::clone(http))?;
-    let webhook = Webhook::new(&config.port, http)?;
-    let subscriptions = subscriptions::list(&arm).await.map_err(RunError::Subscriptions)?;
+#[expect(clippy::too_many_arguments, reason = "the one place where everything meets")]
+async fn sync<S>(
+    config: &Config,
+    work: &Work,
+    arm: Arm,
+    webhook: &Webhook<'_>,
+    found: Option<Found>,
+    mut tally: Tally,
+    stop: Shared<S>,
+    report: &mut Report,
+) -> Result<(), RunError>
+where
+    S: Future<Output = Stop>,
+{
+    let subscriptions = tokio::select! {
+        list = subscriptions::list(&arm) => list.map_err(RunError::Subscriptions)?,
+        stop = stop.clone() => return Err(stop.into()),
+    };
     report.subscriptions = subscriptions.len() as u64;
     if subscriptions.is_empty() {
         return Err(RunError::NoSubscription);
@@ -82,151 +131,100 @@ async fn deliver_all(config: &Config, http: &Arc<Http>, report: &mut Report) -> 
     });
     tracing::info!("{} subscriptions, in Azure it is {start:.0}", subscriptions.len());
 
-    let graph = Graph::new(arm);
-    let (outbox, blocks) = Outbox::new(&subscriptions, !config.scope.tag_filters.is_empty());
-    let reading = async {
-        let errors = read_all(config, &graph, start, &subscriptions, &outbox).await;
-        (errors, outbox.finish().await.unwrap_or_default())
+    let filtered = config.scope.is_filtered();
+    let Plan { memory, mut batches, mode, full_because } = match (work, found) {
+        (Work::Sync, Some(found)) => found.plan(config, &subscriptions, start)?,
+        (Work::Sync, None) => Plan::stateless(config, &subscriptions, start),
+        (Work::Resend(_), found) => Plan::nothing(found.and_then(|found| found.into_memory(start, filtered))),
     };
-    let mut tally = Tally::default();
-    let posting = webhook.deliver(blocks, |change, outcome| tally.record(change, outcome));
-    let ((errors, unresolved), posted) = tokio::join!(reading, posting);
+    if *work == Work::Sync {
+        report.mode = mode.name();
+        report.full_because = full_because;
+    }
+    let is_full = mode == Mode::Full;
+
+    let graph = Graph::new(arm);
+    let (outbox, blocks) = Outbox::new(&subscriptions, filtered, memory.as_ref());
+    let reading = async {
+        let read = async {
+            let errors = match work {
+                Work::Sync => match outbox.announce(is_full).await {
+                    Ok(()) => sync::read(&graph, &config.scope, start, &mut batches, &outbox)
+                        .await
+                        .into_iter()
+                        .map(RunError::from)
+                        .collect(),
+                    Err(error) => vec![RunError::from(GraphError::from(error))],
+                },
+                Work::Resend(ids) => match resend::read(&graph, &config.scope, ids, &subscriptions, &outbox).await {
+                    Ok(0) => Vec::new(),
+                    Ok(unknown) => vec![RunError::NotLookedUp(unknown)],
+                    Err(error) => vec![error.into()],
+                },
+            };
+            let finished = outbox.finish().await.map_err(GraphError::from);
+            (errors, finished)
+        };
+        tokio::select! {
+            read = read => Ok(read),
+            stop = stop.clone() => Err(stop),
+        }
+    };
+    let posting = webhook.deliver(blocks, stop.clone(), |change, outcome| {
+        let fate = tally.record(change, outcome);
+        if let Some(memory) = &memory {
+            memory.ledger().record(change, fate);
+        }
+    });
+    let (read, posted) = tokio::join!(reading, posting);
 
     report.queries = graph.queries();
     report.rows = graph.rows();
-    report.unresolved = unresolved;
-    for error in errors {
+    let mut stopped = stop.now_or_never();
+    match read {
+        Ok((errors, finished)) => {
+            let finished = finished.map(|unresolved| report.unresolved = unresolved).map_err(RunError::from);
+            // Where nobody took the rest, what ended the posts tells why.
+            let errors = errors.into_iter().chain(finished.err());
+            errors.filter(|error| !error.is_stop()).for_each(|error| report.fail(&error));
+        }
+        Err(stop) => stopped = Some(stop),
+    }
+    let mut still_refused = 0;
+    if let Some(memory) = &memory {
+        let moves = posted.is_ok() && stopped.is_none() && tally.is_trustworthy();
+        let (bytes, counts) = {
+            let mut ledger = memory.ledger();
+            if moves {
+                ledger.advance(&batches, is_full);
+            }
+            ledger.close()
+        };
+        report.skipped = counts.skipped;
+        report.pending = counts.pending;
+        still_refused = counts.still_refused;
+        memory.store.write(bytes.map_err(RunError::Checkpoint)?).await?;
+    }
+    tally.conclude(still_refused, report);
+    if let Err(error) = posted {
         report.fail(&error.into());
     }
-    tally.conclude(report);
-    posted.map_err(RunError::from)
+    stopped.map_or(Ok(()), |stop| Err(stop.into()))
 }
 
-/// Reads all batches, each to its end whatever becomes of the others, and tells what failed.
-async fn read_all(
-    config: &Config,
-    graph: &Graph,
-    start: Timestamp,
-    subscriptions: &[Subscription],
-    outbox: &Outbox<'_>,
-) -> Vec<GraphError> {
-    let ids: Vec<&str> = subscriptions.iter().map(|subscription| subscription.id.as_str()).collect();
-    let since = since(config.mode, config.window, start);
-    let readings = ids.chunks(config.azure.batch_size.get()).map(|batch| async move {
-        match config.mode {
-            Mode::Incremental => incremental::read(graph, &config.scope, since, batch, outbox).await,
-            Mode::Full => full::read(graph, &config.scope, since, batch, outbox).await,
-        }
-    });
-    stream::iter(readings)
-        .buffer_unordered(BATCHES_AT_ONCE)
-        .filter_map(async |result| result.err())
-        // Nobody took the rest: the webhook's own error tells why.
-        .filter(|error| std::future::ready(!matches!(error, GraphError::Stopped(_))))
-        .collect()
-        .await
-}
-
-/// From when on changes are read, or deletes in a full run.
-fn since(mode: Mode, window: Duration, start: Timestamp) -> Timestamp {
-    let back = match mode {
-        Mode::Incremental => window,
-        Mode::Full => DELETES_KEPT,
-    };
-    start.checked_sub(back).unwrap_or(Timestamp::MIN)
-}
-
-/// The queries that a run would send, each under a line with its name, ready for the Resource Graph Explorer.
+/// The queries that a run without a checkpoint would send, each under a line with its name, ready for the Resource Graph
+/// Explorer.
 pub fn queries(config: &QueryConfig) -> String {
-    let since = since(config.mode, config.window, Timestamp::now());
-    let scope: &Scope = &config.scope;
+    let now = Timestamp::now();
     let queries: Vec<Query<'_>> = match config.mode {
-        Mode::Incremental => incremental::queries(scope, since).into(),
-        Mode::Full => full::queries(scope, since).into(),
+        Mode::Incremental => {
+            let which =
+                Which::Since(plan::before(now, SignedDuration::try_from(config.window).unwrap_or(SignedDuration::MAX)));
+            incremental::queries(&config.scope, which, Groups::InScope).into()
+        }
+        Mode::Full => full::queries(&config.scope, plan::deletes_since(now), Groups::InScope).into(),
     };
     let texts: Vec<String> =
         queries.iter().map(|query| format!("// {}\n{}\n", query.name(), query.text(Part::WHOLE))).collect();
     texts.join("\n")
-}
-
-/// What became of the envelopes.
-#[derive(Default)]
-struct Tally {
-    upserts: u64,
-    deletes: u64,
-    refused: u64,
-    failed: u64,
-    refused_in_a_row: u64,
-    webhook_is_wrong: bool,
-}
-
-impl Tally {
-    fn record(&mut self, change: &Change, outcome: &Outcome) {
-        match outcome {
-            Outcome::Accepted => {
-                self.refused_in_a_row = 0;
-                match change.operation {
-                    Operation::Upsert => self.upserts += 1,
-                    Operation::Delete => self.deletes += 1,
-                }
-            }
-            Outcome::Refused(error) => {
-                self.refused += 1;
-                self.refused_in_a_row += 1;
-                self.webhook_is_wrong |= self.refused_in_a_row >= REFUSED_IN_A_ROW;
-                tracing::error!("refused: {}: {error}", printable(&change.resource_id()));
-            }
-            Outcome::Failed(error) => {
-                self.failed += 1;
-                tracing::error!("not delivered: {}: {error}", printable(&change.resource_id()));
-            }
-        }
-    }
-
-    fn conclude(self, report: &mut Report) {
-        report.upserts = self.upserts;
-        report.deletes = self.deletes;
-        report.failed = self.refused + self.failed;
-        if self.failed > 0 {
-            report.fail(&RunError::NotDelivered(self.failed));
-        }
-        if self.refused > 0 {
-            let wrong = self.webhook_is_wrong || self.upserts + self.deletes == 0;
-            report.fail(&if wrong {
-                RunError::AllRefused(self.refused)
-            } else {
-                RunError::EnvelopesRefused(self.refused)
-            });
-        }
-    }
-}
-
-impl Report {
-    fn new(mode: Mode) -> Self {
-        Self {
-            mode,
-            subscriptions: 0,
-            queries: 0,
-            rows: 0,
-            upserts: 0,
-            deletes: 0,
-            unresolved: 0,
-            retried: 0,
-            failed: 0,
-            elapsed: Duration::ZERO,
-            exit: Exit::Ok,
-            errors: Vec::new(),
-        }
-    }
-
-    /// Notes and logs what went wrong.
-    fn fail(&mut self, error: &RunError) {
-        let message = match error.advice() {
-            Some(advice) => format!("{error}; {advice}"),
-            None => error.to_string(),
-        };
-        tracing::error!("{message}");
-        self.exit = self.exit.or_worse(error.exit());
-        self.errors.push(message);
-    }
 }

@@ -10,11 +10,11 @@ use tracing_subscriber::{Layer, fmt};
 
 use crate::config::{LogConfig, LogFormat};
 
-/// Starts logging. Dependencies are capped at `info` whatever the filter says: their debug logs hold headers and URLs, which
+/// Starts logging. Dependencies are capped at `warn` whatever the filter says: their debug logs hold headers and URLs, which
 /// hold secrets.
 pub fn init(config: &LogConfig) {
     let capped = filter_fn(|metadata| {
-        *metadata.level() <= LevelFilter::INFO || metadata.target().starts_with(env!("CARGO_CRATE_NAME"))
+        *metadata.level() <= LevelFilter::WARN || metadata.target().starts_with(env!("CARGO_CRATE_NAME"))
     });
     // The filter was checked with the configuration.
     let filter = EnvFilter::new(&config.filter);

@@ -4,9 +4,10 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use azure_incremental::cli::{Cli, Command};
-use azure_incremental::config::{Config, ConfigError, LogConfig, QueryConfig};
+use azure_incremental::config::{Config, ConfigError, LogConfig, QueryConfig, resend_ids};
 use azure_incremental::error::Exit;
-use azure_incremental::{logging, queries, run};
+use azure_incremental::report::Report;
+use azure_incremental::{Work, logging, queries, run, signals};
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -24,16 +25,20 @@ fn main() -> ExitCode {
 fn execute(cli: &Cli) -> Result<Exit, ConfigError> {
     let environment = &|name: &str| std::env::var_os(name);
     let log = LogConfig::load(&cli.settings, environment);
-    let (output, exit) = match cli.command {
+    let (output, exit) = match &cli.command {
         Some(Command::Queries) => {
             log?;
             (queries(&QueryConfig::load(&cli.settings, environment)?), Exit::Ok)
         }
-        None => {
-            let config = Config::load(&cli.settings, environment);
-            let (log, config) = ConfigError::both(log, config)?;
+        command => {
+            let work = match command {
+                Some(Command::Resend(args)) => resend_ids(args).map(Work::Resend),
+                _ => Ok(Work::Sync),
+            };
+            let config = ConfigError::both(Config::load(&cli.settings, environment), work);
+            let (log, (config, work)) = ConfigError::both(log, config)?;
             logging::init(&log);
-            let report = start(&config);
+            let report = start(&config, &work);
             (report.render(log.format) + "\n", report.exit)
         }
     };
@@ -43,6 +48,6 @@ fn execute(cli: &Cli) -> Result<Exit, ConfigError> {
 }
 
 #[tokio::main]
-async fn start(config: &Config) -> azure_incremental::report::Report {
-    run(config).await
+async fn start(config: &Config, work: &Work) -> Report {
+    run(config, work, signals::stop()).await
 }

@@ -5,13 +5,18 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use crate::config::{LogFormat, Mode};
-use crate::error::Exit;
+use crate::config::LogFormat;
+use crate::error::{Exit, RunError};
 
 /// The counts of a run.
 #[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Report {
-    pub mode: Mode,
+    /// `incremental`, `full` or `resend`.
+    pub mode: &'static str,
+    /// Why the run was a full one, where the checkpoint and not the configuration made it one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub full_because: Option<String>,
     /// Subscriptions that the principal can read.
     pub subscriptions: u64,
     /// Requests that Resource Graph answered.
@@ -24,6 +29,10 @@ pub struct Report {
     pub deletes: u64,
     /// Changes without a current row, which were not sent: an upsert of nothing would wipe the entity.
     pub unresolved: u64,
+    /// Changes that were read again and not sent again, as they were delivered before.
+    pub skipped: u64,
+    /// Resources whose record and current row disagree, to be read again by later runs.
+    pub pending: u64,
     /// Attempts that were repetitions, of all requests.
     pub retried: u64,
     /// Envelopes that were not accepted.
@@ -35,9 +44,36 @@ pub struct Report {
     pub errors: Vec<String>,
 }
 
-impl Serialize for Mode {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
+impl Report {
+    pub(crate) fn new(mode: &'static str) -> Self {
+        Self {
+            mode,
+            full_because: None,
+            subscriptions: 0,
+            queries: 0,
+            rows: 0,
+            upserts: 0,
+            deletes: 0,
+            unresolved: 0,
+            skipped: 0,
+            pending: 0,
+            retried: 0,
+            failed: 0,
+            elapsed: Duration::ZERO,
+            exit: Exit::Ok,
+            errors: Vec::new(),
+        }
+    }
+
+    /// Notes and logs what went wrong.
+    pub(crate) fn fail(&mut self, error: &RunError) {
+        let message = match error.advice() {
+            Some(advice) => format!("{error}; {advice}"),
+            None => error.to_string(),
+        };
+        tracing::error!("{message}");
+        self.exit = self.exit.or_worse(error.exit());
+        self.errors.push(message);
     }
 }
 
@@ -64,10 +100,15 @@ impl fmt::Display for Report {
             ("upserts", self.upserts),
             ("deletes", self.deletes),
             ("unresolved", self.unresolved),
+            ("skipped", self.skipped),
+            ("pending", self.pending),
             ("retried", self.retried),
             ("failed", self.failed),
         ];
-        writeln!(f, "{:<15}{:>9}", "mode", self.mode.name())?;
+        writeln!(f, "{:<15}{:>9}", "mode", self.mode)?;
+        if let Some(why) = &self.full_because {
+            writeln!(f, "{:<15}{why}", "full because")?;
+        }
         for (name, count) in counts {
             writeln!(f, "{name:<15}{count:>9}")?;
         }

@@ -20,7 +20,7 @@ const CHANGES_A_TICK: usize = 60;
 /// How many differences are worth showing.
 const SHOWN: usize = 20;
 
-pub async fn run(binary: &Path, seed: u64) -> io::Result<ExitCode> {
+pub(crate) async fn run(binary: &Path, seed: u64) -> io::Result<ExitCode> {
     let started = Instant::now();
     // Everything that happens in the first five minutes of a tick shows before its run.
     let lags = Lags { record: Duration::ZERO..=8 * MINUTE, row: Duration::ZERO..=2 * MINUTE };

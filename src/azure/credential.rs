@@ -74,10 +74,10 @@ fn explain(error: &azure_core::Error) -> CredentialError {
         if let Some(request) = cause.downcast_ref::<RequestError>() {
             return CredentialError::Unreachable(request.to_string());
         }
-        if let Some(azure) = cause.downcast_ref::<azure_core::Error>() {
-            if matches!(azure.kind(), azure_core::error::ErrorKind::HttpResponse { .. }) {
-                refusal = Some(azure.to_string());
-            }
+        if let Some(azure) = cause.downcast_ref::<azure_core::Error>()
+            && matches!(azure.kind(), azure_core::error::ErrorKind::HttpResponse { .. })
+        {
+            refusal = Some(azure.to_string());
         }
         root = cause.to_string();
         source = cause.source();

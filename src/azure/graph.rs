@@ -55,9 +55,19 @@ pub(crate) trait Row: Sized + Send {
     fn id(&self) -> Id;
 }
 
-/// Takes pages, one at a time, and refuses them when nobody wants any more.
+/// Takes pages, one at a time.
 pub(crate) trait Sink<R>: Sync {
-    fn take(&self, page: Vec<R>) -> impl Future<Output = Result<(), Stopped>> + Send;
+    fn take(&self, page: Vec<R>) -> impl Future<Output = Result<(), SinkError>> + Send;
+}
+
+/// Why a page was not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SinkError {
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+    /// What has to be remembered before it is sent could not be.
+    #[error("{0}")]
+    Memory(String),
 }
 
 /// Nobody wants the rest.
@@ -82,7 +92,7 @@ pub(crate) enum GraphError {
     )]
     LeftOut { query: &'static str },
     #[error(transparent)]
-    Stopped(#[from] Stopped),
+    Sink(#[from] SinkError),
 }
 
 /// Resource Graph, under its quota.
@@ -184,7 +194,7 @@ impl<S> Reading<'_, S> {
         let mut token = None;
         loop {
             // Held until the page is taken, so that readers do not run ahead of the posts.
-            let _slot = self.graph.pages.acquire().await.map_err(|_| Stopped)?;
+            let _slot = self.graph.pages.acquire().await.map_err(|_| SinkError::from(Stopped))?;
             let page = match self.page::<R>(&text, token.as_deref()).await {
                 Err(error) if is_too_large(&error) => {
                     drop(_slot);

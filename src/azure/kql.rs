@@ -83,10 +83,9 @@ fn lower(text: &str) -> String {
         .collect()
 }
 
-/// The condition that puts an id in one of `of` parts, by the hash of its lower-case form. `abs`, since a hash may be
-/// negative and `%` keeps the sign.
+/// The condition that puts an id in one of `of` parts, by the hash of its lower-case form. KQL's `%` is never negative.
 pub(crate) fn part_condition(id: &str, part: u32, of: u32) -> Option<String> {
-    (of > 1).then(|| format!("abs(hash({id}) % {of}) == {part}"))
+    (of > 1).then(|| format!("hash({id}) % {of} == {part}"))
 }
 
 #[cfg(test)]

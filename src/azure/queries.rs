@@ -18,18 +18,43 @@ use crate::config::Scope;
 /// and `changeTime`, and a changed resource's `changedProperties`. There is one row a resource.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Query<'a> {
-    /// Groups and subscriptions with a change after `since`, the latest change of each.
-    ChangedContainers { scope: &'a Scope, since: Timestamp },
-    /// Resources with a change after `since`, the latest change of each.
-    ChangedResources { scope: &'a Scope, since: Timestamp },
+    /// Groups and subscriptions with a change, the latest change of each.
+    ChangedContainers { scope: &'a Scope, which: Which<'a>, groups: Groups },
+    /// Resources with a change, the latest change of each.
+    ChangedResources { scope: &'a Scope, which: Which<'a> },
     /// Groups and subscriptions that exist.
-    Containers { scope: &'a Scope },
+    Containers { scope: &'a Scope, groups: Groups },
     /// Resources that exist.
     Resources { scope: &'a Scope },
+    /// Resources that exist in these groups, named by their lower-case ids; for groups that left the scope, whatever the
+    /// tags.
+    ResourcesOfGroups { scope: &'a Scope, groups: &'a [String], whatever_tags: bool },
+    /// Groups and subscriptions that exist, of those named by their lower-case ids.
+    ContainersOf { scope: &'a Scope, ids: &'a [String] },
+    /// Resources that exist, of those named by their lower-case ids.
+    ResourcesOf { scope: &'a Scope, ids: &'a [String] },
     /// Resources with a `Delete` record after `since` that do not exist now.
     DeletedResources { scope: &'a Scope, since: Timestamp },
     /// Groups and subscriptions with a `Delete` record after `since` that do not exist now.
     DeletedContainers { since: Timestamp },
+}
+
+/// Which changes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Which<'a> {
+    /// Those detected after a time.
+    Since(Timestamp),
+    /// Those of these resources, named by their lower-case ids, as far back as Azure remembers.
+    Of(&'a [String]),
+}
+
+/// What becomes of groups that the tag filters do not match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Groups {
+    /// They are left out.
+    InScope,
+    /// They are there, and column `scope` says `in` or `out`.
+    All,
 }
 
 /// One of `of` parts that a query's rows fall into by the hash of their resource's id; the whole is part 0 of 1.
@@ -55,6 +80,9 @@ impl Query<'_> {
             Self::ChangedResources { .. } => "changed resources",
             Self::Containers { .. } => "containers",
             Self::Resources { .. } => "resources",
+            Self::ResourcesOfGroups { .. } => "resources of groups",
+            Self::ContainersOf { .. } => "containers by id",
+            Self::ResourcesOf { .. } => "resources by id",
             Self::DeletedResources { .. } => "deleted resources",
             Self::DeletedContainers { .. } => "deleted containers",
         }
@@ -64,26 +92,38 @@ impl Query<'_> {
     pub(crate) fn text(&self, part: Part) -> String {
         let part = filter(kql::part_condition("resourceId", part.index, part.of));
         match self {
-            Self::ChangedContainers { scope, since } => changed_containers(scope, *since, &part),
-            Self::ChangedResources { scope, since } => changed_resources(scope, *since, &part),
-            Self::Containers { scope } => containers(scope, &part),
-            Self::Resources { scope } => resources(scope, &part),
+            Self::ChangedContainers { scope, which, groups } => changed_containers(scope, *which, *groups, &part),
+            Self::ChangedResources { scope, which } => changed_resources(scope, *which, &part),
+            Self::Containers { scope, groups } => containers(scope, *groups, &part),
+            Self::Resources { scope } => resources(scope, &part, &tag_filter(scope, "rgTags", "isempty(rgId)")),
+            Self::ResourcesOfGroups { scope, groups, whatever_tags } => {
+                let within = format!(
+                    "{part}\n| where strcat('/subscriptions/', tolower(subscriptionId), '/resourcegroups/', \
+                     tolower(resourceGroup)) in ({})",
+                    kql::list(groups.iter().map(String::as_str))
+                );
+                let tags = if *whatever_tags { String::new() } else { tag_filter(scope, "rgTags", "isempty(rgId)") };
+                resources(scope, &within, &tags)
+            }
+            Self::ContainersOf { scope, ids } => containers(scope, Groups::InScope, &(part + &*of(ids))),
+            Self::ResourcesOf { scope, ids } => {
+                resources(scope, &(part + &*of(ids)), &tag_filter(scope, "rgTags", "isempty(rgId)"))
+            }
             Self::DeletedResources { scope, since } => deleted_resources(scope, *since, &part),
             Self::DeletedContainers { since } => deleted_containers(*since, &part),
         }
     }
 }
 
-fn changed_resources(scope: &Scope, since: Timestamp, part: &str) -> String {
-    let since = kql::datetime(since);
+fn changed_resources(scope: &Scope, which: Which<'_>, part: &str) -> String {
+    let (since, ids) = which.filters();
     let types = filter(kql::type_condition(&scope.resource_types));
     let tags = tag_filter(scope, "rgTags", "changeType =~ 'Delete' or isempty(sourceResourceId) or isempty(rgId)");
     format!(
         "\
 resourcechanges
-| extend changeTime = todatetime(properties.changeAttributes.timestamp)
-| where changeTime > {since}
-| extend resourceId = tolower(tostring(properties.targetResourceId))
+| extend changeTime = todatetime(properties.changeAttributes.timestamp){since}
+| extend resourceId = tolower(tostring(properties.targetResourceId)){ids}
 | extend type = tolower(tostring(properties.targetResourceType)){types}{part}
 | extend targetId = tostring(properties.targetResourceId), changeType = tostring(properties.changeType)
 | extend changedProperties = properties.changes
@@ -106,19 +146,15 @@ resourcechanges
     )
 }
 
-fn changed_containers(scope: &Scope, since: Timestamp, part: &str) -> String {
-    let since = kql::datetime(since);
-    let tags = tag_filter(
-        scope,
-        "tags",
-        "changeType =~ 'Delete' or isempty(sourceResourceId) or type == 'microsoft.resources/subscriptions'",
-    );
+fn changed_containers(scope: &Scope, which: Which<'_>, groups: Groups, part: &str) -> String {
+    let (since, ids) = which.filters();
+    let always = "changeType =~ 'Delete' or isempty(sourceResourceId) or type == 'microsoft.resources/subscriptions'";
+    let (tags, scope_column) = group_filter(scope, groups, always);
     format!(
         "\
 resourcecontainerchanges
-| extend changeTime = todatetime(properties.changeAttributes.timestamp)
-| where changeTime > {since}
-| extend resourceId = tolower(tostring(properties.targetResourceId))
+| extend changeTime = todatetime(properties.changeAttributes.timestamp){since}
+| extend resourceId = tolower(tostring(properties.targetResourceId)){ids}
 | extend type = tolower(tostring(properties.targetResourceType))
 | where type in ('microsoft.resources/subscriptions', 'microsoft.resources/subscriptions/resourcegroups'){part}
 | extend targetId = tostring(properties.targetResourceId), changeType = tostring(properties.changeType)
@@ -131,18 +167,17 @@ resourcecontainerchanges
 | extend id = iff(isempty(id), targetId, id)
 | extend subscriptionId = tolower(subscriptionId), resourceGroup = tolower(resourceGroup)
 | project id, resourceId, sourceResourceId, name, type, location, tags, subscriptionId, resourceGroup,
-    changeType, changeTime
+    changeType, changeTime{scope_column}
 | order by resourceId asc"
     )
 }
 
-fn resources(scope: &Scope, part: &str) -> String {
+fn resources(scope: &Scope, within: &str, tags: &str) -> String {
     let types = filter(kql::type_condition(&scope.resource_types));
-    let tags = tag_filter(scope, "rgTags", "isempty(rgId)");
     format!(
         "\
 resources
-| extend resourceId = tolower(id), type = tolower(type){types}{part}
+| extend resourceId = tolower(id), type = tolower(type){types}{within}
 | extend subscriptionId = tolower(subscriptionId), resourceGroup = tolower(resourceGroup)
 | join kind=leftouter (
     resourcecontainers
@@ -156,15 +191,15 @@ resources
     )
 }
 
-fn containers(scope: &Scope, part: &str) -> String {
-    let tags = tag_filter(scope, "tags", "type == 'microsoft.resources/subscriptions'");
+fn containers(scope: &Scope, groups: Groups, part: &str) -> String {
+    let (tags, scope_column) = group_filter(scope, groups, "type == 'microsoft.resources/subscriptions'");
     format!(
         "\
 resourcecontainers
 | extend resourceId = tolower(id), type = tolower(type)
 | where type in ('microsoft.resources/subscriptions', 'microsoft.resources/subscriptions/resourcegroups'){part}{tags}
 | extend subscriptionId = tolower(subscriptionId), resourceGroup = tolower(resourceGroup)
-| project id, resourceId, sourceResourceId = resourceId, name, type, location, tags, subscriptionId, resourceGroup
+| project id, resourceId, sourceResourceId = resourceId, name, type, location, tags, subscriptionId, resourceGroup{scope_column}
 | order by resourceId asc"
     )
 }
@@ -221,6 +256,11 @@ resourcecontainerchanges
     )
 }
 
+/// The line that restricts a query to some ids.
+fn of(ids: &[String]) -> String {
+    format!("\n| where resourceId in ({})", kql::list(ids.iter().map(String::as_str)))
+}
+
 /// A line of its own, where there is a condition.
 fn filter(condition: Option<String>) -> Cow<'static, str> {
     condition.map_or(Cow::Borrowed(""), |condition| format!("\n| where {condition}").into())
@@ -231,6 +271,30 @@ fn tag_filter(scope: &Scope, tags: &str, always: &str) -> String {
     kql::tag_condition(&scope.tag_filters, "lowerTags").map_or_else(String::new, |condition| {
         format!("\n| extend lowerTags = todynamic(tolower(tostring({tags})))\n| where {always}\n    or ({condition})")
     })
+}
+
+/// The lines that keep a group or say whether it is in scope, and the column that says so.
+fn group_filter(scope: &Scope, groups: Groups, always: &str) -> (String, &'static str) {
+    match (groups, kql::tag_condition(&scope.tag_filters, "lowerTags")) {
+        (Groups::All, Some(condition)) => (
+            format!(
+                "\n| extend lowerTags = todynamic(tolower(tostring(tags)))\n| extend scope = iff({always}\n    or \
+                 ({condition}), 'in', 'out')"
+            ),
+            ", scope",
+        ),
+        _ => (tag_filter(scope, "tags", always), ""),
+    }
+}
+
+impl Which<'_> {
+    /// The lines that restrict the changes: by time, and by `resourceId`.
+    fn filters(self) -> (String, String) {
+        match self {
+            Self::Since(since) => (format!("\n| where changeTime > {}", kql::datetime(since)), String::new()),
+            Self::Of(ids) => (String::new(), of(ids)),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -23,6 +23,13 @@ pub(crate) struct Subscription {
     pub(crate) tags: Option<Box<RawValue>>,
 }
 
+impl Subscription {
+    /// Whether resources can live in it; Resource Graph may leave out the others.
+    pub(crate) fn is_active(&self) -> bool {
+        matches!(self.state.as_str(), "Enabled" | "Warned" | "PastDue")
+    }
+}
+
 #[derive(Deserialize)]
 struct Page {
     value: Vec<Item>,

@@ -1,6 +1,9 @@
 //! A change as Port's mapping reads it. Pure.
 
+use std::collections::BTreeMap;
+
 use bytes::{BufMut, Bytes, BytesMut};
+use serde_json::value::RawValue;
 
 use crate::sync::change::{Change, Operation, Subject};
 
@@ -12,7 +15,24 @@ const MIDDLE: &[u8] = br#","operation":""#;
 const TYPE: &[u8] = br#"","type":""#;
 const AFTER: &[u8] = br#""}"#;
 
-/// The body of one post: `{"data": {…the row…}, "operation": "upsert"|"delete", "type": "resource"|"resourceContainer"}`.
+/// The largest body that Port takes; it answers 413 to a larger one.
+const LARGEST: usize = 512 << 10;
+
+/// The body to post: [`body`], without `changedProperties` where it would be too large with them.
+pub(crate) fn fitting_body(change: &Change) -> Bytes {
+    let whole = body(change);
+    if whole.len() <= LARGEST {
+        return whole;
+    }
+    let Ok(mut row) = serde_json::from_slice::<BTreeMap<String, &RawValue>>(&change.row) else { return whole };
+    row.remove("changedProperties");
+    match serde_json::to_vec(&row) {
+        Ok(row) => body(&Change { row: row.into(), ..change.clone() }),
+        Err(_) => whole,
+    }
+}
+
+/// The whole of one envelope: `{"data": {…the row…}, "operation": "upsert"|"delete", "type": "resource"|"resourceContainer"}`.
 pub(crate) fn body(change: &Change) -> Bytes {
     let operation: &[u8] = match change.operation {
         Operation::Upsert => b"upsert",
@@ -40,6 +60,20 @@ mod tests {
         let row = r#"{"resourceId":"/subscriptions/s/x","type":"a/b","name":"é \"x\"","changeType":"Create"}"#;
         let change = Change::parse(Bytes::from_static(row.as_bytes())).unwrap();
         assert_eq!(body(&change), format!(r#"{{"data":{row},"operation":"upsert","type":"resource"}}"#));
+    }
+
+    #[test]
+    fn an_envelope_that_is_too_large_goes_out_without_its_changed_properties() {
+        let row = |extra: &str| {
+            let row =
+                format!(r#"{{"resourceId":"/subscriptions/s/x","type":"a/b","changedProperties":{{"a":"{extra}"}}}}"#);
+            Change::parse(row.into()).unwrap()
+        };
+        assert!(std::str::from_utf8(&fitting_body(&row("b"))).unwrap().contains("changedProperties"));
+        assert_eq!(
+            fitting_body(&row(&"b".repeat(LARGEST))),
+            r#"{"data":{"resourceId":"/subscriptions/s/x","type":"a/b"},"operation":"upsert","type":"resource"}"#
+        );
     }
 
     #[test]

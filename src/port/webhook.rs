@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::envelope::{self, CHUNK};
 use crate::config::PortConfig;
 use crate::http::{Failure, Http, RequestError};
+use crate::id::Id;
 use crate::sync::change::Change;
 use crate::sync::outbox::{Block, Rank};
 
@@ -52,6 +53,48 @@ pub(crate) struct Webhook<'a> {
     health: Mutex<Health>,
 }
 
+/// A post that has ended.
+type Posted = (Change, Result<Outcome, WebhookError>);
+
+/// Posts in flight.
+struct Flight<F, R> {
+    posts: FuturesUnordered<F>,
+    /// The ids that they are about.
+    ids: HashSet<Id>,
+    done: usize,
+    record: R,
+}
+
+impl<F: Future<Output = Posted>, R: FnMut(&Change, &Outcome)> Flight<F, R> {
+    /// Waits until at most so many are in flight.
+    async fn land(&mut self, most: usize) -> Result<(), WebhookError> {
+        while self.posts.len() > most {
+            self.land_one().await?;
+        }
+        Ok(())
+    }
+
+    async fn land_one(&mut self) -> Result<(), WebhookError> {
+        match self.posts.next().await {
+            Some(posted) => self.settle(posted),
+            None => Ok(()),
+        }
+    }
+
+    fn settle(&mut self, (change, outcome): Posted) -> Result<(), WebhookError> {
+        self.ids.remove(&change.id);
+        (self.record)(&change, &outcome?);
+        self.done += 1;
+        if self.done.is_multiple_of(CHUNK) {
+            tracing::debug!("{} envelopes posted", self.done);
+        }
+        Ok(())
+    }
+}
+
+/// How long posts in flight may take to end once the run is to stop.
+const LANDING: Duration = Duration::from_secs(10);
+
 /// What the posts have learned of the webhook, together.
 #[derive(Debug, Default)]
 struct Health {
@@ -84,62 +127,55 @@ impl<'a> Webhook<'a> {
         Ok(Self { http, url, label, concurrency: config.concurrency, health: Mutex::default() })
     }
 
-    /// Posts blocks as they come, tells `record` what became of each envelope, and ends early only when the webhook as a
-    /// whole refuses or is down.
+    /// Posts blocks as they come and tells `record` what became of each envelope. It ends early when the webhook as a whole
+    /// refuses or is down, or when `stop` is ready: then those in flight may still end.
     ///
     /// Two changes of one id are never in flight together, nor two of different ranks: what arrives last is what stays.
     pub(crate) async fn deliver(
         &self,
         mut blocks: mpsc::Receiver<Block>,
-        mut record: impl FnMut(&Change, &Outcome),
+        stop: impl Future,
+        record: impl FnMut(&Change, &Outcome),
     ) -> Result<(), WebhookError> {
-        let mut rank: Option<Rank> = None;
-        let mut in_flight = FuturesUnordered::new();
-        let mut ids = HashSet::new();
-        let mut done = 0_usize;
-        let mut settle = |(change, outcome): (Change, Result<Outcome, WebhookError>), ids: &mut HashSet<_>| {
-            let outcome = outcome?;
-            ids.remove(&change.id);
-            record(&change, &outcome);
-            done += 1;
-            if done % CHUNK == 0 {
-                tracing::debug!("{done} envelopes posted");
+        let mut flight = Flight { posts: FuturesUnordered::new(), ids: HashSet::new(), done: 0, record };
+        let pump = async {
+            let mut rank: Option<Rank> = None;
+            loop {
+                // The only place that waits for both sides: the next block is taken while posts are in flight.
+                let block = loop {
+                    tokio::select! {
+                        Some(posted) = flight.posts.next() => flight.settle(posted)?,
+                        block = blocks.recv() => break block,
+                    }
+                };
+                let Some(block) = block else { return flight.land(0).await };
+                if rank.replace(block.rank) != Some(block.rank) {
+                    flight.land(0).await?;
+                }
+                for change in block.changes {
+                    // The one point that bounds posts in flight.
+                    flight.land(self.concurrency.get() - 1).await?;
+                    while flight.ids.contains(&change.id) {
+                        flight.land_one().await?;
+                    }
+                    flight.ids.insert(change.id);
+                    flight.posts.push(self.post(change));
+                }
             }
-            Ok(())
         };
-        loop {
-            // The only place that waits for both sides: the next block is taken while posts are in flight.
-            let block = loop {
-                tokio::select! {
-                    Some(settled) = in_flight.next() => settle(settled, &mut ids)?,
-                    block = blocks.recv() => break block,
-                }
-            };
-            let end = block.is_none();
-            if rank != block.as_ref().map(|block| block.rank) {
-                while let Some(settled) = in_flight.next().await {
-                    settle(settled, &mut ids)?;
-                }
-                rank = block.as_ref().map(|block| block.rank);
-            }
-            for change in block.into_iter().flat_map(|block| block.changes) {
-                // The one point that bounds posts in flight.
-                while in_flight.len() >= self.concurrency.get() || ids.contains(&change.id) {
-                    let Some(settled) = in_flight.next().await else { break };
-                    settle(settled, &mut ids)?;
-                }
-                ids.insert(change.id);
-                in_flight.push(self.post(change));
-            }
-            if end {
-                return Ok(());
-            }
+        tokio::select! {
+            result = pump => return result,
+            _ = stop => {}
         }
+        if tokio::time::timeout(LANDING, flight.land(0)).await.is_err() {
+            tracing::warn!("{} posts were still in flight", flight.posts.len());
+        }
+        Ok(())
     }
 
     /// Posts one envelope, again where that may help. Every attempt carries the same delivery id.
-    async fn post(&self, change: Change) -> (Change, Result<Outcome, WebhookError>) {
-        let body = envelope::body(&change);
+    async fn post(&self, change: Change) -> Posted {
+        let body = envelope::fitting_body(&change);
         let delivery = Uuid::new_v4().to_string();
         let again = |error: &RequestError| error.is_transient() && !self.health().is_down();
         let result = self.http.retrying(None, again, || self.attempt(body.clone(), &delivery)).await;
@@ -151,7 +187,9 @@ impl<'a> Webhook<'a> {
     }
 
     async fn attempt(&self, body: Bytes, delivery: &str) -> Result<(), RequestError> {
-        while let Some(wait) = self.health().pause() {
+        loop {
+            let pause = self.health().pause();
+            let Some(wait) = pause else { break };
             tokio::time::sleep(wait).await;
         }
         let request = self

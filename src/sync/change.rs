@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
-use jiff::Timestamp;
 use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -24,7 +23,8 @@ pub(crate) enum Operation {
 }
 
 /// What a row is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) enum Subject {
     Subscription,
     Group,
@@ -43,10 +43,10 @@ pub(crate) struct Change {
     pub(crate) exists: bool,
     /// Whether its group has one; a container counts as its own.
     pub(crate) group_exists: bool,
+    /// Whether its tags put a group in scope, where the query tells; else it is.
+    pub(crate) in_scope: bool,
     pub(crate) group: Id,
     pub(crate) subscription: Id,
-    /// When the change was detected; absent where the row is not of a change.
-    pub(crate) time: Option<Timestamp>,
 }
 
 /// The key fields of a row, borrowed from it.
@@ -68,7 +68,7 @@ struct Keys<'a> {
     #[serde(borrow, default)]
     change_type: Text<'a>,
     #[serde(borrow, default)]
-    change_time: Text<'a>,
+    scope: Text<'a>,
 }
 
 /// What a resource's row says of its group.
@@ -89,7 +89,7 @@ struct GroupKeys<'a> {
     resource_group: Text<'a>,
 }
 
-/// The id alone, for messages.
+/// The id alone.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct NameKeys<'a> {
@@ -134,8 +134,8 @@ impl Row for Change {
             Subject::Group => id,
             _ => Id::of_group(&keys.subscription_id.0, &keys.resource_group.0),
         };
-        let time = keys.change_time.0.parse().ok();
-        Ok(Self { id, subject, operation, exists, group_exists, group, subscription, time, row })
+        let in_scope = keys.scope.0 != "out";
+        Ok(Self { id, subject, operation, exists, group_exists, in_scope, group, subscription, row })
     }
 
     fn id(&self) -> Id {
@@ -186,6 +186,27 @@ impl Change {
         )
     }
 
+    /// The delete of what is gone, from its lower-case id alone.
+    pub(crate) fn gone(resource_id: &str) -> Option<Self> {
+        let mut words = resource_id.split('/').skip(2);
+        let subscription_id = words.next()?;
+        let resource_group = words.nth(1).unwrap_or_default();
+        let kind = type_of(resource_id);
+        let row = serde_json::json!({
+            "id": resource_id,
+            "resourceId": resource_id,
+            "sourceResourceId": "",
+            "name": "",
+            "type": kind,
+            "location": "",
+            "tags": null,
+            "subscriptionId": subscription_id,
+            "resourceGroup": resource_group,
+            "changeType": "Delete",
+        });
+        Self::parse(row.to_string().into()).ok()
+    }
+
     fn container(subject: Subject, row: &ContainerRow<'_>) -> Option<Self> {
         let id = Id::of(row.resource_id);
         Some(Self {
@@ -194,18 +215,49 @@ impl Change {
             operation: Operation::Upsert,
             exists: true,
             group_exists: true,
+            in_scope: true,
             group: id,
             subscription: Id::of_subscription(row.subscription_id),
-            time: None,
             row: serde_json::to_vec(row).ok()?.into(),
         })
     }
 
-    /// The lower-case id, for messages.
+    /// A hash of all that the envelope will say.
+    pub(crate) fn content(&self) -> Id {
+        let operation = match self.operation {
+            Operation::Upsert => b"upsert",
+            Operation::Delete => b"delete",
+        };
+        Id::hash(&[operation, &self.row])
+    }
+
+    /// The same, but as a delete.
+    pub(crate) fn into_delete(self) -> Self {
+        Self { operation: Operation::Delete, ..self }
+    }
+
+    /// With a copy of its row, so that waiting does not hold the whole page in memory.
+    pub(crate) fn detached(self) -> Self {
+        Self { row: Bytes::copy_from_slice(&self.row), ..self }
+    }
+
+    /// The lower-case id, for messages and for asking again.
     pub(crate) fn resource_id(&self) -> String {
         serde_json::from_slice::<NameKeys<'_>>(&self.row)
             .map_or_else(|_| format!("{:?}", self.id), |keys| keys.resource_id.0.into_owned())
     }
+}
+
+/// The type in a lower-case id: `namespace/type`, with the types of its parents between.
+fn type_of(resource_id: &str) -> String {
+    let Some((_, provider)) = resource_id.rsplit_once("/providers/") else {
+        let is_group = resource_id.split('/').nth(3) == Some("resourcegroups");
+        return if is_group { GROUP_TYPE } else { SUBSCRIPTION_TYPE }.to_owned();
+    };
+    let mut words = provider.split('/');
+    let namespace = words.next().unwrap_or_default();
+    let types: Vec<&str> = words.step_by(2).collect();
+    format!("{namespace}/{}", types.join("/"))
 }
 
 /// A string column: borrowed where the JSON allows it, empty where it is null.
@@ -257,7 +309,6 @@ mod tests {
         assert_eq!((change.subject, change.operation), (Subject::Resource, Operation::Upsert));
         assert!(change.exists && change.group_exists);
         assert_eq!(change.group, Id::of("/subscriptions/s/resourceGroups/my group"));
-        assert_eq!(change.time, Some("2026-01-02T03:04:05.678Z".parse().unwrap()));
         assert_eq!(change.resource_id(), "/subscriptions/s/resourcegroups/my group/providers/a.b/c/d");
     }
 
@@ -280,6 +331,16 @@ mod tests {
         assert_eq!(change.operation, Operation::Delete);
         assert!(!change.exists && !change.group_exists);
         assert!(change.group_upsert().is_none());
+    }
+
+    #[test]
+    fn what_is_gone_is_deleted_by_its_id_alone() {
+        let gone = Change::gone("/subscriptions/s/resourcegroups/my g/providers/a.b/c/d/e/f").unwrap();
+        assert_eq!((gone.subject, gone.operation, gone.exists), (Subject::Resource, Operation::Delete, false));
+        assert_eq!(gone.group, Id::of("/subscriptions/s/resourcegroups/my g"));
+        assert!(std::str::from_utf8(&gone.row).unwrap().contains(r#""type":"a.b/c/e""#));
+        assert_eq!(Change::gone("/subscriptions/s/resourcegroups/g").unwrap().subject, Subject::Group);
+        assert_eq!(Change::gone("/subscriptions/s").unwrap().subject, Subject::Subscription);
     }
 
     #[test]

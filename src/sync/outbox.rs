@@ -4,12 +4,14 @@
 //! subscription go out before it, once a run, so that the relations of Port's mapping find their targets.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::PoisonError;
 
-use bytes::Bytes;
 use tokio::sync::{Mutex, mpsc};
 
 use super::change::{Change, Operation, Subject};
-use crate::azure::graph::{Sink, Stopped};
+use super::ledger::{Crossing, Lane, Ledger, Verdict};
+use super::store::Store;
+use crate::azure::graph::{Sink, SinkError, Stopped};
 use crate::azure::subscriptions::Subscription;
 use crate::id::Id;
 use crate::text::printable;
@@ -39,24 +41,49 @@ pub(crate) struct Outbox<'a> {
     subscriptions: HashMap<Id, &'a Subscription>,
     /// Whether a group's tags decide what is in scope.
     filtered: bool,
+    memory: Option<&'a Memory>,
     state: Mutex<State>,
+}
+
+/// The memory of a run with a checkpoint.
+pub(crate) struct Memory {
+    pub(crate) ledger: std::sync::Mutex<Ledger>,
+    pub(crate) store: Store,
 }
 
 struct State {
     blocks: mpsc::Sender<Block>,
-    /// Containers that this run has upserted.
+    /// Containers that this run has upserted, or knows to be in the catalog.
     sent: HashSet<Id>,
     deleted_groups: Vec<Change>,
     deleted_subscriptions: Vec<Change>,
     unresolved: u64,
 }
 
+/// An outbox for pages that were read in one way.
+pub(crate) struct Slot<'a> {
+    outbox: &'a Outbox<'a>,
+    lane: Lane,
+}
+
+impl Memory {
+    pub(crate) fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {
+        // A panic while it is held ends the run before anything is written.
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl<'a> Outbox<'a> {
-    pub(crate) fn new(subscriptions: &'a [Subscription], filtered: bool) -> (Self, mpsc::Receiver<Block>) {
+    pub(crate) fn new(
+        subscriptions: &'a [Subscription],
+        filtered: bool,
+        memory: Option<&'a Memory>,
+    ) -> (Self, mpsc::Receiver<Block>) {
         let (blocks, receiver) = mpsc::channel(WAITING);
         let outbox = Self {
             subscriptions: subscriptions.iter().map(|one| (Id::of_subscription(&one.id), one)).collect(),
             filtered,
+            memory,
             state: Mutex::new(State {
                 blocks,
                 sent: HashSet::new(),
@@ -68,33 +95,96 @@ impl<'a> Outbox<'a> {
         (outbox, receiver)
     }
 
+    /// The memory, where the run has a checkpoint.
+    pub(crate) fn memory(&self) -> Option<&'a Memory> {
+        self.memory
+    }
+
+    /// Takes pages that were read in this way.
+    pub(crate) fn slot(&'a self, lane: Lane) -> Slot<'a> {
+        Slot { outbox: self, lane }
+    }
+
+    /// With a checkpoint, sends the subscriptions that are new or changed since the last run, or all in a full one.
+    pub(crate) async fn announce(&self, full: bool) -> Result<(), SinkError> {
+        let Some(memory) = self.memory else { return Ok(()) };
+        let mut state = self.state.lock().await;
+        let mut news = Vec::new();
+        for (id, subscription) in &self.subscriptions {
+            state.sent.insert(*id);
+            if let Some(upsert) = Change::subscription_upsert(subscription)
+                && memory.ledger().is_news(subscription, &upsert, full)
+            {
+                news.push(upsert);
+            }
+        }
+        self.write_ahead(!news.is_empty()).await?;
+        Ok(state.send(Rank::Subscriptions, news).await?)
+    }
+
+    /// Sends the delete of groups that left the scope, once their resources are gone.
+    pub(crate) async fn retire(&self, groups: Vec<Crossing>) {
+        let Some(memory) = self.memory else { return };
+        let deletes: Vec<Change> = groups.into_iter().filter_map(|group| memory.ledger().delete_group(group)).collect();
+        self.state.lock().await.deleted_groups.extend(deletes);
+    }
+
     /// Sends what had to wait for the end, and tells how many changes could not be resolved.
-    pub(crate) async fn finish(self) -> Result<u64, Stopped> {
-        let mut state = self.state.into_inner();
+    pub(crate) async fn finish(self) -> Result<u64, SinkError> {
+        let mut state = self.state.lock().await;
         let groups = std::mem::take(&mut state.deleted_groups);
         let subscriptions = std::mem::take(&mut state.deleted_subscriptions);
+        self.write_ahead(!groups.is_empty()).await?;
         state.send(Rank::DeletedGroups, groups).await?;
         state.send(Rank::DeletedSubscriptions, subscriptions).await?;
         Ok(state.unresolved)
     }
 
-    /// Whether an upsert would say something that is not known: the resource itself has no row, or, where its group's tags
-    /// decide, its group has none.
+    fn judge(&self, lane: Lane, change: &Change) -> Verdict {
+        match self.memory {
+            Some(memory) => memory.ledger().judge(lane, change),
+            None if self.is_unresolved(change) => Verdict::Unresolved,
+            None => Verdict::Send,
+        }
+    }
+
+    /// Without a checkpoint the record is followed, except where an upsert would say something that is not known: the
+    /// resource itself has no row, or, where its group's tags decide, its group has none.
     fn is_unresolved(&self, change: &Change) -> bool {
         change.operation == Operation::Upsert
             && (!change.exists || (self.filtered && change.subject == Subject::Resource && !change.group_exists))
     }
+
+    /// Before anything is posted, the checkpoint's file says so.
+    async fn write_ahead(&self, posting: bool) -> Result<(), SinkError> {
+        let Some(memory) = self.memory.filter(|_| posting) else { return Ok(()) };
+        let Some(bytes) = memory.ledger().write_ahead() else { return Ok(()) };
+        let bytes = bytes.map_err(|error| SinkError::Memory(error.to_string()))?;
+        memory.store.write(bytes).await.map_err(|error| SinkError::Memory(error.to_string()))
+    }
 }
 
-impl Sink<Change> for Outbox<'_> {
-    async fn take(&self, page: Vec<Change>) -> Result<(), Stopped> {
-        let mut state = self.state.lock().await;
+impl Sink<Change> for Slot<'_> {
+    async fn take(&self, page: Vec<Change>) -> Result<(), SinkError> {
+        let outbox = self.outbox;
+        let mut state = outbox.state.lock().await;
         let (mut subscriptions, mut groups, mut resources) = (Vec::new(), Vec::new(), Vec::new());
         for change in page {
-            if self.is_unresolved(&change) {
-                state.unresolved += 1;
-                tracing::debug!("unresolved: {} has no current row", printable(&change.resource_id()));
-                continue;
+            let change = if self.lane == Lane::Leaving { change.into_delete() } else { change };
+            match outbox.judge(self.lane, &change) {
+                Verdict::Send => {}
+                Verdict::Unresolved => {
+                    state.unresolved += 1;
+                    tracing::debug!("unresolved: {}", printable(&change.resource_id()));
+                    continue;
+                }
+                Verdict::Delivered => {
+                    if change.operation == Operation::Upsert && change.subject == Subject::Group {
+                        state.sent.insert(change.id);
+                    }
+                    continue;
+                }
+                Verdict::OutOfScope => continue,
             }
             match (change.operation, change.subject) {
                 (Operation::Upsert, Subject::Subscription) => {
@@ -111,19 +201,27 @@ impl Sink<Change> for Outbox<'_> {
         groups.retain(|group| state.sent.insert(group.id));
         for resource in resources.iter().filter(|change| change.operation == Operation::Upsert) {
             if resource.group_exists && state.sent.insert(resource.group) {
-                groups.extend(resource.group_upsert());
+                groups.extend(resource.group_upsert().filter(|group| outbox.is_news(self.lane, group)));
             }
         }
         for child in groups.iter().chain(&resources).filter(|change| change.operation == Operation::Upsert) {
-            if let Some(subscription) = self.subscriptions.get(&child.subscription) {
-                if state.sent.insert(child.subscription) {
-                    subscriptions.extend(Change::subscription_upsert(subscription));
-                }
+            if let Some(subscription) = outbox.subscriptions.get(&child.subscription)
+                && state.sent.insert(child.subscription)
+            {
+                subscriptions.extend(Change::subscription_upsert(subscription));
             }
         }
+        outbox.write_ahead(!(groups.is_empty() && resources.is_empty())).await?;
         state.send(Rank::Subscriptions, subscriptions).await?;
         state.send(Rank::Groups, groups).await?;
-        state.send(Rank::Resources, resources).await
+        Ok(state.send(Rank::Resources, resources).await?)
+    }
+}
+
+impl Outbox<'_> {
+    /// Whether a parent that a join told of has to be sent.
+    fn is_news(&self, lane: Lane, parent: &Change) -> bool {
+        self.memory.is_none_or(|memory| memory.ledger().judge_parent(lane, parent))
     }
 }
 
@@ -133,14 +231,6 @@ impl State {
             return Ok(());
         }
         self.blocks.send(Block { rank, changes }).await.map_err(|_| Stopped)
-    }
-}
-
-impl Change {
-    /// With a copy of its row, so that waiting does not hold the whole page in memory.
-    fn detached(mut self) -> Self {
-        self.row = Bytes::copy_from_slice(&self.row);
-        self
     }
 }
 
@@ -175,10 +265,10 @@ mod tests {
 
     async fn order(filtered: bool, pages: Vec<Vec<Change>>) -> (Vec<(Rank, Vec<String>)>, u64) {
         let subscriptions = subscriptions();
-        let (outbox, mut blocks) = Outbox::new(&subscriptions, filtered);
+        let (outbox, mut blocks) = Outbox::new(&subscriptions, filtered, None);
         let read = async {
             for page in pages {
-                outbox.take(page).await.unwrap();
+                outbox.slot(Lane::Changes).take(page).await.unwrap();
             }
             outbox.finish().await.unwrap()
         };

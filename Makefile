@@ -1,0 +1,47 @@
+# What a developer or a newcomer does with this project. `make` alone lists it.
+
+CARGO ?= cargo
+ARGS ?=
+
+BINARY := target/debug/azure-incremental
+SANDBOX := target/debug/examples/sandbox
+
+.DEFAULT_GOAL := help
+.PHONY: help build run demo test lint kql clean
+
+help: ## List what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+build: ## Build the program for use: target/release/azure-incremental
+	@$(CARGO) build --locked --release
+
+# The shell reads .env, so that values may be quoted as in a shell; a variable that is set already wins.
+run: ## Run once against your tenant; reads .env where there is one, e.g. make run ARGS='--mode full'
+	@$(CARGO) build --locked --quiet --bin azure-incremental
+	@before=$$(export -p); \
+	if [ -f .env ]; then set -a; . ./.env || exit 2; set +a; eval "$$before"; fi; \
+	exec $(BINARY) $(ARGS)
+
+demo: ## Watch it work without a tenant, against a small Azure and a small Port on this machine
+	@$(CARGO) build --locked --bin azure-incremental --example sandbox
+	@$(SANDBOX) demo --binary $(BINARY)
+
+test: ## Run all tests
+	@$(CARGO) test --locked
+
+lint: ## Check format, lints and documentation; every warning is an error
+	@$(CARGO) fmt --check
+	@$(CARGO) clippy --locked --all-targets -- -D warnings
+	@RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --no-deps
+
+kql: tests/kql/node_modules/.package-lock.json ## Check the queries with Microsoft's own parser (needs Node.js)
+	@$(CARGO) build --locked --bin azure-incremental
+	@node tests/kql/check.mjs $(BINARY)
+
+tests/kql/node_modules/.package-lock.json: tests/kql/package-lock.json
+	@npm ci --prefix tests/kql --no-audit --no-fund
+	@touch $@
+
+clean: ## Remove all that was built
+	@$(CARGO) clean
+	@rm -rf tests/kql/node_modules

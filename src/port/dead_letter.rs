@@ -1,0 +1,71 @@
+//! Envelopes that Port refused for themselves, kept for whoever mends them.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::envelope;
+use crate::http::{Failure, RequestError};
+use crate::sync::change::Change;
+
+/// The file cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("DEAD_LETTER_FILE {} cannot be written: {error}", .path.display())]
+pub(crate) struct DeadLetterError {
+    path: PathBuf,
+    error: io::Error,
+}
+
+/// A file of dead letters, a JSON object a line: `{"envelope": …, "status": …, "reason": …}`.
+#[derive(Debug)]
+pub(crate) struct DeadLetters {
+    path: PathBuf,
+    file: File,
+}
+
+#[derive(Serialize)]
+struct Letter<'a> {
+    envelope: &'a RawValue,
+    status: Option<u16>,
+    reason: String,
+}
+
+impl DeadLetters {
+    /// Opens the file to append to it; a link in its place is refused.
+    pub(crate) fn open(path: &Path) -> Result<Self, DeadLetterError> {
+        let mut options = OpenOptions::new();
+        options.append(true).create(true);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::OpenOptionsExt;
+            options.mode(0o600).custom_flags(libc::O_NOFOLLOW);
+        }
+        match options.open(path) {
+            Ok(file) => Ok(Self { path: path.to_owned(), file }),
+            Err(error) => Err(DeadLetterError { path: path.to_owned(), error }),
+        }
+    }
+
+    /// Appends an envelope, and why it was refused.
+    pub(crate) fn write(&mut self, change: &Change, error: &RequestError) -> Result<(), DeadLetterError> {
+        let body = envelope::body(change);
+        let mut append = || {
+            let letter = Letter {
+                envelope: serde_json::from_slice(&body)?,
+                status: error.status().map(|status| status.as_u16()),
+                reason: match &error.failure {
+                    Failure::Status(status) => status.message.clone(),
+                    other => other.to_string(),
+                },
+            };
+            let mut line = serde_json::to_vec(&letter)?;
+            line.push(b'\n');
+            // One write a line, so that two programs that append do not mix theirs.
+            self.file.write_all(&line)
+        };
+        append().map_err(|error: io::Error| DeadLetterError { path: self.path.clone(), error })
+    }
+}

@@ -1,0 +1,413 @@
+//! What a run with a checkpoint decides about each change, and what it remembers of it.
+//!
+//! Re-reading is not re-sending: an envelope goes out only when its content differs from what was last delivered under its
+//! id. Where a record and the current row disagree, nothing is sent until they agree. With tag filters, a group's own record
+//! moves it, and all that is in it, into or out of scope.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::change::{Change, Operation, Subject};
+use super::checkpoint::{Checkpoint, Delivered, Membership, Pending, SubscriptionMark};
+use super::plan::{Batch, How};
+use crate::azure::subscriptions::Subscription;
+use crate::config::OutOfScope;
+use crate::id::Id;
+use crate::text::printable;
+
+/// A record and a row that still disagree after this time are given up.
+const PENDING_KEPT: SignedDuration = SignedDuration::from_hours(24);
+
+/// How a page was read, which decides what its rows mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Everything that exists, and what was deleted.
+    Full,
+    /// Latest changes.
+    Changes,
+    /// What exists in groups that entered the scope.
+    Entering,
+    /// What exists in groups that left it, and has to go.
+    Leaving,
+    /// What somebody asked for by id: sent whatever was sent before.
+    Asked,
+}
+
+/// What is to be done with a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Send,
+    /// Delivered already, or told by the listing of subscriptions.
+    Delivered,
+    /// Its record and its current row disagree.
+    Unresolved,
+    OutOfScope,
+}
+
+/// A group that crossed the border of the scope.
+#[derive(Clone, Debug)]
+pub(crate) struct Crossing {
+    /// The group's own change.
+    pub(crate) change: Change,
+    pub(crate) resource_id: String,
+}
+
+/// Counts for the report.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    /// Read again, and not sent again.
+    pub(crate) skipped: u64,
+    /// Read again, and refused by Port before.
+    pub(crate) still_refused: u64,
+    pub(crate) pending: u64,
+}
+
+/// The memory of a run.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    checkpoint: Checkpoint,
+    start: Timestamp,
+    overlap: SignedDuration,
+    filtered: bool,
+    out_of_scope: OutOfScope,
+    /// Whether the file holds what it must before anything more is posted: no deliveries, and every group of `groups`.
+    is_ahead: bool,
+    /// What this run posts: content to remember once it is accepted; `None` where it is not remembered.
+    posting: HashMap<Id, Option<Id>>,
+    /// Pending ids that were read in this run already.
+    asked: HashSet<String>,
+    entering: Vec<Crossing>,
+    leaving: Vec<Crossing>,
+    /// Groups all of whose resources this run reads.
+    whole: Vec<(Id, Id)>,
+    /// Containers whose delete was accepted: Port deletes what depends on them.
+    deleted_containers: HashSet<Id>,
+    /// Groups that may be in the catalog through this run, or are still to be taken out of it.
+    touched: HashSet<Id>,
+    /// Subscriptions whose upsert Port has, by content.
+    shown: HashMap<Id, Id>,
+    /// Subscriptions that Resource Graph knows of, among those read in full.
+    graphed: HashSet<Id>,
+    /// Subscriptions with an envelope that was not delivered.
+    failed: HashSet<Id>,
+    counts: Counts,
+}
+
+impl Ledger {
+    pub(crate) fn new(
+        checkpoint: Checkpoint,
+        start: Timestamp,
+        overlap: SignedDuration,
+        filtered: bool,
+        out_of_scope: OutOfScope,
+    ) -> Self {
+        Self {
+            checkpoint,
+            start,
+            overlap,
+            filtered,
+            out_of_scope,
+            is_ahead: false,
+            posting: HashMap::new(),
+            asked: HashSet::new(),
+            entering: Vec::new(),
+            leaving: Vec::new(),
+            whole: Vec::new(),
+            deleted_containers: HashSet::new(),
+            touched: HashSet::new(),
+            shown: HashMap::new(),
+            graphed: HashSet::new(),
+            failed: HashSet::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Forgets every delivery, as a full run does: what it posts is told apart by nothing.
+    pub(crate) fn forget_deliveries(&mut self) {
+        self.checkpoint.delivered.clear();
+    }
+
+    /// Whether a subscription's upsert says something new; it counts as posted if so.
+    pub(crate) fn is_news(&mut self, subscription: &Subscription, upsert: &Change, full: bool) -> bool {
+        let content = upsert.content();
+        let known = self.checkpoint.subscriptions.get(&subscription.id).and_then(|mark| mark.shown);
+        let news = full || known != Some(content);
+        if !news {
+            self.shown.insert(upsert.id, content);
+        }
+        news
+    }
+
+    /// What is to be done with a change. What is to be sent counts as posted from here on.
+    pub(crate) fn judge(&mut self, lane: Lane, change: &Change) -> Verdict {
+        if lane == Lane::Asked {
+            self.post(change, None);
+            return Verdict::Send;
+        }
+        if change.subject == Subject::Subscription {
+            // Resource Manager lists it as it is now, which is later than any record.
+            self.graphed.insert(change.id);
+            return Verdict::Delivered;
+        }
+        if lane != Lane::Leaving
+            && let Some(verdict) = self.judge_record(lane, change)
+        {
+            return verdict;
+        }
+        self.judge_content(lane, change)
+    }
+
+    /// Whether the record holds: it agrees with the current row, and its group is in scope.
+    fn judge_record(&mut self, lane: Lane, change: &Change) -> Option<Verdict> {
+        let agrees = match (change.operation, change.subject) {
+            (Operation::Delete, _) => !change.exists,
+            (Operation::Upsert, Subject::Resource) => change.exists && (change.group_exists || !self.filtered),
+            (Operation::Upsert, _) => change.exists,
+        };
+        if !agrees {
+            if lane == Lane::Changes {
+                self.pend(change);
+            }
+            return Some(Verdict::Unresolved);
+        }
+        if !self.checkpoint.pending.is_empty() {
+            self.checkpoint.pending.remove(&change.resource_id());
+        }
+        if self.filtered && change.operation == Operation::Upsert && change.subject == Subject::Group {
+            return self.judge_scope(lane, change);
+        }
+        None
+    }
+
+    fn judge_scope(&mut self, lane: Lane, change: &Change) -> Option<Verdict> {
+        let member = self.checkpoint.groups.get(&change.id).copied();
+        let crossing = || Crossing { change: change.clone().detached(), resource_id: change.resource_id() };
+        if !change.in_scope {
+            if member.is_some() {
+                self.touched.insert(change.id);
+                self.leaving.push(crossing());
+            }
+            return Some(Verdict::OutOfScope);
+        }
+        match lane {
+            Lane::Full => self.whole.push((change.id, change.subscription)),
+            _ if member != Some(Membership::Whole) => self.entering.push(crossing()),
+            _ => {}
+        }
+        None
+    }
+
+    /// Whether the upsert of a resource's group, as a join told of it, says something new.
+    pub(crate) fn judge_parent(&mut self, lane: Lane, group: &Change) -> bool {
+        self.judge_content(lane, group) == Verdict::Send
+    }
+
+    /// Whether an envelope says something new.
+    fn judge_content(&mut self, lane: Lane, change: &Change) -> Verdict {
+        let content = change.content();
+        if let Some(delivered) = self.checkpoint.delivered.get_mut(&change.id)
+            && delivered.content == content
+            && lane != Lane::Full
+        {
+            if delivered.refused {
+                self.counts.still_refused += 1;
+            } else {
+                self.counts.skipped += 1;
+            }
+            return Verdict::Delivered;
+        }
+        self.post(change, (lane != Lane::Full).then_some(content));
+        Verdict::Send
+    }
+
+    /// From here on nobody knows what Port has under this id, until it accepts what is sent now.
+    fn post(&mut self, change: &Change, content: Option<Id>) {
+        self.checkpoint.delivered.remove(&change.id);
+        self.posting.insert(change.id, content);
+        if self.filtered && change.operation == Operation::Upsert {
+            self.touched.insert(change.group);
+            if let Entry::Vacant(unknown) = self.checkpoint.groups.entry(change.group) {
+                unknown.insert(Membership::Partly);
+                self.is_ahead = false;
+            }
+        }
+    }
+
+    fn pend(&mut self, change: &Change) {
+        let resource_id = change.resource_id();
+        tracing::debug!("pending: the record and the row of {} disagree", printable(&resource_id));
+        let subscription = subscription_of(&resource_id).unwrap_or_default().to_owned();
+        self.asked.insert(resource_id.clone());
+        self.checkpoint.pending.entry(resource_id).or_insert(Pending {
+            since: self.start,
+            subject: change.subject,
+            subscription,
+        });
+    }
+
+    /// The bytes that the file must hold before anything more is posted, if it does not hold them yet: what was there, with
+    /// no delivery in it, and with every group that may come to be in the catalog.
+    pub(crate) fn write_ahead(&mut self) -> Option<Result<Vec<u8>, serde_json::Error>> {
+        let bytes = (!self.is_ahead).then(|| self.checkpoint.to_bytes(false));
+        self.is_ahead = true;
+        bytes
+    }
+
+    /// What became of an envelope.
+    pub(crate) fn record(&mut self, change: &Change, fate: Fate) {
+        let content = self.posting.remove(&change.id).flatten();
+        if fate == Fate::Failed {
+            self.failed.insert(change.subscription);
+            return;
+        }
+        let refused = fate == Fate::Refused;
+        if change.subject == Subject::Subscription {
+            self.shown.insert(change.id, change.content());
+            return;
+        }
+        if let Some(content) = content {
+            let delivered = Delivered { content, group: change.group, refused, at: self.start };
+            self.checkpoint.delivered.insert(change.id, delivered);
+        }
+        if change.subject == Subject::Group && change.operation == Operation::Delete && !refused {
+            self.checkpoint.groups.remove(&change.id);
+            self.deleted_containers.insert(change.id);
+        }
+    }
+
+    /// Ids that are still to be asked for, of these subscriptions: containers, then resources.
+    pub(crate) fn pending(&self, subscriptions: &[&str]) -> (Vec<String>, Vec<String>) {
+        let of: HashSet<&str> = subscriptions.iter().copied().collect();
+        let (mut containers, mut resources) = (Vec::new(), Vec::new());
+        for (id, pending) in self.checkpoint.pending.iter().filter(|(id, _)| !self.asked.contains(*id)) {
+            if of.contains(pending.subscription.as_str()) {
+                match pending.subject {
+                    Subject::Resource => resources.push(id.clone()),
+                    Subject::Group | Subject::Subscription => containers.push(id.clone()),
+                }
+            }
+        }
+        (containers, resources)
+    }
+
+    /// Whether any group may be in the catalog.
+    pub(crate) fn has_groups(&self) -> bool {
+        !self.checkpoint.groups.is_empty()
+    }
+
+    /// Groups that entered the scope, of these subscriptions.
+    pub(crate) fn take_entering(&mut self, subscriptions: &[&str]) -> Vec<Crossing> {
+        let crossed = take_of(&mut self.entering, subscriptions);
+        self.whole.extend(crossed.iter().map(|one| (one.change.id, one.change.subscription)));
+        crossed
+    }
+
+    /// Groups that left the scope, of these subscriptions, whose entities have to go.
+    pub(crate) fn take_leaving(&mut self, subscriptions: &[&str]) -> Vec<Crossing> {
+        let crossed = take_of(&mut self.leaving, subscriptions);
+        match self.out_of_scope {
+            OutOfScope::Delete => crossed,
+            OutOfScope::Keep => {
+                for one in crossed {
+                    self.checkpoint.groups.remove(&one.change.id);
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    /// The delete of a group that left the scope.
+    pub(crate) fn delete_group(&mut self, crossing: Crossing) -> Option<Change> {
+        let delete = crossing.change.into_delete();
+        (self.judge_content(Lane::Leaving, &delete) == Verdict::Send).then_some(delete)
+    }
+
+    /// Moves the checkpoint for the subscriptions that were read to the end, as far as everything for them was accepted, or
+    /// refused for itself. A complete full run moves the time of the last one too.
+    pub(crate) fn advance(&mut self, batches: &[Batch<'_>], full: bool) {
+        let mut complete = full;
+        let mut advanced = HashSet::new();
+        for batch in batches {
+            for subscription in &batch.subscriptions {
+                let id = Id::of_subscription(&subscription.id);
+                // A subscription that was granted a moment ago may be listed before Resource Graph shows what is in it.
+                let unseen = batch.how == How::Everything && !self.graphed.contains(&id) && subscription.is_active();
+                if unseen {
+                    tracing::warn!(
+                        "Resource Graph does not know subscription {} yet; the next run reads all of it again",
+                        printable(&subscription.name)
+                    );
+                }
+                if !batch.read || unseen || self.failed.contains(&id) {
+                    complete = false;
+                    continue;
+                }
+                let mark = SubscriptionMark { since: self.start, shown: self.shown.get(&id).copied() };
+                self.checkpoint.subscriptions.insert(subscription.id.clone(), mark);
+                advanced.insert(id);
+            }
+        }
+        if complete {
+            self.checkpoint.full_at = Some(self.start);
+            // No other group exists any more.
+            self.checkpoint.groups.retain(|group, _| self.touched.contains(group));
+        }
+        for (group, subscription) in &self.whole {
+            if advanced.contains(subscription) {
+                self.checkpoint.groups.insert(*group, Membership::Whole);
+            }
+        }
+    }
+
+    /// Subscriptions of the checkpoint that are not listed any more. They are forgotten, so that one that comes back is read
+    /// as a new one is.
+    pub(crate) fn forget_unlisted(&mut self, listed: &[Subscription]) -> Vec<String> {
+        let listed: HashSet<&str> = listed.iter().map(|one| one.id.as_str()).collect();
+        let gone: Vec<String> =
+            self.checkpoint.subscriptions.keys().filter(|id| !listed.contains(id.as_str())).cloned().collect();
+        for id in &gone {
+            self.checkpoint.subscriptions.remove(id);
+        }
+        gone
+    }
+
+    /// What the file is to hold at the orderly end of a run, and the counts.
+    pub(crate) fn close(&mut self) -> (Result<Vec<u8>, serde_json::Error>, Counts) {
+        let deleted = std::mem::take(&mut self.deleted_containers);
+        self.checkpoint.delivered.retain(|id, delivered| deleted.contains(id) || !deleted.contains(&delivered.group));
+        let start = self.start;
+        self.checkpoint.pending.retain(|id, pending| {
+            let keep = start.duration_since(pending.since) < PENDING_KEPT;
+            if !keep {
+                tracing::warn!(
+                    "given up: for 24 h the change record and the current row of {} have disagreed",
+                    printable(id)
+                );
+            }
+            keep
+        });
+        self.counts.pending = self.checkpoint.pending.len() as u64;
+        self.checkpoint.prune(self.overlap);
+        (self.checkpoint.to_bytes(true), self.counts)
+    }
+}
+
+/// What became of an envelope, as far as memory goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Accepted,
+    Refused,
+    Failed,
+}
+
+fn take_of(crossings: &mut Vec<Crossing>, subscriptions: &[&str]) -> Vec<Crossing> {
+    let asked: HashSet<Id> = subscriptions.iter().map(|id| Id::of_subscription(id)).collect();
+    crossings.extract_if(.., |one| asked.contains(&one.change.subscription)).collect()
+}
+
+/// The subscription in a lower-case resource id.
+fn subscription_of(resource_id: &str) -> Option<&str> {
+    resource_id.strip_prefix("/subscriptions/")?.split('/').next()
+}

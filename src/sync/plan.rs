@@ -1,0 +1,115 @@
+//! What a run reads of each subscription: its changes since some time, or everything.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::checkpoint::Checkpoint;
+use crate::azure::subscriptions::Subscription;
+
+/// Azure keeps change records for 14 days ("Get resource changes"); a day less is surely there.
+const RECORDS_KEPT: SignedDuration = SignedDuration::from_hours(13 * 24);
+
+/// Subscriptions that are asked about together, since they are read in the same way.
+#[derive(Debug)]
+pub(crate) struct Batch<'a> {
+    pub(crate) subscriptions: Vec<&'a Subscription>,
+    pub(crate) how: How,
+    /// Whether all of it was read.
+    pub(crate) read: bool,
+}
+
+/// How subscriptions are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum How {
+    /// All that exists, and what was deleted as far back as Azure remembers.
+    Everything,
+    /// What changed after a time.
+    Changes(Timestamp),
+}
+
+impl Batch<'_> {
+    /// The GUIDs, as queries take them.
+    pub(crate) fn ids(&self) -> Vec<&str> {
+        self.subscriptions.iter().map(|subscription| subscription.id.as_str()).collect()
+    }
+}
+
+/// All subscriptions, read in one way.
+pub(crate) fn alike<'a>(subscriptions: &'a [Subscription], how: How, size: usize) -> Vec<Batch<'a>> {
+    subscriptions.chunks(size).map(|chunk| Batch { subscriptions: chunk.iter().collect(), how, read: false }).collect()
+}
+
+/// Each subscription from where its last run ended, less the overlap; one that is not known, or so long ago that Azure may
+/// have forgotten, in full. Subscriptions that read from the same time are asked about together.
+pub(crate) fn by_checkpoint<'a>(
+    subscriptions: &'a [Subscription],
+    checkpoint: &Checkpoint,
+    start: Timestamp,
+    overlap: SignedDuration,
+    size: usize,
+) -> Vec<Batch<'a>> {
+    let mut alike: BTreeMap<How, Vec<&Subscription>> = BTreeMap::new();
+    for subscription in subscriptions {
+        let how = match checkpoint.subscriptions.get(&subscription.id) {
+            Some(mark) if start.duration_since(mark.since) <= RECORDS_KEPT => How::Changes(before(mark.since, overlap)),
+            _ => How::Everything,
+        };
+        alike.entry(how).or_default().push(subscription);
+    }
+    let batch = |(how, subscriptions): (How, Vec<&'a Subscription>)| -> Vec<Batch<'a>> {
+        subscriptions.chunks(size).map(|chunk| Batch { subscriptions: chunk.to_vec(), how, read: false }).collect()
+    };
+    alike.into_iter().flat_map(batch).collect()
+}
+
+/// From when on a full run looks for deletes.
+pub(crate) fn deletes_since(start: Timestamp) -> Timestamp {
+    before(start, RECORDS_KEPT)
+}
+
+/// A time so long before another.
+pub(crate) fn before(time: Timestamp, back: SignedDuration) -> Timestamp {
+    time.checked_sub(back).unwrap_or(Timestamp::MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Scope;
+    use crate::sync::checkpoint::{Identity, SubscriptionMark};
+
+    fn subscription(id: &str) -> Subscription {
+        Subscription { id: id.into(), name: id.into(), state: "Enabled".into(), tags: None }
+    }
+
+    #[test]
+    fn a_subscription_is_read_from_where_it_ended_and_a_new_one_in_full() {
+        let start: Timestamp = "2026-03-01T00:00:00Z".parse().unwrap();
+        let ago = |hours| start - SignedDuration::from_hours(hours);
+        let mut checkpoint = Checkpoint::new(Identity::new("t", "w", &Scope::default()));
+        for (id, since) in [("a", ago(1)), ("b", ago(2)), ("c", ago(1)), ("old", ago(14 * 24))] {
+            checkpoint.subscriptions.insert(id.into(), SubscriptionMark { since, shown: None });
+        }
+        let subscriptions: Vec<Subscription> = ["a", "b", "c", "new", "old"].map(subscription).into();
+        let overlap = SignedDuration::from_hours(2);
+        let batches = by_checkpoint(&subscriptions, &checkpoint, start, overlap, 1000);
+        let batches: Vec<(How, Vec<&str>)> = batches.iter().map(|batch| (batch.how, batch.ids())).collect();
+        assert_eq!(
+            batches,
+            [
+                (How::Everything, vec!["new", "old"]),
+                (How::Changes(ago(4)), vec!["b"]),
+                (How::Changes(ago(3)), vec!["a", "c"]),
+            ]
+        );
+    }
+
+    #[test]
+    fn no_batch_is_larger_than_asked_for() {
+        let subscriptions: Vec<Subscription> = (0..7).map(|n| subscription(&n.to_string())).collect();
+        let sizes: Vec<usize> =
+            alike(&subscriptions, How::Everything, 3).iter().map(|batch| batch.subscriptions.len()).collect();
+        assert_eq!(sizes, [3, 3, 1]);
+    }
+}

@@ -1,0 +1,204 @@
+//! The checkpoint's file: read, written whole or not at all, and kept from other runs by a lock.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// A checkpoint of 100,000 deliveries is some 12 MB.
+const LARGEST: u64 = 64 << 20;
+
+/// How long another run on this host is waited for, and how often it is looked at.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+const LOCK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Why the file cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    #[error("CHECKPOINT_FILE {} cannot be {action}: {error}", .path.display())]
+    Rights { path: PathBuf, action: &'static str, error: io::Error },
+    #[error("another run holds the checkpoint {}: {holder}", .path.display())]
+    Locked { path: PathBuf, holder: String },
+    #[error("writing the checkpoint {}: {error}", .path.display())]
+    Write { path: PathBuf, error: io::Error },
+}
+
+/// A checkpoint file that this run alone may use. The lock ends with the value, or with the process.
+#[derive(Debug)]
+pub(crate) struct Store {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Store {
+    /// Takes the lock, waiting a little for another run, and makes sure that the file can be written.
+    pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
+        let rights = |action| move |error| StoreError::Rights { path: path.to_owned(), action, error };
+        let lock_path = beside(path, "lock");
+        let mut lock =
+            private().read(true).write(true).create(true).truncate(false).open(&lock_path).map_err(rights("locked"))?;
+        let deadline = Instant::now() + LOCK_WAIT;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::Error(error)) => return Err(rights("locked")(error)),
+                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
+                    let mut holder = String::new();
+                    _ = (&lock).take(200).read_to_string(&mut holder);
+                    let holder = if holder.is_empty() { "its name is unknown".into() } else { holder };
+                    return Err(StoreError::Locked { path: path.to_owned(), holder });
+                }
+                Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_INTERVAL).await,
+            }
+        }
+        let holder = format!("process {} since {:.0}", std::process::id(), jiff::Timestamp::now());
+        lock.set_len(0)
+            .and_then(|()| lock.seek(SeekFrom::Start(0)))
+            .and_then(|_| lock.write_all(holder.as_bytes()))
+            .map_err(rights("locked"))?;
+
+        // What a write will need, tried before anything is sent.
+        let probe = beside(path, "tmp");
+        create_new(&probe).and_then(|_| fs::remove_file(&probe)).map_err(rights("written"))?;
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// The bytes of the file; `None` where there is no file yet.
+    pub(crate) fn read(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        let rights = |error| StoreError::Rights { path: self.path.clone(), action: "read", error };
+        let file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(rights(error)),
+        };
+        let mut bytes = Vec::new();
+        file.take(LARGEST).read_to_end(&mut bytes).map_err(rights)?;
+        Ok(Some(bytes))
+    }
+
+    /// Replaces the file: a reader sees the old one or the new one, and after a crash it is one of both.
+    pub(crate) async fn write(&self, bytes: Vec<u8>) -> Result<(), StoreError> {
+        let path = self.path.clone();
+        let failed = |error| StoreError::Write { path: self.path.clone(), error };
+        match tokio::task::spawn_blocking(move || replace(&path, &bytes)).await {
+            Ok(result) => result.map_err(failed),
+            Err(error) => Err(failed(io::Error::other(error))),
+        }
+    }
+
+    /// Moves a file that makes no sense out of the way, and tells where to.
+    pub(crate) fn set_aside(&self) -> Result<PathBuf, StoreError> {
+        let aside = beside(&self.path, &format!("corrupt-{}", jiff::Timestamp::now().as_second()));
+        fs::rename(&self.path, &aside).map_err(|error| StoreError::Write { path: self.path.clone(), error })?;
+        Ok(aside)
+    }
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = beside(path, "tmp");
+    let mut file = create_new(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    // The rename itself lasts only once the directory is on disk.
+    #[cfg(unix)]
+    File::open(directory(path))?.sync_all()?;
+    Ok(())
+}
+
+/// A new file of ours, whatever a crashed run left there. `create_new` never follows a link.
+fn create_new(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    private().write(true).create_new(true).open(path)
+}
+
+/// Options for a file that only its owner reads, and that is no link to another.
+fn private() -> OpenOptions {
+    #[cfg(unix)]
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    options.mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    options
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".");
+    name.push(suffix);
+    path.with_file_name(name)
+}
+
+#[cfg(unix)]
+fn directory(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn store(directory: &tempfile::TempDir) -> Store {
+        Store::open(&directory.path().join("checkpoint.json")).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_was_written_is_read_and_only_the_owner_may() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory).await;
+        assert_eq!(store.read().unwrap(), None);
+        store.write(b"one".to_vec()).await.unwrap();
+        store.write(b"two".to_vec()).await.unwrap();
+        assert_eq!(store.read().unwrap().unwrap(), b"two");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = fs::metadata(directory.path().join("checkpoint.json")).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_temporary_file_of_a_killed_run_is_in_nobodys_way() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("checkpoint.json.tmp"), "half of it").unwrap();
+        let store = store(&directory).await;
+        store.write(b"whole".to_vec()).await.unwrap();
+        assert_eq!(store.read().unwrap().unwrap(), b"whole");
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_link_in_place_of_the_file_is_replaced_and_not_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let precious = directory.path().join("precious");
+        fs::write(&precious, "untouched").unwrap();
+        std::os::unix::fs::symlink(&precious, directory.path().join("checkpoint.json")).unwrap();
+        std::os::unix::fs::symlink(&precious, directory.path().join("checkpoint.json.tmp")).unwrap();
+        let store = store(&directory).await;
+        store.write(b"checkpoint".to_vec()).await.unwrap();
+        assert_eq!(fs::read(&precious).unwrap(), b"untouched");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_run_waits_and_then_names_the_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = store(&directory).await;
+        let error = Store::open(&directory.path().join("checkpoint.json")).await.unwrap_err();
+        assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
+        drop(first);
+        store(&directory).await;
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_is_not_there_is_named() {
+        let error = Store::open(Path::new("/nonexistent/checkpoint.json")).await.unwrap_err();
+        assert!(matches!(error, StoreError::Rights { .. }));
+        assert!(error.to_string().contains("/nonexistent/checkpoint.json"), "{error}");
+    }
+}
