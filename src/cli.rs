@@ -242,6 +242,17 @@ pub struct Settings {
     )]
     pub port_webhook_concurrency: Option<String>,
 
+    /// One envelope a post, or up to 100, for a mapping with itemsToParse: `single` or `batch` [default: single]
+    #[arg(
+        long,
+        env = "PORT_WEBHOOK_PAYLOAD",
+        value_name = "PAYLOAD",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Port"
+    )]
+    pub port_webhook_payload: Option<String>,
+
     /// `text` for people, `json` for machines: the log and the report [default: text]
     #[arg(
         long,

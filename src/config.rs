@@ -90,6 +90,17 @@ pub struct PortConfig {
     pub ingest_url: SecretUrl,
     /// Posts in flight at once.
     pub concurrency: NonZeroUsize,
+    pub payload: Payload,
+}
+
+/// What one post carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Payload {
+    /// One envelope, as the guide's mapping reads it.
+    #[default]
+    Single,
+    /// Many envelopes in a list, for a mapping with `itemsToParse`.
+    Batch,
 }
 
 /// Which part of the estate belongs in the catalog.
@@ -474,7 +485,12 @@ impl<'a> Reader<'a> {
     fn port(&mut self) -> PortConfig {
         let concurrency =
             self.count("PORT_WEBHOOK_CONCURRENCY", self.settings.port_webhook_concurrency.as_deref(), 200, 25);
-        PortConfig { ingest_url: self.ingest_url(), concurrency }
+        let payload = self.choice(
+            "PORT_WEBHOOK_PAYLOAD",
+            self.settings.port_webhook_payload.as_deref(),
+            &[("single", Payload::Single), ("batch", Payload::Batch)],
+        );
+        PortConfig { ingest_url: self.ingest_url(), concurrency, payload }
     }
 
     /// The URL holds a key, so no message shows it.
