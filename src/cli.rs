@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 const AFTER_HELP: &str = "\
 Secrets are read from the environment only:
   AZURE_CLIENT_SECRET      the service principal's secret
+  AZURE_CLIENT_CERTIFICATE_PATH, AZURE_CLIENT_CERTIFICATE_PASSWORD  its certificate, instead
   PORT_WEBHOOK_INGEST_URL  the URL of Port's webhook; it holds the webhook's key
 RUST_LOG filters the log, as usual (info by default).
 
@@ -14,7 +15,7 @@ Exit codes:
   0  everything found was accepted
   1  failed: something was not read or not accepted
   2  configuration or usage
-  3  Azure refused the credentials, or the principal can read no subscription
+  3  no usable credentials, or the principal can read no subscription
   4  all delivered but for envelopes that Port refused for themselves
   130, 143  stopped by SIGINT or SIGTERM
 
@@ -64,6 +65,18 @@ pub struct Settings {
     /// What to read: `incremental` (what changed) or `full` (everything that exists) [default: incremental]
     #[arg(long, env = "SYNC_MODE", value_name = "MODE", global = true, hide_env_values = true)]
     pub mode: Option<String>,
+
+    /// How to sign in: `client-secret`, `github-oidc`, `workload-identity`, `azure-pipelines`, `client-certificate`,
+    /// `managed-identity` or `azure-cli` [default: the one that the environment is set up for]
+    #[arg(
+        long,
+        env = "AZURE_CREDENTIAL",
+        value_name = "KIND",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Azure"
+    )]
+    pub credential: Option<String>,
 
     /// Directory (tenant) id of the service principal
     #[arg(
