@@ -33,7 +33,7 @@ pub mod requests;
 pub mod rng;
 mod server;
 pub mod settings;
-mod signin;
+pub mod signin;
 mod tables;
 mod world;
 
