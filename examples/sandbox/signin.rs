@@ -72,24 +72,20 @@ impl SignIn {
             return reply(StatusCode::NOT_FOUND, r#"{"error":"not_found","error_description":"no such endpoint"}"#);
         };
         if parts.method != Method::POST {
-            return refusal(
-                StatusCode::BAD_REQUEST,
-                "invalid_request",
-                900_561,
-                "The endpoint only accepts POST requests.",
-            );
+            let text = "The endpoint only accepts POST requests.";
+            return Refusal::new(StatusCode::BAD_REQUEST, "invalid_request", 900_561, text).reply();
         }
         let form: HashMap<String, String> = url::form_urlencoded::parse(body).into_owned().collect();
         match self.check(tenant, &form, arm) {
             Ok(()) => self.give(),
-            Err(refusal) => refusal,
+            Err(refusal) => refusal.reply(),
         }
     }
 
-    fn check(&self, tenant: &str, form: &HashMap<String, String>, arm: &str) -> Result<(), Reply> {
+    fn check(&self, tenant: &str, form: &HashMap<String, String>, arm: &str) -> Result<(), Refusal> {
         let field = |name: &str| form.get(name).map_or("", String::as_str);
-        let bad = |error, code, text: &str| Err(refusal(StatusCode::BAD_REQUEST, error, code, text));
-        let denied = |error, code, text: &str| Err(refusal(StatusCode::UNAUTHORIZED, error, code, text));
+        let bad = |error, code, text: &str| Err(Refusal::new(StatusCode::BAD_REQUEST, error, code, text));
+        let denied = |error, code, text: &str| Err(Refusal::new(StatusCode::UNAUTHORIZED, error, code, text));
         if !tenant.chars().all(|c| c.is_ascii_alphanumeric() || "-.".contains(c)) || tenant.is_empty() {
             let text = format!(
                 "Specified tenant identifier '{tenant}' is neither a valid DNS name, nor a valid external domain."
@@ -131,13 +127,13 @@ impl SignIn {
         )
     }
 
-    fn check_assertion(&self, form: &HashMap<String, String>) -> Result<(), Reply> {
+    fn check_assertion(&self, form: &HashMap<String, String>) -> Result<(), Refusal> {
         let is_bearer = form.get("client_assertion_type").is_some_and(|ty| ty == JWT_BEARER);
         if is_bearer && lock(&self.assertion).as_ref() == form.get("client_assertion") {
             return Ok(());
         }
         let text = "No matching federated identity record found for presented assertion.";
-        Err(refusal(StatusCode::UNAUTHORIZED, "invalid_client", 700_213, text))
+        Err(Refusal::new(StatusCode::UNAUTHORIZED, "invalid_client", 700_213, text))
     }
 
     fn give(&self) -> Reply {
@@ -155,15 +151,30 @@ impl SignIn {
     }
 }
 
-fn refusal(status: StatusCode, error: &str, code: u32, text: &str) -> Reply {
-    let trace = "5a4dbox0-0000-0000-0000-000000000000";
-    let body = json!({
-        "error": error,
-        "error_description": format!("AADSTS{code}: {text} Trace ID: {trace} Correlation ID: {trace}"),
-        "error_codes": [code],
-        "trace_id": trace,
-        "correlation_id": trace,
-        "error_uri": format!("https://login.microsoftonline.com/error?code={code}"),
-    });
-    reply(status, body.to_string())
+/// A request for a token that is turned down, as Entra words it.
+struct Refusal {
+    status: StatusCode,
+    error: &'static str,
+    code: u32,
+    text: String,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, error: &'static str, code: u32, text: &str) -> Self {
+        Self { status, error, code, text: text.to_owned() }
+    }
+
+    fn reply(&self) -> Reply {
+        let Self { status, error, code, text } = self;
+        let trace = "5a4db0c0-0000-4000-8000-000000000000";
+        let body = json!({
+            "error": error,
+            "error_description": format!("AADSTS{code}: {text} Trace ID: {trace} Correlation ID: {trace}"),
+            "error_codes": [code],
+            "trace_id": trace,
+            "correlation_id": trace,
+            "error_uri": format!("https://login.microsoftonline.com/error?code={code}"),
+        });
+        reply(*status, body.to_string())
+    }
 }
