@@ -239,7 +239,8 @@ impl Story {
         for workflow in &self.workflows[1..] {
             expected.catalog.entities.extend(self.sandbox.expected(&workflow.scope).catalog.entities);
         }
-        let differences = self.sandbox.port().with_catalog(|catalog| super::sandbox::expected::diff(catalog, &expected));
+        let differences =
+            self.sandbox.port().with_catalog(|catalog| super::sandbox::expected::diff(catalog, &expected));
         assert!(
             differences.is_empty(),
             "{:?}, SOAK_SEED={}: {} differences: {:#?}\n{:#?}",
