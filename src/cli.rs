@@ -3,33 +3,54 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 
-const AFTER_HELP: &str = "\
-Secrets are read from the environment only:
-  AZURE_CLIENT_SECRET      the service principal's secret
-  PORT_WEBHOOK_INGEST_URL  the URL of Port's webhook; it holds the webhook's key
-RUST_LOG filters the log, as usual (info by default).
+/// Settings that have no flag.
+pub(crate) const ENVIRONMENT: &str = "\
+AZURE_CLIENT_SECRET      the service principal's secret
+AZURE_CLIENT_CERTIFICATE_PATH, AZURE_CLIENT_CERTIFICATE_PASSWORD  its certificate, instead
+PORT_WEBHOOK_INGEST_URL  the URL of Port's webhook; it holds the webhook's key
+RUST_LOG                 filters the log, such as warn or debug [default: info]
+NO_COLOR, CLICOLOR_FORCE colours never, or even where there is no terminal
+HTTPS_PROXY, NO_PROXY    the way out
+SSL_CERT_FILE            certificates to trust instead of the system's (Linux)";
 
-Exit codes:
-  0  everything found was accepted
-  1  failed: something was not read or not accepted
-  2  configuration or usage
-  3  Azure refused the credentials, or the principal can read no subscription
-  4  all delivered but for envelopes that Port refused for themselves
-  130, 143  stopped by SIGINT or SIGTERM
+pub(crate) const EXIT_CODES: &str = "\
+0  everything found was accepted
+1  failed: something was not read or not accepted
+2  configuration or usage
+3  no usable credentials, or the principal can read no subscription
+4  all delivered but for envelopes that Port refused for themselves
+130, 143  stopped by SIGINT or SIGTERM";
 
-Examples:
-  azure-incremental --mode full
-  azure-incremental --change-window-minutes 60 --resource-types microsoft.keyvault/vaults
-  azure-incremental queries --mode full
-  azure-incremental resend --from dead-letters.jsonl";
+pub(crate) const EXAMPLES: &str = "\
+azure-incremental --mode full
+azure-incremental --change-window-minutes 60 --resource-types microsoft.keyvault/vaults
+azure-incremental queries --mode full
+azure-incremental resend --from dead-letters.jsonl
+azure-incremental completions bash > /etc/bash_completion.d/azure-incremental";
+
+fn after_help() -> String {
+    let indented = |text: &str| text.lines().map(|line| format!("  {line}\n")).collect::<String>();
+    format!(
+        "Read from the environment only, as secrets are no arguments:\n{}\nExit codes:\n{}\nExamples:\n{}",
+        indented(ENVIRONMENT),
+        indented(EXIT_CODES),
+        indented(EXAMPLES).trim_end()
+    )
+}
 
 /// Keeps a Port catalog in step with an Azure estate.
 ///
 /// One run reads what changed from Azure Resource Graph, posts it to a Port webhook, reports, and exits with a code
 /// that says what happened. Every flag has an environment variable; the flag wins, and an empty variable counts as unset.
 #[derive(Debug, Parser)]
-#[command(name = "azure-incremental", version, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(
+    name = "azure-incremental",
+    version = env!("VERSION_AND_COMMIT"),
+    after_help = after_help(),
+    max_term_width = 100
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -43,6 +64,18 @@ pub enum Command {
     Queries,
     /// Send some resources, groups or subscriptions as they are now: an upsert, or a delete of what is gone
     Resend(ResendArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page, for man(1)
+    Man,
+}
+
+/// Which shell.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct CompletionsArgs {
+    /// Of which shell
+    #[arg(value_name = "SHELL")]
+    pub shell: Shell,
 }
 
 /// What to send again.
@@ -61,9 +94,17 @@ pub struct ResendArgs {
 /// The settings of a run, as they were typed.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Settings {
-    /// What to read: `incremental` (what changed) or `full` (everything that exists) [default: incremental]
-    #[arg(long, env = "SYNC_MODE", value_name = "MODE", global = true, hide_env_values = true)]
-    pub mode: Option<String>,
+    /// How to sign in: `client-secret`, `github-oidc`, `workload-identity`, `azure-pipelines`, `client-certificate`,
+    /// `managed-identity` or `azure-cli` [default: the one that the environment is set up for]
+    #[arg(
+        long,
+        env = "AZURE_CREDENTIAL",
+        value_name = "KIND",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Azure"
+    )]
+    pub credential: Option<String>,
 
     /// Directory (tenant) id of the service principal
     #[arg(
@@ -130,6 +171,32 @@ pub struct Settings {
         help_heading = "Azure"
     )]
     pub subscription_batch_size: Option<String>,
+
+    /// Posts in flight at once, 1 to 200 [default: 25]
+    #[arg(
+        long,
+        env = "PORT_WEBHOOK_CONCURRENCY",
+        value_name = "N",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Port"
+    )]
+    pub port_webhook_concurrency: Option<String>,
+
+    /// One envelope a post, or up to 100, for a mapping with itemsToParse: `single` or `batch` [default: single]
+    #[arg(
+        long,
+        env = "PORT_WEBHOOK_PAYLOAD",
+        value_name = "PAYLOAD",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Port"
+    )]
+    pub port_webhook_payload: Option<String>,
+
+    /// What to read: `incremental` (what changed) or `full` (everything that exists) [default: incremental]
+    #[arg(long, env = "SYNC_MODE", value_name = "MODE", global = true, hide_env_values = true, help_heading = "Scope")]
+    pub mode: Option<String>,
 
     /// How far back an incremental run reads, 1 to 20160 [default: 15]
     #[arg(
@@ -230,17 +297,6 @@ pub struct Settings {
         help_heading = "Reliability"
     )]
     pub run_timeout_seconds: Option<String>,
-
-    /// Posts in flight at once, 1 to 200 [default: 25]
-    #[arg(
-        long,
-        env = "PORT_WEBHOOK_CONCURRENCY",
-        value_name = "N",
-        global = true,
-        hide_env_values = true,
-        help_heading = "Port"
-    )]
-    pub port_webhook_concurrency: Option<String>,
 
     /// `text` for people, `json` for machines: the log and the report [default: text]
     #[arg(

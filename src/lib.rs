@@ -16,6 +16,7 @@ pub mod error;
 pub(crate) mod http;
 pub(crate) mod id;
 pub mod logging;
+pub mod manual;
 pub(crate) mod port;
 pub mod report;
 pub mod signals;

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use anstream::{AutoStream, ColorChoice};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::{EnvFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
@@ -20,8 +21,14 @@ pub fn init(config: &LogConfig) {
     let filter = EnvFilter::new(&config.filter);
     let layer = fmt::layer().with_writer(io::stderr).with_target(false);
     let layer = match config.format {
-        LogFormat::Text => layer.with_ansi(false).boxed(),
+        LogFormat::Text => layer.with_ansi(is_coloured()).boxed(),
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
     };
     tracing_subscriber::registry().with(layer.with_filter(capped).with_filter(filter)).init();
+}
+
+/// On a terminal, unless `NO_COLOR` or `CLICOLOR=0` says otherwise, and wherever `CLICOLOR_FORCE` says so: the rule that help
+/// keeps to.
+fn is_coloured() -> bool {
+    AutoStream::choice(&io::stderr()) != ColorChoice::Never
 }

@@ -7,7 +7,7 @@ use azure_incremental::cli::{Cli, Command};
 use azure_incremental::config::{Config, ConfigError, LogConfig, QueryConfig, resend_ids};
 use azure_incremental::error::Exit;
 use azure_incremental::report::Report;
-use azure_incremental::{Work, logging, queries, run, signals};
+use azure_incremental::{Work, logging, manual, queries, run, signals};
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -26,6 +26,8 @@ fn execute(cli: &Cli) -> Result<Exit, ConfigError> {
     let environment = &|name: &str| std::env::var_os(name);
     let log = LogConfig::load(&cli.settings, environment);
     let (output, exit) = match &cli.command {
+        Some(Command::Completions(args)) => (manual::completions(args.shell), Exit::Ok),
+        Some(Command::Man) => (manual::man(), Exit::Ok),
         Some(Command::Queries) => {
             log?;
             (queries(&QueryConfig::load(&cli.settings, environment)?), Exit::Ok)
