@@ -10,6 +10,7 @@ pub(crate) const ENVIRONMENT: &str = "\
 AZURE_CLIENT_SECRET      the service principal's secret
 AZURE_CLIENT_CERTIFICATE_PATH, AZURE_CLIENT_CERTIFICATE_PASSWORD  its certificate, instead
 PORT_WEBHOOK_INGEST_URL  the URL of Port's webhook; it holds the webhook's key
+PORT_WEBHOOK_SECRET      the webhook's secret, to sign what is posted
 RUST_LOG                 filters the log, such as warn or debug [default: info]
 NO_COLOR, CLICOLOR_FORCE colours never, or even where there is no terminal
 HTTPS_PROXY, NO_PROXY    the way out
@@ -297,6 +298,28 @@ pub struct Settings {
         help_heading = "Reliability"
     )]
     pub run_timeout_seconds: Option<String>,
+
+    /// With PORT_WEBHOOK_SECRET, the header that carries the signature [default: x-port-signature]
+    #[arg(
+        long,
+        env = "PORT_WEBHOOK_SIGNATURE_HEADER",
+        value_name = "HEADER",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Port"
+    )]
+    pub port_webhook_signature_header: Option<String>,
+
+    /// With PORT_WEBHOOK_SECRET, what stands before the signature [default: sha256=]
+    #[arg(
+        long,
+        env = "PORT_WEBHOOK_SIGNATURE_PREFIX",
+        value_name = "PREFIX",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Port"
+    )]
+    pub port_webhook_signature_prefix: Option<String>,
 
     /// `text` for people, `json` for machines: the log and the report [default: text]
     #[arg(

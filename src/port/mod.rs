@@ -2,4 +2,5 @@
 
 pub(crate) mod dead_letter;
 pub(crate) mod envelope;
+pub(crate) mod signature;
 pub(crate) mod webhook;

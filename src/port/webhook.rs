@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::envelope::{self, CHUNK, Parcels};
+use super::signature::Signer;
 use crate::config::{Payload, PortConfig};
 use crate::http::{Failure, Http, RequestError};
 use crate::id::Id;
@@ -51,6 +52,7 @@ pub(crate) struct Webhook<'a> {
     label: String,
     concurrency: NonZeroUsize,
     payload: Payload,
+    signer: Option<Signer>,
     health: Mutex<Health>,
 }
 
@@ -133,7 +135,8 @@ impl<'a> Webhook<'a> {
             .parse()
             .map_err(|_| RequestError::new(label.as_str(), Failure::Unreadable("its URL is not one".into())))?;
         let PortConfig { concurrency, payload, .. } = *config;
-        Ok(Self { http, url, label, concurrency, payload, health: Mutex::default() })
+        let signer = config.signing.as_ref().map(Signer::new);
+        Ok(Self { http, url, label, concurrency, payload, signer, health: Mutex::default() })
     }
 
     /// Posts blocks as they come and tells `record` what became of each envelope. It ends early when the webhook as a whole
@@ -202,13 +205,17 @@ impl<'a> Webhook<'a> {
             let Some(wait) = pause else { break };
             tokio::time::sleep(wait).await;
         }
-        let request = self
+        let mut request = self
             .http
             .client()
             .post(self.url.clone())
             .header(CONTENT_TYPE, "application/json")
-            .header(DELIVERY_ID, delivery)
-            .body(body);
+            .header(DELIVERY_ID, delivery);
+        if let Some(signer) = &self.signer {
+            let (name, value) = signer.sign(&body).ok_or_else(|| self.unsignable())?;
+            request = request.header(name, value);
+        }
+        let request = request.body(body);
         let limits = self.http.limits();
         let result = match self.http.attempt(request, limits.post_timeout).await {
             Ok(answer) => {
@@ -230,6 +237,10 @@ impl<'a> Webhook<'a> {
             Err(_) => {}
         }
         result
+    }
+
+    fn unsignable(&self) -> RequestError {
+        RequestError::new(self.label.as_str(), Failure::Unreadable("it cannot be signed".into()))
     }
 
     /// Whose fault a failure is: the body's, the webhook's, or that of the way there.
