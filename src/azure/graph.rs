@@ -282,7 +282,7 @@ impl<S> Reading<'_, S> {
             return Err(GraphError::LeftOut { query: self.query.name() });
         }
 
-        let parsed: Answer<'_> = serde_json::from_slice(&answer.body).map_err(unreadable)?;
+        let parsed: Answer<'_> = answer.json().map_err(|failure| failed(RequestError::new(&label, failure).into()))?;
         let rows = parsed
             .data
             .iter()
@@ -313,7 +313,6 @@ fn is_too_large(error: &GraphError) -> bool {
             source: ArmError::Request(RequestError { failure: Failure::Status(status), .. }),
             ..
         } => status.codes.iter().any(|code| code == "ResponsePayloadTooLarge"),
-        GraphError::Request { source: ArmError::Request(RequestError { failure: Failure::TooLarge, .. }), .. } => true,
         _ => false,
     }
 }

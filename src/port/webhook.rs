@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap};
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderValue};
 use reqwest::{StatusCode, Url};
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -211,9 +211,9 @@ impl<'a> Webhook<'a> {
             .post(self.url.clone())
             .header(CONTENT_TYPE, "application/json")
             .header(DELIVERY_ID, delivery);
-        if let Some(signer) = &self.signer {
-            let (name, value) = signer.sign(&body).ok_or_else(|| self.unsignable())?;
-            request = request.header(name, value);
+        let signature = self.signer.as_ref().map(|signer| signer.sign(&body));
+        if let (Some(signer), Some(signature)) = (&self.signer, &signature) {
+            request = request.header(signer.header(), signature);
         }
         let request = request.body(body);
         let limits = self.http.limits();
@@ -228,7 +228,7 @@ impl<'a> Webhook<'a> {
             }
             Err(failure) => Err(failure),
         };
-        let result = result.map_err(|failure| RequestError::new(self.label.as_str(), failure));
+        let result = result.map_err(|failure| self.failed(failure, signature.as_ref()));
         match &result {
             Ok(()) => self.health().accepted(),
             Err(error) if error.is_transient() && error.status() != Some(StatusCode::TOO_MANY_REQUESTS) => {
@@ -239,8 +239,15 @@ impl<'a> Webhook<'a> {
         result
     }
 
-    fn unsignable(&self) -> RequestError {
-        RequestError::new(self.label.as_str(), Failure::Unreadable("it cannot be signed".into()))
+    /// A failure without the key that the URL holds, and what else went out that nobody else must know.
+    fn failed(&self, failure: Failure, signature: Option<&HeaderValue>) -> RequestError {
+        let error = RequestError::new(self.label.as_str(), failure)
+            .without(self.url.path().trim_matches('/'))
+            .without(self.url.query().unwrap_or_default());
+        match signature.and_then(|signature| signature.to_str().ok()) {
+            Some(signature) => error.without(signature),
+            None => error,
+        }
     }
 
     /// Whose fault a failure is: the body's, the webhook's, or that of the way there.

@@ -17,6 +17,7 @@ mod sandbox;
 mod harness;
 
 mod configuration;
+mod credentials;
 mod documentation;
 mod envelopes;
 mod filters;
@@ -27,6 +28,8 @@ mod queries;
 mod quiet;
 mod reading;
 mod report;
+mod safety;
 mod sign_in;
+mod signing;
 mod subscriptions;
 mod webhook;
