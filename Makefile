@@ -7,7 +7,7 @@ BINARY := target/debug/azure-incremental
 SANDBOX := target/debug/examples/sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test lint kql clean
+.PHONY: help build run demo test lint kql bench clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -41,6 +41,11 @@ kql: tests/kql/node_modules/.package-lock.json ## Check the queries with Microso
 tests/kql/node_modules/.package-lock.json: tests/kql/package-lock.json
 	@npm ci --prefix tests/kql --no-audit --no-fund
 	@touch $@
+
+# The figures are ratios within one run; still, let nothing else run beside it. It takes about ten minutes.
+bench: ## Measure the program, and print the table of the README (Linux)
+	@$(CARGO) bench --locked --bench pure
+	@$(CARGO) bench --locked --bench whole
 
 clean: ## Remove all that was built
 	@$(CARGO) clean

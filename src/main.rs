@@ -49,7 +49,8 @@ fn execute(cli: &Cli) -> Result<Exit, ConfigError> {
     Ok(exit)
 }
 
-#[tokio::main]
+// One thread: the run waits for the network, and what it computes between two answers is less than handing it over costs.
+#[tokio::main(flavor = "current_thread")]
 async fn start(config: &Config, work: &Work) -> Report {
     run(config, work, signals::stop()).await
 }
