@@ -25,6 +25,7 @@ pub(crate) const EXIT_CODES: &str = "\
 pub(crate) const EXAMPLES: &str = "\
 azure-incremental --mode full
 azure-incremental --change-window-minutes 60 --resource-types microsoft.keyvault/vaults
+azure-incremental --dry-run | jq .data.resourceId
 azure-incremental queries --mode full
 azure-incremental resend --from dead-letters.jsonl
 azure-incremental completions bash > /etc/bash_completion.d/azure-incremental";
@@ -273,6 +274,21 @@ pub struct Settings {
         help_heading = "Reliability"
     )]
     pub run_timeout_seconds: Option<String>,
+
+    /// Do everything but post: envelopes go to standard output as JSON lines, the report to standard error. No checkpoint is
+    /// moved, and PORT_WEBHOOK_INGEST_URL is not needed [default: false]
+    #[arg(
+        long,
+        env = "DRY_RUN",
+        value_name = "true|false",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Output"
+    )]
+    pub dry_run: Option<String>,
 
     /// `text` for people, `json` for machines: the log and the report [default: text]
     #[arg(

@@ -10,6 +10,7 @@ use crate::azure::credential::CredentialError;
 use crate::azure::graph::{GraphError, SinkError};
 use crate::http::{Failure, RequestError};
 use crate::port::dead_letter::DeadLetterError;
+use crate::port::preview::PreviewError;
 use crate::port::webhook::WebhookError;
 use crate::sync::resume::FilterGone;
 use crate::sync::store::StoreError;
@@ -114,6 +115,8 @@ pub(crate) enum RunError {
     Query(#[from] GraphError),
     #[error(transparent)]
     Webhook(#[from] WebhookError),
+    #[error(transparent)]
+    Preview(#[from] PreviewError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]

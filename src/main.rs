@@ -41,7 +41,12 @@ fn execute(cli: &Cli) -> Result<Exit, ConfigError> {
             let (log, (config, work)) = ConfigError::both(log, config)?;
             logging::init(&log);
             let report = start(&config, &work);
-            (report.render(log.format) + "\n", report.exit)
+            let rendered = report.render(log.format) + "\n";
+            if config.dry_run {
+                _ = io::stderr().write_all(rendered.as_bytes());
+                return Ok(report.exit);
+            }
+            (rendered, report.exit)
         }
     };
     // A reader that closed the pipe has seen what it wanted.

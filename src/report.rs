@@ -14,6 +14,9 @@ use crate::error::{Exit, RunError};
 pub struct Report {
     /// `incremental`, `full` or `resend`.
     pub mode: &'static str,
+    /// Whether upserts and deletes were printed and not posted.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
     /// Why the run was a full one, where the checkpoint and not the configuration made it one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub full_because: Option<String>,
@@ -48,6 +51,7 @@ impl Report {
     pub(crate) fn new(mode: &'static str) -> Self {
         Self {
             mode,
+            dry_run: false,
             full_because: None,
             subscriptions: 0,
             queries: 0,
@@ -105,7 +109,7 @@ impl fmt::Display for Report {
             ("retried", self.retried),
             ("failed", self.failed),
         ];
-        writeln!(f, "{:<15}{:>9}", "mode", self.mode)?;
+        writeln!(f, "{:<15}{:>9}{}", "mode", self.mode, if self.dry_run { ", a dry run" } else { "" })?;
         if let Some(why) = &self.full_because {
             writeln!(f, "{:<15}{why}", "full because")?;
         }
@@ -113,6 +117,9 @@ impl fmt::Display for Report {
             writeln!(f, "{name:<15}{count:>9}")?;
         }
         writeln!(f, "{:<15}{:>8.1}s", "time", self.elapsed.as_secs_f64())?;
-        write!(f, "{:<15}{}", "result", self.exit)
+        match self.exit {
+            Exit::Ok if self.dry_run => write!(f, "{:<15}ok: everything found was printed, nothing was sent", "result"),
+            exit => write!(f, "{:<15}{exit}", "result"),
+        }
     }
 }
