@@ -8,6 +8,7 @@ use clap_complete::Shell;
 /// Settings that have no flag.
 pub(crate) const ENVIRONMENT: &str = "\
 AZURE_CLIENT_SECRET      the service principal's secret
+AZURE_CLIENT_CERTIFICATE_PATH, AZURE_CLIENT_CERTIFICATE_PASSWORD  its certificate, instead
 PORT_WEBHOOK_INGEST_URL  the URL of Port's webhook; it holds the webhook's key
 RUST_LOG                 filters the log, such as warn or debug [default: info]
 NO_COLOR, CLICOLOR_FORCE colours never, or even where there is no terminal
@@ -18,7 +19,7 @@ pub(crate) const EXIT_CODES: &str = "\
 0  everything found was accepted
 1  failed: something was not read or not accepted
 2  configuration or usage
-3  Azure refused the credentials, or the principal can read no subscription
+3  no usable credentials, or the principal can read no subscription
 4  all delivered but for envelopes that Port refused for themselves
 130, 143  stopped by SIGINT or SIGTERM";
 
@@ -94,6 +95,18 @@ pub struct ResendArgs {
 /// The settings of a run, as they were typed.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Settings {
+    /// How to sign in: `client-secret`, `github-oidc`, `workload-identity`, `azure-pipelines`, `client-certificate`,
+    /// `managed-identity` or `azure-cli` [default: the one that the environment is set up for]
+    #[arg(
+        long,
+        env = "AZURE_CREDENTIAL",
+        value_name = "KIND",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Azure"
+    )]
+    pub credential: Option<String>,
+
     /// Directory (tenant) id of the service principal
     #[arg(
         long,
@@ -170,6 +183,17 @@ pub struct Settings {
         help_heading = "Port"
     )]
     pub port_webhook_concurrency: Option<String>,
+
+    /// One envelope a post, or up to 100, for a mapping with itemsToParse: `single` or `batch` [default: single]
+    #[arg(
+        long,
+        env = "PORT_WEBHOOK_PAYLOAD",
+        value_name = "PAYLOAD",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Port"
+    )]
+    pub port_webhook_payload: Option<String>,
 
     /// What to read: `incremental` (what changed) or `full` (everything that exists) [default: incremental]
     #[arg(long, env = "SYNC_MODE", value_name = "MODE", global = true, hide_env_values = true, help_heading = "Scope")]

@@ -1,6 +1,8 @@
 //! From the command line and the environment to a [`Config`]: everything parsed, bounded and typed. No raw string leaves
 //! here, and every wrong value is reported at once.
 
+mod sign_in;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -15,6 +17,9 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use crate::azure::cloud::Cloud;
 use crate::cli::{ResendArgs, Settings};
 use crate::text::printable;
+
+pub(crate) use sign_in::SECRET_VARIABLES;
+pub use sign_in::{Application, CredentialConfig, CredentialKind, Identity};
 
 /// Everything that a run needs to know.
 #[derive(Clone, Debug)]
@@ -77,9 +82,9 @@ impl Mode {
 /// Who signs in, where, and how many subscriptions one query names.
 #[derive(Clone, Debug)]
 pub struct AzureConfig {
+    pub credential: CredentialConfig,
+    /// `AZURE_TENANT_ID`, or empty where the credential needs none.
     pub tenant_id: String,
-    pub client_id: String,
-    pub client_secret: SecretString,
     pub authority_host: reqwest::Url,
     pub resource_manager: reqwest::Url,
     /// 1 to 1,000, the most that Resource Graph takes in a query.
@@ -93,6 +98,17 @@ pub struct PortConfig {
     pub ingest_url: Option<SecretUrl>,
     /// Posts in flight at once.
     pub concurrency: NonZeroUsize,
+    pub payload: Payload,
+}
+
+/// What one post carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Payload {
+    /// One envelope, as the guide's mapping reads it.
+    #[default]
+    Single,
+    /// Many envelopes in a list, for a mapping with `itemsToParse`.
+    Batch,
 }
 
 /// Which part of the estate belongs in the catalog.
@@ -440,23 +456,12 @@ impl<'a> Reader<'a> {
     }
 
     fn azure(&mut self) -> AzureConfig {
-        let tenant_id = self.required("AZURE_TENANT_ID", self.settings.azure_tenant_id.as_deref(), "the directory id");
-        if !tenant_id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-')) {
-            self.wrong(
-                "AZURE_TENANT_ID",
-                format!("is \"{}\": expected a directory id (a GUID) or a domain", printable(&tenant_id)),
-            );
-        }
-        let client_id =
-            self.required("AZURE_CLIENT_ID", self.settings.azure_client_id.as_deref(), "the application id");
-        let secret = self.variable("AZURE_CLIENT_SECRET");
-        let client_secret = self.required("AZURE_CLIENT_SECRET", secret.as_deref(), "the application's secret").into();
+        let credential = self.credential();
         let clouds = Cloud::ALL.map(|cloud| (cloud.name(), cloud));
         let cloud = self.choice("AZURE_CLOUD", self.settings.azure_cloud.as_deref(), &clouds);
         AzureConfig {
-            tenant_id,
-            client_id,
-            client_secret,
+            tenant_id: credential.tenant_id().unwrap_or_default().to_owned(),
+            credential,
             authority_host: self.endpoint(
                 "AZURE_AUTHORITY_HOST",
                 self.settings.azure_authority_host.as_deref(),
@@ -479,7 +484,12 @@ impl<'a> Reader<'a> {
     fn port(&mut self, dry_run: bool) -> PortConfig {
         let concurrency =
             self.count("PORT_WEBHOOK_CONCURRENCY", self.settings.port_webhook_concurrency.as_deref(), 200, 25);
-        PortConfig { ingest_url: self.ingest_url(dry_run), concurrency }
+        let payload = self.choice(
+            "PORT_WEBHOOK_PAYLOAD",
+            self.settings.port_webhook_payload.as_deref(),
+            &[("single", Payload::Single), ("batch", Payload::Batch)],
+        );
+        PortConfig { ingest_url: self.ingest_url(dry_run), concurrency, payload }
     }
 
     /// The URL holds a key, so no message shows it.

@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 use crate::azure::arm::ArmError;
 use crate::azure::credential::CredentialError;
 use crate::azure::graph::{GraphError, SinkError};
+use crate::config::CredentialKind;
 use crate::http::{Failure, RequestError};
 use crate::port::dead_letter::DeadLetterError;
 use crate::port::preview::PreviewError;
@@ -144,7 +145,9 @@ pub(crate) enum RunError {
 impl RunError {
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Credential(CredentialError::Refused(_)) | Self::NoSubscription => Exit::Credentials,
+            Self::Credential(CredentialError::Refused(_) | CredentialError::Unusable { .. }) | Self::NoSubscription => {
+                Exit::Credentials
+            }
             Self::Subscriptions(error) if error.is_refusal() => Exit::Credentials,
             Self::Query(GraphError::Request { source, .. }) if source.is_refusal() => Exit::Credentials,
             Self::EnvelopesRefused(_) | Self::StillRefused(_) => Exit::Refused,
@@ -200,6 +203,9 @@ fn request_advice(error: &RequestError) -> Option<&'static str> {
         Failure::Status(status) if status.status.is_redirection() => {
             Some("redirects are never followed; give the address where it leads instead")
         }
+        Failure::Status(status) if status.status.as_u16() == 401 => {
+            Some("a new access token was refused as well; check that AZURE_CLOUD and the endpoints belong together")
+        }
         Failure::Status(status) if status.status.as_u16() == 403 => {
             Some("the service principal may not do this; assign it the Reader role")
         }
@@ -209,18 +215,41 @@ fn request_advice(error: &RequestError) -> Option<&'static str> {
 
 /// The usual codes, from "Microsoft Entra authentication and authorization error codes".
 fn credential_advice(error: &CredentialError) -> Option<&'static str> {
-    let CredentialError::Refused(message) = error else {
-        return Some("check AZURE_AUTHORITY_HOST, AZURE_CLOUD, the network, and HTTPS_PROXY where a proxy is needed");
-    };
-    const CODES: [(&str, &str); 6] = [
+    const CODES: [(&str, &str); 10] = [
         ("AADSTS7000215", "AZURE_CLIENT_SECRET is wrong; it must be the secret's value, not its id"),
         ("AADSTS7000222", "the client secret has expired; create a new one and set AZURE_CLIENT_SECRET"),
         ("AADSTS700016", "AZURE_CLIENT_ID names no application in this tenant; check it and AZURE_TENANT_ID"),
         ("AADSTS90002", "AZURE_TENANT_ID names no tenant in this cloud; check it and AZURE_CLOUD"),
         ("AADSTS900023", "AZURE_TENANT_ID is neither a directory id nor a domain"),
         ("AADSTS53003", "a Conditional Access policy forbids the sign-in; ask who runs the tenant"),
+        ("AADSTS700213", NO_FEDERATION),
+        ("AADSTS70021", NO_FEDERATION),
+        ("AADSTS700211", NO_FEDERATION),
+        ("AADSTS700027", "the application does not know this certificate; upload it under Certificates & secrets"),
     ];
-    CODES.iter().find(|(code, _)| message.contains(code)).map(|(_, advice)| *advice)
+    const NO_FEDERATION: &str = "the application has no federated credential for this; add one whose issuer and subject are \
+                                 those of the workflow, pod or service connection (Certificates & secrets)";
+    match error {
+        CredentialError::Refused(message) => {
+            CODES.iter().find(|(code, _)| message.contains(code)).map(|(_, advice)| *advice)
+        }
+        CredentialError::Unusable { kind, .. } => Some(match kind {
+            CredentialKind::ClientSecret => "check AZURE_TENANT_ID and AZURE_CLIENT_ID",
+            CredentialKind::GithubOidc => "check that the job has the permission id-token: write",
+            CredentialKind::WorkloadIdentity => "check that AZURE_FEDERATED_TOKEN_FILE names a file that can be read",
+            CredentialKind::AzurePipelines => {
+                "check SYSTEM_ACCESSTOKEN, and that the pipeline may use the service connection"
+            }
+            CredentialKind::ClientCertificate => "check the file, and AZURE_CLIENT_CERTIFICATE_PASSWORD",
+            CredentialKind::ManagedIdentity => {
+                "check that the identity is assigned to this machine, and AZURE_CLIENT_ID, which names a user-assigned one"
+            }
+            CredentialKind::AzureCli => "check that az is installed, and sign in with az login",
+        }),
+        CredentialError::Unreachable(_) => {
+            Some("check AZURE_AUTHORITY_HOST, AZURE_CLOUD, the network, and HTTPS_PROXY where a proxy is needed")
+        }
+    }
 }
 
 #[cfg(test)]

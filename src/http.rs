@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use backon::{ExponentialBuilder, Retryable};
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
-use reqwest::{Client, RequestBuilder, StatusCode};
+use reqwest::{Client, ClientBuilder, RequestBuilder, StatusCode};
 
 use crate::config::Limits;
 use crate::text::printable;
@@ -118,14 +118,13 @@ impl Http {
     /// A client for up to `connections` requests at once to one host. Redirects are never followed: a token must not
     /// travel to where a server points.
     pub(crate) fn new(connections: usize, limits: Limits) -> Result<Self, RequestError> {
-        let client = Client::builder()
-            .user_agent(concat!("azure-incremental/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(Duration::from_secs(10).min(limits.post_timeout))
-            .pool_max_idle_per_host(connections)
-            .build()
-            .map_err(|error| RequestError::new("setting up TLS", classify(&error, Duration::ZERO)))?;
+        let client = built(builder(&limits).pool_max_idle_per_host(connections))?;
         Ok(Self { client, limits, retried: AtomicU64::new(0) })
+    }
+
+    /// A client for services beside the program, which goes past every proxy.
+    pub(crate) fn unproxied(limits: &Limits) -> Result<Client, RequestError> {
+        built(builder(limits).no_proxy())
     }
 
     pub(crate) fn client(&self) -> &Client {
@@ -206,6 +205,17 @@ impl Http {
             })
             .await
     }
+}
+
+fn builder(limits: &Limits) -> ClientBuilder {
+    Client::builder()
+        .user_agent(concat!("azure-incremental/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(Duration::from_secs(10).min(limits.post_timeout))
+}
+
+fn built(builder: ClientBuilder) -> Result<Client, RequestError> {
+    builder.build().map_err(|error| RequestError::new("setting up TLS", classify(&error, Duration::ZERO)))
 }
 
 impl Answer {

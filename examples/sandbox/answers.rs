@@ -15,8 +15,10 @@ use super::kql::{Answer, Type, Value};
 use super::lock;
 use super::rng::Rng;
 
-/// How many evaluated queries are remembered: more than a run has open at a time.
+/// How many evaluated queries are remembered, more than a run has open at a time; and how many rows of them, so that those of
+/// a large estate do not fill the memory.
 const REMEMBERED: usize = 16;
+const ROWS_REMEMBERED: usize = 250_000;
 
 /// A query over a state of the estate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +44,12 @@ impl Answers {
 
     pub fn remember(&self, key: Key, evaluated: Arc<Evaluated>) {
         let mut recent = lock(&self.recent);
-        recent.truncate(REMEMBERED - 1);
         recent.push_front((key, evaluated));
+        recent.truncate(REMEMBERED);
+        let rows = |recent: &VecDeque<(Key, Arc<Evaluated>)>| -> usize { recent.iter().map(|(_, of)| of.len()).sum() };
+        while recent.len() > 1 && rows(&recent) > ROWS_REMEMBERED {
+            recent.pop_back();
+        }
     }
 
     /// The answer to this very request, whole, where it was kept.
@@ -87,9 +93,13 @@ impl Evaluated {
         Self { identity, answer, ties, paged, names }
     }
 
+    fn len(&self) -> usize {
+        self.answer.table.rows.len()
+    }
+
     /// The order of the rows for one page: that of the query, and by chance where it has none.
     pub fn order(&self, rng: &mut Rng) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.answer.table.rows.len()).collect();
+        let mut order: Vec<usize> = (0..self.len()).collect();
         for tie in &self.ties {
             rng.shuffle(&mut order[tie.clone()]);
         }

@@ -35,29 +35,23 @@ pub fn error(status: StatusCode, code: &str, message: &str, details: &[(&str, &s
     reply(status, json!({"error": error}).to_string())
 }
 
-/// Who asks; or the answer for one who must not.
-pub fn authenticate(world: &World, parts: &Parts) -> Result<&'static str, Reply> {
-    world.sign_in.principal(parts).map_err(|bad| {
-        let (code, message) = match bad {
-            BadToken::Missing => {
-                ("AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing.")
-            }
-            BadToken::Unknown => ("InvalidAuthenticationToken", "The access token is invalid."),
-            BadToken::Expired => {
-                ("ExpiredAuthenticationToken", "The access token expiry UTC time is earlier than now.")
-            }
-        };
-        let mut answer = error(StatusCode::UNAUTHORIZED, code, message, &[]);
-        let challenge = r#"Bearer authorization_uri="https://login.microsoftonline.com/", error="invalid_token""#;
-        with_header(&mut answer, WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
-        answer
-    })
+/// The answer for one who must not ask.
+pub fn unauthorized(bad: BadToken) -> Reply {
+    let (code, message) = match bad {
+        BadToken::Missing => ("AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing."),
+        BadToken::Unknown => ("InvalidAuthenticationToken", "The access token is invalid."),
+        BadToken::Expired => ("ExpiredAuthenticationToken", "The access token expiry UTC time is earlier than now."),
+    };
+    let mut answer = error(StatusCode::UNAUTHORIZED, code, message, &[]);
+    let challenge = r#"Bearer authorization_uri="https://login.microsoftonline.com/", error="invalid_token""#;
+    with_header(&mut answer, WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    answer
 }
 
 /// `GET /subscriptions`: those that the principal can read, a page at a time.
 pub fn subscriptions(world: &World, parts: &Parts) -> Reply {
-    if let Err(refusal) = authenticate(world, parts) {
-        return refusal;
+    if let Err(bad) = world.sign_in.principal(parts) {
+        return unauthorized(bad);
     }
     if parts.method != Method::GET {
         return error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "Only GET is supported.", &[]);

@@ -235,8 +235,8 @@ impl Estate {
             target: &id,
             target_type: "Microsoft.Resources/subscriptions",
             subscription: &self.subscriptions[place].guid.clone(),
-            group: "",
-            location: "",
+            group: &"".into(),
+            location: &"".into(),
             detected_at,
             changed,
         };

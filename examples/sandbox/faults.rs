@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::stream;
+use futures::{StreamExt as _, stream};
 use http_body_util::{BodyExt as _, Either, Full, StreamBody};
 use hyper::body::Frame;
 use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
@@ -158,7 +158,7 @@ pub struct Rule {
 impl Rule {
     /// For every request, until it is removed.
     pub fn new(fault: Fault) -> Self {
-        let paged: Predicate = Arc::new(|body| memmem(body, b"$skipToken"));
+        let paged: Predicate = Arc::new(|body| memmem(body, b"\"$skipToken\":\""));
         let when = matches!(fault, Fault::Unstable(_)).then_some(paged);
         Self { fault, skip: 0, times: None, chance: 1.0, when, applied: false }
     }
@@ -331,8 +331,12 @@ pub async fn fail(fault: Fault, applied: bool, answer: impl Future<Output = Repl
         (Fault::ResetInBody, Some(real)) => {
             let (head, body) = taken(real).await;
             let half = body.slice(..body.len() / 2);
-            let frames = [Ok(Frame::data(half)), Err(io::Error::other("reset"))];
-            streamed(head, stream::iter(frames))
+            let frames = stream::once(async { Ok(Frame::data(half)) }).chain(stream::once(async {
+                // Else the first half is never sent.
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                Err(io::Error::other("reset"))
+            }));
+            streamed(head, frames)
         }
         (Fault::Drip(every), Some(real)) => {
             let (head, body) = taken(real).await;

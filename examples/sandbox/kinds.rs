@@ -4,14 +4,18 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
+use super::estate::lower;
+
 /// A type of resource.
 #[derive(Debug)]
 pub struct Kind {
     /// As the provider writes it; Resource Graph shows it in lower case.
     pub name: Arc<str>,
-    pub flavour: &'static str,
-    sku: Option<Arc<Json>>,
-    properties: Arc<Json>,
+    pub lower: Arc<str>,
+    /// The column `kind`.
+    pub flavour: Arc<str>,
+    pub sku: Option<Arc<Json>>,
+    pub properties: Arc<Json>,
 }
 
 impl Kind {
@@ -20,7 +24,8 @@ impl Kind {
         let (name, flavour, sku) = known.copied().unwrap_or((name, "", ""));
         Self {
             name: name.into(),
-            flavour,
+            lower: lower(name).into(),
+            flavour: flavour.into(),
             sku: (!sku.is_empty()).then(|| Arc::new(json!({"name": sku, "tier": "Standard"}))),
             properties: Arc::new(json!({
                 "provisioningState": "Succeeded",
@@ -28,19 +33,6 @@ impl Kind {
                 "minimumTlsVersion": "1.2",
             })),
         }
-    }
-
-    pub fn sku(&self) -> Option<Arc<Json>> {
-        self.sku.clone()
-    }
-
-    pub fn properties(&self) -> Arc<Json> {
-        self.properties.clone()
-    }
-
-    /// How many names one below the other an instance has: 2 for `Microsoft.Sql/servers/databases`.
-    pub fn depth(&self) -> usize {
-        self.name.matches('/').count().max(1)
     }
 }
 

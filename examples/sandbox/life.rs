@@ -1,7 +1,7 @@
 //! What happens to an estate: how it is first filled, and the mix of changes that a living one sees.
 use std::sync::Arc;
 
-use super::estate::Estate;
+use super::estate::{Estate, Tags};
 use super::kinds::KNOWN;
 use super::names;
 use super::rng::Rng;
@@ -32,9 +32,11 @@ pub fn fill(estate: &mut Estate, rng: &mut Rng, size: &EstateSize) {
             made += 1;
         }
     }
+    // Policies give many resources the same tags, and sharing them keeps a large estate small.
+    let tags: Vec<Tags> = (0..1_000).map(|_| names::resource_tags(rng)).collect();
     while made < size.resources && !groups.is_empty() {
-        let group = rng.pick(&groups).clone();
-        made += usize::from(create(estate, rng, &group, made));
+        let (group, tags) = (rng.pick(&groups).clone(), rng.pick(&tags).clone());
+        made += usize::from(create(estate, rng, &group, made, tags));
     }
     estate.begin();
 }
@@ -44,6 +46,7 @@ pub fn tick(estate: &mut Estate, rng: &mut Rng, changes: usize) {
     for _ in 0..changes {
         one(estate, rng);
     }
+    estate.forget();
 }
 
 /// `changes` changes of resources alone, as a large deployment makes them.
@@ -68,7 +71,7 @@ pub fn upheaval(estate: &mut Estate, rng: &mut Rng) {
             let name = names::group(rng, number);
             if let Some(group) = estate.create_group(&guid, &name, &names::region(rng), names::group_tags(rng)) {
                 for member in 0..5 {
-                    create(estate, rng, &group, member);
+                    create_in(estate, rng, &group, member);
                 }
             }
         }
@@ -116,18 +119,23 @@ fn any_subscription(estate: &Estate, rng: &mut Rng) -> Option<Arc<str>> {
     estate.subscriptions().get(place).map(|s| s.guid.clone())
 }
 
-fn create(estate: &mut Estate, rng: &mut Rng, group: &str, number: usize) -> bool {
+fn create(estate: &mut Estate, rng: &mut Rng, group: &str, number: usize, tags: Tags) -> bool {
     let ty = rng.pick(&KNOWN).0;
     let depth = ty.matches('/').count();
     let name = names::resource(rng, number, depth);
-    let (region, tags) = (names::region(rng), names::resource_tags(rng));
+    let region = names::region(rng);
     estate.create_resource(group, ty, &name, &region, tags).is_some()
+}
+
+fn create_in(estate: &mut Estate, rng: &mut Rng, group: &str, number: usize) {
+    let tags = names::resource_tags(rng);
+    create(estate, rng, group, number, tags);
 }
 
 fn create_anywhere(estate: &mut Estate, rng: &mut Rng) {
     let number = rng.below(1_000_000);
     if let Some(group) = any_group(estate, rng) {
-        create(estate, rng, &group, number);
+        create_in(estate, rng, &group, number);
     }
 }
 
@@ -177,7 +185,7 @@ fn create_group(estate: &mut Estate, rng: &mut Rng) {
     let (region, tags) = (names::region(rng), names::group_tags(rng));
     if let Some(group) = estate.create_group(&guid, &name, &region, tags) {
         for member in 0..rng.below(6) {
-            create(estate, rng, &group, member);
+            create_in(estate, rng, &group, member);
         }
     }
 }

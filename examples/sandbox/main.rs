@@ -1,5 +1,7 @@
 //! The sandbox as a program: serves a small Azure and a small Port, or shows the real program at work against them.
 mod demo;
+#[cfg(test)]
+mod over_the_wire;
 #[path = "mod.rs"]
 mod sandbox;
 
@@ -11,6 +13,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use sandbox::Sandbox;
+use sandbox::expected::Scope;
 use sandbox::faults::{Fault, Rule};
 use sandbox::life;
 use sandbox::requests::Route;
@@ -88,8 +91,16 @@ struct Serve {
     #[arg(long, conflicts_with = "life")]
     frozen: bool,
     /// Ports of sign-in, Resource Manager and the webhook; by default any that are free
-    #[arg(long, value_delimiter = ',', num_args = 3)]
-    ports: Option<Vec<u16>>,
+    #[arg(long, value_parser = three_ports, value_name = "PORT,PORT,PORT")]
+    ports: Option<[u16; 3]>,
+}
+
+fn three_ports(text: &str) -> Result<[u16; 3], String> {
+    let ports: Result<Vec<u16>, _> = text.split(',').map(str::parse).collect();
+    ports
+        .ok()
+        .and_then(|ports| ports.try_into().ok())
+        .ok_or_else(|| "give three ports, as in 8441,8442,8443".to_owned())
 }
 
 impl Serve {
@@ -110,9 +121,7 @@ impl Serve {
         if self.batch {
             MAPPING_BATCH.clone_into(&mut settings.port.mapping);
         }
-        if let Some(&[sign_in, manager, port]) = self.ports.as_deref() {
-            settings.net.ports = [sign_in, manager, port];
-        }
+        settings.net.ports = self.ports.unwrap_or_default();
         settings
     }
 
@@ -150,6 +159,9 @@ async fn serve(arguments: &Serve) -> io::Result<()> {
         writeln!(out, "export {name}='{value}'")?;
     }
     out.flush()?;
+    let mut notes = io::stderr();
+    let size = arguments.settings().estate;
+    writeln!(notes, "Serving {} resources in {} groups; Ctrl-C ends it.", size.resources, size.groups)?;
     let mut rng = Rng::new(arguments.seed);
     let mut second = tokio::time::interval(Duration::from_secs(1));
     let stop = tokio::signal::ctrl_c();
@@ -157,7 +169,13 @@ async fn serve(arguments: &Serve) -> io::Result<()> {
     loop {
         tokio::select! {
             _ = second.tick() => life::tick(&mut sandbox.estate(), &mut rng, arguments.life),
-            stopped = &mut stop => return stopped,
+            stopped = &mut stop => {
+                stopped?;
+                break;
+            }
         }
     }
+    let differences = sandbox.diff(&Scope::default()).await.len();
+    let entities = sandbox.port().with_catalog(|catalog| catalog.entities.len());
+    writeln!(notes, "The catalog has {entities} entities, and differs from the estate in {differences} places.")
 }

@@ -79,8 +79,8 @@ impl Port {
 
     /// What a webhook answers, before anything has come of the body.
     pub fn accept(&self, parts: &Parts, body: Bytes) -> Reply {
-        if let Err(refusal) = self.admit(parts) {
-            return refusal;
+        if let Err((status, body)) = admit(parts) {
+            return json(status, body);
         }
         if body.len() > self.settings.body_limit {
             return json(StatusCode::PAYLOAD_TOO_LARGE, r#"{"ok":false,"error":"payload_too_large"}"#);
@@ -101,17 +101,6 @@ impl Port {
             let _ = self.jobs.send(Job::Deliver(Delivery { headers: parts.headers.clone(), query, body }));
         }
         with_headers(accepted(), window)
-    }
-
-    /// Whether there is a webhook where this was sent.
-    pub fn admit(&self, parts: &Parts) -> Result<(), Reply> {
-        if parts.uri.path().strip_prefix('/') != Some(WEBHOOK_KEY) {
-            return Err(json(StatusCode::NOT_FOUND, r#"{"ok":false,"error":"webhook_not_found"}"#));
-        }
-        if parts.method != Method::POST {
-            return Err(json(StatusCode::METHOD_NOT_ALLOWED, r#"{"ok":false,"error":"method_not_allowed"}"#));
-        }
-        Ok(())
     }
 
     pub fn count(&self, length: usize) {
@@ -190,6 +179,17 @@ impl Port {
     pub fn received(&self) -> (u64, u64) {
         (self.bodies.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
     }
+}
+
+/// Whether there is a webhook where this was sent; else what is answered.
+pub fn admit(parts: &Parts) -> Result<(), (StatusCode, &'static str)> {
+    if parts.uri.path().strip_prefix('/') != Some(WEBHOOK_KEY) {
+        return Err((StatusCode::NOT_FOUND, r#"{"ok":false,"error":"webhook_not_found"}"#));
+    }
+    if parts.method != Method::POST {
+        return Err((StatusCode::METHOD_NOT_ALLOWED, r#"{"ok":false,"error":"method_not_allowed"}"#));
+    }
+    Ok(())
 }
 
 /// Queued: nothing has come of it yet.

@@ -7,6 +7,10 @@ use super::clock::Clock;
 pub const TENANT: &str = "7d0f1c0a-3a52-4b0e-9a6c-5b1de0c0ffee";
 pub const CLIENT: &str = "c11e47a0-0000-4000-8000-5a4db0c0ffee";
 pub const SECRET: &str = "s4ndb0x~Secret.Value-That_Must-Not-Show";
+/// What a job of GitHub's, a job of Azure Pipelines, and an app in App Service have to ask for tokens with.
+pub const GITHUB_TOKEN: &str = "s4ndb0xGithubToken_Must-Not-Show";
+pub const PIPELINE_TOKEN: &str = "s4ndb0xPipelineToken_Must-Not-Show";
+pub const IDENTITY_HEADER: &str = "s4ndb0xIdentityHeader_Must-Not-Show";
 pub const WEBHOOK_KEY: &str = "wbhk5andB0xKey";
 
 /// The guide's blueprints, and the mapping that the project ships for one envelope a body.

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use serde_json::{Value as Json, json};
 
 use super::clock::{Clock, iso};
-use super::estate::{Estate, Group, Resource, Subscription, Tags, lower};
+use super::estate::{Estate, Group, Resource, Subscription, Tags};
 use super::history::Row;
 use super::kql::{Column, Table, Tables, Type, Value};
 use super::lock;
@@ -70,39 +70,50 @@ impl Tables for View<'_> {
 }
 
 /// The cells that tables fill; the others are empty.
-#[derive(Default)]
-struct Cells<'a> {
-    id: String,
-    name: &'a str,
-    ty: &'a str,
-    kind: &'a str,
-    location: &'a str,
-    group: String,
-    subscription: &'a str,
+struct Cells {
+    id: Arc<str>,
+    name: Arc<str>,
+    ty: Arc<str>,
+    kind: Arc<str>,
+    location: Arc<str>,
+    group: Arc<str>,
+    subscription: Arc<str>,
     sku: Option<Arc<Json>>,
-    properties: Option<Arc<Json>>,
+    properties: Arc<Json>,
     tags: Tags,
 }
 
-impl Cells<'_> {
+impl Default for Cells {
+    fn default() -> Self {
+        let [id, name, ty, kind, location, group, subscription] = std::array::from_fn(|_| empty());
+        let (sku, properties, tags) = (None, Arc::new(Json::Null), None);
+        Self { id, name, ty, kind, location, group, subscription, sku, properties, tags }
+    }
+}
+
+/// Cells without text share it.
+fn empty() -> Arc<str> {
+    static EMPTY: LazyLock<Arc<str>> = LazyLock::new(|| "".into());
+    EMPTY.clone()
+}
+
+impl Cells {
     fn row(self) -> Row {
         static TENANT_CELL: LazyLock<Arc<str>> = LazyLock::new(|| TENANT.into());
-        static EMPTY: LazyLock<Arc<str>> = LazyLock::new(|| "".into());
-        let text = |text: &str| Value::String(if text.is_empty() { EMPTY.clone() } else { text.into() });
         let dynamic = |value: Option<Arc<Json>>| value.map_or(Value::Null, Value::Dynamic);
         Arc::from([
-            text(&self.id),
-            text(self.name),
-            text(self.ty),
+            Value::String(self.id),
+            Value::String(self.name),
+            Value::String(self.ty),
             Value::String(TENANT_CELL.clone()),
-            text(self.kind),
-            text(self.location),
-            text(&self.group),
-            text(self.subscription),
-            text(""),
+            Value::String(self.kind),
+            Value::String(self.location),
+            Value::String(self.group),
+            Value::String(self.subscription),
+            Value::String(empty()),
             dynamic(self.sku),
             Value::Null,
-            dynamic(self.properties),
+            Value::Dynamic(self.properties),
             dynamic(self.tags),
             Value::Null,
             Value::Null,
@@ -113,16 +124,17 @@ impl Cells<'_> {
 
 pub fn resource_row(subscription: &Subscription, group: &Group, resource: &Resource, version: u64) -> Row {
     let odd = Odd::new(&resource.id, Name::Resources, version);
+    let is_nested = resource.name.contains('/');
     Cells {
-        id: odd.id(&resource.display_id(subscription, group)),
-        name: resource.short_name(),
-        ty: &lower(&resource.kind.name),
-        kind: resource.kind.flavour,
-        location: &resource.location,
+        id: odd.id(&resource.display_id(subscription, group)).into(),
+        name: if is_nested { resource.short_name().into() } else { resource.name.clone() },
+        ty: resource.kind.lower.clone(),
+        kind: resource.kind.flavour.clone(),
+        location: resource.location.clone(),
         group: odd.case(&group.name),
-        subscription: &subscription.guid,
-        sku: resource.kind.sku(),
-        properties: Some(resource.kind.properties()),
+        subscription: subscription.guid.clone(),
+        sku: resource.kind.sku.clone(),
+        properties: resource.kind.properties.clone(),
         tags: resource.tags.clone(),
     }
     .row()
@@ -131,13 +143,13 @@ pub fn resource_row(subscription: &Subscription, group: &Group, resource: &Resou
 pub fn group_row(subscription: &Subscription, group: &Group, version: u64) -> Row {
     let odd = Odd::new(&group.id, Name::Containers, version);
     Cells {
-        id: odd.id(&group.display_id(subscription)),
-        name: &group.name,
-        ty: GROUP_TYPE,
-        location: &group.location,
+        id: odd.id(&group.display_id(subscription)).into(),
+        name: group.name.clone(),
+        ty: GROUP_TYPE.into(),
+        location: group.location.clone(),
         group: odd.case(&group.name),
-        subscription: &subscription.guid,
-        properties: Some(Arc::new(json!({"provisioningState": "Succeeded"}))),
+        subscription: subscription.guid.clone(),
+        properties: Arc::new(json!({"provisioningState": "Succeeded"})),
         tags: group.tags.clone(),
         ..Cells::default()
     }
@@ -147,11 +159,11 @@ pub fn group_row(subscription: &Subscription, group: &Group, version: u64) -> Ro
 pub fn subscription_row(subscription: &Subscription, version: u64) -> Row {
     let id = subscription.id();
     Cells {
-        id: Odd::new(&id, Name::Containers, version).id(&id),
-        name: &subscription.name,
-        ty: SUBSCRIPTION_TYPE,
-        subscription: &subscription.guid,
-        properties: Some(Arc::new(json!({"state": "Enabled", "managementGroupAncestorsChain": []}))),
+        id: Odd::new(&id, Name::Containers, version).id(&id).into(),
+        name: subscription.name.clone(),
+        ty: SUBSCRIPTION_TYPE.into(),
+        subscription: subscription.guid.clone(),
+        properties: Arc::new(json!({"state": "Enabled", "managementGroupAncestorsChain": []})),
         tags: subscription.tags.clone(),
         ..Cells::default()
     }
@@ -160,10 +172,10 @@ pub fn subscription_row(subscription: &Subscription, version: u64) -> Row {
 
 pub fn management_group_row(name: &str) -> Row {
     Cells {
-        id: format!("/providers/Microsoft.Management/managementGroups/{name}"),
-        name,
-        ty: "microsoft.management/managementgroups",
-        properties: Some(Arc::new(json!({"displayName": name, "details": {"parent": null}}))),
+        id: format!("/providers/Microsoft.Management/managementGroups/{name}").into(),
+        name: name.into(),
+        ty: "microsoft.management/managementgroups".into(),
+        properties: Arc::new(json!({"displayName": name, "details": {"parent": null}})),
         ..Cells::default()
     }
     .row()
@@ -176,9 +188,9 @@ pub struct Change<'a> {
     pub kind: &'static str,
     pub target: &'a str,
     pub target_type: &'a str,
-    pub subscription: &'a str,
-    pub group: &'a str,
-    pub location: &'a str,
+    pub subscription: &'a Arc<str>,
+    pub group: &'a Arc<str>,
+    pub location: &'a Arc<str>,
     pub detected_at: i64,
     /// Each changed property: its path, what it was, what it is.
     pub changed: Vec<(String, Json, Json)>,
@@ -224,13 +236,13 @@ impl Change<'_> {
             "changes": changes,
         });
         Cells {
-            id: format!("{target}/providers/Microsoft.Resources/changes/{guid}"),
-            name: &guid,
-            ty: "microsoft.resources/changes",
-            location: if odd.flips(5) { "" } else { self.location },
+            id: format!("{target}/providers/Microsoft.Resources/changes/{guid}").into(),
+            name: guid.into(),
+            ty: "microsoft.resources/changes".into(),
+            location: if odd.flips(5) { empty() } else { self.location.clone() },
             group: odd.case(self.group),
-            subscription: self.subscription,
-            properties: Some(Arc::new(properties)),
+            subscription: self.subscription.clone(),
+            properties: Arc::new(properties),
             ..Cells::default()
         }
         .row()
@@ -255,26 +267,21 @@ impl Odd {
             0 => id.to_ascii_lowercase(),
             1 => id.replacen("/resourceGroups/", "/resourcegroups/", 1),
             2 => id.to_ascii_uppercase(),
-            3 => id
-                .split('/')
-                .enumerate()
-                .map(|(place, part)| match place {
-                    2 => part.to_ascii_uppercase(),
-                    4 => self.case(part),
-                    _ => part.to_owned(),
-                })
-                .collect::<Vec<_>>()
-                .join("/"),
+            3 => {
+                // The subscription's guid.
+                let guid = id.split('/').nth(2).unwrap_or_default();
+                id.replacen(guid, &guid.to_ascii_uppercase(), 1)
+            }
             4 => id.replacen("/Microsoft.", "/microsoft.", 1),
             _ => id.to_owned(),
         }
     }
 
-    fn case(&self, name: &str) -> String {
+    fn case(&self, name: &Arc<str>) -> Arc<str> {
         match self.0 >> 8 & 3 {
-            0 => name.to_ascii_lowercase(),
-            1 => name.to_ascii_uppercase(),
-            _ => name.to_owned(),
+            0 => name.to_ascii_lowercase().into(),
+            1 => name.to_ascii_uppercase().into(),
+            _ => name.clone(),
         }
     }
 

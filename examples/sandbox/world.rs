@@ -21,7 +21,7 @@ use super::port::{self, Port};
 use super::quota::Quota;
 use super::requests::{Entry, Requests, Route};
 use super::rng::Rng;
-use super::server::{HangUp, Reply};
+use super::server::{HangUp, Reply, json};
 use super::settings::Settings;
 use super::signin::SignIn;
 
@@ -108,8 +108,8 @@ impl World {
     async fn sink(&self, request: Request<Incoming>) -> Result<Reply, HangUp> {
         let _in_flight = self.requests.begin(Route::Webhook);
         let (parts, mut body) = request.into_parts();
-        if let Err(refusal) = self.port.admit(&parts) {
-            return Ok(refusal);
+        if let Err((status, body)) = port::admit(&parts) {
+            return Ok(json(status, body));
         }
         let mut length = 0;
         while !body.is_end_stream() {

@@ -1,8 +1,9 @@
 //! An authorised, rate-limited request to Resource Manager.
 
 use std::num::NonZeroU32;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use azure_core::credentials::AccessToken;
 use bytes::Bytes;
 use governor::DefaultDirectRateLimiter;
 use governor::Quota as Rate;
@@ -33,7 +34,7 @@ impl ArmError {
     /// Whether it is the credentials that are wrong: refused at sign-in, or their token refused here.
     pub(crate) fn is_refusal(&self) -> bool {
         match self {
-            Self::Credential(CredentialError::Refused(_)) => true,
+            Self::Credential(CredentialError::Refused(_) | CredentialError::Unusable { .. }) => true,
             Self::Credential(CredentialError::Unreachable(_)) => false,
             Self::Request(error) => error.status() == Some(StatusCode::UNAUTHORIZED),
         }
@@ -97,10 +98,33 @@ impl Arm {
     }
 
     async fn send(&self, url: Url, body: Option<Bytes>, quota: Option<&Quota>) -> Result<Answer, ArmError> {
+        let mut used = None;
+        match self.exchange(&url, body.as_ref(), quota, &mut used).await {
+            // A token may be revoked before it expires, or be spoilt by a change of keys: a new one shows whether it was that.
+            Err(ArmError::Request(error)) if error.status() == Some(StatusCode::UNAUTHORIZED) => {
+                tracing::warn!("{error}; signing in again");
+                if let Some(refused) = used.take() {
+                    self.credential.discard(&refused).await?;
+                }
+                self.exchange(&url, body.as_ref(), quota, &mut used).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// A request and its answer, tried again where that may help. `used` tells the token that went with it last.
+    async fn exchange(
+        &self,
+        url: &Url,
+        body: Option<&Bytes>,
+        quota: Option<&Quota>,
+        used: &mut Option<AccessToken>,
+    ) -> Result<Answer, ArmError> {
         let method = if body.is_some() { "POST" } else { "GET" };
         let label = format!("{method} {}{}", url.origin().ascii_serialization(), url.path());
         // The credential's own failures were tried again where they arose; here they pass through as they are.
         let refused = OnceLock::new();
+        let last = Mutex::new(None);
         let answer = self
             .http
             .retrying(None, RequestError::is_transient, || async {
@@ -112,13 +136,14 @@ impl Arm {
                         return Err(RequestError::new(label.as_str(), stop));
                     }
                 };
-                let mut request = match &body {
+                let mut request = match body {
                     Some(body) => {
                         self.http.client().post(url.clone()).header(CONTENT_TYPE, "application/json").body(body.clone())
                     }
                     None => self.http.client().get(url.clone()),
                 };
                 request = request.header(AUTHORIZATION, bearer(token.token.secret(), &label)?);
+                *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
 
                 self.bucket.until_ready().await;
                 let permit = match quota {
@@ -134,6 +159,7 @@ impl Arm {
                 answer.success().map_err(|failure| RequestError::new(label.as_str(), failure))
             })
             .await;
+        *used = last.into_inner().unwrap_or_else(PoisonError::into_inner);
         match refused.into_inner() {
             Some(error) => Err(error.into()),
             None => Ok(answer?),

@@ -1,4 +1,4 @@
-//! Which credential signs in, and an access token from it.
+//! The credential that signs in, and an access token from it.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -6,17 +6,29 @@ use std::time::{Duration, Instant};
 
 use azure_core::cloud::{CloudConfiguration, CustomConfiguration};
 use azure_core::credentials::{AccessToken, TokenCredential};
-use azure_core::http::headers::Headers;
-use azure_core::http::{AsyncRawResponse, Body, ClientOptions, HttpClient, Request, RetryOptions, Transport};
-use azure_identity::{ClientSecretCredential, ClientSecretCredentialOptions};
+use azure_core::http::{ClientOptions, RetryOptions, Transport};
+use azure_core::time::OffsetDateTime;
+use azure_identity::{
+    AzureCliCredential, AzureCliCredentialOptions, AzurePipelinesCredential, AzurePipelinesCredentialOptions,
+    ClientAssertionCredential, ClientAssertionCredentialOptions, ClientSecretCredential, ClientSecretCredentialOptions,
+    ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId, WorkloadIdentityCredential,
+    WorkloadIdentityCredentialOptions,
+};
 use secrecy::ExposeSecret;
+use tokio::sync::Mutex;
 
-use crate::config::AzureConfig;
-use crate::http::{Failure, Http, RequestError};
+use super::sign_in::{GithubIdToken, Shell, SignIn};
+use crate::config::{Application, AzureConfig, CredentialKind, Identity};
+use crate::http::{Http, RequestError};
 use crate::text::printable;
 
-/// One attempt at the sign-in host; a healthy one answers within a second.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A token is renewed so long before it expires.
+const RENEWAL: Duration = Duration::from_secs(5 * 60);
+
+/// Where it cannot be renewed it serves until so long before it expires, and the renewal is tried again only now and then:
+/// every attempt holds up all requests.
+const LAST_USE: Duration = Duration::from_secs(60);
+const RENEW_AGAIN: Duration = Duration::from_secs(30);
 
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]
@@ -24,123 +36,231 @@ pub(crate) enum CredentialError {
     /// Entra ID said no; its message carries the AADSTS code.
     #[error("Azure refused the credentials: {0}")]
     Refused(String),
+    /// The credential has nothing to sign in with.
+    #[error("signing in with {} is not possible: {problem}", .kind.name())]
+    Unusable { kind: CredentialKind, problem: String },
     /// Entra ID could not be asked, or its answer not be read.
     #[error("signing in: {0}")]
     Unreachable(String),
 }
 
-/// Gives tokens for one scope. `azure_identity` caches a token and renews it five minutes before it expires, so that a token
-/// can be asked for before each request.
+/// Gives tokens for one scope: the same one until it is about to expire, so that one can be asked for before each request.
 pub(crate) struct Credential {
-    inner: Arc<dyn TokenCredential>,
+    config: AzureConfig,
+    http: Arc<Http>,
     scope: String,
+    held: Mutex<Held>,
+}
+
+struct Held {
+    inner: Arc<dyn TokenCredential>,
+    token: Option<AccessToken>,
+    /// When to try a renewal again that failed.
+    renew_at: Option<Instant>,
 }
 
 impl Credential {
-    /// The service principal of the configuration, for Resource Manager's scope.
+    /// The one of the configuration, for Resource Manager's scope.
     pub(crate) fn new(config: &AzureConfig, http: &Arc<Http>) -> Result<Self, CredentialError> {
-        let authority = config.authority_host.as_str().to_owned();
-        let mut cloud = CustomConfiguration::default();
-        cloud.authority_host = authority;
-        let client_options = ClientOptions {
-            transport: Some(Transport::new(Arc::new(SignIn { http: Arc::clone(http) }))),
-            cloud: Some(Arc::new(CloudConfiguration::Custom(cloud))),
-            // Ours tell the cause and keep to a deadline; theirs would wait in silence beneath them.
-            retry: RetryOptions::none(),
-            ..ClientOptions::default()
-        };
-        let inner = ClientSecretCredential::new(
-            &config.tenant_id,
-            config.client_id.clone(),
-            config.client_secret.expose_secret().to_owned().into(),
-            Some(ClientSecretCredentialOptions { client_options }),
-        )
-        .map_err(|error| CredentialError::Refused(error.to_string()))?;
+        let kind = config.credential.kind();
+        tracing::info!("signing in with {}, as {}", kind.name(), config.credential.because);
         let scope = format!("{}/.default", config.resource_manager.as_str().trim_end_matches('/'));
-        Ok(Self { inner, scope })
+        let held = Held { inner: build(config, http)?, token: None, renew_at: None };
+        Ok(Self { config: config.clone(), http: Arc::clone(http), scope, held: Mutex::new(held) })
     }
 
     pub(crate) async fn token(&self) -> Result<AccessToken, CredentialError> {
-        self.inner.get_token(&[&self.scope], None).await.map_err(|error| explain(&error))
+        // Held while the token is renewed: the others would ask for the same.
+        let mut held = self.held.lock().await;
+        let lasts = |token: &AccessToken, least: Duration| token.expires_on > OffsetDateTime::now_utc() + least;
+        if let Some(token) = &held.token
+            && (lasts(token, RENEWAL) || held.renew_at.is_some_and(|at| Instant::now() < at && lasts(token, LAST_USE)))
+        {
+            return Ok(token.clone());
+        }
+        let renewed = held.inner.get_token(&[&self.scope], None).await;
+        match renewed.map_err(|error| explain(self.config.credential.kind(), &error)) {
+            Ok(token) => {
+                held.token = Some(token.clone());
+                held.renew_at = None;
+                Ok(token)
+            }
+            Err(error @ CredentialError::Unreachable(_)) => match held.token.clone() {
+                Some(token) if lasts(&token, LAST_USE) => {
+                    tracing::warn!("the access token cannot be renewed yet: {error}");
+                    held.renew_at = Some(Instant::now() + RENEW_AGAIN);
+                    Ok(token)
+                }
+                _ => Err(error),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Forgets a token that was refused although it has not expired: the next is a new one.
+    pub(crate) async fn discard(&self, refused: &AccessToken) -> Result<(), CredentialError> {
+        let mut held = self.held.lock().await;
+        // Another request may have been first.
+        if held.token.as_ref().is_some_and(|token| token.token.secret() == refused.token.secret()) {
+            // `azure_identity` keeps tokens as well, and cannot be told to forget one.
+            *held = Held { inner: build(&self.config, &self.http)?, token: None, renew_at: None };
+        }
+        Ok(())
     }
 }
 
+fn build(config: &AzureConfig, http: &Arc<Http>) -> Result<Arc<dyn TokenCredential>, CredentialError> {
+    let kind = config.credential.kind();
+    let mut cloud = CustomConfiguration::default();
+    config.authority_host.as_str().clone_into(&mut cloud.authority_host);
+    let cloud = Arc::new(CloudConfiguration::Custom(cloud));
+    let client_options = |sign_in: SignIn| ClientOptions {
+        transport: Some(Transport::new(Arc::new(sign_in))),
+        cloud: Some(Arc::clone(&cloud)),
+        // Ours tell the cause and keep to a deadline; theirs would wait in silence beneath them.
+        retry: RetryOptions::none(),
+        ..ClientOptions::default()
+    };
+    let entra = || client_options(SignIn::new(http));
+    let assertion_options = || ClientAssertionCredentialOptions { client_options: entra() };
+    let ids = |application: &Application| (application.tenant_id.clone(), application.client_id.clone());
+
+    let built: azure_core::Result<Arc<dyn TokenCredential>> = match &config.credential.identity {
+        Identity::ClientSecret { application, secret } => {
+            let (tenant, client) = ids(application);
+            let options = ClientSecretCredentialOptions { client_options: entra() };
+            let secret = secret.expose_secret().to_owned().into();
+            ClientSecretCredential::new(&tenant, client, secret, Some(options)).map(|built| built as _)
+        }
+        Identity::GithubOidc { application, url, token } => {
+            let (tenant, client) = ids(application);
+            let assertion = GithubIdToken::new(http, url, token);
+            ClientAssertionCredential::new(tenant, client, assertion, Some(assertion_options())).map(|built| built as _)
+        }
+        Identity::WorkloadIdentity { application, token_file } => {
+            let (tenant, client) = ids(application);
+            let options = WorkloadIdentityCredentialOptions {
+                credential_options: assertion_options(),
+                client_id: Some(client),
+                tenant_id: Some(tenant),
+                token_file_path: Some(token_file.clone()),
+            };
+            WorkloadIdentityCredential::new(Some(options)).map(|built| built as _)
+        }
+        Identity::AzurePipelines { application, service_connection, access_token } => {
+            let (tenant, client) = ids(application);
+            let options = AzurePipelinesCredentialOptions { credential_options: assertion_options() };
+            let token = access_token.expose_secret().to_owned();
+            AzurePipelinesCredential::new(tenant, client, service_connection, token, Some(options))
+                .map(|built| built as _)
+        }
+        Identity::ClientCertificate { application, path, password } => {
+            return certificate(application, path, password.as_ref(), entra());
+        }
+        Identity::ManagedIdentity { client_id, metadata_host } => {
+            let sign_in = SignIn::metadata(http, metadata_host.clone())
+                .map_err(|error| CredentialError::Unreachable(error.to_string()))?;
+            let options = ManagedIdentityCredentialOptions {
+                user_assigned_id: client_id.clone().map(UserAssignedId::ClientId),
+                client_options: client_options(sign_in),
+            };
+            ManagedIdentityCredential::new(Some(options)).map(|built| built as _)
+        }
+        Identity::AzureCli { tenant_id } => {
+            let executor = Arc::new(Shell { timeout: http.limits().sign_in_timeout });
+            let options = AzureCliCredentialOptions {
+                tenant_id: tenant_id.clone(),
+                executor: Some(executor),
+                ..AzureCliCredentialOptions::default()
+            };
+            AzureCliCredential::new(Some(options)).map(|built| built as _)
+        }
+    };
+    built.map_err(|error| unusable(kind, &error.to_string()))
+}
+
+#[cfg(feature = "client-certificate")]
+fn certificate(
+    application: &Application,
+    path: &std::path::Path,
+    password: Option<&secrecy::SecretString>,
+    client_options: ClientOptions,
+) -> Result<Arc<dyn TokenCredential>, CredentialError> {
+    use azure_identity::{ClientCertificateCredential, ClientCertificateCredentialOptions};
+
+    let unusable = |problem: String| unusable(CredentialKind::ClientCertificate, &problem);
+    let bytes = std::fs::read(path).map_err(|error| unusable(format!("{}: {error}", path.display())))?;
+    if bytes.starts_with(b"-----BEGIN") {
+        return Err(unusable(format!(
+            "{} is a PEM file, and a PKCS#12 file is needed: openssl pkcs12 -export -in {0} -out certificate.pfx makes one",
+            path.display()
+        )));
+    }
+    let options = ClientCertificateCredentialOptions {
+        client_options,
+        password: password.map(|password| password.expose_secret().to_owned().into()),
+    };
+    let (tenant, client) = (application.tenant_id.clone(), application.client_id.clone());
+    match ClientCertificateCredential::new(tenant, client, bytes.into(), Some(options)) {
+        Ok(built) => Ok(built),
+        Err(error) => Err(unusable(format!("{}: {}", path.display(), root(&error)))),
+    }
+}
+
+#[cfg(not(feature = "client-certificate"))]
+fn certificate(
+    _: &Application,
+    _: &std::path::Path,
+    _: Option<&secrecy::SecretString>,
+    _: ClientOptions,
+) -> Result<Arc<dyn TokenCredential>, CredentialError> {
+    Err(unusable(CredentialKind::ClientCertificate, "this build was made without it"))
+}
+
+fn unusable(kind: CredentialKind, problem: &str) -> CredentialError {
+    CredentialError::Unusable { kind, problem: printable(problem).to_string() }
+}
+
 /// Sorts an error of `azure_identity`: our transport's own failure, Entra ID's refusal, or an answer that is neither.
-fn explain(error: &azure_core::Error) -> CredentialError {
+fn explain(kind: CredentialKind, error: &azure_core::Error) -> CredentialError {
     let mut refusal = None;
-    let mut root = error.to_string();
     let mut source: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(cause) = source {
         if let Some(request) = cause.downcast_ref::<RequestError>() {
-            return CredentialError::Unreachable(request.to_string());
+            return if request.status().is_some_and(|status| status.is_client_error()) && !request.is_transient() {
+                unusable(kind, &request.to_string())
+            } else {
+                CredentialError::Unreachable(request.to_string())
+            };
         }
         if let Some(azure) = cause.downcast_ref::<azure_core::Error>()
             && matches!(azure.kind(), azure_core::error::ErrorKind::HttpResponse { .. })
         {
             refusal = Some(azure.to_string());
         }
-        root = cause.to_string();
         source = cause.source();
     }
-    match refusal {
-        Some(message) => CredentialError::Refused(printable(&message).to_string()),
-        None => CredentialError::Unreachable(format!(
+    match (refusal, kind) {
+        (Some(message), CredentialKind::ManagedIdentity) => unusable(kind, &message),
+        // Of Azure DevOps, which speaks before Entra ID does; the headers that it goes on to list are none.
+        (Some(message), CredentialKind::AzurePipelines) if !message.contains("AADSTS") => {
+            unusable(kind, message.trim_end_matches(" Headers"))
+        }
+        (Some(message), _) => CredentialError::Refused(printable(&message).to_string()),
+        // Nothing was asked over the network but what `az` asked for itself.
+        (None, CredentialKind::AzureCli) => unusable(kind, &root(error)),
+        (None, _) => CredentialError::Unreachable(format!(
             "the sign-in host's answer cannot be understood: {}",
-            printable(&root)
+            printable(&root(error))
         )),
     }
 }
 
-/// `azure_identity`'s requests, over our client and under our rule of retries.
-#[derive(Debug)]
-struct SignIn {
-    http: Arc<Http>,
-}
-
-#[async_trait::async_trait]
-impl HttpClient for SignIn {
-    async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
-        let label = format!("sign-in at {}", request.url().origin().ascii_serialization());
-        let deadline = Instant::now() + self.http.limits().sign_in_timeout;
-        let answer = self
-            .http
-            .retrying(Some(deadline), RequestError::is_transient, || async {
-                let timeout = ATTEMPT_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
-                let answer = self
-                    .http
-                    .attempt(self.translate(request)?, timeout)
-                    .await
-                    .map_err(|failure| RequestError::new(label.as_str(), failure))?;
-                // A token, or a refusal that the credential reads for itself.
-                let refused = RequestError::new(label.as_str(), Failure::Status(answer.refusal()));
-                if answer.status.is_success() || (answer.status.is_client_error() && !refused.is_transient()) {
-                    Ok(answer)
-                } else {
-                    Err(refused)
-                }
-            })
-            .await
-            .map_err(|error| {
-                azure_core::Error::with_error(azure_core::error::ErrorKind::Io, error, "signing in failed")
-            })?;
-        Ok(AsyncRawResponse::from_bytes(answer.status.as_u16().into(), Headers::new(), answer.body))
+/// What an error comes down to.
+fn root(error: &azure_core::Error) -> String {
+    let mut root: &(dyn StdError + 'static) = error;
+    while let Some(cause) = root.source() {
+        root = cause;
     }
-}
-
-impl SignIn {
-    fn translate(&self, request: &Request) -> Result<reqwest::RequestBuilder, RequestError> {
-        let unsupported = |what: &str| {
-            RequestError::new("sign-in", Failure::Unreadable(format!("a credential wants to send {what}")))
-        };
-        let method = reqwest::Method::from_bytes(request.method().as_ref().as_bytes())
-            .map_err(|_| unsupported("an unknown method"))?;
-        let mut builder = self.http.client().request(method, request.url().clone());
-        for (name, value) in request.headers().iter() {
-            builder = builder.header(name.as_str(), value.as_str());
-        }
-        match request.body() {
-            Body::Bytes(bytes) => Ok(builder.body(bytes.clone())),
-            Body::SeekableStream(_) => Err(unsupported("a stream")),
-        }
-    }
+    root.to_string()
 }

@@ -7,4 +7,5 @@ pub(crate) mod graph;
 pub(crate) mod kql;
 pub(crate) mod queries;
 pub(crate) mod quota;
+mod sign_in;
 pub(crate) mod subscriptions;

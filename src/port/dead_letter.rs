@@ -51,7 +51,7 @@ impl DeadLetters {
 
     /// Appends an envelope, and why it was refused.
     pub(crate) fn write(&mut self, change: &Change, error: &RequestError) -> Result<(), DeadLetterError> {
-        let body = envelope::body(change);
+        let body = envelope::envelope(change);
         let mut append = || {
             let letter = Letter {
                 envelope: serde_json::from_slice(&body)?,

@@ -6,6 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::envelope::{self, CHUNK};
 use super::webhook::Outcome;
+use crate::config::Payload;
 use crate::sync::change::Change;
 use crate::sync::outbox::Block;
 
@@ -28,7 +29,7 @@ pub(crate) async fn deliver(
             for chunk in block.changes.chunks(CHUNK) {
                 let mut text = Vec::new();
                 for change in chunk {
-                    text.extend_from_slice(&envelope::fitting_body(change));
+                    text.extend_from_slice(&envelope::body(Payload::Single, std::slice::from_ref(change)));
                     text.push(b'\n');
                 }
                 if lines.send(text).await.is_err() {

@@ -13,8 +13,8 @@ use reqwest::{StatusCode, Url};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::envelope::{self, CHUNK};
-use crate::config::{PortConfig, SecretUrl};
+use super::envelope::{self, CHUNK, Parcels};
+use crate::config::{Payload, PortConfig, SecretUrl};
 use crate::http::{Failure, Http, RequestError};
 use crate::id::Id;
 use crate::sync::change::Change;
@@ -24,7 +24,7 @@ use crate::sync::outbox::{Block, Rank};
 const DELIVERY_ID: &str = "x-delivery-id";
 
 /// What became of one envelope.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Outcome {
     Accepted,
     /// Port refused this envelope for itself: 400, 413 or 422.
@@ -50,11 +50,17 @@ pub(crate) struct Webhook<'a> {
     /// What may be shown of the URL.
     label: String,
     concurrency: NonZeroUsize,
+    payload: Payload,
     health: Mutex<Health>,
 }
 
-/// A post that has ended.
-type Posted = (Change, Result<Outcome, WebhookError>);
+/// What became of the envelopes of a post.
+#[derive(Debug)]
+struct Posted {
+    outcomes: Vec<(Change, Outcome)>,
+    /// Why the others need not be tried.
+    end: Result<(), WebhookError>,
+}
 
 /// Posts in flight.
 struct Flight<F, R> {
@@ -81,14 +87,16 @@ impl<F: Future<Output = Posted>, R: FnMut(&Change, &Outcome)> Flight<F, R> {
         }
     }
 
-    fn settle(&mut self, (change, outcome): Posted) -> Result<(), WebhookError> {
-        self.ids.remove(&change.id);
-        (self.record)(&change, &outcome?);
-        self.done += 1;
-        if self.done.is_multiple_of(CHUNK) {
-            tracing::debug!("{} envelopes posted", self.done);
+    fn settle(&mut self, posted: Posted) -> Result<(), WebhookError> {
+        for (change, outcome) in posted.outcomes {
+            self.ids.remove(&change.id);
+            (self.record)(&change, &outcome);
+            self.done += 1;
+            if self.done.is_multiple_of(CHUNK) {
+                tracing::debug!("{} envelopes posted", self.done);
+            }
         }
-        Ok(())
+        posted.end
     }
 }
 
@@ -123,7 +131,8 @@ impl<'a> Webhook<'a> {
             .expose()
             .parse()
             .map_err(|_| RequestError::new(label.as_str(), Failure::Unreadable("its URL is not one".into())))?;
-        Ok(Self { http, url, label, concurrency: config.concurrency, health: Mutex::default() })
+        let PortConfig { concurrency, payload, .. } = *config;
+        Ok(Self { http, url, label, concurrency, payload, health: Mutex::default() })
     }
 
     /// Posts blocks as they come and tells `record` what became of each envelope. It ends early when the webhook as a whole
@@ -151,14 +160,14 @@ impl<'a> Webhook<'a> {
                 if rank.replace(block.rank) != Some(block.rank) {
                     flight.land(0).await?;
                 }
-                for change in block.changes {
+                for parcel in Parcels::new(self.payload, block.changes) {
                     // The one point that bounds posts in flight.
                     flight.land(self.concurrency.get() - 1).await?;
-                    while flight.ids.contains(&change.id) {
+                    while parcel.iter().any(|change| flight.ids.contains(&change.id)) {
                         flight.land_one().await?;
                     }
-                    flight.ids.insert(change.id);
-                    flight.posts.push(self.post(change));
+                    flight.ids.extend(parcel.iter().map(|change| change.id));
+                    flight.posts.push(self.post(parcel));
                 }
             }
         };
@@ -172,17 +181,18 @@ impl<'a> Webhook<'a> {
         Ok(())
     }
 
-    /// Posts one envelope, again where that may help. Every attempt carries the same delivery id.
-    async fn post(&self, change: Change) -> Posted {
-        let body = envelope::fitting_body(&change);
+    async fn post(&self, parcel: Vec<Change>) -> Posted {
+        in_halves(parcel, |part| self.send(envelope::body(self.payload, part))).await
+    }
+
+    /// Posts one body, again where that may help. Every attempt carries the same delivery id.
+    async fn send(&self, body: Bytes) -> Result<Outcome, WebhookError> {
         let delivery = Uuid::new_v4().to_string();
         let again = |error: &RequestError| error.is_transient() && !self.health().is_down();
-        let result = self.http.retrying(None, again, || self.attempt(body.clone(), &delivery)).await;
-        let outcome = match result {
+        match self.http.retrying(None, again, || self.attempt(body.clone(), &delivery)).await {
             Ok(()) => Ok(Outcome::Accepted),
             Err(error) => self.judge(error),
-        };
-        (change, outcome)
+        }
     }
 
     async fn attempt(&self, body: Bytes, delivery: &str) -> Result<(), RequestError> {
@@ -221,7 +231,7 @@ impl<'a> Webhook<'a> {
         result
     }
 
-    /// Whose fault a failure is: the envelope's, the webhook's, or that of the way there.
+    /// Whose fault a failure is: the body's, the webhook's, or that of the way there.
     fn judge(&self, error: RequestError) -> Result<Outcome, WebhookError> {
         match error.status().map(|status| status.as_u16()) {
             Some(401 | 403 | 404 | 410) => Err(WebhookError::Rejected(error)),
@@ -237,6 +247,28 @@ impl<'a> Webhook<'a> {
         // A panic while it is held leaves plain numbers, which are as good as before.
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Sends a parcel; where it is refused as a whole, its halves one after the other, until what is wrong stands alone.
+async fn in_halves<F>(parcel: Vec<Change>, send: impl Fn(&[Change]) -> F) -> Posted
+where
+    F: Future<Output = Result<Outcome, WebhookError>>,
+{
+    let mut outcomes = Vec::with_capacity(parcel.len());
+    // The next one last.
+    let mut parts = vec![parcel];
+    while let Some(mut part) = parts.pop() {
+        match send(&part).await {
+            Ok(Outcome::Refused(error)) if part.len() > 1 => {
+                tracing::debug!("{} envelopes in one body: {error}; sending them in halves", part.len());
+                let second = part.split_off(part.len() / 2);
+                parts.extend([second, part]);
+            }
+            Ok(outcome) => outcomes.extend(part.into_iter().map(|change| (change, outcome.clone()))),
+            Err(error) => return Posted { outcomes, end: Err(error) },
+        }
+    }
+    Posted { outcomes, end: Ok(()) }
 }
 
 impl Health {
@@ -292,4 +324,86 @@ fn throttled(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Option
         None => now.duration_since(UNIX_EPOCH).ok()?.as_secs(),
     };
     Some(Duration::from_secs(reset.saturating_sub(now)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use futures::FutureExt;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::azure::graph::Row;
+
+    fn parcel(size: usize) -> Vec<Change> {
+        let row = |name| format!(r#"{{"resourceId":"/subscriptions/s/{name}","type":"a/b"}}"#);
+        (0..size).map(|name| Change::parse(row(name).into()).unwrap()).collect()
+    }
+
+    fn refusal() -> RequestError {
+        RequestError::new("POST", Failure::Unreadable("no".into()))
+    }
+
+    /// What becomes of a parcel at a webhook that refuses bodies with any of `bad` in them, and the sizes of the bodies.
+    fn post(size: usize, bad: &HashSet<Id>) -> (Posted, Vec<usize>) {
+        let bodies = RefCell::new(Vec::new());
+        let posted = in_halves(parcel(size), |part| {
+            bodies.borrow_mut().push(part.len());
+            let refused = part.iter().any(|change| bad.contains(&change.id));
+            std::future::ready(Ok(if refused { Outcome::Refused(refusal()) } else { Outcome::Accepted }))
+        });
+        let posted = posted.now_or_never().unwrap();
+        (posted, bodies.into_inner())
+    }
+
+    #[test]
+    fn a_parcel_that_is_taken_is_one_body() {
+        let (posted, bodies) = post(100, &HashSet::new());
+        assert_eq!((posted.outcomes.len(), bodies), (100, vec![100]));
+    }
+
+    #[test]
+    fn a_bad_envelope_is_found_in_ever_smaller_halves() {
+        let bad = HashSet::from([parcel(8)[2].id]);
+        let (posted, bodies) = post(8, &bad);
+        assert_eq!(bodies, [8, 4, 2, 2, 1, 1, 4]);
+        let refused: Vec<bool> =
+            posted.outcomes.iter().map(|(_, outcome)| matches!(outcome, Outcome::Refused(_))).collect();
+        assert_eq!(refused, [false, false, true, false, false, false, false, false]);
+    }
+
+    #[test]
+    fn what_was_accepted_before_the_webhook_went_away_is_told() {
+        let sent = RefCell::new(0);
+        let posted = in_halves(parcel(4), |part| {
+            *sent.borrow_mut() += 1;
+            std::future::ready(match (*sent.borrow(), part.len()) {
+                (1, _) => Ok(Outcome::Refused(refusal())),
+                (2, _) => Ok(Outcome::Accepted),
+                _ => Err(WebhookError::Rejected(refusal())),
+            })
+        });
+        let posted = posted.now_or_never().unwrap();
+        assert_eq!(posted.outcomes.len(), 2);
+        assert!(matches!(posted.end, Err(WebhookError::Rejected(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn just_the_bad_envelopes_are_refused_and_the_order_is_kept(
+            flags in prop::collection::vec(prop::bool::weighted(0.05), 1..=100)
+        ) {
+            let changes = parcel(flags.len());
+            let bad: HashSet<Id> =
+                changes.iter().zip(&flags).filter(|(_, bad)| **bad).map(|(change, _)| change.id).collect();
+            let (posted, bodies) = post(flags.len(), &bad);
+            prop_assert_eq!(posted.outcomes.len(), flags.len());
+            for ((change, outcome), (expected, bad)) in posted.outcomes.iter().zip(changes.iter().zip(&flags)) {
+                prop_assert_eq!(change.id, expected.id);
+                prop_assert_eq!(matches!(outcome, Outcome::Refused(_)), *bad);
+            }
+            prop_assert!(bodies.len() <= 1 + bad.len() * 14, "two bodies for each of at most seven halvings");
+        }
+    }
 }

@@ -411,3 +411,214 @@ fn take_of(crossings: &mut Vec<Crossing>, subscriptions: &[&str]) -> Vec<Crossin
 fn subscription_of(resource_id: &str) -> Option<&str> {
     resource_id.strip_prefix("/subscriptions/")?.split('/').next()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::azure::graph::Row;
+    use crate::config::Scope;
+    use crate::sync::checkpoint::Identity;
+    use crate::sync::plan;
+
+    const OVERLAP: SignedDuration = SignedDuration::from_mins(120);
+    const IDS: usize = 6;
+
+    fn minute(minute: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + minute * 60).unwrap()
+    }
+
+    fn subscription() -> Subscription {
+        Subscription { id: "s".into(), name: "S".into(), state: "Enabled".into(), tags: None }
+    }
+
+    fn resource_id(id: usize) -> String {
+        format!("/subscriptions/s/resourcegroups/g{}/providers/a/b/{id}", id % 2)
+    }
+
+    /// One change of the estate, when it shows, and where.
+    #[derive(Clone, Debug)]
+    struct Event {
+        id: usize,
+        at: i64,
+        /// The content, or `None` for a delete.
+        content: Option<u32>,
+        record_shows: i64,
+        row_shows: i64,
+    }
+
+    /// The estate, as its two tables show it at a time.
+    #[derive(Debug)]
+    struct Azure(Vec<Event>);
+
+    impl Azure {
+        /// What exists as far as the current rows show: never an older state after a newer one.
+        fn row(&self, id: usize, now: i64) -> Option<u32> {
+            let shown = self.0.iter().filter(|event| event.id == id && event.row_shows <= now);
+            shown.max_by_key(|event| event.at).and_then(|event| event.content)
+        }
+
+        /// The latest visible record after a time, joined with the row: what the queries yield.
+        fn changes(&self, since: Timestamp, now: i64) -> Vec<Change> {
+            let change = |id: usize| {
+                let records = self
+                    .0
+                    .iter()
+                    .filter(|event| event.id == id && event.record_shows <= now && minute(event.at) > since);
+                let record = records.max_by_key(|event| event.at)?;
+                let kind = if record.content.is_some() { "Update" } else { "Delete" };
+                Some(row(id, self.row(id, now), kind, record.at))
+            };
+            (0..IDS).filter_map(change).collect()
+        }
+
+        fn everything(&self, now: i64) -> Vec<Change> {
+            let exists = |id| self.row(id, now).map(|content| row(id, Some(content), "", 0));
+            let gone = self.0.iter().filter(|event| event.content.is_none() && event.record_shows <= now);
+            let gone = gone.filter(|event| self.row(event.id, now).is_none());
+            let deletes = gone.map(|event| row(event.id, None, "Delete", event.at));
+            (0..IDS).filter_map(exists).chain(deletes).collect()
+        }
+
+        fn truth(&self) -> HashMap<usize, u32> {
+            (0..IDS).filter_map(|id| Some((id, self.row(id, i64::MAX)?))).collect()
+        }
+    }
+
+    fn row(id: usize, content: Option<u32>, kind: &str, at: i64) -> Change {
+        let (resource_id, group) = (resource_id(id), id % 2);
+        let source = if content.is_some() { resource_id.as_str() } else { "" };
+        let text = format!(
+            r#"{{"resourceId":"{resource_id}","sourceResourceId":"{source}","type":"a/b","subscriptionId":"s","resourceGroup":"g{group}","rgId":"g","name":"{}","changeType":"{kind}","changeTime":"{}"}}"#,
+            content.unwrap_or_default(),
+            minute(at)
+        );
+        Change::parse(text.into()).unwrap()
+    }
+
+    /// Port's catalog, and the file of the checkpoint.
+    #[derive(Default)]
+    struct World {
+        catalog: HashMap<usize, u32>,
+        file: Option<Vec<u8>>,
+    }
+
+    impl World {
+        /// A run, which may be killed before its nth step, or lose its nth post.
+        fn run(&mut self, azure: &Azure, now: i64, killed: Option<usize>, lost: Option<usize>) {
+            let identity = Identity::new("t", "w", &Scope::default());
+            let found = self.file.as_ref().and_then(|bytes| Checkpoint::parse(bytes, &identity).ok());
+            let full = found.is_none();
+            let checkpoint = found.unwrap_or_else(|| Checkpoint::new(identity));
+            let subscriptions = [subscription()];
+            let mut batches = plan::by_checkpoint(&subscriptions, &checkpoint, minute(now), OVERLAP, 1000);
+            let mut ledger = Ledger::new(checkpoint, minute(now), OVERLAP, false, OutOfScope::Delete);
+            let (lane, mut changes) = match batches[0].how {
+                How::Everything => {
+                    ledger.graphed.insert(Id::of_subscription("s"));
+                    (Lane::Full, azure.everything(now))
+                }
+                How::Changes(since) => (Lane::Changes, azure.changes(since, now)),
+            };
+            let mut step = 0;
+            let mut dies = || {
+                step += 1;
+                killed == Some(step)
+            };
+            let judged: HashSet<Id> = changes.iter().map(|change| change.id).collect();
+            changes.retain(|change| ledger.judge(lane, change) == Verdict::Send);
+            let (_, pending) = ledger.pending(&["s"]);
+            let asked = azure.changes(Timestamp::MIN, now).into_iter();
+            let asked = asked.filter(|change| !judged.contains(&change.id) && pending.contains(&change.resource_id()));
+            for change in asked {
+                if ledger.judge(Lane::Changes, &change) == Verdict::Send {
+                    changes.push(change);
+                }
+            }
+            for (place, change) in changes.iter().enumerate() {
+                if dies() {
+                    return;
+                }
+                if let Some(bytes) = ledger.write_ahead() {
+                    self.file = Some(bytes.unwrap());
+                }
+                if dies() {
+                    return;
+                }
+                if lost == Some(place) {
+                    ledger.record(change, Fate::Failed);
+                    continue;
+                }
+                let id: usize = change.resource_id().rsplit('/').next().unwrap().parse().unwrap();
+                match change.operation {
+                    Operation::Upsert => {
+                        let name = serde_json::from_slice::<serde_json::Value>(&change.row).unwrap();
+                        self.catalog.insert(id, name["name"].as_str().unwrap().parse().unwrap());
+                    }
+                    Operation::Delete => _ = self.catalog.remove(&id),
+                }
+                if dies() {
+                    return;
+                }
+                ledger.record(change, Fate::Accepted);
+            }
+            batches[0].read = true;
+            ledger.advance(&batches, full);
+            let (bytes, _) = ledger.close();
+            if !dies() {
+                self.file = Some(bytes.unwrap());
+            }
+        }
+    }
+
+    prop_compose! {
+        /// A history in order, each change of its own minute; rows of one id show in order.
+        fn history()(
+            changes in prop::collection::vec(
+                (0..IDS, 1..20_i64, prop::option::weighted(0.7, any::<u32>()), 0..60_i64, 0..15_i64), 1..40
+            )
+        ) -> Azure {
+            let mut at = 0;
+            let mut events: Vec<Event> = Vec::new();
+            for (id, gap, content, record_lag, row_lag) in changes {
+                at += gap;
+                let last = events.iter().filter(|event| event.id == id).map(|event| event.row_shows).max();
+                let row_shows = (at + row_lag).max(last.unwrap_or(0));
+                events.push(Event { id, at, content, record_shows: at + record_lag, row_shows });
+            }
+            Azure(events)
+        }
+    }
+
+    prop_compose! {
+        /// Runs up to an hour apart, some killed at some step, some losing a post.
+        fn runs()(runs in prop::collection::vec(
+            (1..60_i64, prop::option::weighted(0.3, 1..12_usize), prop::option::weighted(0.2, 0..4_usize)), 1..40
+        )) -> Vec<(i64, Option<usize>, Option<usize>)> {
+            runs
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+
+        #[test]
+        fn whatever_is_late_lost_or_killed_the_catalog_comes_to_the_truth(azure in history(), runs in runs()) {
+            let mut world = World::default();
+            let mut now = 0;
+            for (gap, killed, lost) in runs {
+                now += gap;
+                world.run(&azure, now, killed, lost);
+            }
+            let shown = azure.0.iter().map(|event| event.record_shows.max(event.row_shows)).max().unwrap_or(0);
+            // The quiet end: ordinary runs until everything shows, and one more.
+            while now <= shown {
+                now += 15;
+                world.run(&azure, now, None, None);
+            }
+            world.run(&azure, now + 15, None, None);
+            prop_assert_eq!(world.catalog, azure.truth());
+        }
+    }
+}

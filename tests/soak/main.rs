@@ -1,0 +1,41 @@
+//! Days in the life of an estate, under one kind of trouble each. At the end the catalog must equal the estate.
+//!
+//! A simulated day of few seeds runs with the other tests; `make soak` runs weeks of many. `SOAK_SEED` runs one seed,
+//! `SOAK_SEEDS` so many, `SOAK_DAYS` so long.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+#[path = "../../examples/sandbox/mod.rs"]
+mod sandbox;
+
+mod engine;
+mod story;
+
+use engine::alone;
+use story::{Story, Trouble};
+
+macro_rules! stories {
+    ($($name:ident: $trouble:expr;)*) => {$(
+        #[test]
+        fn $name() {
+            alone(concat!(stringify!($name)), || {
+                for seed in Story::seeds() {
+                    Story::new(seed, $trouble).live();
+                }
+            });
+        }
+    )*};
+}
+
+stories! {
+    the_catalog_converges_when_all_is_calm: Trouble::None;
+    the_catalog_converges_when_ticks_come_late_or_not_at_all: Trouble::Ticks;
+    the_catalog_converges_under_throttling_and_server_errors: Trouble::Errors;
+    the_catalog_converges_after_outages_of_the_webhook: Trouble::Outages;
+    the_catalog_converges_when_runs_are_killed_between_any_two_steps: Trouble::Kills;
+    the_catalog_converges_when_tags_move_groups_into_and_out_of_scope: Trouble::Tags;
+    the_catalog_converges_with_tag_filters_when_runs_are_killed: Trouble::TagsAndKills;
+    the_catalog_converges_when_only_some_types_are_wanted: Trouble::Types;
+    the_catalog_converges_after_a_burst_of_changes: Trouble::Burst;
+    the_catalog_converges_when_subscriptions_come_and_go: Trouble::Subscriptions;
+    the_catalog_holds_both_when_two_workflows_with_different_filters_keep_what_leaves: Trouble::TwoWorkflows;
+}
