@@ -29,6 +29,7 @@ azure-incremental --change-window-minutes 60 --resource-types microsoft.keyvault
 azure-incremental --dry-run | jq .data.resourceId
 azure-incremental queries --mode full
 azure-incremental resend --from dead-letters.jsonl
+azure-incremental init --write port
 azure-incremental completions bash > /etc/bash_completion.d/azure-incremental";
 
 fn after_help() -> String {
@@ -65,10 +66,28 @@ pub enum Command {
     Queries,
     /// Send some resources, groups or subscriptions as they are now: an upsert, or a delete of what is gone
     Resend(ResendArgs),
+    /// Print what Port and GitHub need: blueprints, mappings and workflows, filled in with the settings given
+    Init(InitArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
     /// Print the manual page, for man(1)
     Man,
+}
+
+/// What to set up, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct InitArgs {
+    /// Only these: blueprints.json, mapping.json, mapping-batch.json, azure-incremental-sync.yml, azure-full-sync.yml
+    #[arg(value_name = "FILE")]
+    pub files: Vec<String>,
+
+    /// Write the files into this directory; what is there and differs is left as it is, and named
+    #[arg(long, value_name = "DIR")]
+    pub write: Option<PathBuf>,
+
+    /// With --write, replace files that differ
+    #[arg(long, requires = "write")]
+    pub force: bool,
 }
 
 /// Which shell.

@@ -11,12 +11,14 @@
 
 pub mod azure;
 pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod error;
 pub(crate) mod http;
 pub(crate) mod id;
+pub(crate) mod init;
 pub mod logging;
-pub mod manual;
+pub(crate) mod manual;
 pub(crate) mod port;
 pub mod report;
 pub mod signals;

@@ -4,10 +4,10 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use azure_incremental::cli::{Cli, Command};
-use azure_incremental::config::{Config, ConfigError, LogConfig, QueryConfig, resend_ids};
+use azure_incremental::config::{Config, ConfigError, LogConfig, resend_ids};
 use azure_incremental::error::Exit;
 use azure_incremental::report::Report;
-use azure_incremental::{Work, logging, manual, queries, run, signals};
+use azure_incremental::{Work, commands, logging, run, signals};
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -24,34 +24,32 @@ fn main() -> ExitCode {
 
 fn execute(cli: &Cli) -> Result<Exit, ConfigError> {
     let environment = &|name: &str| std::env::var_os(name);
-    let log = LogConfig::load(&cli.settings, environment);
-    let (output, exit) = match &cli.command {
-        Some(Command::Completions(args)) => (manual::completions(args.shell), Exit::Ok),
-        Some(Command::Man) => (manual::man(), Exit::Ok),
-        Some(Command::Queries) => {
-            log?;
-            (queries(&QueryConfig::load(&cli.settings, environment)?), Exit::Ok)
-        }
-        command => {
-            let work = match command {
-                Some(Command::Resend(args)) => resend_ids(args).map(Work::Resend),
-                _ => Ok(Work::Sync),
-            };
-            let config = ConfigError::both(Config::load(&cli.settings, environment), work);
-            let (log, (config, work)) = ConfigError::both(log, config)?;
-            logging::init(&log);
-            let report = start(&config, &work);
-            let rendered = report.render(log.format) + "\n";
-            if config.dry_run {
-                _ = io::stderr().write_all(rendered.as_bytes());
-                return Ok(report.exit);
-            }
-            (rendered, report.exit)
-        }
+    if let Some(printed) = commands::print(cli.command.as_ref(), &cli.settings, environment)? {
+        print(&mut io::stdout(), &printed.output);
+        print(&mut io::stderr(), &printed.complaints);
+        return Ok(printed.exit);
+    }
+    let work = match &cli.command {
+        Some(Command::Resend(args)) => resend_ids(args).map(Work::Resend),
+        _ => Ok(Work::Sync),
     };
-    // A reader that closed the pipe has seen what it wanted.
-    _ = io::stdout().write_all(output.as_bytes());
-    Ok(exit)
+    let config = ConfigError::both(Config::load(&cli.settings, environment), work);
+    let log = LogConfig::load(&cli.settings, environment);
+    let (log, (config, work)) = ConfigError::both(log, config)?;
+    logging::init(&log);
+    let report = start(&config, &work);
+    let rendered = report.render(log.format) + "\n";
+    if config.dry_run {
+        print(&mut io::stderr(), &rendered)
+    } else {
+        print(&mut io::stdout(), &rendered)
+    }
+    Ok(report.exit)
+}
+
+/// A reader that closed the pipe has seen what it wanted.
+fn print(output: &mut impl Write, text: &str) {
+    _ = output.write_all(text.as_bytes());
 }
 
 #[tokio::main]
