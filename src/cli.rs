@@ -252,6 +252,21 @@ pub struct Settings {
     )]
     pub resource_group_tag_filters: Option<String>,
 
+    /// Let envelopes tell who made a change, as `changeAttributes` with `changedBy`, `clientType` and `operation`; they hold
+    /// people's addresses [default: false]
+    #[arg(
+        long,
+        env = "INCLUDE_CHANGE_ACTOR",
+        value_name = "true|false",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Scope"
+    )]
+    pub include_change_actor: Option<String>,
+
     /// What becomes of the entities of a group that left the scope: `delete` or `keep` [default: delete]
     #[arg(
         long,

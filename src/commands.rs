@@ -73,6 +73,7 @@ fn given(settings: &Settings) -> Vec<init::Setting> {
         ("CHANGE_WINDOW_MINUTES", &settings.change_window_minutes),
         ("RESOURCE_TYPES", &settings.resource_types),
         ("RESOURCE_GROUP_TAG_FILTERS", &settings.resource_group_tag_filters),
+        ("INCLUDE_CHANGE_ACTOR", &settings.include_change_actor),
         ("OUT_OF_SCOPE", &settings.out_of_scope),
         ("CHANGE_OVERLAP_MINUTES", &settings.change_overlap_minutes),
         ("FULL_SYNC_EVERY_HOURS", &settings.full_sync_every_hours),

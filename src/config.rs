@@ -117,6 +117,8 @@ pub struct Scope {
     /// Empty: all.
     pub resource_types: Vec<ResourceType>,
     pub tag_filters: TagFilters,
+    /// Whether envelopes tell who made a change.
+    pub change_actor: bool,
 }
 
 impl Scope {
@@ -287,6 +289,12 @@ pub struct Problem {
 pub struct ConfigError(pub Vec<Problem>);
 
 impl ConfigError {
+    /// What a person is told, a problem a line.
+    pub fn complaint(&self) -> String {
+        let problems: String = self.0.iter().map(|problem| format!("error: {problem}\n")).collect();
+        problems + "\nFor all settings, try 'azure-incremental --help'.\n"
+    }
+
     /// Two parts of the configuration, or what is wrong with either.
     pub fn both<A, B>(a: Result<A, Self>, b: Result<B, Self>) -> Result<(A, B), Self> {
         match (a, b) {
@@ -522,7 +530,11 @@ impl<'a> Reader<'a> {
     }
 
     fn scope(&mut self) -> Scope {
-        Scope { resource_types: self.resource_types(), tag_filters: self.tag_filters() }
+        Scope {
+            resource_types: self.resource_types(),
+            tag_filters: self.tag_filters(),
+            change_actor: self.flag("INCLUDE_CHANGE_ACTOR", self.settings.include_change_actor.as_deref()),
+        }
     }
 
     fn resource_types(&mut self) -> Vec<ResourceType> {

@@ -48,6 +48,19 @@ impl Exit {
         }
     }
 
+    /// A word for it.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+            Self::Configuration => "configuration",
+            Self::Credentials => "credentials",
+            Self::Refused => "refused",
+            Self::Interrupted => "interrupted",
+            Self::Terminated => "terminated",
+        }
+    }
+
     /// The one that a caller should be told where both hold.
     #[must_use]
     pub fn or_worse(self, other: Self) -> Self {

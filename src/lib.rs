@@ -9,11 +9,13 @@
 //!
 //! A module imports nothing that stands later in the flow; only this file sees both ends.
 
+pub mod actions;
 pub mod azure;
 pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod error;
+pub mod freshness;
 pub(crate) mod http;
 pub(crate) mod id;
 pub(crate) mod init;
@@ -33,6 +35,7 @@ use std::time::{Duration, Instant};
 use futures::future::{FutureExt, Shared};
 use jiff::{SignedDuration, Timestamp};
 
+use actions::Inert;
 use azure::arm::Arm;
 use azure::graph::{Graph, GraphError};
 use azure::queries::{Groups, Part, Query, Which};
@@ -141,6 +144,7 @@ where
         Timestamp::now()
     });
     tracing::info!("{} subscriptions, in Azure it is {start:.0}", subscriptions.len());
+    tally.starts_at(start);
 
     let filtered = config.scope.is_filtered();
     let Plan { memory, mut batches, mode, full_because } = match (work, found) {
@@ -190,7 +194,7 @@ where
     let posting = async {
         match webhook {
             Some(webhook) => webhook.deliver(blocks, stop.clone(), record).await.map_err(RunError::from),
-            None => Ok(preview::deliver(blocks, stop.clone(), record, io::stdout()).await?),
+            None => Ok(preview::deliver(blocks, stop.clone(), record, Inert(io::stdout())).await?),
         }
     };
     let (read, posted) = tokio::join!(reading, posting);

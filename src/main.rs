@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use azure_incremental::actions::{Actions, inert};
 use azure_incremental::cli::{Cli, Command};
 use azure_incremental::config::{Config, ConfigError, LogConfig, resend_ids};
 use azure_incremental::error::Exit;
@@ -12,17 +13,16 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match execute(&cli) {
-        Ok(exit) => exit.into(),
-        Err(error) => {
-            let problems: Vec<String> = error.0.iter().map(|problem| format!("error: {problem}\n")).collect();
-            _ = write!(io::stderr(), "{}\nFor all settings, try 'azure-incremental --help'.\n", problems.concat());
-            Exit::Configuration.into()
-        }
-    }
+    let job = Actions::detect(&|name: &str| std::env::var_os(name));
+    let exit = execute(&cli, job.as_ref()).unwrap_or_else(|error| {
+        print(&mut io::stderr(), &inert(&error.complaint()));
+        job.inspect(|job| job.refuse(&error));
+        Exit::Configuration
+    });
+    exit.into()
 }
 
-fn execute(cli: &Cli) -> Result<Exit, ConfigError> {
+fn execute(cli: &Cli, job: Option<&Actions>) -> Result<Exit, ConfigError> {
     let environment = &|name: &str| std::env::var_os(name);
     if let Some(printed) = commands::print(cli.command.as_ref(), &cli.settings, environment)? {
         print(&mut io::stdout(), &printed.output);
@@ -36,9 +36,11 @@ fn execute(cli: &Cli) -> Result<Exit, ConfigError> {
     let config = ConfigError::both(Config::load(&cli.settings, environment), work);
     let log = LogConfig::load(&cli.settings, environment);
     let (log, (config, work)) = ConfigError::both(log, config)?;
-    logging::init(&log);
+    _ = job.inspect(|job| job.begin());
+    let warnings = logging::init_in(&log, job.is_some());
     let report = start(&config, &work);
-    let rendered = report.render(log.format) + "\n";
+    _ = job.inspect(|job| job.end(&report, &warnings.texts()));
+    let rendered = inert(&(report.render(log.format) + "\n")).into_owned();
     if config.dry_run {
         print(&mut io::stderr(), &rendered)
     } else {
@@ -47,7 +49,7 @@ fn execute(cli: &Cli) -> Result<Exit, ConfigError> {
     Ok(report.exit)
 }
 
-/// A reader that closed the pipe has seen what it wanted.
+// A reader that closed the pipe has seen what it wanted.
 fn print(output: &mut impl Write, text: &str) {
     _ = output.write_all(text.as_bytes());
 }

@@ -1,5 +1,6 @@
 //! What a run did, in numbers, for a person or for a machine.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use serde::{Serialize, Serializer};
 
 use crate::config::LogFormat;
 use crate::error::{Exit, RunError};
+use crate::freshness::Freshness;
 
 /// The counts of a run.
 #[derive(Clone, Debug, Serialize)]
@@ -40,11 +42,31 @@ pub struct Report {
     pub retried: u64,
     /// Envelopes that were not accepted.
     pub failed: u64,
+    /// What became of the envelopes, by the lower-case type of the resource.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub types: BTreeMap<String, TypeCounts>,
+    /// How long after the change the envelopes of changes were accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub freshness: Option<Freshness>,
     #[serde(rename = "seconds", serialize_with = "seconds")]
     pub elapsed: Duration,
     pub exit: Exit,
     /// What went wrong, a sentence each.
     pub errors: Vec<String>,
+}
+
+/// What became of the envelopes of one type of resource.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TypeCounts {
+    pub upserts: u64,
+    pub deletes: u64,
+    pub failed: u64,
+}
+
+impl TypeCounts {
+    pub(crate) fn total(self) -> u64 {
+        self.upserts + self.deletes + self.failed
+    }
 }
 
 impl Report {
@@ -63,6 +85,8 @@ impl Report {
             pending: 0,
             retried: 0,
             failed: 0,
+            types: BTreeMap::new(),
+            freshness: None,
             elapsed: Duration::ZERO,
             exit: Exit::Ok,
             errors: Vec::new(),
@@ -115,6 +139,9 @@ impl fmt::Display for Report {
         }
         for (name, count) in counts {
             writeln!(f, "{name:<15}{count:>9}")?;
+        }
+        if let Some(freshness) = &self.freshness {
+            writeln!(f, "{:<15}{freshness}", "freshness")?;
         }
         writeln!(f, "{:<15}{:>8.1}s", "time", self.elapsed.as_secs_f64())?;
         match self.exit {

@@ -307,6 +307,7 @@ mod tests {
         Scope {
             resource_types: types.split_terminator(',').map(|name| name.parse().unwrap()).collect(),
             tag_filters: TagFilters { include: tag.map(condition).into_iter().collect(), exclude: vec![] },
+            change_actor: false,
         }
     }
 
