@@ -205,12 +205,12 @@ impl RunError {
     }
 }
 
+const UNTRUSTED: &str = "if a proxy opens TLS on the way, name a file with its CA certificate in SSL_CERT_FILE; otherwise this \
+                         is not the host that it claims to be";
+
 fn request_advice(error: &RequestError) -> Option<&'static str> {
     match &error.failure {
-        Failure::Connect { certificate: true, .. } => Some(
-            "if a proxy opens TLS on the way, name a file with its CA certificate in SSL_CERT_FILE; otherwise this is not the \
-             host that it claims to be",
-        ),
+        Failure::Connect { certificate: true, .. } => Some(UNTRUSTED),
         Failure::Connect { .. } => Some("check the host name, the network, and HTTPS_PROXY where a proxy is needed"),
         Failure::Timeout(_) => Some("check the network, and HTTPS_PROXY where a proxy is needed"),
         Failure::Status(status) if status.status.is_redirection() => {
@@ -259,6 +259,9 @@ fn credential_advice(error: &CredentialError) -> Option<&'static str> {
             }
             CredentialKind::AzureCli => "check that az is installed, and sign in with az login",
         }),
+        CredentialError::Unreachable(RequestError { failure: Failure::Connect { certificate: true, .. }, .. }) => {
+            Some(UNTRUSTED)
+        }
         CredentialError::Unreachable(_) => {
             Some("check AZURE_AUTHORITY_HOST, AZURE_CLOUD, the network, and HTTPS_PROXY where a proxy is needed")
         }

@@ -281,6 +281,20 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     Some(then.saturating_sub(now))
 }
 
+/// Whether an answer arrived, but its compression makes no sense. A connection that broke on the way fails the decoder too.
+fn is_corrupt(error: &reqwest::Error) -> bool {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(io) = cause.downcast_ref::<std::io::Error>()
+            && matches!(io.kind(), std::io::ErrorKind::InvalidData | std::io::ErrorKind::InvalidInput)
+        {
+            return true;
+        }
+        source = cause.source();
+    }
+    false
+}
+
 /// The cause of a failed exchange to its root: name resolution, refusal, TLS. reqwest's own words name the URL, which may
 /// hold a key, so only what lies beneath them is told.
 fn classify(error: &reqwest::Error, timeout: Duration) -> Failure {
@@ -301,7 +315,7 @@ fn classify(error: &reqwest::Error, timeout: Duration) -> Failure {
     if error.is_connect() {
         let certificate = cause.contains("invalid peer certificate");
         Failure::Connect { cause, certificate }
-    } else if error.is_decode() {
+    } else if error.is_decode() && is_corrupt(error) {
         Failure::Unreadable(cause)
     } else {
         Failure::Interrupted(cause)

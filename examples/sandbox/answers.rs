@@ -73,7 +73,7 @@ pub struct Evaluated {
 }
 
 impl Evaluated {
-    pub fn new(answer: Answer, identity: u64, limited: bool) -> Self {
+    pub fn new(answer: Answer, identity: u64, one_page: bool) -> Self {
         let rows = &answer.table.rows;
         let alike = |a: usize, b: usize| answer.order.iter().all(|column| rows[a].get(*column) == rows[b].get(*column));
         let mut ties = Vec::new();
@@ -87,7 +87,7 @@ impl Evaluated {
             }
         }
         let paged =
-            !limited && answer.table.columns.iter().any(|column| &*column.name == "id" && column.ty != Type::Dynamic);
+            !one_page && answer.table.columns.iter().any(|column| &*column.name == "id" && column.ty != Type::Dynamic);
         let columns = answer.table.columns.iter();
         let names = columns.map(|column| format!("{}:", serde_json::Value::from(&*column.name)).into_bytes()).collect();
         Self { identity, answer, ties, paged, names }
@@ -118,7 +118,7 @@ impl Evaluated {
         let (from_shifted, total) = match shift {
             _ if from == 0 => (from, order.len()),
             None => (from, order.len()),
-            Some(Shift::Removed) => (from + 1, order.len() - 1),
+            Some(Shift::Removed) => (from + 1, order.len().saturating_sub(1)),
             Some(Shift::Added) => (from - 1, order.len() + 1),
             Some(Shift::Swapped) => (from - 1, order.len()),
         };

@@ -194,7 +194,9 @@ fn evaluate(world: &World, text: &str, asked: Option<&[String]>) -> Result<Arc<E
     }
     let view = View { estate: &world.estate, clock: &world.clock, reads };
     let answer = query.run(&view).map_err(|error| Refusal("InvalidQuery", error.to_string()))?;
-    let evaluated = Arc::new(Evaluated::new(answer, identity, query.limits()));
+    // Of a summary, the service documents the first page only.
+    let one_page = query.limits() || query.summarizes_last();
+    let evaluated = Arc::new(Evaluated::new(answer, identity, one_page));
     // Under a clock that runs, the same question is never asked again.
     if world.settings.frozen || world.clock.is_virtual() {
         world.answers.remember(key, evaluated.clone());

@@ -11,6 +11,7 @@
 //! The truth is in `estate`. What the services show of it lags behind, as the real ones' do; what the catalog ought to be is
 //! computed from it directly, so that a test can compare the two ends.
 #![allow(dead_code, unreachable_pub, reason = "the demo server, the tests and the bench each use a part of it")]
+#![allow(clippy::print_stdout, reason = "a failing test shows what it printed")]
 #![allow(clippy::indexing_slicing, reason = "a sandbox that panics fails its test, which is what it is for")]
 
 mod answers;

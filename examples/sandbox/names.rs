@@ -99,15 +99,21 @@ pub fn resource_tags(rng: &mut Rng) -> Tags {
         1 => return tags(&[]),
         _ => {}
     }
+    let (team, stage) = (*rng.pick(&TEAMS), *rng.pick(&["Production", "Development", "Test"]));
+    let number = rng.below(100_000);
+    let repository =
+        format!("https://github.com/example/{team}-infrastructure/tree/main/live/{}", stage.to_lowercase());
+    let known = [
+        ("costCenter", format!("CC-{number:05} Cloud Platform Engineering")),
+        ("owner", format!("{team}-engineering-oncall@example.com")),
+        ("repository", repository),
+        ("createdBy", format!("terraform-cloud/workspaces/{team}-{number:05}")),
+        ("dataClassification", (*rng.pick(&["internal", "confidential", "public"])).to_owned()),
+    ];
     let mut tags = Map::new();
-    tags.insert("Environment".into(), (*rng.pick(&["Production", "Development", "Test"])).into());
-    tags.insert("costCenter".into(), format!("CC-{:05}", rng.below(100_000)).into());
-    if rng.one_in(2) {
-        tags.insert("owner".into(), format!("{}@example.com", rng.pick(&TEAMS)).into());
-        tags.insert("createdBy".into(), "terraform-pipeline".into());
-    }
-    if rng.one_in(2) {
-        tags.insert("application".into(), format!("app-{}", rng.below(500)).into());
+    tags.insert("Environment".into(), stage.into());
+    for (key, value) in known.into_iter().take(1 + rng.below(5)) {
+        tags.insert(key.into(), value.into());
     }
     if rng.one_in(10) {
         odd_tag(rng, &mut tags);

@@ -83,7 +83,7 @@ impl Port {
             return json(status, body);
         }
         if body.len() > self.settings.body_limit {
-            return json(StatusCode::PAYLOAD_TOO_LARGE, r#"{"ok":false,"error":"payload_too_large"}"#);
+            return too_large();
         }
         let window = match self.settings.rate_limit.map(|limit| self.take(limit)) {
             Some((false, headers)) => {
@@ -190,6 +190,10 @@ pub fn admit(parts: &Parts) -> Result<(), (StatusCode, &'static str)> {
         return Err((StatusCode::METHOD_NOT_ALLOWED, r#"{"ok":false,"error":"method_not_allowed"}"#));
     }
     Ok(())
+}
+
+pub fn too_large() -> Reply {
+    json(StatusCode::PAYLOAD_TOO_LARGE, r#"{"ok":false,"error":"payload_too_large"}"#)
 }
 
 /// Queued: nothing has come of it yet.

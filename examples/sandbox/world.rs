@@ -94,7 +94,8 @@ impl World {
 
     /// What Port's webhook answers.
     pub async fn ingest(self: Arc<Self>, request: Request<Incoming>) -> Result<Reply, HangUp> {
-        if self.settings.port.sink && !self.faults.any(Route::Webhook) {
+        let counts_only = self.settings.port.sink && self.settings.port.rate_limit.is_none();
+        if counts_only && !self.faults.any(Route::Webhook) {
             return self.sink(request).await;
         }
         self.pass(Route::Webhook, request, async |parts, body, _| {
@@ -118,6 +119,9 @@ impl World {
         }
         if !self.settings.port.post_latency.is_zero() {
             tokio::time::sleep(self.settings.port.post_latency).await;
+        }
+        if length > self.settings.port.body_limit {
+            return Ok(port::too_large());
         }
         self.port.count(length);
         Ok(port::accepted())

@@ -19,7 +19,7 @@ use tokio::sync::Mutex;
 
 use super::sign_in::{GithubIdToken, Shell, SignIn};
 use crate::config::{Application, AzureConfig, CredentialKind, Identity};
-use crate::http::{Http, RequestError};
+use crate::http::{Failure, Http, RequestError};
 use crate::text::printable;
 
 /// A token is renewed so long before it expires.
@@ -41,7 +41,7 @@ pub(crate) enum CredentialError {
     Unusable { kind: CredentialKind, problem: String },
     /// Entra ID could not be asked, or its answer not be read.
     #[error("signing in: {0}")]
-    Unreachable(String),
+    Unreachable(RequestError),
 }
 
 /// Gives tokens for one scope: the same one until it is about to expire, so that one can be asked for before each request.
@@ -80,6 +80,8 @@ impl Credential {
         }
         let renewed = held.inner.get_token(&[&self.scope], None).await;
         match renewed.map_err(|error| explain(self.config.credential.kind(), &error)) {
+            // `azure_identity` takes an answer without a token for an empty one.
+            Ok(token) if token.token.secret().is_empty() => Err(unreadable("it holds no token")),
             Ok(token) => {
                 held.token = Some(token.clone());
                 held.renew_at = None;
@@ -158,8 +160,7 @@ fn build(config: &AzureConfig, http: &Arc<Http>) -> Result<Arc<dyn TokenCredenti
             return certificate(application, path, password.as_ref(), entra());
         }
         Identity::ManagedIdentity { client_id, metadata_host } => {
-            let sign_in = SignIn::metadata(http, metadata_host.clone())
-                .map_err(|error| CredentialError::Unreachable(error.to_string()))?;
+            let sign_in = SignIn::metadata(http, metadata_host.clone()).map_err(CredentialError::Unreachable)?;
             let options = ManagedIdentityCredentialOptions {
                 user_assigned_id: client_id.clone().map(UserAssignedId::ClientId),
                 client_options: client_options(sign_in),
@@ -221,6 +222,12 @@ fn unusable(kind: CredentialKind, problem: &str) -> CredentialError {
     CredentialError::Unusable { kind, problem: printable(problem).to_string() }
 }
 
+/// An answer that is neither a token nor a refusal.
+fn unreadable(problem: &str) -> CredentialError {
+    let problem = printable(problem).to_string();
+    CredentialError::Unreachable(RequestError::new("reading the sign-in host's answer", Failure::Unreadable(problem)))
+}
+
 /// Sorts an error of `azure_identity`: our transport's own failure, Entra ID's refusal, or an answer that is neither.
 fn explain(kind: CredentialKind, error: &azure_core::Error) -> CredentialError {
     let mut refusal = None;
@@ -230,7 +237,7 @@ fn explain(kind: CredentialKind, error: &azure_core::Error) -> CredentialError {
             return if request.status().is_some_and(|status| status.is_client_error()) && !request.is_transient() {
                 unusable(kind, &request.to_string())
             } else {
-                CredentialError::Unreachable(request.to_string())
+                CredentialError::Unreachable(request.clone())
             };
         }
         if let Some(azure) = cause.downcast_ref::<azure_core::Error>()
@@ -249,10 +256,7 @@ fn explain(kind: CredentialKind, error: &azure_core::Error) -> CredentialError {
         (Some(message), _) => CredentialError::Refused(printable(&message).to_string()),
         // Nothing was asked over the network but what `az` asked for itself.
         (None, CredentialKind::AzureCli) => unusable(kind, &root(error)),
-        (None, _) => CredentialError::Unreachable(format!(
-            "the sign-in host's answer cannot be understood: {}",
-            printable(&root(error))
-        )),
+        (None, _) => unreadable(&root(error)),
     }
 }
 

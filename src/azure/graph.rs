@@ -26,8 +26,9 @@ const PATH: &str = "/providers/Microsoft.ResourceGraph/resources?api-version=202
 /// The most rows that Resource Graph puts on a page.
 const PAGE: u64 = 1000;
 
-/// A result of more pages than this is read in parts, which are quicker, and right while resources come and go.
-const FEW_PAGES: u64 = 2;
+/// A result of more pages than this is read in parts, which are quicker, and right while resources come and go: only what
+/// comes in one answer is of one moment.
+const FEW_PAGES: u64 = 1;
 
 /// Rows aimed at in a part of a large result: nearly every part then fits a page, as hashes spread evenly but not exactly.
 const ROWS_A_PART: u64 = 930;
@@ -192,6 +193,7 @@ impl<S> Reading<'_, S> {
         let mut seen: HashSet<Id> = HashSet::new();
         let mut received = 0;
         let mut token = None;
+        let mut first_total = None;
         loop {
             // Held until the page is taken, so that readers do not run ahead of the posts.
             let _slot = self.graph.pages.acquire().await.map_err(|_| SinkError::from(Stopped))?;
@@ -213,16 +215,17 @@ impl<S> Reading<'_, S> {
             received += page.rows.len() as u64;
             seen.extend(page.rows.iter().map(Row::id));
             let (total, truncated, empty) = (page.total, page.truncated, page.rows.is_empty());
+            let steady = *first_total.get_or_insert(total) == total;
             let repeats = page.skip_token.is_some() && page.skip_token == token;
             token = page.skip_token;
             if !empty {
                 self.sink.take(page.rows).await?;
             }
-            if token.is_some() && !repeats && !empty && received < total + PAGE {
+            if token.is_some() && steady && !repeats && !empty && received < total + PAGE {
                 continue;
             }
             let rows = seen.len() as u64;
-            if rows == total && received == total && !truncated && token.is_none() {
+            if rows == total && received == total && steady && !truncated && token.is_none() {
                 return Ok(());
             }
             if readings + 1 == READINGS {

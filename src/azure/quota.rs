@@ -113,7 +113,7 @@ impl State {
             }
         }
         // Our own queries are taken off already; only another user of the same quota makes it less than that.
-        self.left = if self.in_flight == 0 { remaining } else { self.left.min(remaining) };
+        self.left = self.left.min(remaining);
     }
 
     /// Refused after all: nothing more before the service allows it.
@@ -210,6 +210,7 @@ mod tests {
         }
         state.answered(0, Some((0, 5 * SECOND)), now);
         state.answered(0, Some((2, 5 * SECOND)), now);
+        state.answered(0, Some((1, 5 * SECOND)), now);
         assert_eq!(state.take(now), Err(Some(5 * SECOND)));
     }
 

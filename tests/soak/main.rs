@@ -3,6 +3,7 @@
 //! A simulated day of few seeds runs with the other tests; `make soak` runs weeks of many. `SOAK_SEED` runs one seed,
 //! `SOAK_SEEDS` so many, `SOAK_DAYS` so long.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "a failing test shows what it printed")]
 
 #[path = "../../examples/sandbox/mod.rs"]
 mod sandbox;

@@ -1,0 +1,384 @@
+//! Settings: which there are, what each may be, and what is said of one that is wrong.
+
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpListener;
+
+use crate::harness::{Program, empty, queries, settled, start};
+use crate::sandbox::faults::{Fault, Rule};
+use crate::sandbox::requests::Route;
+use crate::sandbox::settings::{CLIENT, SECRET, TENANT, WEBHOOK_KEY};
+
+/// Every setting that has a flag, the flag, a value that is wrong, and one that is right.
+const FLAGS: [(&str, &str, &str, &str); 18] = [
+    ("SYNC_MODE", "--mode", "sideways", "full"),
+    ("AZURE_TENANT_ID", "--azure-tenant-id", "../elsewhere", "contoso.onmicrosoft.com"),
+    ("AZURE_CLIENT_ID", "--azure-client-id", " ", CLIENT),
+    ("AZURE_CLOUD", "--azure-cloud", "AzureMoon", "AzureChina"),
+    ("AZURE_AUTHORITY_HOST", "--azure-authority-host", "http://sign-in.example", "https://sign-in.example"),
+    (
+        "AZURE_RESOURCE_MANAGER_ENDPOINT",
+        "--azure-resource-manager-endpoint",
+        "http://manager.example",
+        "https://manager.example",
+    ),
+    ("SUBSCRIPTION_BATCH_SIZE", "--subscription-batch-size", "1001", "1000"),
+    ("CHANGE_WINDOW_MINUTES", "--change-window-minutes", "20161", "20160"),
+    ("RESOURCE_TYPES", "--resource-types", "vaults", "Microsoft.KeyVault/vaults"),
+    ("RESOURCE_GROUP_TAG_FILTERS", "--resource-group-tag-filters", "{", r#"{"include": {"a": "b"}}"#),
+    ("OUT_OF_SCOPE", "--out-of-scope", "drop", "keep"),
+    ("CHECKPOINT_FILE", "--checkpoint-file", "", "checkpoint.json"),
+    ("CHANGE_OVERLAP_MINUTES", "--change-overlap-minutes", "1441", "0"),
+    ("FULL_SYNC_EVERY_HOURS", "--full-sync-every-hours", "0", "8760"),
+    ("DEAD_LETTER_FILE", "--dead-letter-file", "", "dead.jsonl"),
+    ("RUN_TIMEOUT_SECONDS", "--run-timeout-seconds", "0", "86400"),
+    ("PORT_WEBHOOK_CONCURRENCY", "--port-webhook-concurrency", "201", "200"),
+    ("LOG_FORMAT", "--log-format", "xml", "text"),
+];
+
+/// Wrong values: the variable, the value, and what must be said of it besides their names.
+#[rustfmt::skip]
+const WRONG: [(&str, &str, &[&str]); 65] = [
+    ("SYNC_MODE", "sideways", &["incremental", "full"]),
+    ("SYNC_MODE", "full,incremental", &["incremental", "full"]),
+    ("CHANGE_WINDOW_MINUTES", "0", &["1 to 20160"]),
+    ("CHANGE_WINDOW_MINUTES", "20161", &["1 to 20160"]),
+    ("CHANGE_WINDOW_MINUTES", "-1", &["1 to 20160"]),
+    ("CHANGE_WINDOW_MINUTES", "1.5", &["1 to 20160"]),
+    ("CHANGE_WINDOW_MINUTES", "15m", &["1 to 20160"]),
+    ("CHANGE_WINDOW_MINUTES", "fifteen", &["1 to 20160"]),
+    ("CHANGE_WINDOW_MINUTES", "99999999999999999999", &["1 to 20160"]),
+    ("SUBSCRIPTION_BATCH_SIZE", "0", &["1 to 1000"]),
+    ("SUBSCRIPTION_BATCH_SIZE", "1001", &["1 to 1000"]),
+    ("SUBSCRIPTION_BATCH_SIZE", "all", &["1 to 1000"]),
+    ("PORT_WEBHOOK_CONCURRENCY", "0", &["1 to 200"]),
+    ("PORT_WEBHOOK_CONCURRENCY", "201", &["1 to 200"]),
+    ("PORT_WEBHOOK_CONCURRENCY", "0x10", &["1 to 200"]),
+    ("CHANGE_OVERLAP_MINUTES", "1441", &["0 to 1440"]),
+    ("CHANGE_OVERLAP_MINUTES", "-5", &["0 to 1440"]),
+    ("FULL_SYNC_EVERY_HOURS", "0", &["1 to 8760"]),
+    ("FULL_SYNC_EVERY_HOURS", "8761", &["1 to 8760"]),
+    ("FULL_SYNC_EVERY_HOURS", "never", &["1 to 8760"]),
+    ("RUN_TIMEOUT_SECONDS", "0", &["1 to 86400"]),
+    ("RUN_TIMEOUT_SECONDS", "86401", &["1 to 86400"]),
+    ("OUT_OF_SCOPE", "drop", &["delete", "keep"]),
+    ("RESOURCE_TYPES", "vaults", &["namespace/type"]),
+    ("RESOURCE_TYPES", "microsoft.keyvault/", &["namespace/type"]),
+    ("RESOURCE_TYPES", "/vaults", &["namespace/type"]),
+    ("RESOURCE_TYPES", "microsoft.keyvault//vaults", &["namespace/type"]),
+    ("RESOURCE_TYPES", "microsoft.keyvault/vaults;microsoft.web/sites", &["namespace/type"]),
+    ("RESOURCE_TYPES", "microsoft.keyvault/vaults microsoft.web/sites", &["namespace/type"]),
+    ("RESOURCE_TYPES", "microsoft.keyvault/vaults,,microsoft.web/sites", &["namespace/type"]),
+    ("RESOURCE_TYPES", "microsoft.keyvault/*", &["namespace/type"]),
+    ("RESOURCE_TYPES", "microsoft.keyvault/vau'lts", &["namespace/type"]),
+    ("RESOURCE_TYPES", r#"["vaults"]"#, &["namespace/type"]),
+    ("RESOURCE_TYPES", r#"["microsoft.keyvault/vaults""#, &["JSON array"]),
+    ("RESOURCE_TYPES", "[1]", &["JSON array"]),
+    ("RESOURCE_TYPES", r#"{"types": []}"#, &["namespace/type"]),
+    ("RESOURCE_GROUP_TAG_FILTERS", "{", &["include", "exclude"]),
+    ("RESOURCE_GROUP_TAG_FILTERS", "Environment=Production", &["include", "exclude"]),
+    ("RESOURCE_GROUP_TAG_FILTERS", r#"["Environment"]"#, &["include", "exclude"]),
+    ("RESOURCE_GROUP_TAG_FILTERS", r#""include""#, &["include", "exclude"]),
+    ("RESOURCE_GROUP_TAG_FILTERS", "null", &["include", "exclude"]),
+    ("RESOURCE_GROUP_TAG_FILTERS", r#"{"includes": {"a": "b"}}"#, &["includes", "exclude"]),
+    ("RESOURCE_GROUP_TAG_FILTERS", r#"{"Environment": "Production"}"#, &["Environment", "include"]),
+    ("RESOURCE_GROUP_TAG_FILTERS", r#"{"include": {"a": 1}}"#, &["string", "exclude"]),
+    ("RESOURCE_GROUP_TAG_FILTERS", r#"{"include": {"a": null}}"#, &["string", "exclude"]),
+    ("RESOURCE_GROUP_TAG_FILTERS", r#"{"include": {"a": ["b", "c"]}}"#, &["string", "exclude"]),
+    ("RESOURCE_GROUP_TAG_FILTERS", r#"{"include": null}"#, &["include", "exclude"]),
+    ("RESOURCE_GROUP_TAG_FILTERS", r#"{"include": {"a": "b"}, "include": {"c": "d"}}"#, &["include", "exclude"]),
+    ("RESOURCE_GROUP_TAG_FILTERS", r#"{"include": {"Env": "b", "env": "c"}}"#, &["twice"]),
+    ("RESOURCE_GROUP_TAG_FILTERS", r#"{"exclude": {"": "b"}}"#, &["empty"]),
+    ("RESOURCE_GROUP_TAG_FILTERS", r#"{"include": {"a": "b"}} {}"#, &["include", "exclude"]),
+    ("AZURE_CLOUD", "AzureMoon", &["AzurePublic", "AzureUSGovernment", "AzureChina"]),
+    ("AZURE_CLOUD", "AzurePublic,AzureChina", &["AzurePublic", "AzureUSGovernment", "AzureChina"]),
+    ("AZURE_TENANT_ID", "../elsewhere", &["directory id"]),
+    ("AZURE_TENANT_ID", "contoso onmicrosoft", &["directory id"]),
+    ("AZURE_AUTHORITY_HOST", "http://sign-in.example", &["https"]),
+    ("AZURE_AUTHORITY_HOST", "https://sign-in.example/tenant", &["host only"]),
+    ("AZURE_AUTHORITY_HOST", "https://me:pass@sign-in.example", &["host only"]),
+    ("AZURE_AUTHORITY_HOST", "https://", &["not a URL"]),
+    ("AZURE_RESOURCE_MANAGER_ENDPOINT", "http://127.0.0.1:1", &["https"]),
+    ("AZURE_RESOURCE_MANAGER_ENDPOINT", "ftp://manager.example", &["https"]),
+    ("AZURE_RESOURCE_MANAGER_ENDPOINT", "https://manager.example/?a=b", &["host only"]),
+    ("LOG_FORMAT", "xml", &["text", "json"]),
+    ("RUST_LOG", "azure_incremental=loud", &["debug", "trace"]),
+    ("RUST_LOG", "info=debug=trace", &["directive"]),
+];
+
+#[tokio::test]
+async fn each_wrong_value_is_named_shown_and_explained_before_any_request() {
+    let sandbox = start(empty()).await;
+    for (variable, value, words) in WRONG {
+        let run = Program::new(&sandbox).env(variable, value).run().await.exits(2);
+        assert!(run.err.contains(variable), "{variable}={value:?} is not named; {run}");
+        assert!(run.err.contains(value), "{variable}={value:?} is not shown; {run}");
+        for word in words {
+            assert!(run.err.contains(word), "{variable}={value:?} is not explained with {word:?}; {run}");
+        }
+        assert!(run.out.is_empty(), "{run}");
+    }
+    assert_eq!(sandbox.requests().total(), 0, "no request is sent");
+}
+
+#[tokio::test]
+async fn a_wrong_value_with_odd_characters_cannot_forge_a_line_of_the_message() {
+    let sandbox = start(empty()).await;
+    let run = Program::new(&sandbox).env("SYNC_MODE", "x\nerror: forged\u{1b}[31m").run().await.exits(2);
+    assert!(!run.err.lines().any(|line| line.starts_with("error: forged")), "{run}");
+    assert!(!run.err.contains('\u{1b}'), "{run}");
+}
+
+#[tokio::test]
+async fn all_wrong_values_are_reported_at_once() {
+    let sandbox = start(empty()).await;
+    let mut program = Program::new(&sandbox).without("AZURE_CLIENT_SECRET").env("PORT_WEBHOOK_INGEST_URL", "nowhere");
+    let mut expected = vec!["AZURE_CLIENT_SECRET", "PORT_WEBHOOK_INGEST_URL", "RUST_LOG"];
+    for (variable, _, wrong, _) in FLAGS.iter().filter(|(_, _, wrong, _)| !wrong.is_empty()) {
+        program = program.env(variable, wrong);
+        expected.push(variable);
+    }
+    let run = program.env("RUST_LOG", "azure_incremental=loud").run().await.exits(2);
+    let named = |variable: &str| run.err.lines().filter(|line| line.contains(variable)).count();
+    for variable in expected {
+        assert_eq!(named(variable), 1, "{variable} is reported once; {run}");
+    }
+    assert_eq!(sandbox.requests().total(), 0, "no request is sent");
+}
+
+#[tokio::test]
+async fn each_required_setting_that_is_missing_or_empty_is_named() {
+    let sandbox = start(empty()).await;
+    for variable in ["AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "PORT_WEBHOOK_INGEST_URL"] {
+        let missing = Program::new(&sandbox).without(variable);
+        let empty = Program::new(&sandbox).env(variable, "");
+        let blank = Program::new(&sandbox).env(variable, " \t");
+        for program in [missing, empty, blank] {
+            let run = program.run().await.exits(2);
+            assert!(run.err.lines().any(|line| line.contains(variable) && line.contains("not set")), "{run}");
+        }
+    }
+    let run = Program::bare().run().await.exits(2);
+    for variable in ["AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "PORT_WEBHOOK_INGEST_URL"] {
+        assert!(run.err.contains(variable), "{run}");
+    }
+    assert_eq!(sandbox.requests().total(), 0, "no request is sent");
+}
+
+#[tokio::test]
+async fn a_webhook_url_is_https_or_http_to_a_loopback_address_and_never_shown() {
+    let sandbox = start(empty()).await;
+    let wrong = [
+        "http://ingest.example/KEY",
+        "http://10.0.0.1/KEY",
+        "http://127.0.0.1.example/KEY",
+        "http://localhost.example/KEY",
+        "http://[::2]/KEY",
+        "http://127.0.0.1@ingest.example/KEY",
+        "ftp://127.0.0.1/KEY",
+        "file:///KEY",
+        "ingest.example/KEY",
+        "https://:KEY",
+        "KEY",
+    ];
+    for url in wrong {
+        let run = Program::new(&sandbox).env("PORT_WEBHOOK_INGEST_URL", url).run().await.exits(2);
+        assert!(run.err.contains("PORT_WEBHOOK_INGEST_URL"), "{url}: {run}");
+        assert!(!run.has_said("KEY") && !run.has_said("ingest.example"), "{url} is shown; {run}");
+    }
+    assert_eq!(sandbox.requests().total(), 0, "no request is sent");
+
+    let right = [
+        "https://ingest.example/KEY",
+        "http://127.0.0.1:1/KEY",
+        "http://127.8.9.1:1/KEY",
+        "http://[::1]:1/KEY",
+        "http://localhost:1/KEY",
+    ];
+    for url in right {
+        // That it goes on to sign in shows that the URL was taken.
+        let program = Program::new(&sandbox).env("PORT_WEBHOOK_INGEST_URL", url).env("AZURE_CLIENT_SECRET", "wrong");
+        let run = program.run().await.exits(3);
+        assert!(!run.has_said("KEY"), "{url} is shown; {run}");
+    }
+}
+
+#[tokio::test]
+async fn each_setting_but_a_secret_has_a_flag_and_the_flag_wins() {
+    let sandbox = start(empty()).await;
+    for (variable, flag, wrong, right) in FLAGS {
+        // What keeps a run from starting when all else is right.
+        let program = || Program::new(&sandbox).without("AZURE_CLIENT_SECRET");
+        if !wrong.trim().is_empty() {
+            let run = program().env(variable, right).args([flag, wrong]).run().await.exits(2);
+            assert!(run.err.contains(variable) && run.err.contains(wrong), "{flag} does not win; {run}");
+        }
+        let run = program().env(variable, wrong).args([flag, right]).run().await.exits(2);
+        assert!(!run.err.contains(variable), "{flag} does not win; {run}");
+        assert!(run.err.contains("AZURE_CLIENT_SECRET"), "{run}");
+    }
+    assert_eq!(sandbox.requests().total(), 0, "no request is sent");
+}
+
+#[tokio::test]
+async fn a_flag_wins_over_its_variable_in_what_a_run_does() {
+    let sandbox = start(settled()).await;
+    let run = Program::full(&sandbox).args(["--mode", "incremental"]).run().await.exits(0);
+    assert_eq!(run.report()["mode"], "incremental", "{run}");
+    let run = Program::new(&sandbox).env("SYNC_MODE", "incremental").args(["--mode", "full"]).run().await.exits(0);
+    assert_eq!(run.report()["mode"], "full", "{run}");
+}
+
+#[tokio::test]
+async fn no_flag_takes_a_secret() {
+    for flag in ["--azure-client-secret", "--port-webhook-ingest-url"] {
+        let run = Program::bare().args([flag, "value"]).run().await.exits(2);
+        assert!(run.err.contains("unexpected argument"), "{run}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_command_line_does_not_know_is_a_usage_error() {
+    for arguments in [["--sideways", "full"], ["sideways", "full"], ["resend", "--mode"]] {
+        let run = Program::bare().args(arguments).run().await.exits(2);
+        assert!(run.err.contains("--help"), "{run}");
+    }
+    Program::bare().args(["--help"]).run().await.exits(0).says(&["Exit codes", "--mode"]);
+    Program::bare().args(["--version"]).run().await.exits(0).says(&[env!("CARGO_PKG_VERSION")]);
+}
+
+#[tokio::test]
+async fn an_empty_variable_counts_as_unset() {
+    let sandbox = start(settled()).await;
+    let unset = Program::new(&sandbox).run().await.exits(0);
+    let mut program = Program::new(&sandbox).env("RUST_LOG", "");
+    for (variable, ..) in FLAGS {
+        if !["AZURE_TENANT_ID", "AZURE_CLIENT_ID", "LOG_FORMAT"].contains(&variable) && !variable.ends_with("HOST") {
+            program = program.env(variable, if variable.len() % 2 == 0 { "" } else { "  " });
+        }
+    }
+    let run = program
+        .env("AZURE_RESOURCE_MANAGER_ENDPOINT", sandbox.origin(crate::sandbox::Host::ResourceManager))
+        .run()
+        .await
+        .exits(0);
+    for field in ["mode", "subscriptions", "rows"] {
+        assert_eq!(run.report()[field], unset.report()[field], "{field}; {run}");
+    }
+    assert!(run.err.contains("INFO"), "RUST_LOG is info; {run}");
+    // LOG_FORMAT is text.
+    let run = Program::new(&sandbox).env("LOG_FORMAT", "").run().await.exits(0);
+    assert!(run.out.starts_with("mode"), "{run}");
+}
+
+#[tokio::test]
+async fn no_secret_shows_in_any_log_or_report() {
+    let sandbox = start(settled()).await;
+    let secrets = [SECRET, WEBHOOK_KEY, "eyJ0eXAi"];
+    let loud = |program: Program| program.env("RUST_LOG", "trace");
+    loud(Program::full(&sandbox)).run().await.exits(0).does_not_say(&secrets);
+    loud(Program::full(&sandbox)).without("LOG_FORMAT").run().await.exits(0).does_not_say(&secrets);
+
+    // Each way in which a host can fail goes through other words.
+    for route in [Route::Token, Route::Subscriptions, Route::Graph, Route::Webhook] {
+        for fault in [Fault::status(400), Fault::status(403), Fault::Html, Fault::Redirect("https://elsewhere".into())]
+        {
+            sandbox.faults().clear();
+            sandbox.faults().add(route, Rule::new(fault.clone()));
+            let run = loud(Program::full(&sandbox)).run().await;
+            assert!(route == Route::Webhook || run.code != 0, "{route:?} {fault:?}: {run}");
+            run.does_not_say(&secrets);
+        }
+    }
+    let url = sandbox.webhook_url().replace(WEBHOOK_KEY, "another-key");
+    loud(Program::full(&sandbox)).env("PORT_WEBHOOK_INGEST_URL", url).run().await.does_not_say(&["another-key"]);
+    let program = Program::new(&sandbox).args(["--help"]);
+    program.run().await.exits(0).does_not_say(&[SECRET, WEBHOOK_KEY, TENANT, CLIENT]);
+}
+
+#[tokio::test]
+async fn the_queries_command_prints_what_a_run_sends_and_needs_no_credentials() {
+    let sandbox = start(settled()).await;
+    // A moment in a query is that of the run.
+    let moments = regex::Regex::new(r"datetime\([^)]*\)").unwrap();
+    let scope = [
+        ("RESOURCE_TYPES", "Microsoft.KeyVault/vaults,microsoft.web/sites"),
+        (
+            "RESOURCE_GROUP_TAG_FILTERS",
+            r#"{"include": {"Environment": "O'Brien \\ \"x\""}, "exclude": {"größe": "日本"}}"#,
+        ),
+    ];
+    for mode in ["incremental", "full"] {
+        for scope in [&scope[..0], &scope] {
+            let with = |mut program: Program| {
+                for (name, value) in scope {
+                    program = program.env(name, value);
+                }
+                program.args(["--mode", mode])
+            };
+            let printed = with(Program::bare().args(["queries"])).run().await.exits(0);
+            let texts: Vec<&str> = printed.out.split("// ").skip(1).collect();
+            assert_eq!(texts.len(), if mode == "full" { 4 } else { 2 }, "{printed}");
+            sandbox.requests().clear();
+            let run = with(Program::new(&sandbox)).run().await.exits(0);
+            let sent: Vec<String> = queries(&sandbox)
+                .iter()
+                .map(|query| moments.replace_all(query["query"].as_str().unwrap(), "datetime()").into_owned())
+                .collect();
+            assert_eq!(sent.len(), texts.len(), "{run}");
+            for text in texts {
+                let (name, text) = text.split_once('\n').unwrap();
+                assert!(name.contains("containers") || name.contains("resources"), "{printed}");
+                let text = moments.replace_all(text.trim_end(), "datetime()");
+                assert!(sent.iter().any(|sent| *sent == text), "a run does not send {text}, but {sent:#?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_queries_command_refuses_a_wrong_filter_too() {
+    let program = Program::bare().args(["queries"]).env("RESOURCE_GROUP_TAG_FILTERS", "{").env("RESOURCE_TYPES", "x");
+    program.run().await.exits(2).says(&["RESOURCE_GROUP_TAG_FILTERS", "RESOURCE_TYPES"]);
+}
+
+/// The first line that a client sends to a proxy.
+async fn first_line(proxy: &TcpListener) -> String {
+    let (stream, _) = proxy.accept().await.unwrap();
+    let mut stream = BufReader::new(stream);
+    let mut line = String::new();
+    stream.read_line(&mut line).await.unwrap();
+    let _ = stream.write_all(b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n").await;
+    line
+}
+
+#[tokio::test]
+async fn each_cloud_has_its_endpoints_and_its_scope() {
+    let clouds = [
+        ("", "login.microsoftonline.com", "management.azure.com"),
+        ("AzurePublic", "login.microsoftonline.com", "management.azure.com"),
+        ("azureusgovernment", "login.microsoftonline.us", "management.usgovcloudapi.net"),
+        ("AzureChina", "login.chinacloudapi.cn", "management.chinacloudapi.cn"),
+    ];
+    let sandbox = start(empty()).await;
+    let token = r#"{"token_type": "Bearer", "expires_in": 3600, "access_token": "any"}"#;
+    sandbox.faults().add(Route::Token, Rule::new(Fault::status(200).with_body(token)));
+    let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", proxy.local_addr().unwrap());
+    for (cloud, sign_in, manager) in clouds {
+        let program = || {
+            let program = Program::new(&sandbox).env("AZURE_CLOUD", cloud).without("AZURE_RESOURCE_MANAGER_ENDPOINT");
+            program.env("HTTPS_PROXY", &address)
+        };
+        let _run = program().without("AZURE_AUTHORITY_HOST").into_command().spawn().unwrap();
+        assert_eq!(first_line(&proxy).await, format!("CONNECT {sign_in}:443 HTTP/1.1\r\n"));
+        drop(_run);
+
+        sandbox.requests().clear();
+        let _run = program().env("NO_PROXY", "127.0.0.1").into_command().spawn().unwrap();
+        assert_eq!(first_line(&proxy).await, format!("CONNECT {manager}:443 HTTP/1.1\r\n"));
+        let request = &sandbox.requests().entries()[0];
+        let form: Vec<(String, String)> = url::form_urlencoded::parse(&request.body).into_owned().collect();
+        let scope = ("scope".to_owned(), format!("https://{manager}/.default"));
+        assert!(form.contains(&scope), "{form:?}");
+    }
+}

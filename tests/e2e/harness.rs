@@ -1,0 +1,321 @@
+//! Runs the binary against a sandbox, and reads what it leaves behind.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::Value as Json;
+use tokio::process::Command;
+
+use crate::sandbox::Sandbox;
+use crate::sandbox::clock::Clock;
+use crate::sandbox::expected::Scope;
+use crate::sandbox::faults::{Fault, Rule};
+use crate::sandbox::requests::Route;
+use crate::sandbox::settings::{EstateSize, Settings};
+
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// No run takes longer, whatever goes wrong.
+const PATIENCE: Duration = Duration::from_secs(100);
+
+/// An estate of three subscriptions, twelve groups and 120 resources that has been there for long, on a clock that stands
+/// still; every body that Port accepts is kept.
+pub(crate) fn settled() -> Settings {
+    let mut settings = Settings { clock: Clock::stopped(), ..Settings::default() };
+    settings.port.record = true;
+    settings
+}
+
+/// An estate of so many resources.
+pub(crate) fn of_resources(resources: usize) -> Settings {
+    let mut settings = settled();
+    settings.estate = EstateSize { subscriptions: 2, groups: 8, resources };
+    settings
+}
+
+/// Nothing but what a test puts there.
+pub(crate) fn empty() -> Settings {
+    let mut settings = settled();
+    settings.estate = EstateSize { subscriptions: 0, groups: 0, resources: 0 };
+    settings
+}
+
+pub(crate) async fn start(settings: Settings) -> Sandbox {
+    Sandbox::start(settings).await.expect("the sandbox starts")
+}
+
+/// A sandbox with one subscription, with one group, with one vault; all of it has been there for long.
+pub(crate) struct Small {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) subscription: Arc<str>,
+    pub(crate) group: Arc<str>,
+    pub(crate) vault: Arc<str>,
+}
+
+impl Small {
+    pub(crate) async fn start() -> Self {
+        Self::with(empty()).await
+    }
+
+    pub(crate) async fn with(settings: Settings) -> Self {
+        let sandbox = start(settings).await;
+        let (subscription, group, vault) = {
+            let mut estate = sandbox.estate();
+            let subscription = estate.add_subscription("One", None);
+            let group = estate.create_group(&subscription, "Rg-One", "westeurope", None).unwrap();
+            let vault = estate.create_resource(&group, "Microsoft.KeyVault/vaults", "Vault-1", "eastus", None).unwrap();
+            (subscription, group, vault)
+        };
+        sandbox.clock().advance(15 * DAY);
+        Self { sandbox, subscription, group, vault }
+    }
+}
+
+/// One run of the binary that is to be.
+pub(crate) struct Program(Command);
+
+impl Program {
+    /// With nothing in its environment.
+    pub(crate) fn bare() -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_azure-incremental"));
+        command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        if let Some(path) = std::env::var_os("PATH") {
+            command.env("PATH", path);
+        }
+        Self(command)
+    }
+
+    /// Pointed at a sandbox, a moment after what happened there so far, and reporting in JSON.
+    pub(crate) fn new(sandbox: &Sandbox) -> Self {
+        // Changes of one id bear different times, though the clock stands still: the later ones show later.
+        sandbox.clock().advance(Duration::from_secs(1));
+        let mut program = Self::bare().env("LOG_FORMAT", "json");
+        program.0.envs(sandbox.env());
+        program
+    }
+
+    pub(crate) fn full(sandbox: &Sandbox) -> Self {
+        Self::new(sandbox).env("SYNC_MODE", "full")
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
+        self.0.env(name, value);
+        self
+    }
+
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.0.env_remove(name);
+        self
+    }
+
+    pub(crate) fn args<const N: usize>(mut self, args: [&str; N]) -> Self {
+        self.0.args(args);
+        self
+    }
+
+    /// Remembers in this file what was delivered.
+    pub(crate) fn checkpoint(self, file: &Path) -> Self {
+        self.env("CHECKPOINT_FILE", file)
+    }
+
+    /// The command itself, for a test that does not merely wait for its end.
+    pub(crate) fn into_command(self) -> Command {
+        self.0
+    }
+
+    pub(crate) async fn run(mut self) -> Run {
+        let started = Instant::now();
+        let output = tokio::time::timeout(PATIENCE, self.0.output()).await.expect("the run ends").expect("it starts");
+        Run {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8(output.stdout).expect("the report is UTF-8"),
+            err: String::from_utf8(output.stderr).expect("the log is UTF-8"),
+            took: started.elapsed(),
+        }
+    }
+}
+
+/// What a run left behind.
+pub(crate) struct Run {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+    pub(crate) took: Duration,
+}
+
+impl Run {
+    #[track_caller]
+    pub(crate) fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "the exit code; {self}");
+        self
+    }
+
+    /// Both of what it wrote hold each of these texts, together.
+    #[track_caller]
+    pub(crate) fn says(self, texts: &[&str]) -> Self {
+        for text in texts {
+            assert!(self.has_said(text), "it does not say {text:?}; {self}");
+        }
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn does_not_say(self, texts: &[&str]) -> Self {
+        for text in texts {
+            assert!(!self.has_said(text), "it says {text:?}; {self}");
+        }
+        self
+    }
+
+    pub(crate) fn has_said(&self, text: &str) -> bool {
+        self.err.contains(text) || self.out.contains(text)
+    }
+
+    #[track_caller]
+    pub(crate) fn report(&self) -> Json {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("no report in JSON: {error}; {self}"))
+    }
+
+    /// A number of the report.
+    #[track_caller]
+    pub(crate) fn count(&self, field: &str) -> u64 {
+        self.report()[field].as_u64().unwrap_or_else(|| panic!("the report has no number {field}; {self}"))
+    }
+
+    /// What went wrong, as the report says it.
+    #[track_caller]
+    pub(crate) fn errors(&self) -> String {
+        let report = self.report();
+        let errors = report["errors"].as_array().unwrap_or_else(|| panic!("the report has no errors; {self}"));
+        errors.iter().filter_map(Json::as_str).collect::<Vec<_>>().join("\n")
+    }
+
+    #[track_caller]
+    pub(crate) fn tells(self, texts: &[&str]) -> Self {
+        let errors = self.errors();
+        for text in texts {
+            assert!(errors.contains(text), "no error of the report says {text:?}; {self}");
+        }
+        self
+    }
+}
+
+impl std::fmt::Display for Run {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { code, out, err, took } = self;
+        write!(f, "exit {code} after {took:?}\n--- standard output\n{out}\n--- standard error\n{err}\n---")
+    }
+}
+
+/// One envelope that Port took.
+#[derive(Clone, Debug)]
+pub(crate) struct Envelope {
+    pub(crate) operation: String,
+    pub(crate) kind: String,
+    pub(crate) data: Json,
+    pub(crate) body: String,
+    pub(crate) delivery: String,
+}
+
+impl Envelope {
+    pub(crate) fn id(&self) -> &str {
+        self.data["resourceId"].as_str().unwrap_or_default()
+    }
+
+    pub(crate) fn ty(&self) -> &str {
+        self.data["type"].as_str().unwrap_or_default()
+    }
+
+    pub(crate) fn is_upsert(&self) -> bool {
+        self.operation == "upsert"
+    }
+
+    pub(crate) fn is_resource(&self) -> bool {
+        self.kind == "resource"
+    }
+
+    pub(crate) fn is_group(&self) -> bool {
+        self.ty() == "microsoft.resources/subscriptions/resourcegroups"
+    }
+
+    pub(crate) fn is_subscription(&self) -> bool {
+        self.ty() == "microsoft.resources/subscriptions"
+    }
+}
+
+/// What Port took so far, in the order of arrival.
+pub(crate) async fn envelopes(sandbox: &Sandbox) -> Vec<Envelope> {
+    sandbox.port().settle().await;
+    let deliveries = sandbox.port().deliveries();
+    deliveries
+        .iter()
+        .map(|delivery| {
+            let body = String::from_utf8(delivery.body.to_vec()).expect("an envelope is UTF-8");
+            let json: Json = serde_json::from_str(&body).expect("an envelope is JSON");
+            let text = |name: &str| json[name].as_str().unwrap_or_default().to_owned();
+            let header = delivery.headers.get("x-delivery-id").expect("every post has a delivery id");
+            Envelope {
+                operation: text("operation"),
+                kind: text("type"),
+                data: json["data"].clone(),
+                delivery: header.to_str().unwrap().to_owned(),
+                body,
+            }
+        })
+        .collect()
+}
+
+/// The operations of those envelopes, and what they are about.
+pub(crate) fn outline(envelopes: &[Envelope]) -> Vec<(&str, &str)> {
+    envelopes.iter().map(|envelope| (envelope.operation.as_str(), envelope.id())).collect()
+}
+
+/// Ids of the resources among them.
+pub(crate) fn resource_ids(envelopes: &[Envelope]) -> BTreeSet<String> {
+    envelopes.iter().filter(|one| one.is_resource()).map(|one| one.id().to_owned()).collect()
+}
+
+/// The queries that Resource Graph was sent, repetitions included.
+pub(crate) fn queries(sandbox: &Sandbox) -> Vec<Json> {
+    let entries = sandbox.requests().entries();
+    let graph = entries.iter().filter(|entry| entry.route == Route::Graph);
+    graph.map(|entry| serde_json::from_slice(&entry.body).expect("a query is JSON")).collect()
+}
+
+/// The first table that a query reads.
+pub(crate) fn table(query: &Json) -> &str {
+    query["query"].as_str().and_then(|text| text.lines().next()).unwrap_or_default()
+}
+
+/// From now on this goes wrong.
+pub(crate) fn break_down(sandbox: &Sandbox, route: Route, rule: Rule) {
+    let _ = sandbox.faults().add(route, rule);
+}
+
+/// A failure that may be tried again at once.
+pub(crate) fn passing(status: u16) -> Fault {
+    Fault::retry_after(status, "0")
+}
+
+/// Keeps the text of each answer of Resource Graph, as it went out.
+pub(crate) fn keep_answers(sandbox: &Sandbox) -> Arc<Mutex<Vec<String>>> {
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    let keeper = Arc::clone(&kept);
+    let keep = Fault::edit(move |answer| {
+        keeper.lock().unwrap().push(answer.clone());
+        answer
+    });
+    break_down(sandbox, Route::Graph, Rule::new(keep));
+    kept
+}
+
+/// The catalog is what the estate says it ought to be.
+pub(crate) async fn assert_equal(sandbox: &Sandbox, scope: &Scope, run: &Run) {
+    let differences = sandbox.diff(scope).await;
+    let shown: Vec<&String> = differences.iter().take(20).collect();
+    assert!(shown.is_empty(), "the catalog differs in {} places: {shown:#?}; {run}", differences.len());
+}

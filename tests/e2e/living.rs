@@ -1,0 +1,111 @@
+//! A living estate: a full run, then an incremental one for each tick, and the catalog equal to the estate after each.
+
+use std::time::Duration;
+
+use crate::harness::{MINUTE, Program, assert_equal, settled, start};
+use crate::sandbox::Sandbox;
+use crate::sandbox::expected::Scope;
+use crate::sandbox::life;
+use crate::sandbox::rng::Rng;
+use crate::sandbox::settings::{Dangling, EstateSize, Lags, Settings};
+
+const TICKS: u64 = 6;
+const CHANGES: usize = 80;
+
+fn living(seed: u64) -> Settings {
+    let mut settings = settled();
+    settings.seed = seed;
+    settings.estate = EstateSize { subscriptions: 4, groups: 40, resources: 400 };
+    settings.port.record = false;
+    settings
+}
+
+/// What a run is told, and what of the estate it then ought to keep in the catalog.
+#[derive(Default)]
+struct Told {
+    variables: Vec<(&'static str, &'static str)>,
+    scope: Scope,
+}
+
+async fn live(sandbox: &Sandbox, told: &Told, lives: impl Fn(&mut crate::sandbox::estate::Estate, &mut Rng)) {
+    let program = |mode| {
+        let program = Program::new(sandbox).env("SYNC_MODE", mode).env("CHANGE_WINDOW_MINUTES", "45");
+        told.variables.iter().fold(program, |program, (name, value)| match *value {
+            "the checkpoint" => program.checkpoint(&sandbox.directory().join("checkpoint.json")),
+            value => program.env(name, value),
+        })
+    };
+    let run = program("full").run().await.exits(0);
+    assert_equal(sandbox, &told.scope, &run).await;
+    let mut rng = Rng::new(sandbox.estate().version());
+    for _ in 0..TICKS {
+        for _ in 0..5 {
+            lives(&mut sandbox.estate(), &mut rng);
+            sandbox.clock().advance(MINUTE);
+        }
+        // Records and rows show within ten minutes.
+        sandbox.clock().advance(10 * MINUTE);
+        let run = program("incremental").run().await.exits(0);
+        assert_equal(sandbox, &told.scope, &run).await;
+        assert!(run.count("rows") > 0, "{run}");
+    }
+    assert_eq!(sandbox.port().audit(), Vec::<String>::new(), "Port refuses nothing");
+}
+
+fn any_change(estate: &mut crate::sandbox::estate::Estate, rng: &mut Rng) {
+    life::tick(estate, rng, CHANGES / 5);
+}
+
+#[tokio::test]
+async fn the_catalog_follows_a_living_estate_with_mixed_case_and_odd_names() {
+    for seed in [1, 2] {
+        let mut settings = living(seed);
+        settings.port.dangling = Dangling::Refuse;
+        let sandbox = start(settings).await;
+        live(&sandbox, &Told::default(), any_change).await;
+    }
+}
+
+#[tokio::test]
+async fn the_catalog_follows_while_records_and_rows_lag() {
+    let mut settings = living(3);
+    settings.lags = Lags { record: Duration::ZERO..=9 * MINUTE, row: Duration::ZERO..=5 * MINUTE };
+    let sandbox = start(settings).await;
+    live(&sandbox, &Told::default(), any_change).await;
+}
+
+#[tokio::test]
+async fn the_catalog_follows_in_the_scope_of_types() {
+    let types = "Microsoft.Web/sites, microsoft.sql/SERVERS/databases, Microsoft.Storage/storageAccounts";
+    let told = Told {
+        variables: vec![("RESOURCE_TYPES", types)],
+        scope: Scope { types: types.split(", ").map(str::to_owned).collect(), ..Scope::default() },
+    };
+    live(&start(living(4)).await, &told, any_change).await;
+}
+
+fn production(checkpoint: bool) -> Told {
+    let filter = r#"{"include": {"Environment": "Production"}, "exclude": {"Temporary": "true"}}"#;
+    let mut variables = vec![("RESOURCE_GROUP_TAG_FILTERS", filter)];
+    if checkpoint {
+        variables.push(("CHECKPOINT_FILE", "the checkpoint"));
+    }
+    let pair = |key: &str, value: &str| vec![(key.to_owned(), value.to_owned())];
+    let scope =
+        Scope { include: pair("Environment", "Production"), exclude: pair("Temporary", "true"), ..Scope::default() };
+    Told { variables, scope }
+}
+
+/// A run that remembers nothing cannot know which groups were in scope: their tags stay as they are.
+#[tokio::test]
+async fn the_catalog_follows_in_the_scope_of_tags() {
+    let sandbox = start(living(5)).await;
+    live(&sandbox, &production(false), |estate, rng| life::burst(estate, rng, CHANGES / 5)).await;
+}
+
+#[tokio::test]
+async fn the_catalog_follows_while_groups_enter_and_leave_the_scope_of_tags() {
+    for seed in [6, 7] {
+        live(&start(living(seed)).await, &production(true), any_change).await;
+    }
+}

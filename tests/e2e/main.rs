@@ -1,0 +1,32 @@
+//! The real binary, from its environment to its exit code, against a small Azure and a small Port over TLS.
+//!
+//! Everything is in one crate, so that the sandbox is compiled once.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+
+#[path = "../../examples/sandbox/mod.rs"]
+mod sandbox;
+
+mod harness;
+
+mod configuration;
+mod documentation;
+mod envelopes;
+mod filters;
+mod full;
+mod living;
+mod memory;
+mod queries;
+mod quiet;
+mod reading;
+mod report;
+mod sign_in;
+mod subscriptions;
+mod webhook;

@@ -1,0 +1,140 @@
+//! The report, the log, and the exit code where several hold.
+
+use serde_json::Value as Json;
+
+use crate::harness::{Program, break_down, envelopes, passing, settled, start};
+use crate::sandbox::faults::{Fault, Rule};
+use crate::sandbox::requests::Route;
+
+#[tokio::test]
+async fn the_report_counts_what_was_done() {
+    let sandbox = start(settled()).await;
+    {
+        let mut estate = sandbox.estate();
+        let ids: Vec<_> = estate.resources().keys().take(30).cloned().collect();
+        for id in &ids[..10] {
+            estate.delete_resource(id);
+        }
+        for id in &ids[10..] {
+            estate.touch_resource(id);
+        }
+    }
+    break_down(&sandbox, Route::Graph, Rule::new(passing(503)).times(1));
+    break_down(&sandbox, Route::Webhook, Rule::new(passing(503)).times(2).after(4));
+    let run = Program::new(&sandbox).run().await.exits(0);
+    let sent = envelopes(&sandbox).await;
+    let upserts = sent.iter().filter(|envelope| envelope.is_upsert()).count() as u64;
+    let counts = [
+        ("subscriptions", 3),
+        ("queries", 2),
+        ("rows", 30),
+        ("upserts", upserts),
+        ("deletes", 10),
+        ("unresolved", 0),
+        ("retried", 3),
+        ("failed", 0),
+        ("exit", 0),
+    ];
+    for (field, count) in counts {
+        assert_eq!(run.count(field), count, "{field}; {run}");
+    }
+    let report = run.report();
+    assert_eq!(report["mode"], "incremental");
+    assert_eq!(report["errors"], Json::Array(Vec::new()));
+    let seconds = report["seconds"].as_f64().unwrap();
+    assert!(seconds > 0.0 && seconds <= run.took.as_secs_f64(), "{run}");
+}
+
+#[tokio::test]
+async fn for_a_person_the_report_is_a_few_aligned_lines_on_standard_output() {
+    let sandbox = start(settled()).await;
+    let run = Program::full(&sandbox).without("LOG_FORMAT").run().await.exits(0);
+    let fields: Vec<(&str, &str)> =
+        run.out.lines().map(|line| line.split_once(' ').map(|(name, rest)| (name, rest.trim())).unwrap()).collect();
+    for (name, value) in
+        [("mode", "full"), ("subscriptions", "3"), ("queries", "4"), ("rows", "135"), ("upserts", "135")]
+    {
+        assert!(fields.contains(&(name, value)), "{name} {value}; {run}");
+    }
+    for name in ["deletes", "unresolved", "retried", "failed", "time", "result"] {
+        assert!(fields.iter().any(|(field, _)| *field == name), "{name}; {run}");
+    }
+    // Numbers end in one column.
+    let numbers = run.out.lines().filter(|line| line.ends_with(|c: char| c.is_ascii_digit()));
+    let widths: std::collections::BTreeSet<usize> = numbers.map(str::len).collect();
+    assert_eq!(widths.len(), 1, "{run}");
+    assert!(run.out.lines().count() <= 20, "{run}");
+    assert!(!run.out.contains("INFO") && run.err.contains("INFO"), "the log is on standard error; {run}");
+}
+
+#[tokio::test]
+async fn for_a_machine_the_report_is_one_json_object_and_so_is_each_line_of_the_log() {
+    let sandbox = start(settled()).await;
+    break_down(&sandbox, Route::Graph, Rule::new(passing(503)).times(1));
+    for flag in ["json", "JSON"] {
+        let run = Program::full(&sandbox).env("LOG_FORMAT", flag).run().await.exits(0);
+        assert!(run.report().is_object());
+        assert_eq!(run.out.lines().count(), 1, "{run}");
+        assert!(!run.err.is_empty());
+        for line in run.err.lines() {
+            let line: Json = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+            assert!(line["level"].is_string(), "{line}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_log_is_as_loud_as_it_is_told_to_be() {
+    let sandbox = start(settled()).await;
+    let run = Program::full(&sandbox).env("RUST_LOG", "off").run().await.exits(0);
+    assert_eq!(run.err, "", "{run}");
+    break_down(&sandbox, Route::Graph, Rule::new(passing(503)).times(1));
+    let run = Program::full(&sandbox).env("RUST_LOG", "warn").run().await.exits(0).says(&["trying again"]);
+    assert!(!run.err.contains("INFO"), "{run}");
+    let run = Program::full(&sandbox).env("RUST_LOG", "debug").run().await.exits(0);
+    assert!(run.err.contains("DEBUG"), "{run}");
+}
+
+#[tokio::test]
+async fn a_run_that_fails_reports_too() {
+    let sandbox = start(settled()).await;
+    break_down(&sandbox, Route::Subscriptions, Rule::new(Fault::status(400)));
+    let run = Program::full(&sandbox).run().await.exits(1);
+    assert_eq!((run.count("exit"), run.count("upserts")), (1, 0), "{run}");
+    assert!(!run.errors().is_empty(), "{run}");
+    let run = Program::full(&sandbox).without("LOG_FORMAT").run().await.exits(1);
+    assert!(run.out.contains("result") && run.out.contains("failed"), "{run}");
+}
+
+#[tokio::test]
+async fn where_several_endings_hold_the_worst_is_told() {
+    let refuse = |status| Rule::new(Fault::status(status)).times(1);
+    // Credentials refused for one batch (3), another batch unreadable (1), an envelope refused (4).
+    let cases: [(&[u16], Option<u16>, i32); 5] = [
+        (&[401, 400], Some(422), 3),
+        (&[401], Some(422), 3),
+        (&[400], Some(422), 1),
+        (&[], Some(422), 4),
+        (&[401, 400], None, 3),
+    ];
+    for (graph, webhook, code) in cases {
+        let sandbox = start(settled()).await;
+        for status in graph {
+            break_down(&sandbox, Route::Graph, refuse(*status));
+        }
+        if let Some(status) = webhook {
+            break_down(&sandbox, Route::Webhook, refuse(status).after(10));
+        }
+        let run = Program::full(&sandbox).env("SUBSCRIPTION_BATCH_SIZE", "1").run().await.exits(code);
+        assert_eq!(run.count("exit"), code as u64, "{run}");
+        assert_eq!(run.report()["errors"].as_array().unwrap().len(), graph.len() + usize::from(webhook.is_some()));
+    }
+    // And one envelope that was not delivered (1), with one that was refused (4).
+    let sandbox = start(settled()).await;
+    let last = sandbox.estate().resources().keys().last().unwrap().clone();
+    break_down(&sandbox, Route::Webhook, refuse(422).after(10));
+    let this = format!(r#""resourceId":"{last}""#);
+    break_down(&sandbox, Route::Webhook, Rule::new(passing(500)).containing(&this));
+    let run = Program::full(&sandbox).run().await.exits(1);
+    assert_eq!(run.count("failed"), 2, "{run}");
+}

@@ -1,0 +1,160 @@
+//! Getting a token, and what is said where there is none.
+
+use std::time::Duration;
+
+use crate::harness::{Program, break_down, empty, passing, settled, start};
+use crate::sandbox::Host;
+use crate::sandbox::faults::{Fault, Rule};
+use crate::sandbox::requests::Route;
+
+#[tokio::test]
+async fn one_token_serves_a_run_and_never_travels_to_port() {
+    let sandbox = start(settled()).await;
+    Program::full(&sandbox).run().await.exits(0);
+    assert_eq!(sandbox.sign_in().tokens_given(), 1);
+    sandbox.port().settle().await;
+    let deliveries = sandbox.port().deliveries();
+    assert!(deliveries.len() > 100);
+    assert!(deliveries.iter().all(|delivery| !delivery.headers.contains_key("authorization")));
+}
+
+#[tokio::test]
+async fn credentials_that_are_refused_exit_3_with_the_code_and_what_to_do() {
+    let mut expired = empty();
+    expired.azure.secret_expired = true;
+    let (sandbox, expired) = (start(empty()).await, start(expired).await);
+    let stranger = "c11e47a0-0000-4000-8000-000000000000";
+    let cases = [
+        (Program::new(&sandbox).env("AZURE_CLIENT_SECRET", "wrong"), "AADSTS7000215", "AZURE_CLIENT_SECRET is wrong"),
+        (Program::new(&expired), "AADSTS7000222", "expired"),
+        (Program::new(&sandbox).env("AZURE_CLIENT_ID", stranger), "AADSTS700016", "AZURE_CLIENT_ID"),
+        (Program::new(&sandbox).env("AZURE_TENANT_ID", stranger), "AADSTS90002", "AZURE_TENANT_ID"),
+    ];
+    for (program, code, advice) in cases {
+        for sandbox in [&sandbox, &expired] {
+            sandbox.requests().clear();
+        }
+        program.run().await.exits(3).tells(&[code, advice]);
+        let asked = sandbox.requests().count(Route::Token) + expired.requests().count(Route::Token);
+        let all = sandbox.requests().total() + expired.requests().total();
+        assert_eq!((asked, all), (1, 1), "{code}: it is asked once, and nothing else is");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_resource_manager_refuses_exits_3() {
+    let sandbox = start(settled()).await;
+    for route in [Route::Subscriptions, Route::Graph] {
+        sandbox.faults().clear();
+        let body = r#"{"error": {"code": "InvalidAuthenticationToken", "message": "The access token is invalid."}}"#;
+        break_down(&sandbox, route, Rule::new(Fault::status(401).with_body(body)));
+        sandbox.requests().clear();
+        Program::new(&sandbox).run().await.exits(3).tells(&["InvalidAuthenticationToken"]);
+        assert_eq!(sandbox.requests().count(Route::Webhook), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_principal_that_can_read_no_subscription_exits_3() {
+    let sandbox = start(empty()).await;
+    let run = Program::new(&sandbox).run().await.exits(3).tells(&["can read no subscription", "Reader"]);
+    assert_eq!(run.count("subscriptions"), 0);
+    assert_eq!(sandbox.requests().count(Route::Graph), 0);
+}
+
+#[tokio::test]
+async fn a_token_that_soon_expires_is_renewed_during_the_run() {
+    let mut settings = settled();
+    // The credential renews five minutes before the end.
+    settings.azure.token_lifetime = Duration::from_secs(60);
+    let sandbox = start(settings).await;
+    Program::full(&sandbox).run().await.exits(0);
+    let asked = sandbox.requests().count(Route::Subscriptions) + sandbox.requests().count(Route::Graph);
+    assert_eq!(sandbox.sign_in().tokens_given(), asked, "a fresh one for each request");
+}
+
+#[tokio::test]
+async fn a_passing_failure_of_the_sign_in_host_is_tried_again() {
+    let sandbox = start(settled()).await;
+    for status in [408, 429, 500, 502, 503, 504] {
+        break_down(&sandbox, Route::Token, Rule::new(passing(status)).times(1));
+        let run = Program::new(&sandbox).run().await.exits(0).says(&["trying again"]);
+        assert_eq!(run.count("retried"), 1, "{status}; {run}");
+    }
+}
+
+#[tokio::test]
+async fn a_sign_in_host_that_answers_nonsense_is_named_and_nothing_else_is_asked() {
+    let sandbox = start(settled()).await;
+    let nonsense = [
+        Fault::Html,
+        Fault::Garbage,
+        Fault::Empty,
+        Fault::Deep,
+        Fault::Truncated,
+        Fault::Endless,
+        Fault::status(200).with_body("null"),
+        Fault::status(200).with_body(r#"{"access_token": "line\nbreak", "expires_in": 3600, "token_type": "Bearer"}"#),
+        Fault::Redirect("https://login.example/".into()),
+    ];
+    let origin = sandbox.origin(Host::SignIn);
+    for fault in nonsense {
+        sandbox.faults().clear();
+        sandbox.requests().clear();
+        break_down(&sandbox, Route::Token, Rule::new(fault.clone()));
+        let run = Program::new(&sandbox).run().await;
+        assert_eq!(run.code, 1, "{fault:?}: {run}");
+        assert!(run.errors().contains("sign") || run.errors().contains("token"), "{fault:?}: {run}");
+        assert!(run.took < Duration::from_secs(20), "{fault:?}: {run}");
+        let asked = sandbox.requests().total() - sandbox.requests().count(Route::Token);
+        assert_eq!(asked, 0, "{fault:?} at {origin}: {run}");
+    }
+}
+
+/// Slow, as each attempt is given its time: all of them side by side.
+#[tokio::test]
+async fn a_host_that_cannot_be_reached_is_named_with_the_cause_to_its_root_in_time() {
+    let [refused, hanging, unknown, manager] =
+        [start(settled()).await, start(settled()).await, start(settled()).await, start(settled()).await];
+    refused.set_up(Host::SignIn, false).await;
+    manager.set_up(Host::ResourceManager, false).await;
+    break_down(&hanging, Route::Token, Rule::new(Fault::Hang));
+    let (refused_run, hanging_run, unknown_run, manager_run) = tokio::join!(
+        Program::new(&refused).run(),
+        Program::new(&hanging).run(),
+        Program::new(&unknown).env("AZURE_AUTHORITY_HOST", "https://sign-in.invalid").run(),
+        Program::new(&manager).run(),
+    );
+    let limit = Duration::from_secs(30);
+    let origin = refused.origin(Host::SignIn);
+    let run = refused_run.exits(1).tells(&["sign", &origin, "refused", "AZURE_AUTHORITY_HOST"]);
+    assert!(run.took < limit, "{run}");
+    let run = hanging_run.exits(1).tells(&["sign", &hanging.origin(Host::SignIn), "no answer within"]);
+    assert!(run.took < limit, "{run}");
+    let run = unknown_run.exits(1).tells(&["sign", "https://sign-in.invalid", "dns error"]);
+    assert!(run.took < limit, "{run}");
+    let origin = manager.origin(Host::ResourceManager);
+    let run = manager_run.exits(1).tells(&["listing the subscriptions", &origin, "refused"]);
+    assert_eq!(run.count("retried"), 5, "{run}");
+    for sandbox in [refused, hanging, unknown, manager] {
+        assert_eq!(sandbox.requests().count(Route::Webhook), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_nobody_vouches_for_is_told_at_once_with_what_to_do() {
+    let (sandbox, stranger) = (start(settled()).await, start(settled()).await);
+    let program = Program::new(&sandbox).env("SSL_CERT_FILE", stranger.authority_file());
+    let run = program.run().await.exits(1).tells(&["invalid peer certificate", "SSL_CERT_FILE"]);
+    assert!(run.took < Duration::from_secs(10), "{run}");
+    assert_eq!(run.count("retried"), 0, "{run}");
+    assert_eq!(sandbox.requests().total(), 0);
+}
+
+#[tokio::test]
+async fn a_certificate_file_that_is_not_there_is_told() {
+    let sandbox = start(settled()).await;
+    let program = Program::new(&sandbox).env("SSL_CERT_FILE", "/nonexistent/authority.pem");
+    program.run().await.exits(1);
+    assert_eq!(sandbox.requests().total(), 0);
+}

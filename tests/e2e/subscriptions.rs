@@ -1,0 +1,137 @@
+//! The list of subscriptions, and the batches made of it.
+
+use std::collections::BTreeSet;
+
+use crate::harness::{Program, assert_equal, break_down, envelopes, queries, settled, start};
+use crate::sandbox::Host;
+use crate::sandbox::expected::Scope;
+use crate::sandbox::faults::{Fault, Rule};
+use crate::sandbox::requests::Route;
+use crate::sandbox::settings::{EstateSize, Settings};
+
+fn seven() -> Settings {
+    let mut settings = settled();
+    settings.estate = EstateSize { subscriptions: 7, groups: 14, resources: 40 };
+    settings.azure.quota = None;
+    settings
+}
+
+fn guids(sandbox: &crate::sandbox::Sandbox) -> BTreeSet<String> {
+    sandbox.estate().subscriptions().iter().map(|subscription| subscription.guid.to_string()).collect()
+}
+
+#[tokio::test]
+async fn all_pages_of_the_list_are_read() {
+    let mut settings = seven();
+    settings.azure.listing_page = 2;
+    let sandbox = start(settings).await;
+    let run = Program::full(&sandbox).run().await.exits(0);
+    assert_eq!(run.count("subscriptions"), 7);
+    assert_eq!(sandbox.requests().count(Route::Subscriptions), 4);
+    assert_equal(&sandbox, &Scope::default(), &run).await;
+}
+
+#[tokio::test]
+async fn each_batch_of_subscriptions_has_its_queries() {
+    for (size, batches) in [("3", 3), ("7", 1), ("1000", 1), ("1", 7)] {
+        let sandbox = start(seven()).await;
+        let run = Program::full(&sandbox).env("SUBSCRIPTION_BATCH_SIZE", size).run().await.exits(0);
+        let asked = queries(&sandbox);
+        assert_eq!(asked.len(), batches * 4, "{run}");
+        for text in asked.iter().map(|query| &query["query"]) {
+            let of_this = asked.iter().filter(|query| query["query"] == *text);
+            let named: Vec<String> = of_this
+                .flat_map(|query| query["subscriptions"].as_array().unwrap())
+                .map(|guid| guid.as_str().unwrap().to_owned())
+                .collect();
+            assert_eq!(named.len(), 7, "each is asked about once");
+            assert_eq!(named.into_iter().collect::<BTreeSet<_>>(), guids(&sandbox));
+        }
+        let most = asked.iter().map(|query| query["subscriptions"].as_array().unwrap().len()).max();
+        assert!(most <= size.parse().ok(), "{most:?}");
+        assert_equal(&sandbox, &Scope::default(), &run).await;
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_fails_does_not_keep_the_others_from_being_delivered() {
+    let sandbox = start(seven()).await;
+    let lost = guids(&sandbox).pop_first().unwrap();
+    break_down(&sandbox, Route::Graph, Rule::new(Fault::status(400)).containing(&lost));
+    let run = Program::full(&sandbox).env("SUBSCRIPTION_BATCH_SIZE", "1").run().await.exits(1).tells(&["Sandbox400"]);
+    let differences = sandbox.diff(&Scope::default()).await;
+    assert!(!differences.is_empty());
+    let elsewhere = differences.iter().find(|line| !line.contains(&lost));
+    assert_eq!(elsewhere, None, "the other six are whole; {run}");
+}
+
+#[tokio::test]
+async fn a_link_to_the_next_page_that_leads_elsewhere_is_not_followed() {
+    let mut settings = seven();
+    settings.azure.listing_page = 2;
+    let sandbox = start(settings).await;
+    let (own, foreign) = (sandbox.origin(Host::ResourceManager), sandbox.origin(Host::Port));
+    break_down(&sandbox, Route::Subscriptions, Rule::new(Fault::edit(move |page| page.replace(&own, &foreign))));
+    Program::full(&sandbox).run().await.exits(1).tells(&["another host"]);
+    assert_eq!(sandbox.connections(Host::Port), 0, "the token stays where it belongs");
+}
+
+#[tokio::test]
+async fn links_that_lead_in_a_circle_end() {
+    let mut settings = seven();
+    settings.azure.listing_page = 2;
+    let sandbox = start(settings).await;
+    let back = Fault::edit(|page| page.replace("$skiptoken=4", "$skiptoken=2"));
+    break_down(&sandbox, Route::Subscriptions, Rule::new(back));
+    Program::full(&sandbox).run().await.exits(1).tells(&["read already"]);
+    assert!(sandbox.requests().count(Route::Subscriptions) < 5);
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_listed_twice_is_read_once() {
+    let sandbox = start(seven()).await;
+    let guid = guids(&sandbox).pop_first().unwrap();
+    let again = format!(r#""value":[{{"subscriptionId":"{}","displayName":"again"}},{{"#, guid.to_uppercase());
+    let twice = Fault::edit(move |page| page.replacen(r#""value":[{"#, &again, 1));
+    break_down(&sandbox, Route::Subscriptions, Rule::new(twice));
+    let run = Program::full(&sandbox).run().await.exits(0);
+    assert_eq!(run.count("subscriptions"), 7);
+    let envelopes = envelopes(&sandbox).await;
+    let upserts = envelopes.iter().filter(|one| one.is_subscription() && one.id().ends_with(&guid)).count();
+    assert_eq!(upserts, 1, "{run}");
+}
+
+#[tokio::test]
+async fn what_the_principal_cannot_read_is_left_alone() {
+    let sandbox = start(seven()).await;
+    let hidden = guids(&sandbox).pop_first().unwrap();
+    sandbox.estate().show_subscription(&hidden, false);
+    let run = Program::full(&sandbox).run().await.exits(0);
+    assert_eq!(run.count("subscriptions"), 6);
+    assert_equal(&sandbox, &Scope::default(), &run).await;
+    assert!(envelopes(&sandbox).await.iter().all(|envelope| !envelope.body.contains(&hidden)));
+}
+
+#[tokio::test]
+async fn a_list_that_makes_no_sense_ends_the_run() {
+    let sandbox = start(seven()).await;
+    let cut = Fault::edit(|page| page.replace("subscriptionId", "subscription"));
+    let faults = [Fault::Html, Fault::Garbage, Fault::Empty, Fault::Deep, Fault::Truncated, Fault::Endless, cut];
+    for fault in faults {
+        sandbox.faults().clear();
+        break_down(&sandbox, Route::Subscriptions, Rule::new(fault.clone()));
+        let run = Program::full(&sandbox).run().await;
+        assert_eq!(run.code, 1, "{fault:?}: {run}");
+        assert!(run.errors().contains("listing the subscriptions"), "{fault:?}: {run}");
+    }
+    assert_eq!(sandbox.requests().count(Route::Graph) + sandbox.requests().count(Route::Webhook), 0);
+}
+
+#[tokio::test]
+async fn a_list_that_is_forbidden_tells_which_role_is_missing() {
+    let sandbox = start(seven()).await;
+    break_down(&sandbox, Route::Subscriptions, Rule::new(Fault::status(403)));
+    let run = Program::full(&sandbox).run().await.tells(&["403", "Reader"]);
+    assert!([1, 3].contains(&run.code), "{run}");
+    assert_eq!(sandbox.requests().count(Route::Subscriptions), 1, "it is not tried again");
+}

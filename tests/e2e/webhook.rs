@@ -1,0 +1,203 @@
+//! How Port's webhook can fail, and what a run makes of it.
+
+use std::time::Duration;
+
+use serde_json::Value as Json;
+
+use crate::harness::{Program, Small, assert_equal, break_down, envelopes, of_resources, passing, settled, start};
+use crate::sandbox::Host;
+use crate::sandbox::expected::Scope;
+use crate::sandbox::faults::{Fault, Rule};
+use crate::sandbox::requests::Route;
+use crate::sandbox::settings::{RateLimit, WEBHOOK_KEY};
+
+/// What only a resource's envelope holds.
+const RESOURCE: &str = r#""type":"resource"}"#;
+
+#[tokio::test]
+async fn a_webhook_that_says_it_is_none_ends_the_run_at_once() {
+    for status in [401, 403, 404, 410] {
+        let sandbox = start(settled()).await;
+        break_down(&sandbox, Route::Webhook, Rule::new(Fault::status(status)));
+        let program = Program::full(&sandbox).env("PORT_WEBHOOK_CONCURRENCY", "1");
+        let run = program.run().await.exits(1).tells(&[&status.to_string(), "PORT_WEBHOOK_INGEST_URL"]);
+        assert_eq!(sandbox.requests().count(Route::Webhook), 1, "{status}: {run}");
+        assert_eq!(run.count("upserts"), 0, "{run}");
+
+        // In the middle of a run too.
+        sandbox.faults().clear();
+        sandbox.requests().clear();
+        break_down(&sandbox, Route::Webhook, Rule::new(Fault::status(status)).after(20));
+        let program = Program::full(&sandbox).env("PORT_WEBHOOK_CONCURRENCY", "1");
+        let run = program.run().await.exits(1).tells(&[&status.to_string()]);
+        assert_eq!(sandbox.requests().count(Route::Webhook), 21, "{status}: {run}");
+        assert_eq!(run.count("upserts"), 20, "{run}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_key_ends_the_run_at_once() {
+    let sandbox = start(settled()).await;
+    let url = sandbox.webhook_url().replace(WEBHOOK_KEY, "wrong");
+    let run = Program::full(&sandbox).env("PORT_WEBHOOK_INGEST_URL", url).run().await.exits(1);
+    assert!(sandbox.requests().count(Route::Webhook) <= 25, "no more than were in flight; {run}");
+}
+
+#[tokio::test]
+async fn an_envelope_that_port_refuses_for_itself_exits_4_and_the_others_arrive() {
+    for status in [400, 413, 422] {
+        let sandbox = start(settled()).await;
+        let refused = sandbox.estate().resources().keys().last().unwrap().clone();
+        let this = format!(r#""resourceId":"{refused}""#);
+        break_down(&sandbox, Route::Webhook, Rule::new(Fault::status(status)).containing(&this));
+        let run = Program::full(&sandbox).run().await.exits(4).tells(&["refused 1 envelope"]);
+        assert!(run.err.contains(&*refused), "the log names it; {run}");
+        assert_eq!((run.count("upserts"), run.count("failed"), run.count("retried")), (134, 1, 0), "{run}");
+        assert_eq!(sandbox.requests().count(Route::Webhook), 135, "it is not tried again; {run}");
+        let differences = sandbox.diff(&Scope::default()).await;
+        assert_eq!(differences.len(), 1, "{differences:?}; {run}");
+    }
+}
+
+#[tokio::test]
+async fn ten_refused_in_a_row_are_the_webhooks_fault_and_nine_are_not() {
+    for (in_a_row, code) in [(9, 4), (10, 1)] {
+        let sandbox = start(settled()).await;
+        let refuse = Rule::new(Fault::status(422)).after(5).times(in_a_row).containing(RESOURCE);
+        break_down(&sandbox, Route::Webhook, refuse);
+        let run = Program::full(&sandbox).env("PORT_WEBHOOK_CONCURRENCY", "1").run().await.exits(code);
+        assert_eq!(run.count("failed"), in_a_row as u64, "{run}");
+    }
+    // Ten, with one accepted between them.
+    let sandbox = start(settled()).await;
+    for after in [5, 6] {
+        break_down(&sandbox, Route::Webhook, Rule::new(Fault::status(422)).after(after).times(5).containing(RESOURCE));
+    }
+    let run = Program::full(&sandbox).env("PORT_WEBHOOK_CONCURRENCY", "1").run().await.exits(4);
+    assert_eq!(run.count("failed"), 10, "{run}");
+}
+
+#[tokio::test]
+async fn where_nothing_at_all_is_accepted_it_is_the_webhook_that_is_wrong() {
+    let small = Small::start().await;
+    small.sandbox.estate().delete_resource(&small.vault);
+    break_down(&small.sandbox, Route::Webhook, Rule::new(Fault::status(400)));
+    Program::new(&small.sandbox).run().await.exits(1).tells(&["webhook", "Port's audit log"]);
+    assert_eq!(small.sandbox.requests().count(Route::Webhook), 1);
+}
+
+#[tokio::test]
+async fn a_body_larger_than_port_takes_is_sent_without_what_changed() {
+    let mut settings = crate::harness::empty();
+    settings.azure.gzip = false;
+    let small = Small::with(settings).await;
+    small.sandbox.estate().touch_resource(&small.vault);
+    // As a change of a large template would be.
+    let large = Fault::edit(|answer| {
+        answer.replace(r#""previousValue":"1.2""#, &format!(r#""previousValue":"{}""#, "x".repeat(600_000)))
+    });
+    break_down(&small.sandbox, Route::Graph, Rule::new(large));
+    let run = Program::new(&small.sandbox).run().await.exits(0);
+    let sent = envelopes(&small.sandbox).await;
+    let vault = sent.iter().find(|envelope| envelope.is_resource()).unwrap();
+    assert!(vault.data.get("changedProperties").is_none() && vault.body.len() < 2_000, "{run}");
+    assert_equal(&small.sandbox, &Scope::default(), &run).await;
+}
+
+#[tokio::test]
+async fn passing_failures_of_port_are_tried_again() {
+    for status in [408, 429, 500, 502, 503, 504] {
+        let sandbox = start(settled()).await;
+        break_down(&sandbox, Route::Webhook, Rule::new(passing(status)).times(5).after(10));
+        let run = Program::full(&sandbox).run().await.exits(0).says(&["trying again in"]);
+        assert_eq!((run.count("retried"), run.count("failed")), (5, 0), "{status}: {run}");
+        assert_equal(&sandbox, &Scope::default(), &run).await;
+    }
+}
+
+#[tokio::test]
+async fn an_envelope_that_fails_for_good_fails_the_run_and_the_others_arrive() {
+    let sandbox = start(settled()).await;
+    let lost = sandbox.estate().resources().keys().last().unwrap().clone();
+    let this = format!(r#""resourceId":"{lost}""#);
+    break_down(&sandbox, Route::Webhook, Rule::new(passing(500)).containing(&this));
+    let run = Program::full(&sandbox).run().await.exits(1).tells(&["1 envelope"]);
+    assert!(run.err.contains(&*lost), "the log names it; {run}");
+    assert_eq!(sandbox.requests().statuses(Route::Webhook)[&500], 6, "six attempts; {run}");
+    assert_eq!((run.count("upserts"), run.count("failed")), (134, 1), "{run}");
+}
+
+#[tokio::test]
+async fn a_webhook_that_throttles_is_waited_for() {
+    let mut settings = settled();
+    settings.port.rate_limit = Some(RateLimit { requests: 60, period: Duration::from_secs(2) });
+    let sandbox = start(settings).await;
+    // With one post at a time each answer is heeded before the next: nothing is throttled.
+    let run = Program::full(&sandbox).env("PORT_WEBHOOK_CONCURRENCY", "1").run().await.exits(0);
+    assert_eq!(sandbox.requests().throttled(), 0, "{run}");
+    assert!(run.took >= Duration::from_secs(2), "{run}");
+    assert_equal(&sandbox, &Scope::default(), &run).await;
+}
+
+#[tokio::test]
+async fn a_webhook_that_refuses_for_its_rate_limit_is_waited_for() {
+    let mut settings = settled();
+    settings.port.rate_limit = Some(RateLimit { requests: 50, period: Duration::from_secs(2) });
+    let sandbox = start(settings).await;
+    let run = Program::full(&sandbox).run().await.exits(0);
+    assert_eq!(run.count("upserts"), 135, "{run}");
+    // As many as were in flight when it was used up, and hardly more.
+    assert!(sandbox.requests().throttled() <= 3 * 25, "{run}");
+    assert_equal(&sandbox, &Scope::default(), &run).await;
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let (sandbox, other) = (start(settled()).await, start(settled()).await);
+    break_down(&sandbox, Route::Webhook, Rule::new(Fault::Redirect(other.webhook_url())));
+    let run = Program::full(&sandbox).run().await.exits(1);
+    assert_eq!(other.connections(Host::Port), 0, "{run}");
+}
+
+/// Slow, as each attempt waits before the next: side by side.
+#[tokio::test]
+async fn a_webhook_that_is_down_ends_the_run_within_a_minute() {
+    let refused = async {
+        let sandbox = start(of_resources(2_500)).await;
+        sandbox.set_up(Host::Port, false).await;
+        let run = Program::full(&sandbox).run().await.exits(1).tells(&["refused", &sandbox.origin(Host::Port)]);
+        (run, sandbox)
+    };
+    let failing = async {
+        let sandbox = start(of_resources(2_500)).await;
+        break_down(&sandbox, Route::Webhook, Rule::new(Fault::status(503)));
+        let run = Program::full(&sandbox).run().await.exits(1).tells(&["503"]);
+        (run, sandbox)
+    };
+    let midway = async {
+        let sandbox = start(of_resources(2_500)).await;
+        break_down(&sandbox, Route::Webhook, Rule::new(Fault::Reset).after(100));
+        let run = Program::full(&sandbox).run().await.exits(1);
+        assert!(run.count("upserts") >= 50, "{run}");
+        (run, sandbox)
+    };
+    let (refused, failing, midway) = tokio::join!(refused, failing, midway);
+    for (run, sandbox) in [refused, failing, midway] {
+        assert!(run.took < Duration::from_secs(60), "{run}");
+        let errors: Json = run.report()["errors"].clone();
+        assert!(errors.to_string().contains("down"), "{run}");
+        let posts = sandbox.requests().count(Route::Webhook);
+        assert!(posts < 600, "it stops trying: {posts} posts; {run}");
+    }
+}
+
+/// A post is given 20 s, and then tried again.
+#[tokio::test]
+async fn a_post_that_is_never_answered_is_given_up_and_tried_again() {
+    let sandbox = start(settled()).await;
+    break_down(&sandbox, Route::Webhook, Rule::new(Fault::Hang).after(50).times(1));
+    let run = Program::full(&sandbox).run().await.exits(0).says(&["no answer within 20 s"]);
+    assert_eq!(run.count("retried"), 1, "{run}");
+    assert!((20..30).contains(&run.took.as_secs()), "{run}");
+    assert_equal(&sandbox, &Scope::default(), &run).await;
+}
