@@ -7,7 +7,7 @@ BINARY := target/debug/azure-incremental
 SANDBOX := target/debug/examples/sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test lint kql bench clean
+.PHONY: help build run demo test soak lint kql bench clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -33,6 +33,9 @@ lint: ## Check format, lints and documentation; every warning is an error
 	@$(CARGO) fmt --check
 	@$(CARGO) clippy --locked --all-targets -- -D warnings
 	@RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --no-deps
+
+soak: ## Live through weeks of many seeds, e.g. make soak SOAK_SEEDS=50 SOAK_TICKS=672
+	@SOAK_SEEDS=$${SOAK_SEEDS:-20} SOAK_TICKS=$${SOAK_TICKS:-672} $(CARGO) test --locked --test soak the_catalog -- --nocapture
 
 kql: tests/kql/node_modules/.package-lock.json ## Check the queries with Microsoft's own parser (needs Node.js)
 	@$(CARGO) build --locked --bin azure-incremental

@@ -182,7 +182,8 @@ async fn a_corrupt_checkpoint_is_set_aside_and_everything_is_read() {
 #[tokio::test]
 async fn a_checkpoint_of_another_tenant_webhook_scope_or_time_means_a_full_run() {
     let sandbox = start(settled()).await;
-    let edits: [(&str, fn(&mut Json)); 5] = [
+    type Edit = fn(&mut Json);
+    let edits: [(&str, Edit); 5] = [
         ("another tenant", |file| file["identity"]["tenant"] = json!("other")),
         ("another webhook", |file| file["identity"]["webhook"] = json!("0".repeat(32))),
         ("RESOURCE_GROUP_TAG_FILTERS has changed", |file| file["identity"]["include"] = json!({"environment": "test"})),
