@@ -255,26 +255,30 @@ impl Answer {
 
     /// The answer as JSON of such a form, or what is wrong with it.
     pub(crate) fn json<'a, T: serde::Deserialize<'a>>(&'a self) -> Result<T, Failure> {
-        let body: &'a [u8] = &self.body;
-        let unreadable = |problem: String| Failure::Unreadable(problem);
-        match body.trim_ascii_start() {
-            [] => Err(unreadable("it is empty".into())),
-            [0xef, 0xbb, 0xbf, ..] => Err(unreadable("it begins with a byte order mark".into())),
-            [b'{' | b'[', ..] if is_too_deep(body) => {
-                Err(unreadable(format!("its JSON is nested more than {DEEPEST} levels deep")))
-            }
-            [b'{' | b'[', ..] => serde_json::from_slice(body).map_err(|error| unreadable(error.to_string())),
-            other => {
-                let beginning = String::from_utf8_lossy(other.get(..80).unwrap_or(other));
-                Err(unreadable(format!("it is not JSON, but begins with {beginning}")))
-            }
-        }
+        json(&self.body)
     }
 
     /// What an answer that is no success says.
     pub(crate) fn refusal(&self) -> StatusError {
         let (codes, message) = error_body(&self.body);
         StatusError { status: self.status, codes, message, retry_after: retry_after(&self.headers, SystemTime::now()) }
+    }
+}
+
+/// The body of an answer as JSON of such a form, or what is wrong with it.
+pub(crate) fn json<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure> {
+    let unreadable = |problem: String| Failure::Unreadable(problem);
+    match body.trim_ascii_start() {
+        [] => Err(unreadable("it is empty".into())),
+        [0xef, 0xbb, 0xbf, ..] => Err(unreadable("it begins with a byte order mark".into())),
+        [b'{' | b'[', ..] if is_too_deep(body) => {
+            Err(unreadable(format!("its JSON is nested more than {DEEPEST} levels deep")))
+        }
+        [b'{' | b'[', ..] => serde_json::from_slice(body).map_err(|error| unreadable(error.to_string())),
+        other => {
+            let beginning = String::from_utf8_lossy(other.get(..80).unwrap_or(other));
+            Err(unreadable(format!("it is not JSON, but begins with {beginning}")))
+        }
     }
 }
 

@@ -14,6 +14,8 @@
 #[path = "../../examples/sandbox/mod.rs"]
 mod sandbox;
 
+#[path = "../soak/engine.rs"]
+mod engine;
 mod harness;
 
 mod configuration;
@@ -23,10 +25,12 @@ mod envelopes;
 mod filters;
 mod full;
 mod living;
+mod matrix;
 mod memory;
 mod queries;
 mod quiet;
 mod reading;
+mod reliability;
 mod report;
 mod safety;
 mod sign_in;
