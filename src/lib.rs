@@ -11,6 +11,7 @@
 
 pub mod actions;
 pub mod azure;
+pub mod check;
 pub mod cli;
 pub mod commands;
 pub mod config;

@@ -21,7 +21,7 @@ use super::quota::Quota;
 use crate::http::{Failure, RequestError};
 use crate::id::Id;
 
-const PATH: &str = "/providers/Microsoft.ResourceGraph/resources?api-version=2024-04-01";
+pub(crate) const PATH: &str = "/providers/Microsoft.ResourceGraph/resources?api-version=2024-04-01";
 
 /// The most rows that Resource Graph puts on a page.
 const PAGE: u64 = 1000;

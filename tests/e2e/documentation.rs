@@ -31,7 +31,7 @@ fn rows(heading: &[&str]) -> Vec<Vec<String>> {
 
 /// The settings of `--help`: each variable with its flag, or with none.
 fn settings_of_help(help: &str) -> BTreeMap<String, Option<String>> {
-    let flag = Regex::new(r"(?m)^\s+(?:-\w, )?(--[a-z-]+) <").unwrap();
+    let flag = Regex::new(r"(?m)^\s+(?:-\w, )?(--[a-z-]+)(?: <|\[=)").unwrap();
     let variable = Regex::new(r"\[env: ([A-Z_]+)").unwrap();
     let mut settings = BTreeMap::new();
     let flags: Vec<_> = flag.captures_iter(help).collect();
