@@ -103,6 +103,7 @@ pub(crate) struct Graph {
     pages: Semaphore,
     queries: AtomicU64,
     rows: AtomicU64,
+    announced: AtomicU64,
 }
 
 #[derive(Serialize)]
@@ -149,6 +150,7 @@ impl Graph {
             pages: Semaphore::new(PAGES_AT_ONCE),
             queries: AtomicU64::new(0),
             rows: AtomicU64::new(0),
+            announced: AtomicU64::new(0),
         }
     }
 
@@ -160,6 +162,11 @@ impl Graph {
     /// Rows that it answered with.
     pub(crate) fn rows(&self) -> u64 {
         self.rows.load(Ordering::Relaxed)
+    }
+
+    /// Rows that it said there are, of all queries so far.
+    pub(crate) fn announced(&self) -> u64 {
+        self.announced.load(Ordering::Relaxed)
     }
 
     /// Reads the whole result of a query into `sink`. Rows may come twice where a reading had to be repeated; when it
@@ -207,6 +214,9 @@ impl<S> Reading<'_, S> {
                 }
                 page => page?,
             };
+            if token.is_none() && part == Part::WHOLE {
+                self.graph.announced.fetch_add(page.total, Ordering::Relaxed);
+            }
             if token.is_none() && page.total > FEW_PAGES * PAGE {
                 let by = page.total.div_ceil(ROWS_A_PART);
                 drop((page, _slot));
