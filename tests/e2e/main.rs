@@ -23,6 +23,7 @@ mod filters;
 mod full;
 mod living;
 mod memory;
+mod operator;
 mod queries;
 mod quiet;
 mod reading;
