@@ -415,7 +415,17 @@ pub struct LogConfig {
     pub filter: String,
 }
 
+/// The filter where none is set.
+const LOG_FILTER: &str = "info";
+
 impl LogConfig {
+    /// For a command that tells all of interest itself: only warnings, unless more is asked for.
+    #[must_use]
+    pub fn quieter(&self) -> Self {
+        let filter = if self.filter == LOG_FILTER { "warn" } else { &self.filter };
+        Self { format: self.format, filter: filter.into() }
+    }
+
     pub fn load(settings: &Settings, environment: Environment<'_>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(settings, environment);
         let format = reader.choice(
@@ -423,7 +433,7 @@ impl LogConfig {
             settings.log_format.as_deref(),
             &[("text", LogFormat::Text), ("json", LogFormat::Json)],
         );
-        let filter = reader.variable("RUST_LOG").unwrap_or_else(|| "info".into());
+        let filter = reader.variable("RUST_LOG").unwrap_or_else(|| LOG_FILTER.into());
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&filter) {
             reader.wrong("RUST_LOG", format!("is \"{}\": {error}", printable(&filter)));
         }

@@ -189,7 +189,7 @@ impl<'a> Webhook<'a> {
     }
 
     /// Posts one body, again where that may help. Every attempt carries the same delivery id.
-    async fn send(&self, body: Bytes) -> Result<Outcome, WebhookError> {
+    pub(crate) async fn send(&self, body: Bytes) -> Result<Outcome, WebhookError> {
         let delivery = Uuid::new_v4().to_string();
         let again = |error: &RequestError| error.is_transient() && !self.health().is_down();
         match self.http.retrying(None, again, || self.attempt(body.clone(), &delivery)).await {

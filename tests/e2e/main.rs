@@ -27,6 +27,7 @@ mod full;
 mod living;
 mod matrix;
 mod memory;
+mod operator;
 mod queries;
 mod quiet;
 mod reading;
