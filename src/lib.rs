@@ -11,6 +11,8 @@
 
 pub mod actions;
 pub mod azure;
+#[doc(hidden)]
+pub mod bench;
 pub mod check;
 pub mod cli;
 pub mod commands;

@@ -160,7 +160,7 @@ fn page(world: &World, body: &[u8], shift: Option<Shift>) -> Result<Vec<u8>, Ref
     };
     let next = |from: usize| format!("{from:08x}{identity:016x}");
     let order = evaluated.order(&mut lock(&world.shuffle));
-    let answer = evaluated.page(&order, from, top, shift, next);
+    let answer = evaluated.page(&order, from, top.min(world.settings.azure.page_rows), shift, next);
     let limit = world.settings.azure.payload_limit;
     if answer.len() > limit {
         let text = format!("Response payload size is {}, and has exceeded the limit of {limit}.", answer.len());

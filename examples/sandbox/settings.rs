@@ -55,6 +55,8 @@ pub struct AzureSettings {
     /// Subscriptions on a page of the listing.
     pub listing_page: usize,
     pub quota: Option<QuotaSettings>,
+    /// Rows that Resource Graph puts on a page at the most, however many are asked for.
+    pub page_rows: usize,
     /// A Resource Graph answer larger than this is refused.
     pub payload_limit: usize,
     pub gzip: bool,
@@ -138,6 +140,7 @@ impl Default for Settings {
                 secret_expired: false,
                 listing_page: 100,
                 quota: Some(QuotaSettings { queries: 15, window: Duration::from_secs(5) }),
+                page_rows: 1000,
                 payload_limit: 16 * 1024 * 1024,
                 gzip: true,
                 subscription_limit_hit: false,

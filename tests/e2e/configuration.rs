@@ -3,13 +3,16 @@
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
 
-use crate::harness::{Program, empty, queries, settled, start};
+use crate::documentation;
+use crate::harness::{Program, Run, empty, queries, settled, start};
 use crate::sandbox::faults::{Fault, Rule};
 use crate::sandbox::requests::Route;
 use crate::sandbox::settings::{CLIENT, SECRET, TENANT, WEBHOOK_KEY};
 
 /// Every setting that has a flag, the flag, a value that is wrong, and one that is right.
-const FLAGS: [(&str, &str, &str, &str); 18] = [
+const FLAGS: [(&str, &str, &str, &str); 22] = [
+    ("AZURE_CREDENTIAL", "--credential", "password", "client-secret"),
+    ("PORT_WEBHOOK_PAYLOAD", "--port-webhook-payload", "many", "batch"),
     ("SYNC_MODE", "--mode", "sideways", "full"),
     ("AZURE_TENANT_ID", "--azure-tenant-id", "../elsewhere", "contoso.onmicrosoft.com"),
     ("AZURE_CLIENT_ID", "--azure-client-id", " ", CLIENT),
@@ -25,6 +28,8 @@ const FLAGS: [(&str, &str, &str, &str); 18] = [
     ("CHANGE_WINDOW_MINUTES", "--change-window-minutes", "20161", "20160"),
     ("RESOURCE_TYPES", "--resource-types", "vaults", "Microsoft.KeyVault/vaults"),
     ("RESOURCE_GROUP_TAG_FILTERS", "--resource-group-tag-filters", "{", r#"{"include": {"a": "b"}}"#),
+    ("INCLUDE_CHANGE_ACTOR", "--include-change-actor", "perhaps", "true"),
+    ("DRY_RUN", "--dry-run", "maybe", "false"),
     ("OUT_OF_SCOPE", "--out-of-scope", "drop", "keep"),
     ("CHECKPOINT_FILE", "--checkpoint-file", "", "checkpoint.json"),
     ("CHANGE_OVERLAP_MINUTES", "--change-overlap-minutes", "1441", "0"),
@@ -37,7 +42,11 @@ const FLAGS: [(&str, &str, &str, &str); 18] = [
 
 /// Wrong values: the variable, the value, and what must be said of it besides their names.
 #[rustfmt::skip]
-const WRONG: [(&str, &str, &[&str]); 65] = [
+const WRONG: [(&str, &str, &[&str]); 69] = [
+    ("AZURE_CREDENTIAL", "password", &["client-secret", "managed-identity"]),
+    ("AZURE_CREDENTIAL", "client-secret,azure-cli", &["client-secret", "managed-identity"]),
+    ("PORT_WEBHOOK_PAYLOAD", "many", &["single", "batch"]),
+    ("PORT_WEBHOOK_PAYLOAD", "100", &["single", "batch"]),
     ("SYNC_MODE", "sideways", &["incremental", "full"]),
     ("SYNC_MODE", "full,incremental", &["incremental", "full"]),
     ("CHANGE_WINDOW_MINUTES", "0", &["1 to 20160"]),
@@ -102,8 +111,19 @@ const WRONG: [(&str, &str, &[&str]); 65] = [
     ("AZURE_RESOURCE_MANAGER_ENDPOINT", "https://manager.example/?a=b", &["host only"]),
     ("LOG_FORMAT", "xml", &["text", "json"]),
     ("RUST_LOG", "azure_incremental=loud", &["debug", "trace"]),
-    ("RUST_LOG", "info=debug=trace", &["directive"]),
+    ("RUST_LOG", "info=debug=trace", &["debug", "trace"]),
 ];
+
+/// How many lines say that this variable is wrong.
+fn complaints(run: &Run, variable: &str) -> usize {
+    run.err.lines().filter(|line| line.starts_with(&format!("error: {variable} "))).count()
+}
+
+#[tokio::test]
+async fn every_setting_with_a_flag_is_among_those_tested_here() {
+    let tested = FLAGS.iter().map(|(variable, flag, ..)| ((*variable).to_owned(), (*flag).to_owned())).collect();
+    assert_eq!(documentation::flags(&documentation::help().await), tested);
+}
 
 #[tokio::test]
 async fn each_wrong_value_is_named_shown_and_explained_before_any_request() {
@@ -138,9 +158,8 @@ async fn all_wrong_values_are_reported_at_once() {
         expected.push(variable);
     }
     let run = program.env("RUST_LOG", "azure_incremental=loud").run().await.exits(2);
-    let named = |variable: &str| run.err.lines().filter(|line| line.contains(variable)).count();
     for variable in expected {
-        assert_eq!(named(variable), 1, "{variable} is reported once; {run}");
+        assert_eq!(complaints(&run, variable), 1, "{variable} is reported once; {run}");
     }
     assert_eq!(sandbox.requests().total(), 0, "no request is sent");
 }
@@ -209,12 +228,12 @@ async fn each_setting_but_a_secret_has_a_flag_and_the_flag_wins() {
         // What keeps a run from starting when all else is right.
         let program = || Program::new(&sandbox).without("AZURE_CLIENT_SECRET");
         if !wrong.trim().is_empty() {
-            let run = program().env(variable, right).args([flag, wrong]).run().await.exits(2);
-            assert!(run.err.contains(variable) && run.err.contains(wrong), "{flag} does not win; {run}");
+            let run = program().env(variable, right).args([&format!("{flag}={wrong}")]).run().await.exits(2);
+            assert!(complaints(&run, variable) == 1 && run.err.contains(wrong), "{flag} does not win; {run}");
         }
-        let run = program().env(variable, wrong).args([flag, right]).run().await.exits(2);
-        assert!(!run.err.contains(variable), "{flag} does not win; {run}");
-        assert!(run.err.contains("AZURE_CLIENT_SECRET"), "{run}");
+        let run = program().env(variable, wrong).args([&format!("{flag}={right}")]).run().await.exits(2);
+        assert_eq!(complaints(&run, variable), 0, "{flag} does not win; {run}");
+        assert_eq!(complaints(&run, "AZURE_CLIENT_SECRET"), 1, "{run}");
     }
     assert_eq!(sandbox.requests().total(), 0, "no request is sent");
 }

@@ -9,7 +9,7 @@ use crate::harness::Program;
 const README: &str = include_str!("../../README.md");
 const DOT_ENV: &str = include_str!("../../.env.example");
 
-async fn help() -> String {
+pub(crate) async fn help() -> String {
     Program::bare().args(["--help"]).run().await.exits(0).out
 }
 
@@ -29,40 +29,61 @@ fn rows(heading: &[&str]) -> Vec<Vec<String>> {
     rows
 }
 
-/// The settings of `--help`: each variable with its flag, or with none.
-fn settings_of_help(help: &str) -> BTreeMap<String, Option<String>> {
+/// The variables of `--help` that have a flag, each with it.
+pub(crate) fn flags(help: &str) -> BTreeMap<String, String> {
     let flag = Regex::new(r"(?m)^\s+(?:-\w, )?(--[a-z-]+)(?: <|\[=)").unwrap();
     let variable = Regex::new(r"\[env: ([A-Z_]+)").unwrap();
-    let mut settings = BTreeMap::new();
-    let flags: Vec<_> = flag.captures_iter(help).collect();
-    for (place, found) in flags.iter().enumerate() {
-        let end = flags.get(place + 1).map_or(help.len(), |next| next.get(0).unwrap().start());
-        let text = &help[found.get(0).unwrap().end()..end];
-        if let Some(variable) = variable.captures(text) {
-            settings.insert(variable[1].to_owned(), Some(found[1].to_owned()));
-        }
-    }
-    let without = Regex::new(r"(?m)^\s*([A-Z][A-Z]+_[A-Z_]+)\s+[a-z]").unwrap();
-    settings.extend(without.captures_iter(help).map(|found| (found[1].to_owned(), None)));
-    if help.contains("RUST_LOG") {
-        settings.insert("RUST_LOG".to_owned(), None);
-    }
-    settings
+    let found: Vec<_> = flag.captures_iter(help).collect();
+    let end = |place: usize| found.get(place + 1).map_or(help.len(), |next| next.get(0).unwrap().start());
+    let text = |place: usize| &help[found[place].get(0).unwrap().end()..end(place)];
+    found
+        .iter()
+        .enumerate()
+        .filter_map(|(place, found)| {
+            variable.captures(text(place)).map(|variable| (variable[1].to_owned(), found[1].to_owned()))
+        })
+        .collect()
+}
+
+/// The variables of `--help` that have none: the first words of the lines of their section.
+fn without_flag(help: &str) -> BTreeSet<String> {
+    let section = help.split("from the environment only").nth(1).expect("--help lists what has no flag");
+    let words = Regex::new(r"^\s+([A-Z][A-Z_]+(?:, [A-Z][A-Z_]+)*)\s").unwrap();
+    section
+        .lines()
+        .skip(1)
+        .take_while(|line| !line.trim().is_empty())
+        .filter_map(|line| words.captures(line))
+        .flat_map(|found| found[1].split(", ").map(str::to_owned).collect::<Vec<_>>())
+        .collect()
+}
+
+/// What stands between backticks.
+fn code(text: &str) -> BTreeSet<String> {
+    Regex::new("`([^`\n]+)`").unwrap().captures_iter(text).map(|found| found[1].to_owned()).collect()
 }
 
 #[tokio::test]
 async fn the_readme_and_the_help_list_the_same_settings_with_the_same_flags() {
-    let help = settings_of_help(&help().await);
-    assert!(help.len() >= 15, "{help:?}");
-    let code = Regex::new("`([^`]+)`").unwrap();
-    let first = |cell: &str| code.captures(cell).map(|found| found[1].to_owned());
+    let help = help().await;
+    let (flags, without) = (flags(&help), without_flag(&help));
+    assert!(flags.len() >= 15 && without.len() >= 3, "{flags:?} {without:?}");
     let mut readme = BTreeMap::new();
     for row in rows(&["variable", "flag"]) {
-        let variable = first(&row[0]).unwrap_or_else(|| panic!("a row without a variable: {row:?}"));
-        let flag = first(&row[1]).filter(|flag| flag.starts_with("--"));
-        assert_eq!(readme.insert(variable, flag), None, "a variable is there twice: {row:?}");
+        let flag = code(&row[1]).into_iter().find(|flag| flag.starts_with("--"));
+        for variable in code(&row[0]) {
+            match &flag {
+                Some(flag) => {
+                    assert_eq!(readme.insert(variable, flag.clone()), None, "it is there twice: {row:?}");
+                }
+                None => assert!(without.contains(&variable), "{variable} is not in --help, or has a flag"),
+            }
+        }
     }
-    assert_eq!(readme, help, "the README at the left, --help at the right");
+    assert_eq!(readme, flags, "the README at the left, --help at the right");
+    let told = code(README);
+    let untold: Vec<&String> = without.iter().filter(|variable| !told.contains(*variable)).collect();
+    assert!(untold.is_empty(), "the README does not tell of {untold:?}");
 }
 
 #[tokio::test]
@@ -73,7 +94,7 @@ async fn the_readme_and_the_help_give_the_same_bounds_and_defaults() {
     for row in rows(&["variable", "flag"]) {
         for bounds in bounds.find_iter(&row.join(" ")) {
             let variable = row[0].trim_matches('`');
-            let flag = format!("--{}", variable.to_lowercase().replace('_', "-"));
+            let flag = row[1].trim_matches('`');
             let at = help.find(&format!("{flag} <")).unwrap_or_else(|| panic!("{flag} is not in --help"));
             let text = &help[at..];
             let end = text.find("[env:").unwrap();
@@ -108,10 +129,12 @@ async fn the_readme_and_the_help_list_the_same_exit_codes() {
 
 #[tokio::test]
 async fn the_example_of_a_dotenv_file_names_no_setting_that_there_is_not() {
-    let help = settings_of_help(&help().await);
+    let help = help().await;
+    let (flags, without) = (flags(&help), without_flag(&help));
     let assignment = Regex::new(r"(?m)^#?\s?([A-Z][A-Z_]+)=").unwrap();
     let named: BTreeSet<String> = assignment.captures_iter(DOT_ENV).map(|found| found[1].to_owned()).collect();
     assert!(named.len() >= 4, "{named:?}");
-    let unknown: Vec<&String> = named.iter().filter(|name| !help.contains_key(*name)).collect();
+    let unknown: Vec<&String> =
+        named.iter().filter(|name| !flags.contains_key(*name) && !without.contains(*name)).collect();
     assert_eq!(unknown, Vec::<&String>::new());
 }

@@ -14,7 +14,7 @@ use crate::sandbox::clock::Clock;
 use crate::sandbox::expected::Scope;
 use crate::sandbox::faults::{Fault, Rule};
 use crate::sandbox::requests::Route;
-use crate::sandbox::settings::{EstateSize, Settings};
+use crate::sandbox::settings::{EstateSize, QuotaSettings, Settings};
 
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -27,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(100);
 pub(crate) fn settled() -> Settings {
     let mut settings = Settings { clock: Clock::stopped(), ..Settings::default() };
     settings.port.record = true;
+    // Several runs of a test share one; what keeps to it has tests of its own.
+    settings.azure.quota = Some(QuotaSettings { queries: 10_000, window: Duration::from_secs(5) });
     settings
 }
 

@@ -7,7 +7,7 @@ use crate::sandbox::Sandbox;
 use crate::sandbox::expected::Scope;
 use crate::sandbox::life;
 use crate::sandbox::rng::Rng;
-use crate::sandbox::settings::{Dangling, EstateSize, Lags, Settings};
+use crate::sandbox::settings::{Dangling, EstateSize, Lags, MAPPING_BATCH, Settings};
 
 const TICKS: u64 = 6;
 const CHANGES: usize = 80;
@@ -82,6 +82,17 @@ async fn the_catalog_follows_in_the_scope_of_types() {
         scope: Scope { types: types.split(", ").map(str::to_owned).collect(), ..Scope::default() },
     };
     live(&start(living(4)).await, &told, any_change).await;
+}
+
+#[tokio::test]
+async fn the_catalog_follows_with_many_envelopes_in_a_post() {
+    let mut settings = living(8);
+    MAPPING_BATCH.clone_into(&mut settings.port.mapping);
+    let sandbox = start(settings).await;
+    let told = Told { variables: vec![("PORT_WEBHOOK_PAYLOAD", "batch")], ..Told::default() };
+    live(&sandbox, &told, any_change).await;
+    let entities = sandbox.port().with_catalog(|catalog| catalog.entities.len() as u64);
+    assert!(sandbox.port().received().0 < entities, "fewer posts than entities");
 }
 
 fn production(checkpoint: bool) -> Told {

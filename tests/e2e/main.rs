@@ -27,6 +27,7 @@ mod operator;
 mod queries;
 mod quiet;
 mod reading;
+mod reliability;
 mod report;
 mod sign_in;
 mod subscriptions;

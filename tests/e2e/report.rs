@@ -108,7 +108,6 @@ async fn a_run_that_fails_reports_too() {
 
 #[tokio::test]
 async fn where_several_endings_hold_the_worst_is_told() {
-    let refuse = |status| Rule::new(Fault::status(status)).times(1);
     // Credentials refused for one batch (3), another batch unreadable (1), an envelope refused (4).
     let cases: [(&[u16], Option<u16>, i32); 5] = [
         (&[401, 400], Some(422), 3),
@@ -117,22 +116,25 @@ async fn where_several_endings_hold_the_worst_is_told() {
         (&[], Some(422), 4),
         (&[401, 400], None, 3),
     ];
+    let refuse = |status| Rule::new(Fault::status(status)).after(5).times(1);
     for (graph, webhook, code) in cases {
         let sandbox = start(settled()).await;
-        for status in graph {
-            break_down(&sandbox, Route::Graph, refuse(*status));
+        let guids: Vec<_> = sandbox.estate().subscriptions().iter().map(|one| one.guid.clone()).collect();
+        for (status, guid) in graph.iter().zip(&guids) {
+            break_down(&sandbox, Route::Graph, Rule::new(Fault::status(*status)).containing(guid));
         }
         if let Some(status) = webhook {
-            break_down(&sandbox, Route::Webhook, refuse(status).after(10));
+            break_down(&sandbox, Route::Webhook, refuse(status));
         }
         let run = Program::full(&sandbox).env("SUBSCRIPTION_BATCH_SIZE", "1").run().await.exits(code);
         assert_eq!(run.count("exit"), code as u64, "{run}");
-        assert_eq!(run.report()["errors"].as_array().unwrap().len(), graph.len() + usize::from(webhook.is_some()));
+        let errors = run.report()["errors"].as_array().unwrap().len();
+        assert_eq!(errors, graph.len() + usize::from(webhook.is_some()), "each is told; {run}");
     }
     // And one envelope that was not delivered (1), with one that was refused (4).
     let sandbox = start(settled()).await;
     let last = sandbox.estate().resources().keys().last().unwrap().clone();
-    break_down(&sandbox, Route::Webhook, refuse(422).after(10));
+    break_down(&sandbox, Route::Webhook, refuse(422));
     let this = format!(r#""resourceId":"{last}""#);
     break_down(&sandbox, Route::Webhook, Rule::new(passing(500)).containing(&this));
     let run = Program::full(&sandbox).run().await.exits(1);

@@ -12,7 +12,6 @@ use crate::sandbox::settings::{EstateSize, Settings};
 fn seven() -> Settings {
     let mut settings = settled();
     settings.estate = EstateSize { subscriptions: 7, groups: 14, resources: 40 };
-    settings.azure.quota = None;
     settings
 }
 

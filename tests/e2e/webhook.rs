@@ -130,7 +130,7 @@ async fn an_envelope_that_fails_for_good_fails_the_run_and_the_others_arrive() {
 #[tokio::test]
 async fn a_webhook_that_throttles_is_waited_for() {
     let mut settings = settled();
-    settings.port.rate_limit = Some(RateLimit { requests: 60, period: Duration::from_secs(2) });
+    settings.port.rate_limit = Some(RateLimit { requests: 100, period: Duration::from_secs(2) });
     let sandbox = start(settings).await;
     // With one post at a time each answer is heeded before the next: nothing is throttled.
     let run = Program::full(&sandbox).env("PORT_WEBHOOK_CONCURRENCY", "1").run().await.exits(0);
@@ -142,7 +142,7 @@ async fn a_webhook_that_throttles_is_waited_for() {
 #[tokio::test]
 async fn a_webhook_that_refuses_for_its_rate_limit_is_waited_for() {
     let mut settings = settled();
-    settings.port.rate_limit = Some(RateLimit { requests: 50, period: Duration::from_secs(2) });
+    settings.port.rate_limit = Some(RateLimit { requests: 100, period: Duration::from_secs(2) });
     let sandbox = start(settings).await;
     let run = Program::full(&sandbox).run().await.exits(0);
     assert_eq!(run.count("upserts"), 135, "{run}");
