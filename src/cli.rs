@@ -11,6 +11,7 @@ AZURE_CLIENT_SECRET                the service principal's secret
 AZURE_CLIENT_CERTIFICATE_PATH      its certificate, instead
 AZURE_CLIENT_CERTIFICATE_PASSWORD  what opens the certificate's file
 PORT_WEBHOOK_INGEST_URL            the URL of Port's webhook; it holds the webhook's key
+PORT_WEBHOOK_SECRET                the webhook's secret, to sign what is posted
 RUST_LOG                           filters the log, such as warn or debug [default: info]
 NO_COLOR                           no colours, not even on a terminal
 CLICOLOR_FORCE                     colours even where there is no terminal
@@ -227,6 +228,28 @@ pub struct Settings {
         help_heading = "Port"
     )]
     pub port_webhook_payload: Option<String>,
+
+    /// With PORT_WEBHOOK_SECRET, the header that carries the signature [default: x-port-signature]
+    #[arg(
+        long,
+        env = "PORT_WEBHOOK_SIGNATURE_HEADER",
+        value_name = "HEADER",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Port"
+    )]
+    pub port_webhook_signature_header: Option<String>,
+
+    /// With PORT_WEBHOOK_SECRET, what stands before the signature [default: sha256=]
+    #[arg(
+        long,
+        env = "PORT_WEBHOOK_SIGNATURE_PREFIX",
+        value_name = "PREFIX",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Port"
+    )]
+    pub port_webhook_signature_prefix: Option<String>,
 
     /// What to read: `incremental` (what changed) or `full` (everything that exists) [default: incremental]
     #[arg(long, env = "SYNC_MODE", value_name = "MODE", global = true, hide_env_values = true, help_heading = "Scope")]

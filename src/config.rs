@@ -2,6 +2,7 @@
 //! here, and every wrong value is reported at once.
 
 mod sign_in;
+mod signing;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -20,6 +21,7 @@ use crate::text::printable;
 
 pub(crate) use sign_in::SECRET_VARIABLES;
 pub use sign_in::{Application, CredentialConfig, CredentialKind, Identity};
+pub use signing::SigningConfig;
 
 /// Everything that a run needs to know.
 #[derive(Clone, Debug)]
@@ -99,6 +101,8 @@ pub struct PortConfig {
     /// Posts in flight at once.
     pub concurrency: NonZeroUsize,
     pub payload: Payload,
+    /// `None`: posts are not signed.
+    pub signing: Option<SigningConfig>,
 }
 
 /// What one post carries.
@@ -507,7 +511,7 @@ impl<'a> Reader<'a> {
             self.settings.port_webhook_payload.as_deref(),
             &[("single", Payload::Single), ("batch", Payload::Batch)],
         );
-        PortConfig { ingest_url: self.ingest_url(dry_run), concurrency, payload }
+        PortConfig { ingest_url: self.ingest_url(dry_run), concurrency, payload, signing: self.signing() }
     }
 
     /// The URL holds a key, so no message shows it.

@@ -280,6 +280,9 @@ fn credential_advice(error: &CredentialError) -> Option<&'static str> {
         CredentialError::Unreachable(RequestError { failure: Failure::Connect { certificate: true, .. }, .. }) => {
             Some(UNTRUSTED)
         }
+        CredentialError::Unreachable(error) if error.status().is_some_and(|status| status.is_redirection()) => {
+            request_advice(error)
+        }
         CredentialError::Unreachable(_) => {
             Some("check AZURE_AUTHORITY_HOST, AZURE_CLOUD, the network, and HTTPS_PROXY where a proxy is needed")
         }

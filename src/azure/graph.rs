@@ -418,7 +418,6 @@ fn is_too_large(error: &GraphError) -> bool {
             source: ArmError::Request(RequestError { failure: Failure::Status(status), .. }),
             ..
         } => status.codes.iter().any(|code| code == "ResponsePayloadTooLarge"),
-        GraphError::Request { source: ArmError::Request(RequestError { failure: Failure::TooLarge, .. }), .. } => true,
         _ => false,
     }
 }

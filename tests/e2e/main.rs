@@ -17,6 +17,7 @@ mod sandbox;
 mod harness;
 
 mod configuration;
+mod credentials;
 mod documentation;
 mod envelopes;
 mod filters;
@@ -29,6 +30,8 @@ mod quiet;
 mod reading;
 mod reliability;
 mod report;
+mod safety;
 mod sign_in;
+mod signing;
 mod subscriptions;
 mod webhook;

@@ -115,8 +115,7 @@ async fn a_result_that_never_adds_up_fails_the_run_and_says_so() {
         Fault::edit(|answer| answer.replace(r#""resultTruncated":"false""#, r#""resultTruncated":true"#)),
     ];
     for fault in faults {
-        let settings = settled();
-        let sandbox = start(settings).await;
+        let sandbox = start(settled()).await;
         break_down(&sandbox, Route::Graph, Rule::new(fault).containing("\"query\":\"resources\\n"));
         let run = Program::full(&sandbox).run().await.exits(1).tells(&["query for resources", "proven complete"]);
         assert!(sandbox.requests().count(Route::Graph) < 200, "it gives up in time; {run}");
@@ -187,8 +186,7 @@ async fn a_run_that_keeps_to_the_announced_quota_sees_no_429() {
 
 #[tokio::test]
 async fn a_quota_that_others_use_up_is_waited_for() {
-    let settings = settled();
-    let sandbox = start(settings).await;
+    let sandbox = start(settled()).await;
     let used_up = Fault::status(429)
         .with_header("x-ms-user-quota-remaining", "0")
         .with_header("x-ms-user-quota-resets-after", "00:00:02")
