@@ -10,7 +10,7 @@ use crate::sandbox::requests::Route;
 use crate::sandbox::settings::{CLIENT, SECRET, TENANT, WEBHOOK_KEY};
 
 /// Every setting that has a flag, the flag, a value that is wrong, and one that is right.
-const FLAGS: [(&str, &str, &str, &str); 22] = [
+const FLAGS: [(&str, &str, &str, &str); 24] = [
     ("AZURE_CREDENTIAL", "--credential", "password", "client-secret"),
     ("PORT_WEBHOOK_PAYLOAD", "--port-webhook-payload", "many", "batch"),
     ("SYNC_MODE", "--mode", "sideways", "full"),
@@ -28,6 +28,8 @@ const FLAGS: [(&str, &str, &str, &str); 22] = [
     ("CHANGE_WINDOW_MINUTES", "--change-window-minutes", "20161", "20160"),
     ("RESOURCE_TYPES", "--resource-types", "vaults", "Microsoft.KeyVault/vaults"),
     ("RESOURCE_GROUP_TAG_FILTERS", "--resource-group-tag-filters", "{", r#"{"include": {"a": "b"}}"#),
+    ("PORT_WEBHOOK_SIGNATURE_HEADER", "--port-webhook-signature-header", "no header", "x-own-signature"),
+    ("PORT_WEBHOOK_SIGNATURE_PREFIX", "--port-webhook-signature-prefix", "é=", "v1="),
     ("INCLUDE_CHANGE_ACTOR", "--include-change-actor", "perhaps", "true"),
     ("DRY_RUN", "--dry-run", "maybe", "false"),
     ("OUT_OF_SCOPE", "--out-of-scope", "drop", "keep"),
