@@ -84,7 +84,7 @@ pub enum Command {
 /// What to set up, and where.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct InitArgs {
-    /// Only these: blueprints.json, mapping.json, mapping-batch.json, azure-incremental-sync.yml, azure-full-sync.yml
+    /// Only these: blueprints.json, mapping.json, mapping-batch.json, security.json, azure-incremental-sync.yml, azure-full-sync.yml
     #[arg(value_name = "FILE")]
     pub files: Vec<String>,
 

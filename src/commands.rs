@@ -70,6 +70,8 @@ fn given(settings: &Settings) -> Vec<init::Setting> {
         ("SUBSCRIPTION_BATCH_SIZE", &settings.subscription_batch_size),
         ("PORT_WEBHOOK_CONCURRENCY", &settings.port_webhook_concurrency),
         ("PORT_WEBHOOK_PAYLOAD", &settings.port_webhook_payload),
+        ("PORT_WEBHOOK_SIGNATURE_HEADER", &settings.port_webhook_signature_header),
+        ("PORT_WEBHOOK_SIGNATURE_PREFIX", &settings.port_webhook_signature_prefix),
         ("CHANGE_WINDOW_MINUTES", &settings.change_window_minutes),
         ("RESOURCE_TYPES", &settings.resource_types),
         ("RESOURCE_GROUP_TAG_FILTERS", &settings.resource_group_tag_filters),

@@ -12,39 +12,53 @@ struct File {
     name: &'static str,
     purpose: &'static str,
     text: &'static str,
-    is_workflow: bool,
+    kind: Kind,
 }
 
-const FILES: [File; 5] = [
+/// How settings come into a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    AsItIs,
+    Workflow,
+    Security,
+}
+
+const FILES: [File; 6] = [
     File {
         name: "blueprints.json",
         purpose: "create each in Port, in this order: Builder > + Blueprint > Edit JSON",
         text: include_str!("../examples/port/blueprints.json"),
-        is_workflow: false,
+        kind: Kind::AsItIs,
     },
     File {
         name: "mapping.json",
         purpose: "paste it into a webhook: Data sources > + Data source > Webhook; for PORT_WEBHOOK_PAYLOAD=single",
         text: include_str!("../examples/port/mapping.json"),
-        is_workflow: false,
+        kind: Kind::AsItIs,
     },
     File {
         name: "mapping-batch.json",
         purpose: "in place of mapping.json, for PORT_WEBHOOK_PAYLOAD=batch",
         text: include_str!("../examples/port/mapping-batch.json"),
-        is_workflow: false,
+        kind: Kind::AsItIs,
+    },
+    File {
+        name: "security.json",
+        purpose: "the webhook's security, with the value of PORT_WEBHOOK_SECRET for its secret; for signed posts",
+        text: include_str!("../examples/port/security.json"),
+        kind: Kind::Security,
     },
     File {
         name: "azure-incremental-sync.yml",
         purpose: "goes to .github/workflows/ of a repository: what changed, every 15 minutes",
         text: include_str!("../examples/github/azure-incremental-sync.yml"),
-        is_workflow: true,
+        kind: Kind::Workflow,
     },
     File {
         name: "azure-full-sync.yml",
         purpose: "goes there too: everything, when started by hand",
         text: include_str!("../examples/github/azure-full-sync.yml"),
-        is_workflow: true,
+        kind: Kind::Workflow,
     },
 ];
 
@@ -98,7 +112,11 @@ fn named(names: &[String]) -> Result<Vec<&'static File>, InitError> {
 
 impl File {
     fn filled_in(&self, settings: &[Setting]) -> String {
-        if self.is_workflow { workflow(self.text, settings) } else { self.text.to_owned() }
+        match self.kind {
+            Kind::AsItIs => self.text.to_owned(),
+            Kind::Workflow => workflow(self.text, settings),
+            Kind::Security => security(self.text, settings),
+        }
     }
 
     fn write(&self, directory: &Path, settings: &[Setting], force: bool) -> Result<String, InitError> {
@@ -156,6 +174,20 @@ fn workflow(text: &str, settings: &[Setting]) -> String {
     filled
 }
 
+/// The webhook's security with the header and the prefix that were given.
+fn security(text: &str, settings: &[Setting]) -> String {
+    let places = [("PORT_WEBHOOK_SIGNATURE_HEADER", "x-port-signature"), ("PORT_WEBHOOK_SIGNATURE_PREFIX", "sha256=")];
+    places.iter().fold(text.to_owned(), |text, (name, default)| {
+        match settings.iter().find(|(given, _)| given == name) {
+            Some((_, value)) => {
+                let quoted = serde_json::Value::from(value.as_str()).to_string();
+                text.replace(&format!("\"{default}\""), &quoted)
+            }
+            None => text,
+        }
+    })
+}
+
 /// A YAML scalar whose value is this text, and in which GitHub finds no expression.
 fn scalar(text: &str) -> String {
     let one_line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
@@ -187,12 +219,24 @@ mod tests {
     #[test]
     fn settings_stand_in_both_workflows_in_place_of_what_was_there() {
         let settings = [("CHANGE_WINDOW_MINUTES", "90".into()), ("RESOURCE_TYPES", r#"["a/b"]"#.into())];
-        for file in FILES.iter().filter(|file| file.is_workflow) {
+        for file in FILES.iter().filter(|file| file.kind == Kind::Workflow) {
             let text = file.filled_in(&settings);
             let of = |name: &str| text.lines().filter(|line| line.contains(&format!("{name}:"))).count();
             assert_eq!((of("CHANGE_WINDOW_MINUTES"), of("RESOURCE_TYPES")), (1, 1), "{}", file.name);
             assert!(text.contains("\n          CHANGE_WINDOW_MINUTES: '90'\n"), "{text}");
         }
+    }
+
+    #[test]
+    fn the_security_of_the_webhook_has_the_header_that_was_given_and_no_secret() {
+        let names = ["security.json".to_owned()];
+        let plain: serde_json::Value = serde_json::from_str(&print(&names, &[]).unwrap()).unwrap();
+        assert_eq!(plain["signatureHeaderName"], "x-port-signature");
+        assert_eq!(plain["signatureAlgorithm"], "sha256");
+        let own =
+            [("PORT_WEBHOOK_SIGNATURE_HEADER", "x-own".into()), ("PORT_WEBHOOK_SIGNATURE_PREFIX", "\"v1=".into())];
+        let own: serde_json::Value = serde_json::from_str(&print(&names, &own).unwrap()).unwrap();
+        assert_eq!((&own["signatureHeaderName"], &own["signaturePrefix"]), (&"x-own".into(), &"\"v1=".into()));
     }
 
     #[test]

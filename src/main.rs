@@ -13,12 +13,12 @@ use clap::Parser;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let job = Actions::detect(&|name: &str| std::env::var_os(name));
-    let exit = execute(&cli, job.as_ref()).unwrap_or_else(|error| {
+    let refuse = |error: ConfigError| {
         print(&mut io::stderr(), &inert(&error.complaint()));
-        job.inspect(|job| job.refuse(&error));
+        job.as_ref().inspect(|job| job.refuse(&error));
         Exit::Configuration
-    });
-    exit.into()
+    };
+    execute(&cli, job.as_ref()).unwrap_or_else(refuse).into()
 }
 
 fn execute(cli: &Cli, job: Option<&Actions>) -> Result<Exit, ConfigError> {
@@ -33,8 +33,7 @@ fn execute(cli: &Cli, job: Option<&Actions>) -> Result<Exit, ConfigError> {
         _ => Ok(Work::Sync),
     };
     let config = ConfigError::both(Config::load(&cli.settings, environment), work);
-    let log = LogConfig::load(&cli.settings, environment);
-    let (log, (config, work)) = ConfigError::both(log, config)?;
+    let (log, (config, work)) = ConfigError::both(LogConfig::load(&cli.settings, environment), config)?;
     if let Some(Command::Check(args)) = &cli.command {
         logging::init(&log.quieter());
         return Ok(runtime(check::run(&config, args.probe, log.format, io::stdout())));

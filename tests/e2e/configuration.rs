@@ -10,11 +10,9 @@ use crate::sandbox::requests::Route;
 use crate::sandbox::settings::{CLIENT, SECRET, TENANT, WEBHOOK_KEY};
 
 /// Every setting that has a flag, the flag, a value that is wrong, and one that is right.
-const FLAGS: [(&str, &str, &str, &str); 22] = [
+const FLAGS: [(&str, &str, &str, &str); 24] = [
     ("AZURE_CREDENTIAL", "--credential", "password", "client-secret"),
     ("PORT_WEBHOOK_PAYLOAD", "--port-webhook-payload", "many", "batch"),
-    ("PORT_WEBHOOK_SIGNATURE_HEADER", "--port-webhook-signature-header", "two words", "x-hub-signature-256"),
-    ("PORT_WEBHOOK_SIGNATURE_PREFIX", "--port-webhook-signature-prefix", "an é", "v1="),
     ("SYNC_MODE", "--mode", "sideways", "full"),
     ("AZURE_TENANT_ID", "--azure-tenant-id", "../elsewhere", "contoso.onmicrosoft.com"),
     ("AZURE_CLIENT_ID", "--azure-client-id", " ", CLIENT),
@@ -30,6 +28,10 @@ const FLAGS: [(&str, &str, &str, &str); 22] = [
     ("CHANGE_WINDOW_MINUTES", "--change-window-minutes", "20161", "20160"),
     ("RESOURCE_TYPES", "--resource-types", "vaults", "Microsoft.KeyVault/vaults"),
     ("RESOURCE_GROUP_TAG_FILTERS", "--resource-group-tag-filters", "{", r#"{"include": {"a": "b"}}"#),
+    ("PORT_WEBHOOK_SIGNATURE_HEADER", "--port-webhook-signature-header", "no header", "x-own-signature"),
+    ("PORT_WEBHOOK_SIGNATURE_PREFIX", "--port-webhook-signature-prefix", "é=", "v1="),
+    ("INCLUDE_CHANGE_ACTOR", "--include-change-actor", "perhaps", "true"),
+    ("DRY_RUN", "--dry-run", "maybe", "false"),
     ("OUT_OF_SCOPE", "--out-of-scope", "drop", "keep"),
     ("CHECKPOINT_FILE", "--checkpoint-file", "", "checkpoint.json"),
     ("CHANGE_OVERLAP_MINUTES", "--change-overlap-minutes", "1441", "0"),
@@ -228,10 +230,10 @@ async fn each_setting_but_a_secret_has_a_flag_and_the_flag_wins() {
         // What keeps a run from starting when all else is right.
         let program = || Program::new(&sandbox).without("AZURE_CLIENT_SECRET");
         if !wrong.trim().is_empty() {
-            let run = program().env(variable, right).args([flag, wrong]).run().await.exits(2);
+            let run = program().env(variable, right).args([&format!("{flag}={wrong}")]).run().await.exits(2);
             assert!(complaints(&run, variable) == 1 && run.err.contains(wrong), "{flag} does not win; {run}");
         }
-        let run = program().env(variable, wrong).args([flag, right]).run().await.exits(2);
+        let run = program().env(variable, wrong).args([&format!("{flag}={right}")]).run().await.exits(2);
         assert_eq!(complaints(&run, variable), 0, "{flag} does not win; {run}");
         assert_eq!(complaints(&run, "AZURE_CLIENT_SECRET"), 1, "{run}");
     }
