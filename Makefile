@@ -7,7 +7,7 @@ BINARY := target/debug/azure-incremental
 SANDBOX := target/debug/examples/sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test lint kql clean
+.PHONY: help build run demo test soak lint kql bench clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -34,6 +34,9 @@ lint: ## Check format, lints and documentation; every warning is an error
 	@$(CARGO) clippy --locked --all-targets -- -D warnings
 	@RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --no-deps
 
+soak: ## Live through weeks of many seeds, e.g. make soak SOAK_SEEDS=50 SOAK_TICKS=672
+	@SOAK_SEEDS=$${SOAK_SEEDS:-20} SOAK_TICKS=$${SOAK_TICKS:-672} $(CARGO) test --locked --test soak the_catalog -- --nocapture
+
 kql: tests/kql/node_modules/.package-lock.json ## Check the queries with Microsoft's own parser (needs Node.js)
 	@$(CARGO) build --locked --bin azure-incremental
 	@node tests/kql/check.mjs $(BINARY)
@@ -41,6 +44,11 @@ kql: tests/kql/node_modules/.package-lock.json ## Check the queries with Microso
 tests/kql/node_modules/.package-lock.json: tests/kql/package-lock.json
 	@npm ci --prefix tests/kql --no-audit --no-fund
 	@touch $@
+
+# The figures are ratios within one run; still, let nothing else run beside it. It takes about ten minutes.
+bench: ## Measure the program, and print the table of the README (Linux)
+	@$(CARGO) bench --locked --bench pure
+	@$(CARGO) bench --locked --bench whole
 
 clean: ## Remove all that was built
 	@$(CARGO) clean

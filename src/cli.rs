@@ -26,8 +26,10 @@ pub(crate) const EXIT_CODES: &str = "\
 pub(crate) const EXAMPLES: &str = "\
 azure-incremental --mode full
 azure-incremental --change-window-minutes 60 --resource-types microsoft.keyvault/vaults
+azure-incremental --dry-run | jq .data.resourceId
 azure-incremental queries --mode full
 azure-incremental resend --from dead-letters.jsonl
+azure-incremental init --write port
 azure-incremental completions bash > /etc/bash_completion.d/azure-incremental";
 
 fn after_help() -> String {
@@ -64,10 +66,28 @@ pub enum Command {
     Queries,
     /// Send some resources, groups or subscriptions as they are now: an upsert, or a delete of what is gone
     Resend(ResendArgs),
+    /// Print what Port and GitHub need: blueprints, mappings and workflows, filled in with the settings given
+    Init(InitArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
     /// Print the manual page, for man(1)
     Man,
+}
+
+/// What to set up, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct InitArgs {
+    /// Only these: blueprints.json, mapping.json, mapping-batch.json, azure-incremental-sync.yml, azure-full-sync.yml
+    #[arg(value_name = "FILE")]
+    pub files: Vec<String>,
+
+    /// Write the files into this directory; what is there and differs is left as it is, and named
+    #[arg(long, value_name = "DIR")]
+    pub write: Option<PathBuf>,
+
+    /// With --write, replace files that differ
+    #[arg(long, requires = "write")]
+    pub force: bool,
 }
 
 /// Which shell.
@@ -232,6 +252,21 @@ pub struct Settings {
     )]
     pub resource_group_tag_filters: Option<String>,
 
+    /// Let envelopes tell who made a change, as `changeAttributes` with `changedBy`, `clientType` and `operation`; they hold
+    /// people's addresses [default: false]
+    #[arg(
+        long,
+        env = "INCLUDE_CHANGE_ACTOR",
+        value_name = "true|false",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Scope"
+    )]
+    pub include_change_actor: Option<String>,
+
     /// What becomes of the entities of a group that left the scope: `delete` or `keep` [default: delete]
     #[arg(
         long,
@@ -297,6 +332,21 @@ pub struct Settings {
         help_heading = "Reliability"
     )]
     pub run_timeout_seconds: Option<String>,
+
+    /// Do everything but post: envelopes go to standard output as JSON lines, the report to standard error. No checkpoint is
+    /// moved, and PORT_WEBHOOK_INGEST_URL is not needed [default: false]
+    #[arg(
+        long,
+        env = "DRY_RUN",
+        value_name = "true|false",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Output"
+    )]
+    pub dry_run: Option<String>,
 
     /// `text` for people, `json` for machines: the log and the report [default: text]
     #[arg(

@@ -34,6 +34,8 @@ pub struct Config {
     pub checkpoint: Option<CheckpointConfig>,
     pub dead_letter_file: Option<PathBuf>,
     pub run_timeout: Option<Duration>,
+    /// Print what would be posted, and change nothing anywhere.
+    pub dry_run: bool,
     pub limits: Limits,
 }
 
@@ -92,7 +94,8 @@ pub struct AzureConfig {
 /// Where envelopes go.
 #[derive(Clone, Debug)]
 pub struct PortConfig {
-    pub ingest_url: SecretUrl,
+    /// `None` in a dry run only, which needs none.
+    pub ingest_url: Option<SecretUrl>,
     /// Posts in flight at once.
     pub concurrency: NonZeroUsize,
     pub payload: Payload,
@@ -114,6 +117,8 @@ pub struct Scope {
     /// Empty: all.
     pub resource_types: Vec<ResourceType>,
     pub tag_filters: TagFilters,
+    /// Whether envelopes tell who made a change.
+    pub change_actor: bool,
 }
 
 impl Scope {
@@ -284,6 +289,12 @@ pub struct Problem {
 pub struct ConfigError(pub Vec<Problem>);
 
 impl ConfigError {
+    /// What a person is told, a problem a line.
+    pub fn complaint(&self) -> String {
+        let problems: String = self.0.iter().map(|problem| format!("error: {problem}\n")).collect();
+        problems + "\nFor all settings, try 'azure-incremental --help'.\n"
+    }
+
     /// Two parts of the configuration, or what is wrong with either.
     pub fn both<A, B>(a: Result<A, Self>, b: Result<B, Self>) -> Result<(A, B), Self> {
         match (a, b) {
@@ -304,10 +315,11 @@ impl Config {
     /// What a run needs, or everything that is wrong with it.
     pub fn load(settings: &Settings, environment: Environment<'_>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(settings, environment);
+        let dry_run = reader.flag("DRY_RUN", settings.dry_run.as_deref());
         let config = Self {
             mode: reader.mode(),
             azure: reader.azure(),
-            port: reader.port(),
+            port: reader.port(dry_run),
             scope: reader.scope(),
             window: reader.window(),
             checkpoint: reader.checkpoint(),
@@ -315,6 +327,7 @@ impl Config {
             run_timeout: reader
                 .optional_count("RUN_TIMEOUT_SECONDS", settings.run_timeout_seconds.as_deref(), 1, 86_400)
                 .map(Duration::from_secs),
+            dry_run,
             limits: Limits::default(),
         };
         reader.finish(config)
@@ -476,7 +489,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn port(&mut self) -> PortConfig {
+    fn port(&mut self, dry_run: bool) -> PortConfig {
         let concurrency =
             self.count("PORT_WEBHOOK_CONCURRENCY", self.settings.port_webhook_concurrency.as_deref(), 200, 25);
         let payload = self.choice(
@@ -484,38 +497,44 @@ impl<'a> Reader<'a> {
             self.settings.port_webhook_payload.as_deref(),
             &[("single", Payload::Single), ("batch", Payload::Batch)],
         );
-        PortConfig { ingest_url: self.ingest_url(), concurrency, payload }
+        PortConfig { ingest_url: self.ingest_url(dry_run), concurrency, payload }
     }
 
     /// The URL holds a key, so no message shows it.
-    fn ingest_url(&mut self) -> SecretUrl {
+    fn ingest_url(&mut self, dry_run: bool) -> Option<SecretUrl> {
         const NAME: &str = "PORT_WEBHOOK_INGEST_URL";
         let value = self.variable(NAME);
+        if value.is_none() && dry_run {
+            return None;
+        }
         let value = self.required(NAME, value.as_deref(), "the URL of Port's webhook (Data sources > Webhook)");
-        let unusable = SecretUrl(SecretString::from(""), String::new());
         if value.is_empty() {
-            return unusable;
+            return None;
         }
         match reqwest::Url::parse(&value) {
             Ok(url) if url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url)) => {
-                SecretUrl(url.as_str().into(), url.origin().ascii_serialization())
+                Some(SecretUrl(url.as_str().into(), url.origin().ascii_serialization()))
             }
             Ok(_) => {
                 self.wrong(
                     NAME,
                     "must be an https URL (http only to a loopback address); its value is not shown".into(),
                 );
-                unusable
+                None
             }
             Err(error) => {
                 self.wrong(NAME, format!("is not a URL: {error}; its value is not shown"));
-                unusable
+                None
             }
         }
     }
 
     fn scope(&mut self) -> Scope {
-        Scope { resource_types: self.resource_types(), tag_filters: self.tag_filters() }
+        Scope {
+            resource_types: self.resource_types(),
+            tag_filters: self.tag_filters(),
+            change_actor: self.flag("INCLUDE_CHANGE_ACTOR", self.settings.include_change_actor.as_deref()),
+        }
     }
 
     fn resource_types(&mut self) -> Vec<ResourceType> {
@@ -611,6 +630,10 @@ impl<'a> Reader<'a> {
             self.wrong(variable, format!("is \"{}\": expected a whole number from {least} to {most}", printable(text)));
         }
         count
+    }
+
+    fn flag(&mut self, variable: &'static str, value: Option<&str>) -> bool {
+        self.choice(variable, value, &[("true", true), ("false", false), ("1", true), ("0", false)])
     }
 
     /// One of a few names, in any case.

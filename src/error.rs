@@ -11,6 +11,7 @@ use crate::azure::graph::{GraphError, SinkError};
 use crate::config::CredentialKind;
 use crate::http::{Failure, RequestError};
 use crate::port::dead_letter::DeadLetterError;
+use crate::port::preview::PreviewError;
 use crate::port::webhook::WebhookError;
 use crate::sync::resume::FilterGone;
 use crate::sync::store::StoreError;
@@ -44,6 +45,19 @@ impl Exit {
             Self::Refused => 4,
             Self::Interrupted => 130,
             Self::Terminated => 143,
+        }
+    }
+
+    /// A word for it.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+            Self::Configuration => "configuration",
+            Self::Credentials => "credentials",
+            Self::Refused => "refused",
+            Self::Interrupted => "interrupted",
+            Self::Terminated => "terminated",
         }
     }
 
@@ -115,6 +129,8 @@ pub(crate) enum RunError {
     Query(#[from] GraphError),
     #[error(transparent)]
     Webhook(#[from] WebhookError),
+    #[error(transparent)]
+    Preview(#[from] PreviewError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]

@@ -9,14 +9,20 @@
 //!
 //! A module imports nothing that stands later in the flow; only this file sees both ends.
 
+pub mod actions;
 pub mod azure;
+#[doc(hidden)]
+pub mod bench;
 pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod error;
+pub mod freshness;
 pub(crate) mod http;
 pub(crate) mod id;
+pub(crate) mod init;
 pub mod logging;
-pub mod manual;
+pub(crate) mod manual;
 pub(crate) mod port;
 pub mod report;
 pub mod signals;
@@ -24,12 +30,14 @@ pub(crate) mod sync;
 pub(crate) mod tally;
 pub(crate) mod text;
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::{FutureExt, Shared};
 use jiff::{SignedDuration, Timestamp};
 
+use actions::Inert;
 use azure::arm::Arm;
 use azure::graph::{Graph, GraphError};
 use azure::queries::{Groups, Part, Query, Which};
@@ -38,8 +46,10 @@ use config::{Config, Mode, QueryConfig};
 use error::{RunError, Stop};
 use http::Http;
 use port::dead_letter::DeadLetters;
-use port::webhook::Webhook;
+use port::preview;
+use port::webhook::{Outcome, Webhook};
 use report::Report;
+use sync::change::Change;
 use sync::outbox::Outbox;
 use sync::resume::{Found, Plan};
 use sync::{full, incremental, plan, resend};
@@ -62,6 +72,7 @@ pub async fn run(config: &Config, work: &Work, stop: impl Future<Output = Stop>)
         Work::Sync => config.mode.name(),
         Work::Resend(_) => "resend",
     });
+    report.dry_run = config.dry_run;
     let stop = async {
         tokio::select! {
             stop = stop => stop,
@@ -89,15 +100,19 @@ where
 {
     // Whatever must be there is looked for before anything is sent.
     let http = Arc::new(Http::new(config.port.concurrency.get(), config.limits.clone())?);
-    let webhook = Webhook::new(&config.port, &http)?;
-    let dead_letters = config.dead_letter_file.as_deref().map(DeadLetters::open).transpose()?;
+    let webhook = match &config.port.ingest_url {
+        Some(url) if !config.dry_run => Some(Webhook::new(&config.port, url, &http)?),
+        _ => None,
+    };
+    let dead_letters =
+        config.dead_letter_file.as_deref().filter(|_| !config.dry_run).map(DeadLetters::open).transpose()?;
     let found = Found::open(config).await?;
     if let (Some(found), Work::Sync) = (&found, work) {
         found.check_filters(config.mode)?;
     }
     let session = async {
         let arm = Arm::new(&config.azure, Arc::clone(&http))?;
-        sync(config, work, arm, &webhook, found, Tally::new(dead_letters), stop, report).await
+        sync(config, work, arm, webhook.as_ref(), found, Tally::new(dead_letters), stop, report).await
     };
     let result = session.await;
     report.retried = http.retried();
@@ -109,7 +124,7 @@ async fn sync<S>(
     config: &Config,
     work: &Work,
     arm: Arm,
-    webhook: &Webhook<'_>,
+    webhook: Option<&Webhook<'_>>,
     found: Option<Found>,
     mut tally: Tally,
     stop: Shared<S>,
@@ -131,6 +146,7 @@ where
         Timestamp::now()
     });
     tracing::info!("{} subscriptions, in Azure it is {start:.0}", subscriptions.len());
+    tally.starts_at(start);
 
     let filtered = config.scope.is_filtered();
     let Plan { memory, mut batches, mode, full_because } = match (work, found) {
@@ -171,12 +187,18 @@ where
             stop = stop.clone() => Err(stop),
         }
     };
-    let posting = webhook.deliver(blocks, stop.clone(), |change, outcome| {
+    let record = |change: &Change, outcome: &Outcome| {
         let fate = tally.record(change, outcome);
         if let Some(memory) = &memory {
             memory.ledger().record(change, fate);
         }
-    });
+    };
+    let posting = async {
+        match webhook {
+            Some(webhook) => webhook.deliver(blocks, stop.clone(), record).await.map_err(RunError::from),
+            None => Ok(preview::deliver(blocks, stop.clone(), record, Inert(io::stdout())).await?),
+        }
+    };
     let (read, posted) = tokio::join!(reading, posting);
 
     report.queries = graph.queries();
@@ -208,7 +230,7 @@ where
     }
     tally.conclude(still_refused, report);
     if let Err(error) = posted {
-        report.fail(&error.into());
+        report.fail(&error);
     }
     stopped.map_or(Ok(()), |stop| Err(stop.into()))
 }

@@ -1,34 +1,115 @@
 //! The log: to standard error, as text or as JSON lines.
 
 use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anstream::{AutoStream, ColorChoice};
+use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{EnvFilter, filter_fn};
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
+use crate::actions::Inert;
 use crate::config::{LogConfig, LogFormat};
 
 /// Starts logging. Dependencies are capped at `warn` whatever the filter says: their debug logs hold headers and URLs, which
 /// hold secrets.
 pub fn init(config: &LogConfig) {
-    let capped = filter_fn(|metadata| {
-        *metadata.level() <= LevelFilter::WARN || metadata.target().starts_with(env!("CARGO_CRATE_NAME"))
-    });
+    _ = init_in(config, false);
+}
+
+/// The same; in a job of GitHub's nothing that is logged can be a workflow command. What is warned of is kept as well.
+pub fn init_in(config: &LogConfig, job: bool) -> Warnings {
+    let warnings = Warnings::default();
+    let capped = || {
+        filter_fn(|metadata| {
+            *metadata.level() <= LevelFilter::WARN || metadata.target().starts_with(env!("CARGO_CRATE_NAME"))
+        })
+    };
     // The filter was checked with the configuration.
     let filter = EnvFilter::new(&config.filter);
-    let layer = fmt::layer().with_writer(io::stderr).with_target(false);
+    let writer = if job { BoxMakeWriter::new(|| Inert(io::stderr())) } else { BoxMakeWriter::new(io::stderr) };
+    let layer = fmt::layer().with_writer(writer).with_target(false);
     let layer = match config.format {
         LogFormat::Text => layer.with_ansi(is_coloured()).boxed(),
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
     };
-    tracing_subscriber::registry().with(layer.with_filter(capped).with_filter(filter)).init();
+    tracing_subscriber::registry()
+        .with(layer.with_filter(capped()).with_filter(filter))
+        .with(job.then(|| warnings.clone().with_filter(capped())))
+        .init();
+    warnings
 }
 
 /// On a terminal, unless `NO_COLOR` or `CLICOLOR=0` says otherwise, and wherever `CLICOLOR_FORCE` says so: the rule that help
 /// keeps to.
 fn is_coloured() -> bool {
     AutoStream::choice(&io::stderr()) != ColorChoice::Never
+}
+
+/// The first warnings of a run, for whoever reads no log. A request that is tried again is none.
+#[derive(Clone, Debug, Default)]
+pub struct Warnings(Arc<Mutex<Vec<String>>>);
+
+/// As many as anybody will read.
+const MOST_WARNINGS: usize = 10;
+
+/// Warnings of these are about what the program mends itself.
+const MENDED: [&str; 2] = [concat!(env!("CARGO_CRATE_NAME"), "::http"), concat!(env!("CARGO_CRATE_NAME"), "::azure")];
+
+impl Warnings {
+    /// What there was.
+    pub fn texts(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Warnings {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let target = event.metadata().target();
+        if *event.metadata().level() != Level::WARN || MENDED.iter().any(|module| target.starts_with(module)) {
+            return;
+        }
+        let mut texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if texts.len() < MOST_WARNINGS {
+            let mut message = Message(String::new());
+            event.record(&mut message);
+            texts.push(message.0);
+        }
+    }
+}
+
+/// The text of an event.
+struct Message(String);
+
+impl Visit for Message {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "message" {
+            self.0 = format!("{value:?}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_are_kept_except_of_what_is_mended() {
+        let warnings = Warnings::default();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(warnings.clone()), || {
+            tracing::warn!("the checkpoint {} cannot be used", "x");
+            tracing::warn!(target: "azure_incremental::http", "trying again");
+            tracing::info!("nothing");
+            (0..20).for_each(|_| tracing::warn!("more"));
+        });
+        let texts = warnings.texts();
+        assert_eq!(texts[0], "the checkpoint x cannot be used");
+        assert_eq!(texts[1], "more");
+        assert_eq!(texts.len(), MOST_WARNINGS);
+    }
 }

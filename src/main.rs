@@ -3,53 +3,59 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use azure_incremental::actions::{Actions, inert};
 use azure_incremental::cli::{Cli, Command};
-use azure_incremental::config::{Config, ConfigError, LogConfig, QueryConfig, resend_ids};
+use azure_incremental::config::{Config, ConfigError, LogConfig, resend_ids};
 use azure_incremental::error::Exit;
 use azure_incremental::report::Report;
-use azure_incremental::{Work, logging, manual, queries, run, signals};
+use azure_incremental::{Work, commands, logging, run, signals};
 use clap::Parser;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match execute(&cli) {
-        Ok(exit) => exit.into(),
-        Err(error) => {
-            let problems: Vec<String> = error.0.iter().map(|problem| format!("error: {problem}\n")).collect();
-            _ = write!(io::stderr(), "{}\nFor all settings, try 'azure-incremental --help'.\n", problems.concat());
-            Exit::Configuration.into()
-        }
-    }
+    let job = Actions::detect(&|name: &str| std::env::var_os(name));
+    let exit = execute(&cli, job.as_ref()).unwrap_or_else(|error| {
+        print(&mut io::stderr(), &inert(&error.complaint()));
+        job.inspect(|job| job.refuse(&error));
+        Exit::Configuration
+    });
+    exit.into()
 }
 
-fn execute(cli: &Cli) -> Result<Exit, ConfigError> {
+fn execute(cli: &Cli, job: Option<&Actions>) -> Result<Exit, ConfigError> {
     let environment = &|name: &str| std::env::var_os(name);
-    let log = LogConfig::load(&cli.settings, environment);
-    let (output, exit) = match &cli.command {
-        Some(Command::Completions(args)) => (manual::completions(args.shell), Exit::Ok),
-        Some(Command::Man) => (manual::man(), Exit::Ok),
-        Some(Command::Queries) => {
-            log?;
-            (queries(&QueryConfig::load(&cli.settings, environment)?), Exit::Ok)
-        }
-        command => {
-            let work = match command {
-                Some(Command::Resend(args)) => resend_ids(args).map(Work::Resend),
-                _ => Ok(Work::Sync),
-            };
-            let config = ConfigError::both(Config::load(&cli.settings, environment), work);
-            let (log, (config, work)) = ConfigError::both(log, config)?;
-            logging::init(&log);
-            let report = start(&config, &work);
-            (report.render(log.format) + "\n", report.exit)
-        }
+    if let Some(printed) = commands::print(cli.command.as_ref(), &cli.settings, environment)? {
+        print(&mut io::stdout(), &printed.output);
+        print(&mut io::stderr(), &printed.complaints);
+        return Ok(printed.exit);
+    }
+    let work = match &cli.command {
+        Some(Command::Resend(args)) => resend_ids(args).map(Work::Resend),
+        _ => Ok(Work::Sync),
     };
-    // A reader that closed the pipe has seen what it wanted.
-    _ = io::stdout().write_all(output.as_bytes());
-    Ok(exit)
+    let config = ConfigError::both(Config::load(&cli.settings, environment), work);
+    let log = LogConfig::load(&cli.settings, environment);
+    let (log, (config, work)) = ConfigError::both(log, config)?;
+    _ = job.inspect(|job| job.begin());
+    let warnings = logging::init_in(&log, job.is_some());
+    let report = start(&config, &work);
+    _ = job.inspect(|job| job.end(&report, &warnings.texts()));
+    let rendered = inert(&(report.render(log.format) + "\n")).into_owned();
+    if config.dry_run {
+        print(&mut io::stderr(), &rendered)
+    } else {
+        print(&mut io::stdout(), &rendered)
+    }
+    Ok(report.exit)
 }
 
-#[tokio::main]
+// A reader that closed the pipe has seen what it wanted.
+fn print(output: &mut impl Write, text: &str) {
+    _ = output.write_all(text.as_bytes());
+}
+
+// One thread: the run waits for the network, and what it computes between two answers is less than handing it over costs.
+#[tokio::main(flavor = "current_thread")]
 async fn start(config: &Config, work: &Work) -> Report {
     run(config, work, signals::stop()).await
 }

@@ -10,7 +10,7 @@ use clap_mangen::roff::{Roff, bold, italic, roman};
 use crate::cli::{Cli, ENVIRONMENT, EXAMPLES, EXIT_CODES};
 
 /// The completion script of a shell.
-pub fn completions(shell: Shell) -> String {
+pub(crate) fn completions(shell: Shell) -> String {
     let mut command = Cli::command();
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
@@ -19,7 +19,7 @@ pub fn completions(shell: Shell) -> String {
 }
 
 /// The manual page, in troff.
-pub fn man() -> String {
+pub(crate) fn man() -> String {
     let mut page = Vec::new();
     // Nothing can fail that writes to memory.
     _ = write_man(&mut page);

@@ -1,5 +1,6 @@
 //! What a run did, in numbers, for a person or for a machine.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use serde::{Serialize, Serializer};
 
 use crate::config::LogFormat;
 use crate::error::{Exit, RunError};
+use crate::freshness::Freshness;
 
 /// The counts of a run.
 #[derive(Clone, Debug, Serialize)]
@@ -14,6 +16,9 @@ use crate::error::{Exit, RunError};
 pub struct Report {
     /// `incremental`, `full` or `resend`.
     pub mode: &'static str,
+    /// Whether upserts and deletes were printed and not posted.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
     /// Why the run was a full one, where the checkpoint and not the configuration made it one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub full_because: Option<String>,
@@ -37,6 +42,12 @@ pub struct Report {
     pub retried: u64,
     /// Envelopes that were not accepted.
     pub failed: u64,
+    /// What became of the envelopes, by the lower-case type of the resource.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub types: BTreeMap<String, TypeCounts>,
+    /// How long after the change the envelopes of changes were accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub freshness: Option<Freshness>,
     #[serde(rename = "seconds", serialize_with = "seconds")]
     pub elapsed: Duration,
     pub exit: Exit,
@@ -44,10 +55,25 @@ pub struct Report {
     pub errors: Vec<String>,
 }
 
+/// What became of the envelopes of one type of resource.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TypeCounts {
+    pub upserts: u64,
+    pub deletes: u64,
+    pub failed: u64,
+}
+
+impl TypeCounts {
+    pub(crate) fn total(self) -> u64 {
+        self.upserts + self.deletes + self.failed
+    }
+}
+
 impl Report {
     pub(crate) fn new(mode: &'static str) -> Self {
         Self {
             mode,
+            dry_run: false,
             full_because: None,
             subscriptions: 0,
             queries: 0,
@@ -59,6 +85,8 @@ impl Report {
             pending: 0,
             retried: 0,
             failed: 0,
+            types: BTreeMap::new(),
+            freshness: None,
             elapsed: Duration::ZERO,
             exit: Exit::Ok,
             errors: Vec::new(),
@@ -105,14 +133,20 @@ impl fmt::Display for Report {
             ("retried", self.retried),
             ("failed", self.failed),
         ];
-        writeln!(f, "{:<15}{:>9}", "mode", self.mode)?;
+        writeln!(f, "{:<15}{:>9}{}", "mode", self.mode, if self.dry_run { ", a dry run" } else { "" })?;
         if let Some(why) = &self.full_because {
             writeln!(f, "{:<15}{why}", "full because")?;
         }
         for (name, count) in counts {
             writeln!(f, "{name:<15}{count:>9}")?;
         }
+        if let Some(freshness) = &self.freshness {
+            writeln!(f, "{:<15}{freshness}", "freshness")?;
+        }
         writeln!(f, "{:<15}{:>8.1}s", "time", self.elapsed.as_secs_f64())?;
-        write!(f, "{:<15}{}", "result", self.exit)
+        match self.exit {
+            Exit::Ok if self.dry_run => write!(f, "{:<15}ok: everything found was printed, nothing was sent", "result"),
+            exit => write!(f, "{:<15}{exit}", "result"),
+        }
     }
 }

@@ -324,7 +324,7 @@ async fn every_fault_is_what_it_says() {
     asking.client = client(&asking.sandbox, Duration::from_secs(1));
     let faults = asking.sandbox.faults();
     let query = || json!({"query": "resources | project id | order by id asc"});
-    let mut once = async |fault: Fault| {
+    let once = async |fault: Fault| {
         faults.clear();
         faults.add(Route::Graph, Rule::new(fault).times(1));
         let answer = asking.try_query(query()).await;

@@ -7,13 +7,13 @@
 use std::collections::HashSet;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use super::arm::{Arm, ArmError};
 use super::queries::{Part, Query};
@@ -45,8 +45,9 @@ const MOST_PARTS: u32 = 1 << 14;
 /// How often a result that does not add up is read again in smaller parts.
 const READINGS: u32 = 4;
 
-/// Pages that are being read or waiting to be taken, over all queries. It bounds memory as well as requests.
-const PAGES_AT_ONCE: usize = 4;
+/// Pages that are being read or waiting to be taken, over all queries. It bounds memory as well as requests: with the first
+/// pages, and what asks for deletes, it is the quota's 15, which a result of ten thousand rows then reads in one go.
+const PAGES_AT_ONCE: usize = 11;
 
 /// A row as a reader wants it.
 pub(crate) trait Row: Sized + Send {
@@ -134,11 +135,27 @@ struct Answer<'a> {
     result_truncated: Option<&'a RawValue>,
 }
 
-struct Page<R> {
-    rows: Vec<R>,
+/// A page of an answer.
+pub(crate) struct Page<R> {
+    pub(crate) rows: Vec<R>,
     total: u64,
     skip_token: Option<String>,
     truncated: bool,
+}
+
+impl<R: Row> Page<R> {
+    /// The rows are slices of `body`, which is read once.
+    pub(crate) fn parse(body: &Bytes) -> Result<Self, serde_json::Error> {
+        let answer: Answer<'_> = serde_json::from_slice(body)?;
+        let rows = answer.data.iter().map(|row| R::parse(body.slice_ref(row.get().as_bytes())));
+        Ok(Self {
+            rows: rows.collect::<Result<_, _>>()?,
+            total: answer.total_records,
+            skip_token: answer.skip_token.filter(|token| !token.is_empty()),
+            // Documented as a string, "true" or "false".
+            truncated: answer.result_truncated.is_some_and(|flag| flag.get().trim_matches('"') == "true"),
+        })
+    }
 }
 
 impl Graph {
@@ -170,8 +187,100 @@ impl Graph {
         subscriptions: &[&str],
         sink: &impl Sink<R>,
     ) -> Result<(), GraphError> {
-        let reading = Reading { graph: self, query, subscriptions, sink };
-        reading.part(Part::WHOLE, 0).await
+        Reading { graph: self, query, subscriptions, sink, unread: Unread::new(None) }.part(Part::WHOLE, 0, None).await
+    }
+
+    /// Asks for the first page of a query, so that it is there when its turn comes. Who opens bounds how many are open: their
+    /// pages do not count among [`PAGES_AT_ONCE`], or what waits for its turn would take the place of what is delivered.
+    pub(crate) async fn open<'a, R: Row>(
+        &'a self,
+        query: Query<'a>,
+        subscriptions: &'a [&'a str],
+    ) -> Result<Opened<'a, R>, GraphError> {
+        let mut first = self.page(&query, &query.text(Part::WHOLE), subscriptions, None).await;
+        if let Ok(page) = &mut first
+            && is_large(page)
+        {
+            // Read again in parts; until then its size is all that is needed.
+            page.rows = Vec::new();
+        }
+        match first {
+            Err(error) if !is_too_large(&error) => Err(error),
+            first => Ok(Opened { graph: self, query, subscriptions, first }),
+        }
+    }
+
+    async fn page<R: Row>(
+        &self,
+        query: &Query<'_>,
+        text: &str,
+        subscriptions: &[&str],
+        skip_token: Option<&str>,
+    ) -> Result<Page<R>, GraphError> {
+        let failed = |source: ArmError| GraphError::Request { query: query.name(), source };
+        let url = self.arm.url(PATH).map_err(|error| failed(error.into()))?;
+        let label = format!("POST {}{}", url.origin().ascii_serialization(), url.path());
+        let unreadable =
+            |error: serde_json::Error| failed(RequestError::new(&label, Failure::Unreadable(error.to_string())).into());
+        let request = Request {
+            subscriptions,
+            query: text,
+            options: Options { result_format: "objectArray", top: PAGE, skip_token },
+        };
+        let body = Bytes::from(serde_json::to_vec(&request).map_err(unreadable)?);
+        let answer = self.arm.post(url, body, &self.quota).await.map_err(failed)?;
+        self.queries.fetch_add(1, Ordering::Relaxed);
+        if left_subscriptions_out(&answer.headers) {
+            return Err(GraphError::LeftOut { query: query.name() });
+        }
+
+        let page = Page::<R>::parse(&answer.body).map_err(unreadable)?;
+        self.rows.fetch_add(page.rows.len() as u64, Ordering::Relaxed);
+        Ok(page)
+    }
+}
+
+/// A query whose first page is there.
+pub(crate) struct Opened<'a, R> {
+    graph: &'a Graph,
+    query: Query<'a>,
+    subscriptions: &'a [&'a str],
+    first: Result<Page<R>, GraphError>,
+}
+
+impl<R: Row> Opened<'_, R> {
+    /// Reads the rest, all of it into `sink`, as [`Graph::read`] does. Notifies `all_read` once the whole result is here and
+    /// proven, though some of it may still wait to be taken.
+    pub(crate) async fn deliver(self, sink: &impl Sink<R>, all_read: Option<&Notify>) -> Result<(), GraphError> {
+        let Self { graph, query, subscriptions, first } = self;
+        let unread = Unread::new(all_read);
+        Reading { graph, query, subscriptions, sink, unread }.part(Part::WHOLE, 0, Some(first)).await
+    }
+}
+
+/// How many parts of a result are not here yet.
+struct Unread<'a> {
+    parts: AtomicU32,
+    all_read: Option<&'a Notify>,
+}
+
+impl<'a> Unread<'a> {
+    fn new(all_read: Option<&'a Notify>) -> Self {
+        Self { parts: AtomicU32::new(1), all_read }
+    }
+
+    /// A part becomes `by`.
+    fn divide(&self, by: u32) {
+        self.parts.fetch_add(by - 1, Ordering::Relaxed);
+    }
+
+    /// A part is here, and proven.
+    fn note_read(&self) {
+        if self.parts.fetch_sub(1, Ordering::Relaxed) == 1
+            && let Some(all_read) = self.all_read
+        {
+            all_read.notify_one();
+        }
     }
 }
 
@@ -181,11 +290,17 @@ struct Reading<'a, S> {
     query: Query<'a>,
     subscriptions: &'a [&'a str],
     sink: &'a S,
+    unread: Unread<'a>,
 }
 
 impl<S> Reading<'_, S> {
     /// Reads one part to the end, in smaller ones where it is too large or does not add up.
-    async fn part<R: Row>(&self, part: Part, readings: u32) -> Result<(), GraphError>
+    async fn part<R: Row>(
+        &self,
+        part: Part,
+        readings: u32,
+        mut opened: Option<Result<Page<R>, GraphError>>,
+    ) -> Result<(), GraphError>
     where
         S: Sink<R>,
     {
@@ -197,7 +312,11 @@ impl<S> Reading<'_, S> {
         loop {
             // Held until the page is taken, so that readers do not run ahead of the posts.
             let _slot = self.graph.pages.acquire().await.map_err(|_| SinkError::from(Stopped))?;
-            let page = match self.page::<R>(&text, token.as_deref()).await {
+            let page = match opened.take() {
+                Some(first) => first,
+                None => self.graph.page(&self.query, &text, self.subscriptions, token.as_deref()).await,
+            };
+            let page = match page {
                 Err(error) if is_too_large(&error) => {
                     drop(_slot);
                     if part.of.saturating_mul(FINER) > MOST_PARTS {
@@ -207,7 +326,7 @@ impl<S> Reading<'_, S> {
                 }
                 page => page?,
             };
-            if token.is_none() && page.total > FEW_PAGES * PAGE {
+            if token.is_none() && is_large(&page) {
                 let by = page.total.div_ceil(ROWS_A_PART);
                 drop((page, _slot));
                 return self.smaller(part, u32::try_from(by).unwrap_or(u32::MAX), readings).await;
@@ -218,14 +337,19 @@ impl<S> Reading<'_, S> {
             let steady = *first_total.get_or_insert(total) == total;
             let repeats = page.skip_token.is_some() && page.skip_token == token;
             token = page.skip_token;
+            let more = token.is_some() && steady && !repeats && !empty && received < total + PAGE;
+            let rows = seen.len() as u64;
+            let proven = rows == total && received == total && steady && !truncated && token.is_none();
+            if proven {
+                self.unread.note_read();
+            }
             if !empty {
                 self.sink.take(page.rows).await?;
             }
-            if token.is_some() && steady && !repeats && !empty && received < total + PAGE {
+            if more {
                 continue;
             }
-            let rows = seen.len() as u64;
-            if rows == total && received == total && steady && !truncated && token.is_none() {
+            if proven {
                 return Ok(());
             }
             if readings + 1 == READINGS {
@@ -257,47 +381,18 @@ impl<S> Reading<'_, S> {
                 return Err(GraphError::TooLarge { query: self.query.name() });
             }
             tracing::debug!("reading {} in {by} parts", self.query.name());
-            stream::iter(part.split(by).map(|part| self.part(part, readings)))
+            self.unread.divide(by);
+            stream::iter(part.split(by).map(|part| self.part(part, readings, None)))
                 .buffer_unordered(PAGES_AT_ONCE)
                 .try_collect()
                 .await
         })
     }
+}
 
-    async fn page<R: Row>(&self, text: &str, skip_token: Option<&str>) -> Result<Page<R>, GraphError> {
-        let failed = |source: ArmError| GraphError::Request { query: self.query.name(), source };
-        let url = self.graph.arm.url(PATH).map_err(|error| failed(error.into()))?;
-        let label = format!("POST {}{}", url.origin().ascii_serialization(), url.path());
-        let unreadable =
-            |error: serde_json::Error| failed(RequestError::new(&label, Failure::Unreadable(error.to_string())).into());
-        let request = Request {
-            subscriptions: self.subscriptions,
-            query: text,
-            options: Options { result_format: "objectArray", top: PAGE, skip_token },
-        };
-        let body = Bytes::from(serde_json::to_vec(&request).map_err(unreadable)?);
-        let answer = self.graph.arm.post(url, body, &self.graph.quota).await.map_err(failed)?;
-        self.graph.queries.fetch_add(1, Ordering::Relaxed);
-        if left_subscriptions_out(&answer.headers) {
-            return Err(GraphError::LeftOut { query: self.query.name() });
-        }
-
-        let parsed: Answer<'_> = serde_json::from_slice(&answer.body).map_err(unreadable)?;
-        let rows = parsed
-            .data
-            .iter()
-            .map(|row| R::parse(answer.body.slice_ref(row.get().as_bytes())))
-            .collect::<Result<Vec<R>, _>>()
-            .map_err(unreadable)?;
-        self.graph.rows.fetch_add(rows.len() as u64, Ordering::Relaxed);
-        Ok(Page {
-            rows,
-            total: parsed.total_records,
-            skip_token: parsed.skip_token.filter(|token| !token.is_empty()),
-            // Documented as a string, "true" or "false".
-            truncated: parsed.result_truncated.is_some_and(|flag| flag.get().trim_matches('"') == "true"),
-        })
-    }
+/// Whether it is the first page of a result that is read in parts.
+fn is_large<R>(first: &Page<R>) -> bool {
+    first.total > FEW_PAGES * PAGE
 }
 
 /// More than 10,000 subscriptions in scope: the service leaves some out, and says so in a header only.
@@ -315,5 +410,26 @@ fn is_too_large(error: &GraphError) -> bool {
         } => status.codes.iter().any(|code| code == "ResponsePayloadTooLarge"),
         GraphError::Request { source: ArmError::Request(RequestError { failure: Failure::TooLarge, .. }), .. } => true,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn a_result_is_all_read_once_each_part_of_its_parts_is() {
+        let all_read = Notify::new();
+        let unread = Unread::new(Some(&all_read));
+        unread.divide(2);
+        unread.note_read();
+        unread.divide(FINER);
+        for _ in 0..FINER {
+            assert_eq!(all_read.notified().now_or_never(), None);
+            unread.note_read();
+        }
+        assert_eq!(all_read.notified().now_or_never(), Some(()));
     }
 }

@@ -15,7 +15,8 @@ use crate::config::Scope;
 /// Every row has `id`, `resourceId` (lower case), `sourceResourceId` (the same where the resource exists now, else empty),
 /// `name`, `type` (lower case), `location`, `tags`, `subscriptionId` and `resourceGroup` (lower case); a resource's also
 /// `rgId`, `rgName`, `rgLocation` and `rgTags` of its group, empty where the group has no row; a change's also `changeType`
-/// and `changeTime`, and a changed resource's `changedProperties`. There is one row a resource.
+/// and `changeTime`, and a changed resource's `changedProperties`. What changed may also have `changeAttributes`, or `clientType`
+/// and `operation`, as [`actor`] says. There is one row a resource.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Query<'a> {
     /// Groups and subscriptions with a change, the latest change of each.
@@ -115,8 +116,25 @@ impl Query<'_> {
     }
 }
 
+/// The line that reads who or what made a change, and the columns that it makes: with people's addresses, to be delivered,
+/// where that is wished for; else without, for the log, where that is to be so detailed.
+fn actor(scope: &Scope) -> (&'static str, &'static str) {
+    if scope.change_actor {
+        ("\n| extend changeAttributes = properties.changeAttributes", ", changeAttributes")
+    } else if tracing::enabled!(tracing::Level::DEBUG) {
+        (
+            "\n| extend clientType = tostring(properties.changeAttributes.clientType), operation = \
+             tostring(properties.changeAttributes.operation)",
+            ", clientType, operation",
+        )
+    } else {
+        ("", "")
+    }
+}
+
 fn changed_resources(scope: &Scope, which: Which<'_>, part: &str) -> String {
     let (since, ids) = which.filters();
+    let (actor, columns) = actor(scope);
     let types = filter(kql::type_condition(&scope.resource_types));
     let tags = tag_filter(scope, "rgTags", "changeType =~ 'Delete' or isempty(sourceResourceId) or isempty(rgId)");
     format!(
@@ -126,8 +144,8 @@ resourcechanges
 | extend resourceId = tolower(tostring(properties.targetResourceId)){ids}
 | extend type = tolower(tostring(properties.targetResourceType)){types}{part}
 | extend targetId = tostring(properties.targetResourceId), changeType = tostring(properties.changeType)
-| extend changedProperties = properties.changes
-| summarize arg_max(changeTime, targetId, type, changeType, changedProperties, subscriptionId, resourceGroup) by resourceId
+| extend changedProperties = properties.changes{actor}
+| summarize arg_max(changeTime, targetId, type, changeType, changedProperties, subscriptionId, resourceGroup{columns}) by resourceId
 | extend subscriptionId = tolower(subscriptionId), resourceGroup = tolower(resourceGroup)
 | join kind=leftouter (
     resources
@@ -141,13 +159,14 @@ resourcechanges
 ) on $left.subscriptionId == $right.rgSubscriptionId and $left.resourceGroup == $right.rgKey{tags}
 | extend id = iff(isempty(id), targetId, id)
 | project id, resourceId, sourceResourceId, name, type, location, tags, subscriptionId, resourceGroup,
-    rgId, rgName, rgLocation, rgTags, changeType, changeTime, changedProperties
+    rgId, rgName, rgLocation, rgTags, changeType, changeTime, changedProperties{columns}
 | order by resourceId asc"
     )
 }
 
 fn changed_containers(scope: &Scope, which: Which<'_>, groups: Groups, part: &str) -> String {
     let (since, ids) = which.filters();
+    let (actor, columns) = actor(scope);
     let always = "changeType =~ 'Delete' or isempty(sourceResourceId) or type == 'microsoft.resources/subscriptions'";
     let (tags, scope_column) = group_filter(scope, groups, always);
     format!(
@@ -157,8 +176,8 @@ resourcecontainerchanges
 | extend resourceId = tolower(tostring(properties.targetResourceId)){ids}
 | extend type = tolower(tostring(properties.targetResourceType))
 | where type in ('microsoft.resources/subscriptions', 'microsoft.resources/subscriptions/resourcegroups'){part}
-| extend targetId = tostring(properties.targetResourceId), changeType = tostring(properties.changeType)
-| summarize arg_max(changeTime, targetId, type, changeType, subscriptionId, resourceGroup) by resourceId
+| extend targetId = tostring(properties.targetResourceId), changeType = tostring(properties.changeType){actor}
+| summarize arg_max(changeTime, targetId, type, changeType, subscriptionId, resourceGroup{columns}) by resourceId
 | join kind=leftouter (
     resourcecontainers
     | where type in~ ('microsoft.resources/subscriptions', 'microsoft.resources/subscriptions/resourcegroups')
@@ -167,7 +186,7 @@ resourcecontainerchanges
 | extend id = iff(isempty(id), targetId, id)
 | extend subscriptionId = tolower(subscriptionId), resourceGroup = tolower(resourceGroup)
 | project id, resourceId, sourceResourceId, name, type, location, tags, subscriptionId, resourceGroup,
-    changeType, changeTime{scope_column}
+    changeType, changeTime{columns}{scope_column}
 | order by resourceId asc"
     )
 }

@@ -2,4 +2,5 @@
 
 pub(crate) mod dead_letter;
 pub(crate) mod envelope;
+pub(crate) mod preview;
 pub(crate) mod webhook;

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::envelope::{self, CHUNK, Parcels};
-use crate::config::{Payload, PortConfig};
+use crate::config::{Payload, PortConfig, SecretUrl};
 use crate::http::{Failure, Http, RequestError};
 use crate::id::Id;
 use crate::sync::change::Change;
@@ -125,10 +125,9 @@ const DOWN_FAILURES: u32 = 3;
 const DOWN_ENVELOPES: u32 = 2;
 
 impl<'a> Webhook<'a> {
-    pub(crate) fn new(config: &PortConfig, http: &'a Http) -> Result<Self, RequestError> {
-        let label = format!("POST to Port's webhook at {}", config.ingest_url.origin());
-        let url = config
-            .ingest_url
+    pub(crate) fn new(config: &PortConfig, url: &SecretUrl, http: &'a Http) -> Result<Self, RequestError> {
+        let label = format!("POST to Port's webhook at {}", url.origin());
+        let url = url
             .expose()
             .parse()
             .map_err(|_| RequestError::new(label.as_str(), Failure::Unreadable("its URL is not one".into())))?;

@@ -8,6 +8,7 @@ use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::story::{self, Actor};
 use crate::azure::graph::Row;
 use crate::azure::subscriptions::Subscription;
 use crate::id::Id;
@@ -47,6 +48,8 @@ pub(crate) struct Change {
     pub(crate) in_scope: bool,
     pub(crate) group: Id,
     pub(crate) subscription: Id,
+    /// Who or what made the change, where that was asked for.
+    pub(crate) actor: Option<Box<Actor>>,
 }
 
 /// The key fields of a row, borrowed from it.
@@ -69,6 +72,12 @@ struct Keys<'a> {
     change_type: Text<'a>,
     #[serde(borrow, default)]
     scope: Text<'a>,
+    #[serde(borrow, default)]
+    client_type: Text<'a>,
+    #[serde(borrow, default)]
+    operation: Text<'a>,
+    #[serde(borrow, default)]
+    change_attributes: Option<&'a RawValue>,
 }
 
 /// What a resource's row says of its group.
@@ -135,7 +144,12 @@ impl Row for Change {
             _ => Id::of_group(&keys.subscription_id.0, &keys.resource_group.0),
         };
         let in_scope = keys.scope.0 != "out";
-        Ok(Self { id, subject, operation, exists, group_exists, in_scope, group, subscription, row })
+        let (actor, rest) = match story::take_actor(&row, &keys.client_type.0, &keys.operation.0) {
+            Some((actor, rest)) => (Some(actor), Some(rest)),
+            None => (keys.change_attributes.and_then(story::told_actor), None),
+        };
+        let (actor, row) = (actor.map(Box::new), rest.unwrap_or(row));
+        Ok(Self { id, subject, operation, exists, group_exists, in_scope, group, subscription, actor, row })
     }
 
     fn id(&self) -> Id {
@@ -218,6 +232,7 @@ impl Change {
             in_scope: true,
             group: id,
             subscription: Id::of_subscription(row.subscription_id),
+            actor: None,
             row: serde_json::to_vec(row).ok()?.into(),
         })
     }
@@ -262,7 +277,7 @@ fn type_of(resource_id: &str) -> String {
 
 /// A string column: borrowed where the JSON allows it, empty where it is null.
 #[derive(Default)]
-struct Text<'a>(Cow<'a, str>);
+pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -218,6 +218,21 @@ impl Identity {
         }
     }
 
+    /// Takes the webhook from a checkpoint's bytes, for a dry run that was told of none.
+    pub(crate) fn adopt_webhook(&mut self, bytes: &[u8]) {
+        #[derive(Deserialize)]
+        struct Owner {
+            identity: Webhook,
+        }
+        #[derive(Deserialize)]
+        struct Webhook {
+            webhook: Id,
+        }
+        if let Ok(owner) = serde_json::from_slice::<Owner>(bytes) {
+            self.webhook = owner.identity.webhook;
+        }
+    }
+
     /// Whether a checkpoint of this identity can serve a run of that one.
     fn matches(&self, run: &Self) -> Result<(), Unusable> {
         const TYPES: &str = "RESOURCE_TYPES";
@@ -292,6 +307,7 @@ mod tests {
         Scope {
             resource_types: types.split_terminator(',').map(|name| name.parse().unwrap()).collect(),
             tag_filters: TagFilters { include: tag.map(condition).into_iter().collect(), exclude: vec![] },
+            change_actor: false,
         }
     }
 
@@ -323,6 +339,16 @@ mod tests {
         let was = identity(&scope);
         assert_eq!(was.matches(&Identity::new("other", "https://ingest.example/key", &scope)), Err(Unusable::Tenant));
         assert_eq!(was.matches(&Identity::new("tenant", "https://ingest.example/Key", &scope)), Err(Unusable::Webhook));
+    }
+
+    #[test]
+    fn a_dry_run_that_was_told_of_no_webhook_goes_by_that_of_the_checkpoint() {
+        let scope = scope("", None);
+        let bytes = Checkpoint::new(identity(&scope)).to_bytes(true).unwrap();
+        let mut told_of_none = Identity::new("tenant", "", &scope);
+        assert!(Checkpoint::parse(&bytes, &told_of_none).is_err());
+        told_of_none.adopt_webhook(&bytes);
+        assert!(Checkpoint::parse(&bytes, &told_of_none).is_ok());
     }
 
     #[test]

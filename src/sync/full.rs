@@ -1,6 +1,7 @@
 //! Reading everything that exists, and what was deleted as far back as Azure remembers.
 
 use jiff::Timestamp;
+use tokio::sync::Notify;
 
 use super::crossing;
 use super::ledger::Lane;
@@ -20,9 +21,21 @@ pub(crate) async fn read(
     // Groups out of scope matter only where some may have been in it.
     let remembers = outbox.memory().is_some_and(|memory| memory.ledger().has_groups());
     let groups = if remembers { Groups::All } else { Groups::InScope };
-    for query in queries(scope, since, groups) {
-        graph.read(query, subscriptions, &outbox.slot(Lane::Full)).await?;
-    }
+    let slot = outbox.slot(Lane::Full);
+    let [containers, resources, deleted_resources, deleted_containers] = queries(scope, since, groups);
+    // Asked for side by side, taken one after the other.
+    let (containers, resources) =
+        futures::try_join!(graph.open(containers, subscriptions), graph.open(resources, subscriptions))?;
+    containers.deliver(&slot, None).await?;
+    // What was deleted is asked for only once all that exists is read: what came back meanwhile must not be deleted.
+    let all_read = Notify::new();
+    let deleted = async {
+        all_read.notified().await;
+        futures::try_join!(graph.open(deleted_resources, subscriptions), graph.open(deleted_containers, subscriptions))
+    };
+    let ((), (resources, containers)) = futures::try_join!(resources.deliver(&slot, Some(&all_read)), deleted)?;
+    resources.deliver(&slot, None).await?;
+    containers.deliver(&slot, None).await?;
     crossing::follow(graph, scope, subscriptions, outbox).await
 }
 

@@ -19,15 +19,14 @@ pub(crate) async fn read(
     outbox: &Outbox<'_>,
 ) -> Result<(), GraphError> {
     let slot = outbox.slot(Lane::Changes);
-    let Some(memory) = outbox.memory() else {
-        for query in queries(scope, Which::Since(since), Groups::InScope) {
-            graph.read(query, subscriptions, &slot).await?;
-        }
-        return Ok(());
-    };
-    let [containers, resources] = queries(scope, Which::Since(since), Groups::All);
-    graph.read(containers, subscriptions, &slot).await?;
-    graph.read(resources, subscriptions, &slot).await?;
+    let groups = if outbox.memory().is_some() { Groups::All } else { Groups::InScope };
+    let [containers, resources] = queries(scope, Which::Since(since), groups);
+    // Asked for side by side, taken one after the other.
+    let (containers, resources) =
+        futures::try_join!(graph.open(containers, subscriptions), graph.open(resources, subscriptions))?;
+    containers.deliver(&slot, None).await?;
+    resources.deliver(&slot, None).await?;
+    let Some(memory) = outbox.memory() else { return Ok(()) };
     let (containers, resources) = memory.ledger().pending(subscriptions);
     for ids in containers.chunks(AT_ONCE) {
         let [query, _] = queries(scope, Which::Of(ids), Groups::All);

@@ -12,6 +12,7 @@ pub(crate) mod plan;
 pub(crate) mod resend;
 pub(crate) mod resume;
 pub(crate) mod store;
+pub(crate) mod story;
 
 use futures::{StreamExt, stream};
 use jiff::Timestamp;

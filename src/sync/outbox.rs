@@ -29,6 +29,8 @@ pub(crate) enum Rank {
     Subscriptions,
     Groups,
     Resources,
+    /// Of a full run, once everything that exists was sent.
+    DeletedResources,
     DeletedGroups,
     DeletedSubscriptions,
 }
@@ -214,7 +216,11 @@ impl Sink<Change> for Slot<'_> {
         outbox.write_ahead(!(groups.is_empty() && resources.is_empty())).await?;
         state.send(Rank::Subscriptions, subscriptions).await?;
         state.send(Rank::Groups, groups).await?;
-        Ok(state.send(Rank::Resources, resources).await?)
+        // Everything that exists comes before anything that does not, except where both are told as they happened.
+        let deletes = |change: &mut Change| self.lane == Lane::Full && change.operation == Operation::Delete;
+        let deleted: Vec<Change> = resources.extract_if(.., deletes).collect();
+        state.send(Rank::Resources, resources).await?;
+        Ok(state.send(Rank::DeletedResources, deleted).await?)
     }
 }
 

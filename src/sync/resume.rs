@@ -42,9 +42,18 @@ impl Found {
     /// Opens the checkpoint of the configuration, where it names one, before anything is sent.
     pub(crate) async fn open(config: &Config) -> Result<Option<Self>, StoreError> {
         let Some(checkpoint) = &config.checkpoint else { return Ok(None) };
-        let store = Store::open(&checkpoint.file).await?;
-        let identity = Identity::new(&config.azure.tenant_id, config.port.ingest_url.expose(), &config.scope);
-        let found = match store.read()? {
+        let store = match config.dry_run {
+            true => Store::read_only(&checkpoint.file),
+            false => Store::open(&checkpoint.file).await?,
+        };
+        let bytes = store.read()?;
+        let webhook = config.port.ingest_url.as_ref();
+        let mut identity =
+            Identity::new(&config.azure.tenant_id, webhook.map_or("", |url| url.expose()), &config.scope);
+        if let (None, Some(bytes)) = (webhook, &bytes) {
+            identity.adopt_webhook(bytes);
+        }
+        let found = match bytes {
             Some(bytes) => Checkpoint::parse(&bytes, &identity),
             None => Err(Unusable::Missing),
         };

@@ -25,11 +25,12 @@ pub(crate) enum StoreError {
     Write { path: PathBuf, error: io::Error },
 }
 
-/// A checkpoint file that this run alone may use. The lock ends with the value, or with the process.
+/// A checkpoint file that this run alone may use, or may only read. The lock ends with the value, or with the process.
 #[derive(Debug)]
 pub(crate) struct Store {
     path: PathBuf,
-    _lock: File,
+    /// `None`: nothing is ever written.
+    lock: Option<File>,
 }
 
 impl Store {
@@ -62,7 +63,12 @@ impl Store {
         // What a write will need, tried before anything is sent.
         let probe = beside(path, "tmp");
         create_new(&probe).and_then(|_| fs::remove_file(&probe)).map_err(rights("written"))?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), lock: Some(lock) })
+    }
+
+    /// A file to be read only, whoever else uses it: it is always whole.
+    pub(crate) fn read_only(path: &Path) -> Self {
+        Self { path: path.to_owned(), lock: None }
     }
 
     /// The bytes of the file; `None` where there is no file yet.
@@ -80,6 +86,9 @@ impl Store {
 
     /// Replaces the file: a reader sees the old one or the new one, and after a crash it is one of both.
     pub(crate) async fn write(&self, bytes: Vec<u8>) -> Result<(), StoreError> {
+        if self.lock.is_none() {
+            return Ok(());
+        }
         let path = self.path.clone();
         let failed = |error| StoreError::Write { path: self.path.clone(), error };
         match tokio::task::spawn_blocking(move || replace(&path, &bytes)).await {
@@ -90,6 +99,9 @@ impl Store {
 
     /// Moves a file that makes no sense out of the way, and tells where to.
     pub(crate) fn set_aside(&self) -> Result<PathBuf, StoreError> {
+        if self.lock.is_none() {
+            return Ok(self.path.clone());
+        }
         let aside = beside(&self.path, &format!("corrupt-{}", jiff::Timestamp::now().as_second()));
         fs::rename(&self.path, &aside).map_err(|error| StoreError::Write { path: self.path.clone(), error })?;
         Ok(aside)
@@ -183,6 +195,20 @@ mod tests {
         let store = store(&directory).await;
         store.write(b"checkpoint".to_vec()).await.unwrap();
         assert_eq!(fs::read(&precious).unwrap(), b"untouched");
+    }
+
+    #[tokio::test]
+    async fn a_store_that_only_reads_leaves_no_trace_and_waits_for_nobody() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = store(&directory).await;
+        first.write(b"one".to_vec()).await.unwrap();
+        let names = || fs::read_dir(directory.path()).unwrap().count();
+        let before = names();
+        let reader = Store::read_only(&directory.path().join("checkpoint.json"));
+        reader.write(b"two".to_vec()).await.unwrap();
+        reader.set_aside().unwrap();
+        assert_eq!(reader.read().unwrap().unwrap(), b"one");
+        assert_eq!(names(), before);
     }
 
     #[tokio::test(start_paused = true)]

@@ -26,6 +26,7 @@ mod memory;
 mod queries;
 mod quiet;
 mod reading;
+mod reliability;
 mod report;
 mod sign_in;
 mod subscriptions;

@@ -1,0 +1,41 @@
+//! The pure parts, timed: a page of Resource Graph's answer, as it came, to the bodies that are posted.
+use std::hint::black_box;
+
+use azure_incremental::bench::{bodies, rows};
+use azure_incremental::config::Payload;
+use bytes::Bytes;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+
+/// What Resource Graph puts on a page.
+const ROWS: usize = 1000;
+
+fn page() -> Bytes {
+    let row = |n: usize| {
+        let group = n / 50;
+        format!(
+            r#"{{"id":"/subscriptions/0B1F6471-1BF0-4DDA-AEC3-111122223333/resourceGroups/rg-Payments-{group}/providers/Microsoft.Storage/storageAccounts/payments{n}","resourceId":"/subscriptions/0b1f6471-1bf0-4dda-aec3-111122223333/resourcegroups/rg-payments-{group}/providers/microsoft.storage/storageaccounts/payments{n}","sourceResourceId":"/subscriptions/0b1f6471-1bf0-4dda-aec3-111122223333/resourcegroups/rg-payments-{group}/providers/microsoft.storage/storageaccounts/payments{n}","name":"payments{n}","type":"microsoft.storage/storageaccounts","location":"westeurope","tags":{{"Environment":"Production","CostCenter":"{n}","Équipe":"Paiements"}},"subscriptionId":"0b1f6471-1bf0-4dda-aec3-111122223333","resourceGroup":"rg-payments-{group}","rgId":"/subscriptions/0B1F6471-1BF0-4DDA-AEC3-111122223333/resourceGroups/rg-Payments-{group}","rgName":"rg-Payments-{group}","rgLocation":"westeurope","rgTags":{{"Environment":"Production"}}}}"#
+        )
+    };
+    let rows: Vec<String> = (0..ROWS).map(row).collect();
+    format!(
+        r#"{{"totalRecords":{ROWS},"count":{ROWS},"data":[{}],"facets":[],"resultTruncated":"false"}}"#,
+        rows.join(",")
+    )
+    .into()
+}
+
+fn pure(criterion: &mut Criterion) {
+    let page = page();
+    let mut group = criterion.benchmark_group("page");
+    group.throughput(Throughput::Elements(ROWS as u64));
+    group.bench_function("to rows", |bencher| bencher.iter(|| rows(black_box(&page))));
+    for (name, payload) in [("to bodies, single", Payload::Single), ("to bodies, batch", Payload::Batch)] {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| bodies(black_box(&page), payload));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, pure);
+criterion_main!(benches);

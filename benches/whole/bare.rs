@@ -1,0 +1,48 @@
+//! The bare loop that the program is compared with: the same client, posting the same bodies, with nothing else to do.
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::Args;
+use futures::{StreamExt, TryStreamExt, stream};
+use reqwest::Client;
+use reqwest::header::CONTENT_TYPE;
+use tokio::runtime::Builder;
+
+#[derive(Args)]
+pub(crate) struct Bare {
+    url: String,
+    /// A body a line.
+    bodies: PathBuf,
+    in_flight: usize,
+    /// Work on one thread, or on all
+    #[arg(long)]
+    one_thread: bool,
+}
+
+pub(crate) fn run(bare: &Bare) -> io::Result<()> {
+    let bodies = Bytes::from(fs::read(&bare.bodies)?);
+    let mut runtime = match bare.one_thread {
+        true => Builder::new_current_thread(),
+        false => Builder::new_multi_thread(),
+    };
+    runtime.enable_all().build()?.block_on(post(bare, &bodies)).map_err(io::Error::other)
+}
+
+async fn post(bare: &Bare, bodies: &Bytes) -> reqwest::Result<()> {
+    let client = Client::builder()
+        .user_agent("bare")
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(Duration::from_secs(10))
+        .pool_max_idle_per_host(bare.in_flight)
+        .build()?;
+    let bodies = bodies.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let posts = bodies.map(|body| {
+        let request = client.post(&bare.url).header(CONTENT_TYPE, "application/json");
+        let body = Bytes::copy_from_slice(body);
+        async move { request.body(body).send().await?.error_for_status()?.bytes().await.map(drop) }
+    });
+    stream::iter(posts).buffer_unordered(bare.in_flight).try_collect().await
+}

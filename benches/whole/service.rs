@@ -1,0 +1,172 @@
+//! The sandbox in a process of its own, and how the bench talks to it: a line asks, a line answers.
+use std::collections::HashMap;
+use std::fs;
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+use super::sandbox::Sandbox;
+use super::sandbox::clock::Clock;
+use super::sandbox::requests::Route;
+use super::sandbox::settings::{EstateSize, Settings};
+
+/// A sandbox to be measured against.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Shape {
+    #[arg(long, default_value_t = 0)]
+    pub(crate) resources: usize,
+    #[arg(long, default_value_t = 0)]
+    pub(crate) query_latency_ms: u64,
+    #[arg(long, default_value_t = 0)]
+    pub(crate) post_latency_ms: u64,
+    /// Of sign-in and of the listing of subscriptions
+    #[arg(long, default_value_t = 0)]
+    pub(crate) other_latency_ms: u64,
+    /// Enforce 15 queries in five seconds
+    #[arg(long)]
+    pub(crate) quota: bool,
+    /// Keep what is posted
+    #[arg(long)]
+    pub(crate) record: bool,
+}
+
+pub(crate) const SUBSCRIPTIONS: usize = 4;
+
+impl Shape {
+    pub(crate) fn groups(&self) -> usize {
+        self.resources / 50
+    }
+
+    fn settings(&self) -> Settings {
+        let size = EstateSize { subscriptions: SUBSCRIPTIONS, groups: self.groups(), resources: self.resources };
+        // Frozen, and with a clock that stands still, so that every run asks what was answered before.
+        let mut settings = Settings { frozen: true, clock: Clock::stopped(), estate: size, ..Settings::default() };
+        settings.azure.query_latency = Duration::from_millis(self.query_latency_ms);
+        settings.azure.other_latency = Duration::from_millis(self.other_latency_ms);
+        settings.port.post_latency = Duration::from_millis(self.post_latency_ms);
+        if !self.quota {
+            settings.azure.quota = None;
+        }
+        settings.port.sink = !self.record;
+        settings.port.record = self.record;
+        // What is recorded is not read: a mapping that makes nothing of it is the quickest.
+        "[]".clone_into(&mut settings.port.mapping);
+        settings
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let mut arguments: Vec<String> = [
+            ("--resources", self.resources as u64),
+            ("--query-latency-ms", self.query_latency_ms),
+            ("--post-latency-ms", self.post_latency_ms),
+            ("--other-latency-ms", self.other_latency_ms),
+        ]
+        .iter()
+        .flat_map(|(name, value)| [(*name).to_owned(), value.to_string()])
+        .collect();
+        arguments.extend(self.quota.then(|| "--quota".to_owned()));
+        arguments.extend(self.record.then(|| "--record".to_owned()));
+        arguments
+    }
+}
+
+/// What a sandbox was asked since it was last asked this.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Counts {
+    pub(crate) requests: u64,
+    pub(crate) queries: u64,
+    pub(crate) posts: u64,
+    pub(crate) throttled: u64,
+}
+
+/// The other end: serves until nobody asks any more.
+pub(crate) fn serve(shape: &Shape) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let sandbox = runtime.block_on(Sandbox::start(shape.settings()))?;
+    let mut out = io::stdout();
+    writeln!(out, "{}", serde_json::to_string(&sandbox.env())?)?;
+    for line in io::stdin().lines() {
+        let line = line?;
+        let answer = match line.strip_prefix("bodies ") {
+            Some(path) => {
+                runtime.block_on(sandbox.port().settle());
+                let mut bodies = Vec::new();
+                for delivery in sandbox.port().deliveries() {
+                    bodies.extend_from_slice(&delivery.body);
+                    bodies.push(b'\n');
+                }
+                fs::write(path, bodies)?;
+                String::new()
+            }
+            None => {
+                let requests = sandbox.requests();
+                let counts = Counts {
+                    requests: requests.total(),
+                    queries: requests.count(Route::Graph),
+                    posts: requests.count(Route::Webhook),
+                    throttled: requests.throttled() as u64,
+                };
+                requests.clear();
+                serde_json::to_string(&counts)?
+            }
+        };
+        writeln!(out, "{answer}")?;
+    }
+    Ok(())
+}
+
+/// A sandbox that was started; it ends when this is dropped.
+pub(crate) struct Service {
+    child: Child,
+    ask: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+    pub(crate) env: HashMap<String, String>,
+}
+
+impl Service {
+    pub(crate) fn start(shape: &Shape) -> io::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("serve").args(shape.arguments()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn()?;
+        let (Some(ask), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(io::Error::other("the sandbox cannot be talked to"));
+        };
+        let mut service = Self { child, ask: Some(ask), answers: BufReader::new(answers), env: HashMap::new() };
+        let env: Vec<(String, String)> = serde_json::from_str(&service.answer()?)?;
+        service.env.extend(env);
+        Ok(service)
+    }
+
+    /// What it was asked since the last time.
+    pub(crate) fn counts(&mut self) -> io::Result<Counts> {
+        self.ask("counts")?;
+        Ok(serde_json::from_str(&self.answer()?)?)
+    }
+
+    /// Writes what was posted to a file, a body a line.
+    pub(crate) fn bodies(&mut self, path: &str) -> io::Result<()> {
+        self.ask(&format!("bodies {path}"))?;
+        self.answer().map(drop)
+    }
+
+    fn ask(&mut self, line: &str) -> io::Result<()> {
+        let ask = self.ask.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
+        writeln!(ask, "{line}")
+    }
+
+    fn answer(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        self.answers.read_line(&mut line)?;
+        if line.is_empty() { Err(io::Error::other("the sandbox ended")) } else { Ok(line) }
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.ask = None;
+        let _ = self.child.wait();
+    }
+}

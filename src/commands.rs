@@ -1,0 +1,85 @@
+//! Commands that only print: they need neither credentials nor a network.
+
+use crate::cli::{Command, InitArgs, Settings};
+use crate::config::{ConfigError, Environment, LogConfig, Problem, QueryConfig};
+use crate::error::Exit;
+use crate::{init, manual, queries};
+
+/// What such a command has to say, and how it ended.
+pub struct Printed {
+    pub output: String,
+    /// For standard error.
+    pub complaints: String,
+    pub exit: Exit,
+}
+
+/// What the command prints; `None` where it is not one of these.
+pub fn print(
+    command: Option<&Command>,
+    settings: &Settings,
+    environment: Environment<'_>,
+) -> Result<Option<Printed>, ConfigError> {
+    let output = match command {
+        Some(Command::Completions(args)) => manual::completions(args.shell),
+        Some(Command::Man) => manual::man(),
+        Some(Command::Queries) => {
+            let (_, config) =
+                ConfigError::both(LogConfig::load(settings, environment), QueryConfig::load(settings, environment))?;
+            queries(&config)
+        }
+        Some(Command::Init(args)) => {
+            // What is filled in must be right.
+            QueryConfig::load(settings, environment)?;
+            return initialise(args, settings).map(Some);
+        }
+        Some(Command::Resend(_)) | None => return Ok(None),
+    };
+    Ok(Some(Printed { output, complaints: String::new(), exit: Exit::Ok }))
+}
+
+fn initialise(args: &InitArgs, settings: &Settings) -> Result<Printed, ConfigError> {
+    let settings = given(settings);
+    let wrong = |error: init::InitError| {
+        let variable = if args.write.is_some() { "--write" } else { "FILE" };
+        ConfigError(vec![Problem { variable, problem: error.to_string() }])
+    };
+    let Some(directory) = &args.write else {
+        let output = init::print(&args.files, &settings).map_err(wrong)?;
+        return Ok(Printed { output, complaints: String::new(), exit: Exit::Ok });
+    };
+    let mut printed = Printed { output: String::new(), complaints: String::new(), exit: Exit::Ok };
+    for done in init::write(directory, &args.files, &settings, args.force).map_err(wrong)? {
+        match done {
+            Ok(line) => printed.output += &format!("{line}\n"),
+            Err(error) => {
+                printed.complaints += &format!("error: {error}\n");
+                printed.exit = Exit::Failed;
+            }
+        }
+    }
+    Ok(printed)
+}
+
+/// The settings that a workflow should have as well, as they were given. Ids and secrets come from the repository's secrets
+/// there, and files are the workflow's own.
+fn given(settings: &Settings) -> Vec<init::Setting> {
+    let all = [
+        ("AZURE_CLOUD", &settings.azure_cloud),
+        ("AZURE_AUTHORITY_HOST", &settings.azure_authority_host),
+        ("AZURE_RESOURCE_MANAGER_ENDPOINT", &settings.azure_resource_manager_endpoint),
+        ("SUBSCRIPTION_BATCH_SIZE", &settings.subscription_batch_size),
+        ("PORT_WEBHOOK_CONCURRENCY", &settings.port_webhook_concurrency),
+        ("PORT_WEBHOOK_PAYLOAD", &settings.port_webhook_payload),
+        ("CHANGE_WINDOW_MINUTES", &settings.change_window_minutes),
+        ("RESOURCE_TYPES", &settings.resource_types),
+        ("RESOURCE_GROUP_TAG_FILTERS", &settings.resource_group_tag_filters),
+        ("INCLUDE_CHANGE_ACTOR", &settings.include_change_actor),
+        ("OUT_OF_SCOPE", &settings.out_of_scope),
+        ("CHANGE_OVERLAP_MINUTES", &settings.change_overlap_minutes),
+        ("FULL_SYNC_EVERY_HOURS", &settings.full_sync_every_hours),
+    ];
+    all.into_iter()
+        .filter_map(|(name, value)| Some((name, value.as_deref()?.trim().to_owned())))
+        .filter(|(_, value)| !value.is_empty())
+        .collect()
+}

@@ -1,0 +1,237 @@
+//! What Port and GitHub need before the first run: blueprints, the webhook's mapping, and two workflows, filled in with the
+//! settings at hand.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use crate::text::printable;
+
+/// A file that somebody needs: its name, and what to do with it.
+struct File {
+    name: &'static str,
+    purpose: &'static str,
+    text: &'static str,
+    is_workflow: bool,
+}
+
+const FILES: [File; 5] = [
+    File {
+        name: "blueprints.json",
+        purpose: "create each in Port, in this order: Builder > + Blueprint > Edit JSON",
+        text: include_str!("../examples/port/blueprints.json"),
+        is_workflow: false,
+    },
+    File {
+        name: "mapping.json",
+        purpose: "paste it into a webhook: Data sources > + Data source > Webhook; for PORT_WEBHOOK_PAYLOAD=single",
+        text: include_str!("../examples/port/mapping.json"),
+        is_workflow: false,
+    },
+    File {
+        name: "mapping-batch.json",
+        purpose: "in place of mapping.json, for PORT_WEBHOOK_PAYLOAD=batch",
+        text: include_str!("../examples/port/mapping-batch.json"),
+        is_workflow: false,
+    },
+    File {
+        name: "azure-incremental-sync.yml",
+        purpose: "goes to .github/workflows/ of a repository: what changed, every 15 minutes",
+        text: include_str!("../examples/github/azure-incremental-sync.yml"),
+        is_workflow: true,
+    },
+    File {
+        name: "azure-full-sync.yml",
+        purpose: "goes there too: everything, when started by hand",
+        text: include_str!("../examples/github/azure-full-sync.yml"),
+        is_workflow: true,
+    },
+];
+
+/// A setting that was given, to be written into the workflows.
+pub(crate) type Setting = (&'static str, String);
+
+/// Why a file was not written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InitError {
+    #[error("there is no file {}; there are {}", printable(.0), FILES.map(|file| file.name).join(", "))]
+    Unknown(String),
+    #[error("{} cannot be written: {error}", .path.display())]
+    Write { path: PathBuf, error: io::Error },
+    #[error("{} is there already and differs; it is left as it is (--force replaces it)", .0.display())]
+    Exists(PathBuf),
+}
+
+/// The files of these names, or all, one after the other; more than one each under a line that names it.
+pub(crate) fn print(names: &[String], settings: &[Setting]) -> Result<String, InitError> {
+    let files = named(names)?;
+    let texts: Vec<String> = files
+        .iter()
+        .map(|file| match files.as_slice() {
+            [_] => file.filled_in(settings),
+            _ => format!("# ==> {}: {}\n{}", file.name, file.purpose, file.filled_in(settings)),
+        })
+        .collect();
+    Ok(texts.join("\n"))
+}
+
+/// Writes the files of these names, or all, into a directory, and tells what became of each. A file that is there and differs
+/// is replaced only by `force`.
+pub(crate) fn write(
+    directory: &Path,
+    names: &[String],
+    settings: &[Setting],
+    force: bool,
+) -> Result<Vec<Result<String, InitError>>, InitError> {
+    let files = named(names)?;
+    fs::create_dir_all(directory).map_err(|error| InitError::Write { path: directory.to_owned(), error })?;
+    Ok(files.iter().map(|file| file.write(directory, settings, force)).collect())
+}
+
+fn named(names: &[String]) -> Result<Vec<&'static File>, InitError> {
+    if names.is_empty() {
+        return Ok(FILES.iter().collect());
+    }
+    let find = |name: &String| FILES.iter().find(|file| file.name == name).ok_or(InitError::Unknown(name.clone()));
+    names.iter().map(find).collect()
+}
+
+impl File {
+    fn filled_in(&self, settings: &[Setting]) -> String {
+        if self.is_workflow { workflow(self.text, settings) } else { self.text.to_owned() }
+    }
+
+    fn write(&self, directory: &Path, settings: &[Setting], force: bool) -> Result<String, InitError> {
+        let path = directory.join(self.name);
+        let text = self.filled_in(settings);
+        let failed = |error| InitError::Write { path: path.clone(), error };
+        let done = match create(&path, &text) {
+            Ok(()) => "written",
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(error)),
+            Err(_) if is_same(&path, &text) => "there already, and the same",
+            Err(_) if force => {
+                // Beside it and then in its place, so that a link there is replaced and not followed.
+                let new = directory.join(format!("{}.{}.new", self.name, std::process::id()));
+                create(&new, &text).and_then(|()| fs::rename(&new, &path)).map_err(failed)?;
+                "replaced"
+            }
+            Err(_) => return Err(InitError::Exists(path)),
+        };
+        Ok(format!("{}: {done}; {}", path.display(), self.purpose))
+    }
+}
+
+/// A new file that everybody may read. `create_new` neither replaces anything nor follows a link.
+fn create(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o644);
+    options.open(path)?.write_all(text.as_bytes())
+}
+
+fn is_same(path: &Path, text: &str) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.len() == text.len() as u64)
+        && fs::read(path).is_ok_and(|found| found == text.as_bytes())
+}
+
+/// A workflow with settings in the `env` of its sync, in place of what stands there of the same names.
+fn workflow(text: &str, settings: &[Setting]) -> String {
+    const LAST_SECRET: &str = "PORT_WEBHOOK_INGEST_URL:";
+    let mut filled = String::with_capacity(text.len());
+    for line in text.lines() {
+        let bare = line.trim_start().trim_start_matches("# ");
+        if settings.iter().any(|(name, _)| bare.strip_prefix(name).is_some_and(|rest| rest.starts_with(':'))) {
+            continue;
+        }
+        filled.push_str(line);
+        filled.push('\n');
+        if line.trim_start().starts_with(LAST_SECRET) {
+            let indent = line.len() - line.trim_start().len();
+            for (name, value) in settings {
+                filled.push_str(&format!("{:indent$}{name}: {}\n", "", scalar(value)));
+            }
+        }
+    }
+    filled
+}
+
+/// A YAML scalar whose value is this text, and in which GitHub finds no expression.
+fn scalar(text: &str) -> String {
+    let one_line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    format!("'{}'", one_line.replace('\'', "''").replace("${{", "${{ ''${{'' }}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_that_port_needs_is_printed_with_its_purpose() {
+        let text = print(&[], &[]).unwrap();
+        for file in &FILES {
+            assert!(text.contains(&format!("# ==> {}: ", file.name)));
+        }
+        for needed in ["azureSubscription", "itemsToParse", "cron:", "workflow_dispatch"] {
+            assert!(text.contains(needed), "{needed}");
+        }
+    }
+
+    #[test]
+    fn one_file_is_printed_as_it_is() {
+        let text = print(&["mapping.json".into()], &[]).unwrap();
+        assert!(serde_json::from_str::<serde_json::Value>(&text).unwrap().is_array());
+        assert!(print(&["../x".into()], &[]).unwrap_err().to_string().contains("blueprints.json"));
+    }
+
+    #[test]
+    fn settings_stand_in_both_workflows_in_place_of_what_was_there() {
+        let settings = [("CHANGE_WINDOW_MINUTES", "90".into()), ("RESOURCE_TYPES", r#"["a/b"]"#.into())];
+        for file in FILES.iter().filter(|file| file.is_workflow) {
+            let text = file.filled_in(&settings);
+            let of = |name: &str| text.lines().filter(|line| line.contains(&format!("{name}:"))).count();
+            assert_eq!((of("CHANGE_WINDOW_MINUTES"), of("RESOURCE_TYPES")), (1, 1), "{}", file.name);
+            assert!(text.contains("\n          CHANGE_WINDOW_MINUTES: '90'\n"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_value_neither_ends_its_scalar_nor_becomes_an_expression() {
+        assert_eq!(scalar("O'Connor"), "'O''Connor'");
+        assert_eq!(scalar("a\nb: c"), "'a b: c'");
+        assert_eq!(scalar("${{ secrets.X }}"), "'${{ ''${{'' }} secrets.X }}'");
+    }
+
+    #[test]
+    fn a_file_that_is_there_is_left_as_it_is_and_that_is_said() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |force| write(directory.path(), &[], &[], force).unwrap();
+        assert!(write(false).iter().all(|done| done.as_ref().is_ok_and(|line| line.contains("written"))));
+        assert!(write(false).iter().all(|done| done.as_ref().is_ok_and(|line| line.contains("the same"))));
+        let mapping = directory.path().join("mapping.json");
+        fs::write(&mapping, "mine").unwrap();
+        let failed: Vec<String> =
+            write(false).into_iter().filter_map(Result::err).map(|error| error.to_string()).collect();
+        assert_eq!(failed.len(), 1);
+        assert!(failed[0].contains("mapping.json is there already"), "{failed:?}");
+        assert_eq!(fs::read(&mapping).unwrap(), b"mine");
+        assert!(write(true).iter().any(|done| done.as_ref().is_ok_and(|line| line.contains("replaced"))));
+        assert_ne!(fs::read(&mapping).unwrap(), b"mine");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_is_never_written_through_and_everybody_may_read_the_files() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let directory = tempfile::tempdir().unwrap();
+        let precious = directory.path().join("precious");
+        symlink(&precious, directory.path().join("mapping.json")).unwrap();
+        assert!(write(directory.path(), &[], &[], false).unwrap().iter().any(Result::is_err));
+        fs::write(&precious, "untouched").unwrap();
+        assert!(write(directory.path(), &[], &[], true).unwrap().iter().all(Result::is_ok));
+        assert_eq!(fs::read(&precious).unwrap(), b"untouched");
+        let mode = fs::metadata(directory.path().join("blueprints.json")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o133, 0, "{mode:o}");
+        assert_eq!(mode & 0o600, 0o600, "{mode:o}");
+    }
+}
