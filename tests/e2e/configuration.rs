@@ -10,7 +10,9 @@ use crate::sandbox::requests::Route;
 use crate::sandbox::settings::{CLIENT, SECRET, TENANT, WEBHOOK_KEY};
 
 /// Every setting that has a flag, the flag, a value that is wrong, and one that is right.
-const FLAGS: [(&str, &str, &str, &str); 20] = [
+const FLAGS: [(&str, &str, &str, &str); 22] = [
+    ("DRY_RUN", "--dry-run", "perhaps", "true"),
+    ("INCLUDE_CHANGE_ACTOR", "--include-change-actor", "perhaps", "true"),
     ("AZURE_CREDENTIAL", "--credential", "password", "client-secret"),
     ("PORT_WEBHOOK_PAYLOAD", "--port-webhook-payload", "many", "batch"),
     ("SYNC_MODE", "--mode", "sideways", "full"),
@@ -40,7 +42,9 @@ const FLAGS: [(&str, &str, &str, &str); 20] = [
 
 /// Wrong values: the variable, the value, and what must be said of it besides their names.
 #[rustfmt::skip]
-const WRONG: [(&str, &str, &[&str]); 69] = [
+const WRONG: [(&str, &str, &[&str]); 71] = [
+    ("DRY_RUN", "perhaps", &["true", "false"]),
+    ("INCLUDE_CHANGE_ACTOR", "perhaps", &["true", "false"]),
     ("AZURE_CREDENTIAL", "password", &["client-secret", "managed-identity"]),
     ("AZURE_CREDENTIAL", "client-secret,azure-cli", &["client-secret", "managed-identity"]),
     ("PORT_WEBHOOK_PAYLOAD", "many", &["single", "batch"]),
@@ -226,10 +230,10 @@ async fn each_setting_but_a_secret_has_a_flag_and_the_flag_wins() {
         // What keeps a run from starting when all else is right.
         let program = || Program::new(&sandbox).without("AZURE_CLIENT_SECRET");
         if !wrong.trim().is_empty() {
-            let run = program().env(variable, right).args([flag, wrong]).run().await.exits(2);
+            let run = program().env(variable, right).args([&format!("{flag}={wrong}")]).run().await.exits(2);
             assert!(complaints(&run, variable) == 1 && run.err.contains(wrong), "{flag} does not win; {run}");
         }
-        let run = program().env(variable, wrong).args([flag, right]).run().await.exits(2);
+        let run = program().env(variable, wrong).args([&format!("{flag}={right}")]).run().await.exits(2);
         assert_eq!(complaints(&run, variable), 0, "{flag} does not win; {run}");
         assert_eq!(complaints(&run, "AZURE_CLIENT_SECRET"), 1, "{run}");
     }
