@@ -7,7 +7,7 @@ BINARY := target/debug/azure-incremental
 SANDBOX := target/debug/examples/sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test soak lint kql bench clean
+.PHONY: help build run demo test soak lint kql bench audit clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -49,6 +49,10 @@ tests/kql/node_modules/.package-lock.json: tests/kql/package-lock.json
 bench: ## Measure the program, and print the table of the README (Linux)
 	@$(CARGO) bench --locked --bench pure
 	@$(CARGO) bench --locked --bench whole
+
+audit: ## Check licences, sources and known vulnerabilities of what is built in (needs the network and cargo-deny)
+	@$(CARGO) deny --version >/dev/null 2>&1 || { echo 'cargo-deny is missing: $(CARGO) install --locked cargo-deny' >&2; exit 1; }
+	@$(CARGO) deny --locked --all-features check
 
 clean: ## Remove all that was built
 	@$(CARGO) clean

@@ -7,13 +7,17 @@ use clap_complete::Shell;
 
 /// Settings that have no flag.
 pub(crate) const ENVIRONMENT: &str = "\
-AZURE_CLIENT_SECRET      the service principal's secret
-AZURE_CLIENT_CERTIFICATE_PATH, AZURE_CLIENT_CERTIFICATE_PASSWORD  its certificate, instead
-PORT_WEBHOOK_INGEST_URL  the URL of Port's webhook; it holds the webhook's key
-RUST_LOG                 filters the log, such as warn or debug [default: info]
-NO_COLOR, CLICOLOR_FORCE colours never, or even where there is no terminal
-HTTPS_PROXY, NO_PROXY    the way out
-SSL_CERT_FILE            certificates to trust instead of the system's (Linux)";
+AZURE_CLIENT_SECRET                the service principal's secret
+AZURE_CLIENT_CERTIFICATE_PATH      its certificate, instead
+AZURE_CLIENT_CERTIFICATE_PASSWORD  what opens the certificate's file
+PORT_WEBHOOK_INGEST_URL            the URL of Port's webhook; it holds the webhook's key
+PORT_WEBHOOK_SECRET                the webhook's secret, to sign what is posted
+RUST_LOG                           filters the log, such as warn or debug [default: info]
+NO_COLOR                           no colours, not even on a terminal
+CLICOLOR_FORCE                     colours even where there is no terminal
+HTTPS_PROXY                        the proxy on the way out
+NO_PROXY                           hosts that are reached without it
+SSL_CERT_FILE                      certificates to trust instead of the system's (Linux)";
 
 pub(crate) const EXIT_CODES: &str = "\
 0  everything found was accepted
@@ -24,6 +28,7 @@ pub(crate) const EXIT_CODES: &str = "\
 130, 143  stopped by SIGINT or SIGTERM";
 
 pub(crate) const EXAMPLES: &str = "\
+azure-incremental check
 azure-incremental --mode full
 azure-incremental --change-window-minutes 60 --resource-types microsoft.keyvault/vaults
 azure-incremental --dry-run | jq .data.resourceId
@@ -35,7 +40,7 @@ azure-incremental completions bash > /etc/bash_completion.d/azure-incremental";
 fn after_help() -> String {
     let indented = |text: &str| text.lines().map(|line| format!("  {line}\n")).collect::<String>();
     format!(
-        "Read from the environment only, as secrets are no arguments:\n{}\nExit codes:\n{}\nExamples:\n{}",
+        "Read from the environment only:\n{}\nExit codes:\n{}\nExamples:\n{}",
         indented(ENVIRONMENT),
         indented(EXIT_CODES),
         indented(EXAMPLES).trim_end()
@@ -62,6 +67,8 @@ pub struct Cli {
 
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
+    /// Go through everything that a run needs, and tell what is wrong and how to mend it; reads only
+    Check(CheckArgs),
     /// Print the queries that a run would send, ready for the portal's Resource Graph Explorer
     Queries,
     /// Send some resources, groups or subscriptions as they are now: an upsert, or a delete of what is gone
@@ -96,6 +103,14 @@ pub struct CompletionsArgs {
     /// Of which shell
     #[arg(value_name = "SHELL")]
     pub shell: Shell,
+}
+
+/// How far to go.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct CheckArgs {
+    /// Also post one envelope to Port, of an operation that no mapping reads
+    #[arg(long)]
+    pub probe: bool,
 }
 
 /// What to send again.
@@ -213,6 +228,28 @@ pub struct Settings {
         help_heading = "Port"
     )]
     pub port_webhook_payload: Option<String>,
+
+    /// With PORT_WEBHOOK_SECRET, the header that carries the signature [default: x-port-signature]
+    #[arg(
+        long,
+        env = "PORT_WEBHOOK_SIGNATURE_HEADER",
+        value_name = "HEADER",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Port"
+    )]
+    pub port_webhook_signature_header: Option<String>,
+
+    /// With PORT_WEBHOOK_SECRET, what stands before the signature [default: sha256=]
+    #[arg(
+        long,
+        env = "PORT_WEBHOOK_SIGNATURE_PREFIX",
+        value_name = "PREFIX",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Port"
+    )]
+    pub port_webhook_signature_prefix: Option<String>,
 
     /// What to read: `incremental` (what changed) or `full` (everything that exists) [default: incremental]
     #[arg(long, env = "SYNC_MODE", value_name = "MODE", global = true, hide_env_values = true, help_heading = "Scope")]

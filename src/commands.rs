@@ -32,7 +32,7 @@ pub fn print(
             QueryConfig::load(settings, environment)?;
             return initialise(args, settings).map(Some);
         }
-        Some(Command::Resend(_)) | None => return Ok(None),
+        Some(Command::Check(_) | Command::Resend(_)) | None => return Ok(None),
     };
     Ok(Some(Printed { output, complaints: String::new(), exit: Exit::Ok }))
 }

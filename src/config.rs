@@ -2,6 +2,7 @@
 //! here, and every wrong value is reported at once.
 
 mod sign_in;
+mod signing;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -20,6 +21,7 @@ use crate::text::printable;
 
 pub(crate) use sign_in::SECRET_VARIABLES;
 pub use sign_in::{Application, CredentialConfig, CredentialKind, Identity};
+pub use signing::SigningConfig;
 
 /// Everything that a run needs to know.
 #[derive(Clone, Debug)]
@@ -99,6 +101,8 @@ pub struct PortConfig {
     /// Posts in flight at once.
     pub concurrency: NonZeroUsize,
     pub payload: Payload,
+    /// `None`: posts are not signed.
+    pub signing: Option<SigningConfig>,
 }
 
 /// What one post carries.
@@ -411,7 +415,17 @@ pub struct LogConfig {
     pub filter: String,
 }
 
+/// The filter where none is set.
+const LOG_FILTER: &str = "info";
+
 impl LogConfig {
+    /// For a command that tells all of interest itself: only warnings, unless more is asked for.
+    #[must_use]
+    pub fn quieter(&self) -> Self {
+        let filter = if self.filter == LOG_FILTER { "warn" } else { &self.filter };
+        Self { format: self.format, filter: filter.into() }
+    }
+
     pub fn load(settings: &Settings, environment: Environment<'_>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(settings, environment);
         let format = reader.choice(
@@ -419,7 +433,7 @@ impl LogConfig {
             settings.log_format.as_deref(),
             &[("text", LogFormat::Text), ("json", LogFormat::Json)],
         );
-        let filter = reader.variable("RUST_LOG").unwrap_or_else(|| "info".into());
+        let filter = reader.variable("RUST_LOG").unwrap_or_else(|| LOG_FILTER.into());
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&filter) {
             reader.wrong("RUST_LOG", format!("is \"{}\": {error}", printable(&filter)));
         }
@@ -497,7 +511,7 @@ impl<'a> Reader<'a> {
             self.settings.port_webhook_payload.as_deref(),
             &[("single", Payload::Single), ("batch", Payload::Batch)],
         );
-        PortConfig { ingest_url: self.ingest_url(dry_run), concurrency, payload }
+        PortConfig { ingest_url: self.ingest_url(dry_run), concurrency, payload, signing: self.signing() }
     }
 
     /// The URL holds a key, so no message shows it.

@@ -226,9 +226,17 @@ fn request_advice(error: &RequestError) -> Option<&'static str> {
     }
 }
 
+/// Whether a message has this code, and not one that only begins alike.
+fn names(message: &str, code: &str) -> bool {
+    message.match_indices(code).any(|(at, _)| {
+        let rest = message.get(at + code.len()..).unwrap_or_default();
+        !rest.starts_with(|next: char| next.is_ascii_digit())
+    })
+}
+
 /// The usual codes, from "Microsoft Entra authentication and authorization error codes".
 fn credential_advice(error: &CredentialError) -> Option<&'static str> {
-    const CODES: [(&str, &str); 10] = [
+    const CODES: [(&str, &str); 17] = [
         ("AADSTS7000215", "AZURE_CLIENT_SECRET is wrong; it must be the secret's value, not its id"),
         ("AADSTS7000222", "the client secret has expired; create a new one and set AZURE_CLIENT_SECRET"),
         ("AADSTS700016", "AZURE_CLIENT_ID names no application in this tenant; check it and AZURE_TENANT_ID"),
@@ -238,13 +246,23 @@ fn credential_advice(error: &CredentialError) -> Option<&'static str> {
         ("AADSTS700213", NO_FEDERATION),
         ("AADSTS70021", NO_FEDERATION),
         ("AADSTS700211", NO_FEDERATION),
+        ("AADSTS700212", NO_FEDERATION),
+        ("AADSTS700024", "the federated token has expired, or a clock is wrong; compare this machine's with Azure's"),
+        (
+            "AADSTS7000229",
+            "the application has no service principal in this tenant; create one: az ad sp create --id …",
+        ),
+        ("AADSTS7000112", "the application is disabled; enable it under Enterprise applications"),
+        ("AADSTS50034", "AZURE_CLIENT_ID names nobody in this tenant; check it and AZURE_TENANT_ID"),
+        ("AADSTS500011", "this cloud does not know the Resource Manager endpoint; check AZURE_CLOUD and the endpoints"),
+        ("AADSTS90013", "AZURE_CLIENT_ID is not an application (client) id"),
         ("AADSTS700027", "the application does not know this certificate; upload it under Certificates & secrets"),
     ];
     const NO_FEDERATION: &str = "the application has no federated credential for this; add one whose issuer and subject are \
                                  those of the workflow, pod or service connection (Certificates & secrets)";
     match error {
         CredentialError::Refused(message) => {
-            CODES.iter().find(|(code, _)| message.contains(code)).map(|(_, advice)| *advice)
+            CODES.iter().find(|(code, _)| names(message, code)).map(|(_, advice)| *advice)
         }
         CredentialError::Unusable { kind, .. } => Some(match kind {
             CredentialKind::ClientSecret => "check AZURE_TENANT_ID and AZURE_CLIENT_ID",
@@ -261,6 +279,9 @@ fn credential_advice(error: &CredentialError) -> Option<&'static str> {
         }),
         CredentialError::Unreachable(RequestError { failure: Failure::Connect { certificate: true, .. }, .. }) => {
             Some(UNTRUSTED)
+        }
+        CredentialError::Unreachable(error) if error.status().is_some_and(|status| status.is_redirection()) => {
+            request_advice(error)
         }
         CredentialError::Unreachable(_) => {
             Some("check AZURE_AUTHORITY_HOST, AZURE_CLOUD, the network, and HTTPS_PROXY where a proxy is needed")
@@ -281,6 +302,13 @@ mod tests {
                 assert_eq!(better.or_worse(*worse), *worse);
             }
         }
+    }
+
+    #[test]
+    fn a_code_is_not_taken_for_one_that_begins_alike() {
+        assert!(names("AADSTS70021: No matching", "AADSTS70021"));
+        assert!(!names("AADSTS700219: other", "AADSTS70021"));
+        assert!(names("AADSTS700219 and AADSTS70021", "AADSTS70021"));
     }
 
     #[test]

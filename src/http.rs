@@ -16,6 +16,12 @@ use crate::text::printable;
 /// The largest answer that is read. Resource Graph's own limit is 16 MB.
 const LARGEST_ANSWER: usize = 20 << 20;
 
+/// The most that is set aside on the word of a `Content-Length` alone.
+const BELIEVED: usize = 1 << 20;
+
+/// The deepest JSON that is read. Resources are some ten levels deep; what reads them after us may have no limit.
+const DEEPEST: usize = 128;
+
 /// The client, the limits that it keeps to, and a count of what had to be tried again.
 #[derive(Debug)]
 pub(crate) struct Http {
@@ -43,17 +49,17 @@ pub(crate) struct RequestError {
 /// How a request fails.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    #[error("no connection: {cause}")]
+    #[error("no connection: {}", printable(.cause))]
     Connect { cause: String, certificate: bool },
     #[error("no answer within {} s", .0.as_secs_f32())]
     Timeout(Duration),
-    #[error("the connection broke: {0}")]
+    #[error("the connection broke: {}", printable(.0))]
     Interrupted(String),
     #[error("the answer is larger than {} MB", LARGEST_ANSWER >> 20)]
     TooLarge,
     #[error("{0}")]
     Status(StatusError),
-    #[error("the answer cannot be understood: {0}")]
+    #[error("the answer cannot be understood: {}", printable(.0))]
     Unreadable(String),
 }
 
@@ -106,6 +112,29 @@ impl RequestError {
         }
     }
 
+    /// Without a secret that went out with the request: some servers and proxies show what they were sent.
+    pub(crate) fn without(mut self, secret: &str) -> Self {
+        // Anything shorter is no secret, and would spoil what is said.
+        if secret.len() < 4 {
+            return self;
+        }
+        let hide = |text: &mut String| {
+            if text.contains(secret) {
+                *text = text.replace(secret, "[redacted]");
+            }
+        };
+        match &mut self.failure {
+            Failure::Connect { cause, .. } => hide(cause),
+            Failure::Interrupted(text) | Failure::Unreadable(text) => hide(text),
+            Failure::Status(error) => {
+                error.codes.iter_mut().for_each(hide);
+                hide(&mut error.message);
+            }
+            Failure::Timeout(_) | Failure::TooLarge => {}
+        }
+        self
+    }
+
     fn retry_after(&self) -> Option<Duration> {
         match &self.failure {
             Failure::Status(error) => error.retry_after,
@@ -148,7 +177,7 @@ impl Http {
             if announced > LARGEST_ANSWER {
                 return Err(Failure::TooLarge);
             }
-            let mut body = BytesMut::with_capacity(announced);
+            let mut body = BytesMut::with_capacity(announced.min(BELIEVED));
             while let Some(chunk) = response.chunk().await.map_err(|error| classify(&error, timeout))? {
                 if body.len() + chunk.len() > LARGEST_ANSWER {
                     return Err(Failure::TooLarge);
@@ -224,11 +253,50 @@ impl Answer {
         if self.status.is_success() { Ok(self) } else { Err(Failure::Status(self.refusal())) }
     }
 
+    /// The answer as JSON of such a form, or what is wrong with it.
+    pub(crate) fn json<'a, T: serde::Deserialize<'a>>(&'a self) -> Result<T, Failure> {
+        let body: &'a [u8] = &self.body;
+        let unreadable = |problem: String| Failure::Unreadable(problem);
+        match body.trim_ascii_start() {
+            [] => Err(unreadable("it is empty".into())),
+            [0xef, 0xbb, 0xbf, ..] => Err(unreadable("it begins with a byte order mark".into())),
+            [b'{' | b'[', ..] if is_too_deep(body) => {
+                Err(unreadable(format!("its JSON is nested more than {DEEPEST} levels deep")))
+            }
+            [b'{' | b'[', ..] => serde_json::from_slice(body).map_err(|error| unreadable(error.to_string())),
+            other => {
+                let beginning = String::from_utf8_lossy(other.get(..80).unwrap_or(other));
+                Err(unreadable(format!("it is not JSON, but begins with {beginning}")))
+            }
+        }
+    }
+
     /// What an answer that is no success says.
     pub(crate) fn refusal(&self) -> StatusError {
         let (codes, message) = error_body(&self.body);
         StatusError { status: self.status, codes, message, retry_after: retry_after(&self.headers, SystemTime::now()) }
     }
+}
+
+/// Whether brackets are nested deeper than is read; what else is wrong with the JSON is its parser's to say.
+fn is_too_deep(json: &[u8]) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                if depth > DEEPEST {
+                    return true;
+                }
+            }
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
 }
 
 /// What an error body says: Azure's `{"error": {code, message, details}}`, Port's `{"error": …, "message": …}`, or the
@@ -353,6 +421,60 @@ mod tests {
         let (codes, message) = error_body(body);
         assert_eq!(codes, ["BadRequest", "ResponsePayloadTooLarge"]);
         assert_eq!(message, "Please provide below info. Response payload size is 17000000.");
+    }
+
+    fn json_of(body: &[u8]) -> Result<serde_json::Value, String> {
+        let answer = Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::copy_from_slice(body) };
+        answer.json().map_err(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn an_answer_that_is_no_json_is_told_by_what_it_is() {
+        let odd: [(&[u8], &str); 8] = [
+            (b"", "it is empty"),
+            (b" \n ", "it is empty"),
+            (b"\xef\xbb\xbf{}", "byte order mark"),
+            (b"<html>Proxy \x1b[31m##[error]says no", "begins with <html>Proxy \\u{1b}[31m##\\u{5b}error]says no"),
+            (b"\x1f\x8b\x08", "it is not JSON"),
+            (b"null", "it is not JSON, but begins with null"),
+            (b"{\"a\": ", "EOF while parsing"),
+            (b"{\"a\": \"\xff\"}", "unicode"),
+        ];
+        for (body, said) in odd {
+            let error = json_of(body).unwrap_err();
+            assert!(error.starts_with("the answer cannot be understood: ") && error.contains(said), "{error}");
+        }
+    }
+
+    #[test]
+    fn json_is_read_to_a_depth_and_brackets_in_strings_are_none() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(!is_too_deep(nested(DEEPEST).as_bytes()));
+        assert!(json_of(nested(DEEPEST + 1).as_bytes()).unwrap_err().contains("nested more than 128"));
+        assert!(json_of("[".repeat(1_000_000).as_bytes()).unwrap_err().contains("nested more than 128"));
+        let text = "[{(".repeat(200);
+        assert!(json_of(serde_json::json!({"a": format!("\\\"{text}\\")}).to_string().as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn a_secret_that_a_server_echoes_is_not_told() {
+        let echo = "Cannot POST /marked-key?also=this";
+        let status = StatusError {
+            status: StatusCode::NOT_FOUND,
+            codes: vec!["no marked-key".into()],
+            message: echo.into(),
+            retry_after: None,
+        };
+        for failure in [
+            Failure::Status(status),
+            Failure::Unreadable(echo.into()),
+            Failure::Interrupted(echo.into()),
+            Failure::Connect { cause: echo.into(), certificate: false },
+        ] {
+            let told = RequestError::new("POST", failure).without("marked-key");
+            assert!(!format!("{told} {told:?}").contains("marked"), "{told:?}");
+            assert!(told.to_string().contains("[redacted]"), "{told}");
+        }
     }
 
     #[test]

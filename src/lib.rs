@@ -13,6 +13,7 @@ pub mod actions;
 pub mod azure;
 #[doc(hidden)]
 pub mod bench;
+pub mod check;
 pub mod cli;
 pub mod commands;
 pub mod config;
@@ -24,12 +25,14 @@ pub(crate) mod init;
 pub mod logging;
 pub(crate) mod manual;
 pub(crate) mod port;
+pub(crate) mod progress;
 pub mod report;
 pub mod signals;
 pub(crate) mod sync;
 pub(crate) mod tally;
 pub(crate) mod text;
 
+use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -48,6 +51,7 @@ use http::Http;
 use port::dead_letter::DeadLetters;
 use port::preview;
 use port::webhook::{Outcome, Webhook};
+use progress::Seen;
 use report::Report;
 use sync::change::Change;
 use sync::outbox::Outbox;
@@ -187,7 +191,9 @@ where
             stop = stop.clone() => Err(stop),
         }
     };
+    let done = Cell::new(0);
     let record = |change: &Change, outcome: &Outcome| {
+        done.set(done.get() + 1);
         let fate = tally.record(change, outcome);
         if let Some(memory) = &memory {
             memory.ledger().record(change, fate);
@@ -199,7 +205,15 @@ where
             None => Ok(preview::deliver(blocks, stop.clone(), record, Inert(io::stdout())).await?),
         }
     };
-    let (read, posted) = tokio::join!(reading, posting);
+    let progress = progress::draw(is_full && !config.dry_run, || Seen {
+        rows: graph.rows(),
+        total: graph.announced(),
+        posted: done.get(),
+    });
+    let (read, posted) = tokio::select! {
+        both = async { tokio::join!(reading, posting) } => both,
+        never = progress => match never {},
+    };
 
     report.queries = graph.queries();
     report.rows = graph.rows();

@@ -15,6 +15,7 @@ use tracing_subscriber::{Layer, fmt};
 
 use crate::actions::Inert;
 use crate::config::{LogConfig, LogFormat};
+use crate::progress::{self, Above};
 
 /// Starts logging. Dependencies are capped at `warn` whatever the filter says: their debug logs hold headers and URLs, which
 /// hold secrets.
@@ -32,7 +33,14 @@ pub fn init_in(config: &LogConfig, job: bool) -> Warnings {
     };
     // The filter was checked with the configuration.
     let filter = EnvFilter::new(&config.filter);
-    let writer = if job { BoxMakeWriter::new(|| Inert(io::stderr())) } else { BoxMakeWriter::new(io::stderr) };
+    if !job && config.format == LogFormat::Text {
+        progress::allow();
+    }
+    let writer = match (job, progress::is_allowed()) {
+        (true, _) => BoxMakeWriter::new(|| Inert(io::stderr())),
+        (false, true) => BoxMakeWriter::new(|| Above),
+        (false, false) => BoxMakeWriter::new(io::stderr),
+    };
     let layer = fmt::layer().with_writer(writer).with_target(false);
     let layer = match config.format {
         LogFormat::Text => layer.with_ansi(is_coloured()).boxed(),

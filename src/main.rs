@@ -7,8 +7,7 @@ use azure_incremental::actions::{Actions, inert};
 use azure_incremental::cli::{Cli, Command};
 use azure_incremental::config::{Config, ConfigError, LogConfig, resend_ids};
 use azure_incremental::error::Exit;
-use azure_incremental::report::Report;
-use azure_incremental::{Work, commands, logging, run, signals};
+use azure_incremental::{Work, check, commands, logging, run, signals};
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -36,16 +35,16 @@ fn execute(cli: &Cli, job: Option<&Actions>) -> Result<Exit, ConfigError> {
     let config = ConfigError::both(Config::load(&cli.settings, environment), work);
     let log = LogConfig::load(&cli.settings, environment);
     let (log, (config, work)) = ConfigError::both(log, config)?;
+    if let Some(Command::Check(args)) = &cli.command {
+        logging::init(&log.quieter());
+        return Ok(runtime(check::run(&config, args.probe, log.format, io::stdout())));
+    }
     _ = job.inspect(|job| job.begin());
     let warnings = logging::init_in(&log, job.is_some());
-    let report = start(&config, &work);
+    let report = runtime(run(&config, &work, signals::stop()));
     _ = job.inspect(|job| job.end(&report, &warnings.texts()));
-    let rendered = inert(&(report.render(log.format) + "\n")).into_owned();
-    if config.dry_run {
-        print(&mut io::stderr(), &rendered)
-    } else {
-        print(&mut io::stdout(), &rendered)
-    }
+    let mut output: Box<dyn Write> = if config.dry_run { Box::new(io::stderr()) } else { Box::new(io::stdout()) };
+    print(&mut output, &inert(&(report.render(log.format) + "\n")));
     Ok(report.exit)
 }
 
@@ -56,6 +55,6 @@ fn print(output: &mut impl Write, text: &str) {
 
 // One thread: the run waits for the network, and what it computes between two answers is less than handing it over costs.
 #[tokio::main(flavor = "current_thread")]
-async fn start(config: &Config, work: &Work) -> Report {
-    run(config, work, signals::stop()).await
+async fn runtime<T>(work: impl Future<Output = T>) -> T {
+    work.await
 }

@@ -4,8 +4,9 @@ use std::fmt;
 
 /// Displays text with its control characters escaped, cut after `limit` characters.
 ///
-/// Covers C0 and C1 controls (terminal escapes, line breaks) and the bidirectional overrides, which reorder what a
-/// reader sees.
+/// Covers C0 and C1 controls (terminal escapes, line breaks), the bidirectional overrides, which reorder what a reader sees,
+/// and `##[`, with which a workflow command may begin anywhere in a line of a GitHub Actions log; `::` is one only at the
+/// beginning of a line, where no text from outside stands.
 pub(crate) struct Printable<'a> {
     text: &'a str,
     limit: usize,
@@ -19,6 +20,7 @@ pub(crate) fn printable(text: &str) -> Printable<'_> {
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use fmt::Write as _;
+        let mut hashes = 0;
         for (index, c) in self.text.trim().chars().enumerate() {
             if index == self.limit {
                 return f.write_char('…');
@@ -26,15 +28,17 @@ impl fmt::Display for Printable<'_> {
             match c {
                 '\n' | '\r' | '\t' => f.write_char(' ')?,
                 c if c.is_control() || is_bidi_control(c) => write!(f, "{}", c.escape_unicode())?,
+                '[' if hashes >= 2 => write!(f, "{}", c.escape_unicode())?,
                 c => f.write_char(c)?,
             }
+            hashes = if c == '#' { hashes + 1 } else { 0 };
         }
         Ok(())
     }
 }
 
 fn is_bidi_control(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -50,6 +54,11 @@ mod tests {
     #[test]
     fn line_breaks_become_spaces_so_that_a_message_stays_one_line() {
         assert_eq!(printable("a\r\n::error::b\n").to_string(), "a  ::error::b");
+    }
+
+    #[test]
+    fn a_workflow_command_in_the_middle_of_a_line_is_none() {
+        assert_eq!(printable("a ##[error]b #[x] ###[y]").to_string(), "a ##\\u{5b}error]b #[x] ###\\u{5b}y]");
     }
 
     #[test]

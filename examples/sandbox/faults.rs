@@ -10,6 +10,7 @@ use futures::{StreamExt as _, stream};
 use http_body_util::{BodyExt as _, Either, Full, StreamBody};
 use hyper::body::Frame;
 use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
+use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 
 use super::lock;
@@ -50,6 +51,8 @@ pub enum Fault {
     /// The answer, said to be gzip, which it is not.
     LyingGzip,
     Redirect(String),
+    /// This status, and all that was sent told back, as some proxies and frameworks do.
+    Echo(u16),
     /// The answer, edited: a foreign `nextLink`, a BOM, rows that are `null`, whatever a test can think of.
     Edit(Arc<dyn Fn(String) -> String + Send + Sync>),
     /// The answer; but first something happens.
@@ -85,6 +88,7 @@ impl fmt::Debug for Fault {
             Self::Deep => f.write_str("Deep"),
             Self::Endless => f.write_str("Endless"),
             Self::LyingGzip => f.write_str("LyingGzip"),
+            Self::Echo(status) => write!(f, "Echo({status})"),
             Self::Redirect(to) => write!(f, "Redirect({to})"),
             Self::Edit(_) => f.write_str("Edit"),
             Self::Meanwhile(_) => f.write_str("Meanwhile"),
@@ -286,6 +290,16 @@ impl Faults {
         }
         None
     }
+}
+
+/// An error that tells back what was sent, in a form that each of the program's readers takes for an error's text.
+pub fn echo(status: u16, parts: &Parts, body: &[u8]) -> Reply {
+    let headers = parts.headers.iter().filter(|(name, _)| *name != "content-type" && *name != "accept");
+    let headers: String = headers.map(|(name, value)| format!("{name}: {value:?}; ")).collect();
+    let form = String::from_utf8_lossy(body.get(..4096).unwrap_or(body)).into_owned();
+    let text = format!("Cannot {} {}; {headers}{form}", parts.method, parts.uri);
+    let body = serde_json::json!({"message": text, "error_description": text, "error_codes": [7_000_000]});
+    json(StatusCode::from_u16(status).unwrap_or(StatusCode::IM_A_TEAPOT), body.to_string())
 }
 
 /// The faulty reply to a request that `answer` would answer.

@@ -14,7 +14,7 @@ use super::answers::Answers;
 use super::arm;
 use super::clock::Clock;
 use super::estate::Estate;
-use super::faults::{Fault, Faults, Shift, fail};
+use super::faults::{Fault, Faults, Shift, echo, fail};
 use super::graph;
 use super::life;
 use super::port::{self, Port};
@@ -139,6 +139,7 @@ impl World {
         let noted = if route == Route::Webhook { Bytes::new() } else { body.clone() };
         let reply = match self.faults.pick(route, &body) {
             None => Ok(answer(parts, body, None).await),
+            Some((Fault::Echo(status), _)) => Ok(echo(status, &parts, &body)),
             Some((fault, applied)) => {
                 // A fault that is made of the answer is made of its text.
                 parts.headers.remove(ACCEPT_ENCODING);

@@ -143,7 +143,8 @@ impl Arm {
                     None => self.http.client().get(url.clone()),
                 };
                 request = request.header(AUTHORIZATION, bearer(token.token.secret(), &label)?);
-                *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
+                *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.clone());
+                let failed = |failure| RequestError::new(label.as_str(), failure).without(token.token.secret());
 
                 self.bucket.until_ready().await;
                 let permit = match quota {
@@ -154,9 +155,9 @@ impl Arm {
                 if let (Some(permit), Ok(answer)) = (permit, &outcome) {
                     permit.settle(answer.status, &answer.headers);
                 }
-                let answer = outcome.map_err(|failure| RequestError::new(label.as_str(), failure))?;
+                let answer = outcome.map_err(failed)?;
                 self.note_date(&answer);
-                answer.success().map_err(|failure| RequestError::new(label.as_str(), failure))
+                answer.success().map_err(failed)
             })
             .await;
         *used = last.into_inner().unwrap_or_else(PoisonError::into_inner);

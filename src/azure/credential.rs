@@ -241,9 +241,10 @@ fn explain(kind: CredentialKind, error: &azure_core::Error) -> CredentialError {
             };
         }
         if let Some(azure) = cause.downcast_ref::<azure_core::Error>()
-            && matches!(azure.kind(), azure_core::error::ErrorKind::HttpResponse { .. })
+            && let azure_core::error::ErrorKind::HttpResponse { status, .. } = azure.kind()
         {
-            refusal = Some(azure.to_string());
+            let message = azure.to_string();
+            refusal = Some(if message.trim().is_empty() { format!("status {status}, and no reason") } else { message });
         }
         source = cause.source();
     }

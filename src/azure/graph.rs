@@ -21,7 +21,7 @@ use super::quota::Quota;
 use crate::http::{Failure, RequestError};
 use crate::id::Id;
 
-const PATH: &str = "/providers/Microsoft.ResourceGraph/resources?api-version=2024-04-01";
+pub(crate) const PATH: &str = "/providers/Microsoft.ResourceGraph/resources?api-version=2024-04-01";
 
 /// The most rows that Resource Graph puts on a page.
 const PAGE: u64 = 1000;
@@ -104,6 +104,7 @@ pub(crate) struct Graph {
     pages: Semaphore,
     queries: AtomicU64,
     rows: AtomicU64,
+    announced: AtomicU64,
 }
 
 #[derive(Serialize)]
@@ -166,6 +167,7 @@ impl Graph {
             pages: Semaphore::new(PAGES_AT_ONCE),
             queries: AtomicU64::new(0),
             rows: AtomicU64::new(0),
+            announced: AtomicU64::new(0),
         }
     }
 
@@ -177,6 +179,11 @@ impl Graph {
     /// Rows that it answered with.
     pub(crate) fn rows(&self) -> u64 {
         self.rows.load(Ordering::Relaxed)
+    }
+
+    /// Rows that it said there are, of all queries so far.
+    pub(crate) fn announced(&self) -> u64 {
+        self.announced.load(Ordering::Relaxed)
     }
 
     /// Reads the whole result of a query into `sink`. Rows may come twice where a reading had to be repeated; when it
@@ -326,6 +333,9 @@ impl<S> Reading<'_, S> {
                 }
                 page => page?,
             };
+            if token.is_none() && part == Part::WHOLE {
+                self.graph.announced.fetch_add(page.total, Ordering::Relaxed);
+            }
             if token.is_none() && is_large(&page) {
                 let by = page.total.div_ceil(ROWS_A_PART);
                 drop((page, _slot));
@@ -408,7 +418,6 @@ fn is_too_large(error: &GraphError) -> bool {
             source: ArmError::Request(RequestError { failure: Failure::Status(status), .. }),
             ..
         } => status.codes.iter().any(|code| code == "ResponsePayloadTooLarge"),
-        GraphError::Request { source: ArmError::Request(RequestError { failure: Failure::TooLarge, .. }), .. } => true,
         _ => false,
     }
 }

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 
 use super::kql;
-use crate::config::Scope;
+use crate::config::{ResourceType, Scope};
 
 /// A query of Resource Graph.
 ///
@@ -273,6 +273,18 @@ resourcecontainerchanges
     changeType, changeTime
 | order by resourceId asc"
     )
+}
+
+/// The groups that the tag filters match.
+pub(crate) fn groups_in_scope(scope: &Scope) -> String {
+    let whole = Query::Containers { scope, groups: Groups::InScope }.text(Part::WHOLE);
+    format!("{whole}\n| where type == 'microsoft.resources/subscriptions/resourcegroups'")
+}
+
+/// Those of some types that there are resources of.
+pub(crate) fn types_that_exist(types: &[ResourceType]) -> String {
+    let types = filter(kql::type_condition(types));
+    format!("resources\n| extend type = tolower(type){types}\n| summarize found = count() by type")
 }
 
 /// The line that restricts a query to some ids.

@@ -93,24 +93,50 @@ impl SignIn {
 impl HttpClient for SignIn {
     async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
         let label = format!("sign-in at {}", self.url(request.url()).origin().ascii_serialization());
+        let secrets = secrets(request);
         let again = |error: &RequestError| self.may_succeed_later(error);
-        let answer = ask(&self.http, &label, again, || self.translate(request)).await.map_err(failed)?;
-        Ok(AsyncRawResponse::from_bytes(answer.status.as_u16().into(), Headers::new(), answer.body))
+        let answer = ask(&self.http, &label, &secrets, again, || self.translate(request)).await.map_err(failed)?;
+        let body = if answer.status.is_success() {
+            answer.body
+        } else {
+            let told = String::from_utf8_lossy(&answer.body).into_owned();
+            secrets.iter().fold(told, |told, secret| told.replace(secret, "[redacted]")).into()
+        };
+        Ok(AsyncRawResponse::from_bytes(answer.status.as_u16().into(), Headers::new(), body))
     }
+}
+
+/// What of a request nobody else must know: some servers and proxies show what they were sent.
+fn secrets(request: &Request) -> Vec<String> {
+    const FIELDS: [&str; 2] = ["client_secret", "client_assertion"];
+    let header = |name: &str| request.headers().iter().find(|(header, _)| header.as_str().eq_ignore_ascii_case(name));
+    let headers = [header("authorization"), header("x-identity-header")].into_iter().flatten();
+    let mut secrets: Vec<String> =
+        headers.map(|(_, value)| value.as_str().trim_start_matches("Bearer ").to_owned()).collect();
+    if let Body::Bytes(form) = request.body() {
+        let mut url = request.url().clone();
+        url.set_query(std::str::from_utf8(form).ok());
+        let fields = url.query_pairs().filter(|(name, _)| FIELDS.contains(&name.as_ref()));
+        secrets.extend(fields.map(|(_, value)| value.into_owned()));
+    }
+    secrets.retain(|secret| !secret.is_empty());
+    secrets
 }
 
 /// A success or a refusal that the caller reads for itself, within the time that signing in may take.
 async fn ask(
     http: &Http,
     label: &str,
+    secrets: &[String],
     again: impl Fn(&RequestError) -> bool + Copy,
     request: impl Fn() -> Result<reqwest::RequestBuilder, RequestError>,
 ) -> Result<Answer, RequestError> {
     let deadline = Instant::now() + http.limits().sign_in_timeout;
+    let error = |failure| secrets.iter().fold(RequestError::new(label, failure), |error, secret| error.without(secret));
     let attempt = || async {
         let timeout = ATTEMPT_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
-        let answer = http.attempt(request()?, timeout).await.map_err(|failure| RequestError::new(label, failure))?;
-        let refused = RequestError::new(label, Failure::Status(answer.refusal()));
+        let answer = http.attempt(request()?, timeout).await.map_err(error)?;
+        let refused = error(Failure::Status(answer.refusal()));
         if answer.status.is_success() || (answer.status.is_client_error() && !again(&refused)) {
             Ok(answer)
         } else {
@@ -163,8 +189,10 @@ impl ClientAssertion for GithubIdToken {
                 .header(AUTHORIZATION, bearer)
                 .header(ACCEPT, "application/json"))
         };
-        let answer = ask(&self.http, &label, RequestError::is_transient, request).await.map_err(failed)?;
-        let answer = answer.success().map_err(|failure| failed(RequestError::new(label.as_str(), failure)))?;
+        let secrets = [self.token.expose_secret().to_owned()];
+        let told = |error: RequestError| failed(error.without(self.token.expose_secret()));
+        let answer = ask(&self.http, &label, &secrets, RequestError::is_transient, request).await.map_err(failed)?;
+        let answer = answer.success().map_err(|failure| told(RequestError::new(label.as_str(), failure)))?;
         // The answer is a secret: what is wrong with it is told without it.
         let token: IdToken =
             serde_json::from_slice(&answer.body).map_err(|_| failed(unreadable("there is no ID token in it")))?;

@@ -11,6 +11,9 @@ use crate::http::{Failure, RequestError};
 /// "Subscriptions - List", Azure Resource Manager REST reference.
 const PATH: &str = "/subscriptions?api-version=2022-12-01";
 
+/// A tenant has thousands of subscriptions, a page of the listing a hundred or more of them.
+const MOST_PAGES: usize = 5000;
+
 /// A subscription as Resource Manager lists it.
 #[derive(Clone, Debug)]
 pub(crate) struct Subscription {
@@ -58,11 +61,14 @@ pub(crate) async fn list(arm: &Arm) -> Result<Vec<Subscription>, ArmError> {
     while let Some(url) = next {
         let label = format!("GET {}{}", url.origin().ascii_serialization(), url.path());
         let unreadable = |problem: String| RequestError::new(label.as_str(), Failure::Unreadable(problem));
+        if visited.len() == MOST_PAGES {
+            return Err(unreadable(format!("there is no end after {MOST_PAGES} pages")).into());
+        }
         if !visited.insert(url.clone()) {
             return Err(unreadable("its nextLink leads back to a page that was read already".into()).into());
         }
         let answer = arm.get(url).await?;
-        let page: Page = serde_json::from_slice(&answer.body).map_err(|error| unreadable(error.to_string()))?;
+        let page: Page = answer.json().map_err(|failure| RequestError::new(label.as_str(), failure))?;
         for item in page.value {
             let id = item.subscription_id.to_lowercase();
             if known.insert(id.clone()) {

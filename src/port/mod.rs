@@ -3,4 +3,5 @@
 pub(crate) mod dead_letter;
 pub(crate) mod envelope;
 pub(crate) mod preview;
+pub(crate) mod signature;
 pub(crate) mod webhook;

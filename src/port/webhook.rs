@@ -8,12 +8,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap};
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderValue};
 use reqwest::{StatusCode, Url};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::envelope::{self, CHUNK, Parcels};
+use super::signature::Signer;
 use crate::config::{Payload, PortConfig, SecretUrl};
 use crate::http::{Failure, Http, RequestError};
 use crate::id::Id;
@@ -51,6 +52,7 @@ pub(crate) struct Webhook<'a> {
     label: String,
     concurrency: NonZeroUsize,
     payload: Payload,
+    signer: Option<Signer>,
     health: Mutex<Health>,
 }
 
@@ -132,7 +134,8 @@ impl<'a> Webhook<'a> {
             .parse()
             .map_err(|_| RequestError::new(label.as_str(), Failure::Unreadable("its URL is not one".into())))?;
         let PortConfig { concurrency, payload, .. } = *config;
-        Ok(Self { http, url, label, concurrency, payload, health: Mutex::default() })
+        let signer = config.signing.as_ref().map(Signer::new);
+        Ok(Self { http, url, label, concurrency, payload, signer, health: Mutex::default() })
     }
 
     /// Posts blocks as they come and tells `record` what became of each envelope. It ends early when the webhook as a whole
@@ -186,7 +189,7 @@ impl<'a> Webhook<'a> {
     }
 
     /// Posts one body, again where that may help. Every attempt carries the same delivery id.
-    async fn send(&self, body: Bytes) -> Result<Outcome, WebhookError> {
+    pub(crate) async fn send(&self, body: Bytes) -> Result<Outcome, WebhookError> {
         let delivery = Uuid::new_v4().to_string();
         let again = |error: &RequestError| error.is_transient() && !self.health().is_down();
         match self.http.retrying(None, again, || self.attempt(body.clone(), &delivery)).await {
@@ -201,13 +204,17 @@ impl<'a> Webhook<'a> {
             let Some(wait) = pause else { break };
             tokio::time::sleep(wait).await;
         }
-        let request = self
+        let mut request = self
             .http
             .client()
             .post(self.url.clone())
             .header(CONTENT_TYPE, "application/json")
-            .header(DELIVERY_ID, delivery)
-            .body(body);
+            .header(DELIVERY_ID, delivery);
+        let signature = self.signer.as_ref().map(|signer| signer.sign(&body));
+        if let (Some(signer), Some(signature)) = (&self.signer, &signature) {
+            request = request.header(signer.header(), signature);
+        }
+        let request = request.body(body);
         let limits = self.http.limits();
         let result = match self.http.attempt(request, limits.post_timeout).await {
             Ok(answer) => {
@@ -220,7 +227,7 @@ impl<'a> Webhook<'a> {
             }
             Err(failure) => Err(failure),
         };
-        let result = result.map_err(|failure| RequestError::new(self.label.as_str(), failure));
+        let result = result.map_err(|failure| self.failed(failure, signature.as_ref()));
         match &result {
             Ok(()) => self.health().accepted(),
             Err(error) if error.is_transient() && error.status() != Some(StatusCode::TOO_MANY_REQUESTS) => {
@@ -229,6 +236,17 @@ impl<'a> Webhook<'a> {
             Err(_) => {}
         }
         result
+    }
+
+    /// A failure without the key that the URL holds, and what else went out that nobody else must know.
+    fn failed(&self, failure: Failure, signature: Option<&HeaderValue>) -> RequestError {
+        let error = RequestError::new(self.label.as_str(), failure)
+            .without(self.url.path().trim_matches('/'))
+            .without(self.url.query().unwrap_or_default());
+        match signature.and_then(|signature| signature.to_str().ok()) {
+            Some(signature) => error.without(signature),
+            None => error,
+        }
     }
 
     /// Whose fault a failure is: the body's, the webhook's, or that of the way there.

@@ -60,6 +60,15 @@ impl Found {
         Ok(Some(Self { config: checkpoint.clone(), store, identity, checkpoint: found }))
     }
 
+    /// How many subscriptions it knows, from when the oldest of them is read on, and when everything was read; or why it cannot
+    /// be used.
+    pub(crate) fn times(&self, now: Timestamp) -> Result<(usize, Option<Timestamp>, Option<Timestamp>), Unusable> {
+        let found = self.checkpoint.as_ref().map_err(Clone::clone)?;
+        found.check_time(now)?;
+        let oldest = found.subscriptions.values().map(|mark| mark.since).min();
+        Ok((found.subscriptions.len(), oldest, found.full_at))
+    }
+
     /// Refuses to widen the scope to everything because a filter is not there any more, unless a full run was asked for.
     pub(crate) fn check_filters(&self, mode: Mode) -> Result<(), FilterGone> {
         match &self.checkpoint {

@@ -31,7 +31,7 @@ fn rows(heading: &[&str]) -> Vec<Vec<String>> {
 
 /// The variables of `--help` that have a flag, each with it.
 pub(crate) fn flags(help: &str) -> BTreeMap<String, String> {
-    let flag = Regex::new(r"(?m)^\s+(?:-\w, )?(--[a-z-]+)(?: <|\[=<)").unwrap();
+    let flag = Regex::new(r"(?m)^\s+(?:-\w, )?(--[a-z-]+)(?: <|\[=)").unwrap();
     let variable = Regex::new(r"\[env: ([A-Z_]+)").unwrap();
     let found: Vec<_> = flag.captures_iter(help).collect();
     let end = |place: usize| found.get(place + 1).map_or(help.len(), |next| next.get(0).unwrap().start());

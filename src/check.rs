@@ -1,0 +1,444 @@
+//! Goes through everything that a run needs, and tells of each whether it is well, or what is wrong and how to mend it. It
+//! reads only; a post is sent only where it is asked for.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
+use reqwest::Url;
+use reqwest::header::{DATE, HeaderMap};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::actions::inert;
+use crate::azure::arm::{Arm, ArmError};
+use crate::azure::graph::{GraphError, PATH};
+use crate::azure::queries::{self, Groups, Part, Query, Which};
+use crate::azure::quota::Quota;
+use crate::azure::subscriptions::{self, Subscription};
+use crate::config::{CheckpointConfig, Config, LogFormat, Payload, SecretUrl};
+use crate::error::{Exit, RunError};
+use crate::freshness::ForPeople;
+use crate::http::{Failure, Http, RequestError};
+use crate::port::webhook::{Outcome, Webhook};
+use crate::sync::plan;
+use crate::sync::resume::Found;
+use crate::text::printable;
+
+/// Azure refuses tokens whose times are further off than this.
+const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
+
+/// Names that a line shows.
+const SHOWN: usize = 8;
+
+/// What is well, what deserves a look, and what is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Ok,
+    Note,
+    Wrong,
+}
+
+/// Tells of one thing after another, and remembers the worst.
+struct Telling<W> {
+    output: W,
+    format: LogFormat,
+    exit: Exit,
+}
+
+impl<W: Write> Telling<W> {
+    fn tell(&mut self, state: State, what: &str, text: &str) {
+        let text = printable(text).to_string();
+        let word = match state {
+            State::Ok => "ok",
+            State::Note => "note",
+            State::Wrong => "wrong",
+        };
+        let line = match self.format {
+            LogFormat::Text => format!("{word:<6} {what:<18} {text}\n"),
+            LogFormat::Json => format!("{}\n", json!({ "state": word, "check": what, "text": text })),
+        };
+        // A reader that closed the pipe has seen what it wanted.
+        _ = self.output.write_all(inert(&line).as_bytes());
+    }
+
+    fn ok(&mut self, what: &str, text: impl AsRef<str>) {
+        self.tell(State::Ok, what, text.as_ref());
+    }
+
+    fn note(&mut self, what: &str, text: impl AsRef<str>) {
+        self.tell(State::Note, what, text.as_ref());
+    }
+
+    fn wrong(&mut self, what: &str, error: &RunError) {
+        self.exit = self.exit.or_worse(error.exit());
+        match error.advice() {
+            Some(advice) => self.tell(State::Wrong, what, &format!("{error}; {advice}")),
+            None => self.tell(State::Wrong, what, &error.to_string()),
+        }
+    }
+}
+
+/// Checks all, a line each, and tells what exit code a run would have come to for it. With `probe`, one envelope is posted that
+/// no mapping reads.
+pub async fn run(config: &Config, probe: bool, format: LogFormat, output: impl Write) -> Exit {
+    let mut telling = Telling { output, format, exit: Exit::Ok };
+    telling.ok("configuration", configuration(config));
+    match Http::new(config.port.concurrency.get(), config.limits.clone()) {
+        Ok(http) => {
+            let http = Arc::new(http);
+            azure(config, &http, &mut telling).await;
+            port(config, &http, probe, &mut telling).await;
+        }
+        Err(error) => telling.wrong("network", &error.into()),
+    }
+    checkpoint(config, &mut telling).await;
+    telling.exit
+}
+
+fn configuration(config: &Config) -> String {
+    let types = match config.scope.resource_types.len() {
+        0 => "all types".to_owned(),
+        count => format!("{count} types"),
+    };
+    let filtered = if config.scope.is_filtered() { "groups by their tags" } else { "all groups" };
+    format!(
+        "mode {}, {types}, {filtered}, {}",
+        config.mode.name(),
+        config.azure.resource_manager.origin().ascii_serialization()
+    )
+}
+
+async fn azure(config: &Config, http: &Arc<Http>, telling: &mut Telling<impl Write>) {
+    let manager = &config.azure.resource_manager;
+    match reach(http, manager.clone()).await {
+        Ok(headers) => clock(&headers, Timestamp::now(), telling),
+        Err(error) => return telling.wrong("Resource Manager", &error.into()),
+    }
+    let arm = match Arm::new(&config.azure, Arc::clone(http)) {
+        Ok(arm) => arm,
+        Err(error) => return telling.wrong("sign-in", &error.into()),
+    };
+    let credential = &config.azure.credential;
+    let listed = match subscriptions::list(&arm).await {
+        Ok(listed) => listed,
+        Err(ArmError::Credential(error)) => return telling.wrong("sign-in", &error.into()),
+        Err(error) => return telling.wrong("subscriptions", &RunError::Subscriptions(error)),
+    };
+    telling.ok("sign-in", format!("{}, as {}", credential.kind().name(), credential.because));
+    if listed.is_empty() {
+        return telling.wrong("subscriptions", &RunError::NoSubscription);
+    }
+    tell_subscriptions(&listed, telling);
+    let start = arm.first_date().unwrap_or_else(Timestamp::now);
+    Asking { config, arm, quota: Quota::new(), listed: &listed }.all(start, telling).await;
+}
+
+fn clock(headers: &HeaderMap, now: Timestamp, telling: &mut Telling<impl Write>) {
+    let date = headers.get(DATE).and_then(|date| date.to_str().ok());
+    let Some(date) = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()) else {
+        return telling
+            .note("clock", "Resource Manager's answer has no usable Date header; runs go by this machine's clock");
+    };
+    let off = now.duration_since(date.timestamp());
+    let off_by = ForPeople(off.unsigned_abs());
+    if off.abs() > CLOCK_TOLERANCE {
+        let way = if off.is_positive() { "ahead of" } else { "behind" };
+        telling
+            .note("clock", format!("{off_by} {way} Azure's; set it, as sign-in may be refused (runs go by Azure's)"));
+    } else {
+        telling.ok("clock", format!("within {off_by} of Azure's"));
+    }
+}
+
+fn tell_subscriptions(listed: &[Subscription], telling: &mut Telling<impl Write>) {
+    let idle: Vec<String> =
+        listed.iter().filter(|one| !one.is_active()).map(|one| format!("{} ({})", one.name, one.state)).collect();
+    if idle.is_empty() {
+        telling.ok("subscriptions", format!("{} can be read", listed.len()));
+    } else {
+        telling.note(
+            "subscriptions",
+            format!("{} can be read; Resource Graph may leave out {}: {}", listed.len(), idle.len(), some(&idle)),
+        );
+    }
+}
+
+/// A few of many names.
+fn some(names: &[String]) -> String {
+    let shown = names.get(..SHOWN).unwrap_or(names).join(", ");
+    if names.len() > SHOWN { format!("{shown}, …") } else { shown }
+}
+
+/// One answer of Resource Graph.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    total_records: u64,
+    data: Vec<Row>,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default, rename = "type")]
+    kind: Option<String>,
+}
+
+/// Small questions to Resource Graph, over all subscriptions.
+struct Asking<'a> {
+    config: &'a Config,
+    arm: Arm,
+    quota: Quota,
+    listed: &'a [Subscription],
+}
+
+impl Asking<'_> {
+    async fn all(&self, start: Timestamp, telling: &mut Telling<impl Write>) {
+        let scope = &self.config.scope;
+        let window = SignedDuration::try_from(self.config.window).unwrap_or(SignedDuration::MAX);
+        let which = Which::Since(plan::before(start, window));
+        let tables = [
+            Query::Containers { scope, groups: Groups::InScope },
+            Query::Resources { scope },
+            Query::ChangedContainers { scope, which, groups: Groups::InScope },
+            Query::ChangedResources { scope, which },
+        ];
+        let mut announced = None;
+        for query in tables {
+            match self.ask(query.name(), &query.text(Part::WHOLE), 1).await {
+                Ok((total, _, headers)) => {
+                    telling.ok(query.name(), format!("{total} found"));
+                    announced = quota(&headers).or(announced);
+                }
+                Err(error) => telling.wrong(query.name(), &error.into()),
+            }
+        }
+        match announced {
+            Some(text) => telling.ok("quota", text),
+            None => telling.note("quota", "Resource Graph announces none; queries go out one at a time"),
+        }
+        if scope.is_filtered() {
+            self.groups(telling).await;
+        }
+        if !scope.resource_types.is_empty() {
+            self.types(telling).await;
+        }
+    }
+
+    async fn groups(&self, telling: &mut Telling<impl Write>) {
+        match self.ask("groups", &queries::groups_in_scope(&self.config.scope), SHOWN + 1).await {
+            Ok((0, ..)) => telling.note(
+                "tag filters",
+                "no group matches: nothing but subscriptions and deletes would be sent; compare RESOURCE_GROUP_TAG_FILTERS with \
+                 the groups' tags",
+            ),
+            Ok((total, rows, _)) => {
+                let names: Vec<String> = rows.into_iter().filter_map(|row| row.name).collect();
+                telling.ok("tag filters", format!("{total} groups in scope: {}", some(&names)));
+            }
+            Err(error) => telling.wrong("tag filters", &error.into()),
+        }
+    }
+
+    async fn types(&self, telling: &mut Telling<impl Write>) {
+        let types = &self.config.scope.resource_types;
+        match self.ask("types", &queries::types_that_exist(types), 1000).await {
+            Ok((_, rows, _)) => {
+                let found: BTreeSet<String> = rows.into_iter().filter_map(|row| row.kind).collect();
+                let missing: Vec<String> =
+                    types.iter().map(|one| one.as_str().to_owned()).filter(|one| !found.contains(one)).collect();
+                if missing.is_empty() {
+                    telling.ok("resource types", format!("each of {} has resources", types.len()));
+                } else {
+                    telling.note(
+                        "resource types",
+                        format!(
+                            "there are no resources now of {}; check the spelling in RESOURCE_TYPES",
+                            some(&missing)
+                        ),
+                    );
+                }
+            }
+            Err(error) => telling.wrong("resource types", &error.into()),
+        }
+    }
+
+    /// The number of rows over all batches, the first `rows` of each, and the headers of the last answer.
+    async fn ask(&self, name: &'static str, text: &str, rows: usize) -> Result<(u64, Vec<Row>, HeaderMap), GraphError> {
+        let failed = |source: ArmError| GraphError::Request { query: name, source };
+        let url = self.arm.url(PATH).map_err(|error| failed(error.into()))?;
+        let mut whole = (0, Vec::new(), HeaderMap::new());
+        for batch in self.listed.chunks(self.config.azure.batch_size.get()) {
+            let subscriptions: Vec<&str> = batch.iter().map(|one| one.id.as_str()).collect();
+            let body = json!({
+                "subscriptions": subscriptions,
+                "query": text,
+                "options": { "resultFormat": "objectArray", "$top": rows },
+            });
+            let answer =
+                self.arm.post(url.clone(), Bytes::from(body.to_string()), &self.quota).await.map_err(failed)?;
+            let Answer { total_records, data } = serde_json::from_slice(&answer.body).map_err(|error| {
+                let label = format!("POST {}{}", url.origin().ascii_serialization(), url.path());
+                failed(RequestError::new(label, Failure::Unreadable(error.to_string())).into())
+            })?;
+            whole.0 += total_records;
+            whole.1.extend(data);
+            whole.2 = answer.headers;
+        }
+        Ok(whole)
+    }
+}
+
+fn quota(headers: &HeaderMap) -> Option<String> {
+    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::to_owned);
+    let remaining = text("x-ms-user-quota-remaining")?;
+    let resets = text("x-ms-user-quota-resets-after").unwrap_or_else(|| "?".into());
+    Some(format!("{remaining} queries left, counted anew in {resets}"))
+}
+
+async fn port(config: &Config, http: &Http, probe: bool, telling: &mut Telling<impl Write>) {
+    let Some(secret) = &config.port.ingest_url else {
+        return telling.note("webhook", "PORT_WEBHOOK_INGEST_URL is not set, as a dry run allows");
+    };
+    // The origin alone: the key in the path stays here.
+    match secret.origin().parse() {
+        Ok(origin) => match reach(http, origin).await {
+            Ok(_) => telling
+                .ok("webhook", format!("{} answers over {}; nothing was posted", secret.origin(), scheme(secret))),
+            Err(error) => return telling.wrong("webhook", &error.into()),
+        },
+        Err(_) => telling.note("webhook", "its URL has no host"),
+    }
+    if probe {
+        let probed = match Webhook::new(&config.port, secret, http) {
+            Ok(webhook) => match webhook.send(envelope(config.port.payload)).await {
+                Ok(Outcome::Accepted) => Ok(()),
+                Ok(Outcome::Refused(error) | Outcome::Failed(error)) => Err(error.into()),
+                Err(error) => Err(error.into()),
+            },
+            Err(error) => Err(RunError::from(error)),
+        };
+        match probed {
+            Ok(()) => telling.ok("probe", "Port took an envelope that no mapping reads; its audit log shows it"),
+            Err(error) => telling.wrong("probe", &error),
+        }
+    }
+}
+
+fn scheme(url: &SecretUrl) -> &'static str {
+    if url.origin().starts_with("https:") { "TLS" } else { "plain http" }
+}
+
+/// An envelope of an operation and a type that no mapping reads.
+fn envelope(payload: Payload) -> Bytes {
+    let envelope = json!({
+        "data": { "resourceId": "", "type": "azure-incremental/probe", "name": "azure-incremental check --probe" },
+        "operation": "probe",
+        "type": "probe",
+    });
+    match payload {
+        Payload::Single => envelope.to_string().into(),
+        Payload::Batch => json!({ "items": [envelope] }).to_string().into(),
+    }
+}
+
+async fn checkpoint(config: &Config, telling: &mut Telling<impl Write>) {
+    const WHAT: &str = "checkpoint";
+    let Some(CheckpointConfig { file, .. }) = &config.checkpoint else {
+        let minutes = config.window.as_secs() / 60;
+        return telling.ok(WHAT, format!("none: every incremental run reads the last {minutes} minutes"));
+    };
+    // As a dry run does: no lock, no trace.
+    let found = match Found::open(&Config { dry_run: true, ..config.clone() }).await {
+        Ok(Some(found)) => found,
+        Ok(None) => return,
+        Err(error) => return telling.wrong(WHAT, &error.into()),
+    };
+    if let Err(error) = found.check_filters(config.mode) {
+        return telling.wrong(WHAT, &error.into());
+    }
+    let now = Timestamp::now();
+    match found.times(now) {
+        Ok((subscriptions, oldest, full)) => {
+            let ago = |at: Option<Timestamp>| {
+                at.map_or("never".into(), |at| format!("{} ago", ForPeople(now.duration_since(at).unsigned_abs())))
+            };
+            telling.ok(
+                WHAT,
+                format!("{subscriptions} subscriptions, read to {} or later; last full run {}", ago(oldest), ago(full)),
+            );
+        }
+        Err(why) => {
+            telling.note(WHAT, format!("{} cannot be used: {why}; the next run reads everything", file.display()));
+        }
+    }
+}
+
+/// Whether a host answers at all, whatever it says to somebody who has not signed in.
+async fn reach(http: &Http, origin: Url) -> Result<HeaderMap, RequestError> {
+    let label = format!("GET {}", origin.origin().ascii_serialization());
+    let attempt = || async {
+        let request = http.client().get(origin.clone());
+        let answer = http.attempt(request, http.limits().post_timeout).await;
+        answer.map(|answer| answer.headers).map_err(|failure| RequestError::new(label.as_str(), failure))
+    };
+    http.retrying(None, RequestError::is_transient, attempt).await
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::HeaderValue;
+
+    use super::*;
+
+    fn told(tell: impl FnOnce(&mut Telling<Vec<u8>>)) -> (String, Exit) {
+        let mut telling = Telling { output: Vec::new(), format: LogFormat::Text, exit: Exit::Ok };
+        tell(&mut telling);
+        (String::from_utf8(telling.output).unwrap(), telling.exit)
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_what_to_do_and_decides_the_exit() {
+        let (text, exit) = told(|telling| {
+            telling.ok("one", "well");
+            telling.wrong("subscriptions", &RunError::NoSubscription);
+            telling.note("two", "a\nb\u{1b}[31m ##[error]");
+        });
+        assert_eq!(exit, Exit::Credentials);
+        assert!(text.contains("Reader"), "{text}");
+        assert!(text.lines().count() == 3 && !text.contains('\u{1b}') && !text.contains("##["), "{text}");
+    }
+
+    #[test]
+    fn a_clock_is_compared_with_azures() {
+        let mut headers = HeaderMap::new();
+        headers.insert(DATE, HeaderValue::from_static("Wed, 21 Oct 2015 07:28:00 GMT"));
+        let at = |seconds: i64| {
+            told(|telling| clock(&headers, Timestamp::from_second(1_445_412_480 + seconds).unwrap(), telling)).0
+        };
+        assert!(at(2).starts_with("ok") && at(-299).starts_with("ok"));
+        assert!(at(301).contains("ahead of") && at(-4000).contains("1 h 6 min behind"));
+        assert!(told(|telling| clock(&HeaderMap::new(), Timestamp::UNIX_EPOCH, telling)).0.starts_with("note"));
+    }
+
+    #[test]
+    fn no_mapping_reads_the_probe() {
+        for mapping in
+            [include_str!("../examples/port/mapping.json"), include_str!("../examples/port/mapping-batch.json")]
+        {
+            assert!(!mapping.contains("probe"));
+        }
+        assert!(serde_json::from_slice::<serde_json::Value>(&envelope(Payload::Batch)).unwrap()["items"].is_array());
+    }
+
+    #[test]
+    fn of_many_names_a_few_are_shown() {
+        let names: Vec<String> = (0..20).map(|name| name.to_string()).collect();
+        assert_eq!(some(&names), "0, 1, 2, 3, 4, 5, 6, 7, …");
+        assert_eq!(some(&names[..2]), "0, 1");
+    }
+}

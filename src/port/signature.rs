@@ -1,0 +1,114 @@
+//! Signing what is posted: "Security configuration", Port's webhook documentation.
+
+use hmac::{Hmac, KeyInit, Mac};
+use reqwest::header::{HeaderName, HeaderValue};
+use secrecy::ExposeSecret;
+use serde::Serialize;
+use sha2::Sha256;
+
+use crate::config::SigningConfig;
+
+/// Signs bodies with one secret.
+pub(crate) struct Signer {
+    /// Keyed once, and copied for each body.
+    mac: Hmac<Sha256>,
+    header: HeaderName,
+    prefix: String,
+}
+
+impl Signer {
+    pub(crate) fn new(config: &SigningConfig) -> Self {
+        #[expect(clippy::expect_used, reason = "HMAC takes a key of any length: RFC 2104, section 2")]
+        let mac = Hmac::new_from_slice(config.secret.expose_secret().as_bytes()).expect("any key will do");
+        Self { mac, header: config.header.clone(), prefix: config.prefix.clone() }
+    }
+
+    pub(crate) fn header(&self) -> &HeaderName {
+        &self.header
+    }
+
+    /// The value that goes with exactly these bytes, marked so that no log of the client's shows it.
+    pub(crate) fn sign(&self, body: &[u8]) -> HeaderValue {
+        let mut mac = self.mac.clone();
+        mac.update(body);
+        let digest: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        #[expect(
+            clippy::expect_used,
+            reason = "the prefix was checked with the configuration, and the rest is hexadecimal"
+        )]
+        let mut value = HeaderValue::try_from(format!("{}{digest}", self.prefix)).expect("visible ASCII");
+        value.set_sensitive(true);
+        value
+    }
+}
+
+/// The `security` of a webhook of Port's that accepts only what is signed as configured, and drops deliveries that it has seen
+/// before: pretty JSON, to be pasted or sent. `secret` stands in the place of the secret; what is printed should not be it.
+#[cfg_attr(not(test), expect(dead_code, reason = "for the set-up of a webhook"))]
+pub(crate) fn security(config: Option<&SigningConfig>, secret: &str) -> Result<String, serde_json::Error> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Security<'a> {
+        #[serde(flatten, skip_serializing_if = "Option::is_none")]
+        signature: Option<Signature<'a>>,
+        request_identifier_path: &'static str,
+    }
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Signature<'a> {
+        secret: &'a str,
+        signature_header_name: &'a str,
+        signature_algorithm: &'static str,
+        signature_prefix: &'a str,
+    }
+    let signature = config.map(|config| Signature {
+        secret,
+        signature_header_name: config.header.as_str(),
+        signature_algorithm: "sha256",
+        signature_prefix: &config.prefix,
+    });
+    serde_json::to_string_pretty(&Security { signature, request_identifier_path: r#".headers."x-delivery-id""# })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(secret: &str) -> SigningConfig {
+        SigningConfig {
+            secret: secret.into(),
+            header: HeaderName::from_static("x-port-signature"),
+            prefix: "sha256=".into(),
+        }
+    }
+
+    #[test]
+    fn a_signature_is_that_of_rfc_4231_case_2() {
+        let value = Signer::new(&config("Jefe")).sign(b"what do ya want for nothing?");
+        assert_eq!(value, "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+        assert!(value.is_sensitive());
+    }
+
+    #[test]
+    fn a_secret_may_be_longer_than_a_block() {
+        assert_eq!(Signer::new(&config(&"s".repeat(1000))).sign(b"").len(), "sha256=".len() + 64);
+    }
+
+    #[test]
+    fn the_security_block_is_what_port_reads() {
+        let block = security(Some(&config("never shown")), "<PORT_WEBHOOK_SECRET>").unwrap();
+        let block: serde_json::Value = serde_json::from_str(&block).unwrap();
+        let expected = serde_json::json!({
+            "secret": "<PORT_WEBHOOK_SECRET>",
+            "signatureHeaderName": "x-port-signature",
+            "signatureAlgorithm": "sha256",
+            "signaturePrefix": "sha256=",
+            "requestIdentifierPath": ".headers.\"x-delivery-id\"",
+        });
+        assert_eq!(block, expected);
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&security(None, "").unwrap()).unwrap(),
+            serde_json::json!({"requestIdentifierPath": ".headers.\"x-delivery-id\""})
+        );
+    }
+}

@@ -1,0 +1,138 @@
+//! Progress on a terminal: rows read of total, envelopes posted, rate, time left. Elsewhere there is none, and it costs
+//! nothing.
+
+use std::convert::Infallible;
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::freshness::ForPeople;
+
+const INTERVAL: Duration = Duration::from_millis(200);
+
+/// Rates and times left are shown once there is something to go by.
+const SOON: Duration = Duration::from_secs(1);
+
+static ALLOWED: AtomicBool = AtomicBool::new(false);
+
+/// The line that is shown, which whatever else goes to the terminal must stand above.
+static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) rows: u64,
+    /// Rows that there are, as far as it is known.
+    pub(crate) total: u64,
+    pub(crate) posted: u64,
+}
+
+/// Allows progress to be shown, where standard error is a terminal that can.
+pub(crate) fn allow() {
+    let can = io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+    ALLOWED.store(can, Ordering::Relaxed);
+}
+
+pub(crate) fn is_allowed() -> bool {
+    ALLOWED.load(Ordering::Relaxed)
+}
+
+/// Draws what `look` sees, until it is dropped.
+pub(crate) async fn draw(wanted: bool, look: impl Fn() -> Seen) -> Infallible {
+    if !(wanted && is_allowed()) {
+        return std::future::pending().await;
+    }
+    let line = Line::new();
+    let started = Instant::now();
+    let mut ticks = tokio::time::interval(INTERVAL);
+    loop {
+        ticks.tick().await;
+        let seen = look();
+        line.0.set_length(seen.total.max(1));
+        line.0.set_position(seen.rows.min(seen.total));
+        line.0.set_message(seen.tell(started.elapsed()));
+        line.0.tick();
+    }
+}
+
+/// The line on the terminal, which is cleared when it is dropped.
+struct Line(ProgressBar);
+
+impl Line {
+    fn new() -> Self {
+        let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr());
+        if let Ok(style) = ProgressStyle::with_template("[{bar:20}] {wide_msg}") {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        *shown() = Some(bar.clone());
+        Self(bar)
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        *shown() = None;
+        self.0.finish_and_clear();
+    }
+}
+
+fn shown() -> std::sync::MutexGuard<'static, Option<ProgressBar>> {
+    SHOWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Standard error, above the line.
+pub(crate) struct Above;
+
+impl Write for Above {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let write = || io::stderr().write_all(bytes).map(|()| bytes.len());
+        match &*shown() {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+impl Seen {
+    fn tell(self, elapsed: Duration) -> String {
+        let Self { rows, total, posted } = self;
+        let mut text = format!("{} of {total} rows read, {posted} posted", rows.min(total));
+        if elapsed >= SOON && posted > 0 {
+            let rate = posted as f64 / elapsed.as_secs_f64();
+            text += &format!(", {rate:.0}/s");
+            // Nearly every row becomes a post; parents add some.
+            let left = total.saturating_sub(posted);
+            if left > 0 {
+                text += &format!(", {} left", ForPeople(Duration::from_secs((left as f64 / rate).ceil() as u64)));
+            }
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_posts_rate_and_time_left_are_told() {
+        let seen = Seen { rows: 6_000, total: 20_000, posted: 5_000 };
+        assert_eq!(seen.tell(Duration::from_secs(10)), "6000 of 20000 rows read, 5000 posted, 500/s, 30 s left");
+        assert_eq!(seen.tell(Duration::ZERO), "6000 of 20000 rows read, 5000 posted");
+        let again = Seen { rows: 21_000, total: 20_000, posted: 20_084 };
+        assert_eq!(again.tell(Duration::from_secs(10)), "20000 of 20000 rows read, 20084 posted, 2008/s");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn off_a_terminal_nothing_is_drawn_or_looked_at() {
+        let draw = draw(true, || unreachable!("nobody looks"));
+        assert!(tokio::time::timeout(Duration::from_secs(60), draw).await.is_err());
+    }
+}

@@ -1,0 +1,173 @@
+//! What an operator has at hand: check, dry run, init, GitHub Actions, completions, freshness.
+
+use std::process::Stdio;
+
+use serde_json::Value as Json;
+
+use crate::harness::{Program, break_down, envelopes, resource_ids, settled, start};
+use crate::sandbox::faults::{Fault, Rule};
+use crate::sandbox::requests::Route;
+
+#[tokio::test]
+async fn commands_that_only_print_need_no_credentials() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let run = Program::bare().args(["completions", shell]).run().await.exits(0);
+        assert!(run.out.contains("azure-incremental"), "{run}");
+    }
+    let run = Program::bare().args(["man"]).run().await.exits(0);
+    assert!(run.out.contains(".TH azure-incremental"), "{run}");
+    let run = Program::bare().args(["-V"]).run().await.exits(0);
+    assert!(run.out.starts_with(concat!("azure-incremental ", env!("CARGO_PKG_VERSION"))), "{run}");
+    let run = Program::bare().args(["init"]).run().await.exits(0);
+    assert!(run.out.contains("# ==> mapping-batch.json"), "{run}");
+    let run = Program::bare().args(["init", "blueprints.json"]).run().await.exits(0);
+    assert!(serde_json::from_str::<Json>(&run.out).unwrap().is_array());
+    Program::bare().args(["init", "nothing.json"]).run().await.exits(2).says(&["nothing.json"]);
+}
+
+#[tokio::test]
+async fn help_is_coloured_only_where_that_is_wished_for() {
+    let coloured = |run: crate::harness::Run| run.exits(0).out.contains('\u{1b}');
+    let help = || Program::bare().args(["--help"]);
+    assert!(!coloured(help().run().await));
+    assert!(coloured(help().env("CLICOLOR_FORCE", "1").run().await));
+    assert!(!coloured(help().env("CLICOLOR_FORCE", "1").env("NO_COLOR", "1").run().await));
+}
+
+#[tokio::test]
+async fn a_dry_run_prints_what_a_run_would_post_and_leaves_no_trace() {
+    let sandbox = start(settled()).await;
+    let checkpoint = sandbox.directory().join("dry.json");
+    let run = Program::full(&sandbox)
+        .without("PORT_WEBHOOK_INGEST_URL")
+        .checkpoint(&checkpoint)
+        .args(["--dry-run"])
+        .run()
+        .await
+        .exits(0);
+    assert!(envelopes(&sandbox).await.is_empty());
+    assert!(
+        std::fs::read_dir(sandbox.directory())
+            .unwrap()
+            .all(|entry| { !entry.unwrap().file_name().to_string_lossy().starts_with("dry.json") })
+    );
+    let lines: Vec<Json> = run.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let first_resource = lines.iter().position(|line| line["type"] == "resource").unwrap();
+    assert!(lines[first_resource..].iter().all(|line| line["type"] == "resource"), "parents go first");
+    Program::full(&sandbox).run().await.exits(0);
+    let posted = envelopes(&sandbox).await;
+    let printed: std::collections::BTreeSet<String> = lines
+        .iter()
+        .filter(|line| line["type"] == "resource")
+        .map(|line| line["data"]["resourceId"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(printed, resource_ids(&posted));
+    assert_eq!(lines.len(), posted.len());
+}
+
+#[tokio::test]
+async fn a_dry_run_whose_reader_has_gone_is_no_error() {
+    let sandbox = start(settled()).await;
+    let mut command = Program::full(&sandbox).args(["--dry-run"]).into_command();
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().await.unwrap().code(), Some(0));
+}
+
+#[tokio::test]
+async fn check_tells_that_all_is_well_and_posts_nothing() {
+    let sandbox = start(settled()).await;
+    let run = Program::new(&sandbox).without("LOG_FORMAT").args(["check"]).run().await.exits(0);
+    for line in ["configuration", "sign-in", "subscriptions", "resources", "quota", "webhook", "checkpoint"] {
+        assert!(run.out.lines().any(|told| told.starts_with("ok") && told.contains(line)), "{line}; {run}");
+    }
+    assert!(!run.out.contains("wrong"), "{run}");
+    assert!(envelopes(&sandbox).await.is_empty());
+}
+
+#[tokio::test]
+async fn check_notes_what_matches_nothing() {
+    let sandbox = start(settled()).await;
+    let run = Program::new(&sandbox)
+        .without("LOG_FORMAT")
+        .env("RESOURCE_TYPES", "contoso.nothing/here")
+        .env("RESOURCE_GROUP_TAG_FILTERS", r#"{"include": {"nobody": "has this"}}"#)
+        .args(["check"])
+        .run()
+        .await
+        .exits(0);
+    assert!(run.out.contains("no group matches") && run.out.contains("contoso.nothing/here"), "{run}");
+}
+
+#[tokio::test]
+async fn check_explains_what_is_wrong_with_the_exit_code_of_a_run() {
+    let sandbox = start(settled()).await;
+    let check = || Program::new(&sandbox).without("LOG_FORMAT").args(["check"]);
+    let run = check().env("AZURE_CLIENT_SECRET", "wrong").run().await.exits(3);
+    assert!(run.out.contains("AADSTS7000215") && run.out.contains("not its id"), "{run}");
+    assert!(run.out.contains("webhook"), "the rest is checked all the same; {run}");
+    let run = check().env("PORT_WEBHOOK_INGEST_URL", "https://127.0.0.1:9/x").run().await.exits(1);
+    assert!(run.out.lines().any(|line| line.starts_with("wrong  webhook")), "{run}");
+    let run = check().env("AZURE_TENANT_ID", "").run().await.exits(2);
+    assert!(run.err.contains("AZURE_TENANT_ID"), "{run}");
+    break_down(&sandbox, Route::Graph, Rule::new(Fault::status(400)));
+    let run = check().run().await.exits(1);
+    assert_eq!(run.out.lines().filter(|line| line.starts_with("wrong")).count(), 4, "{run}");
+}
+
+#[tokio::test]
+async fn a_job_of_githubs_gets_annotations_a_summary_and_outputs() {
+    let sandbox = start(settled()).await;
+    let file = |name: &str| sandbox.directory().join(name);
+    let program = || {
+        Program::full(&sandbox)
+            .env("GITHUB_ACTIONS", "true")
+            .env("GITHUB_STEP_SUMMARY", file("summary"))
+            .env("GITHUB_OUTPUT", file("output"))
+    };
+    let run = program().run().await.exits(0);
+    assert!(run.err.starts_with("::group::") && run.err.contains("\n::endgroup::"), "{run}");
+    let summary = std::fs::read_to_string(file("summary")).unwrap();
+    assert!(summary.contains("full run") && summary.contains("<code>microsoft."), "{summary}");
+    let upserts = run.count("upserts");
+    let output = std::fs::read_to_string(file("output")).unwrap();
+    assert_eq!(output, format!("upserts={upserts}\ndeletes=0\nfailed=0\nexit-reason=ok\n"));
+    break_down(&sandbox, Route::Subscriptions, Rule::new(Fault::status(403)));
+    let run = program().run().await.exits(1);
+    assert!(run.err.lines().any(|line| line.starts_with("::error title=azure-incremental::")), "{run}");
+    assert!(std::fs::read_to_string(file("output")).unwrap().ends_with("exit-reason=failed\n"));
+    let run = program().env("SYNC_MODE", "sideways").run().await.exits(2);
+    assert!(run.err.contains("::error title=azure-incremental::SYNC_MODE"), "{run}");
+}
+
+#[tokio::test]
+async fn who_made_a_change_is_delivered_only_where_that_is_wished_for() {
+    let sandbox = start(settled()).await;
+    {
+        let mut estate = sandbox.estate();
+        let ids: Vec<_> = estate.resources().keys().take(3).cloned().collect();
+        ids.iter().for_each(|id| {
+            estate.touch_resource(id);
+        });
+    }
+    let run = Program::new(&sandbox).run().await.exits(0);
+    let freshness = &run.report()["freshness"];
+    assert_eq!(freshness["changes"], 3, "{run}");
+    let [least, median, most] = ["min", "median", "max"].map(|of| freshness[format!("{of}Seconds")].as_f64().unwrap());
+    assert!(least <= median && median <= most, "{run}");
+    let plain = envelopes(&sandbox).await;
+    assert!(plain.iter().all(|envelope| envelope.data["changeAttributes"].is_null()));
+
+    let run = Program::new(&sandbox).without("LOG_FORMAT").env("RUST_LOG", "debug").run().await.exits(0);
+    assert!(run.err.contains("clientType=") && !run.err.contains("ops@example.com"), "{run}");
+    let logged = envelopes(&sandbox).await.split_off(plain.len());
+    let bodies = |envelopes: &[crate::harness::Envelope]| -> std::collections::BTreeSet<String> {
+        envelopes.iter().map(|envelope| envelope.body.clone()).collect()
+    };
+    assert_eq!(bodies(&logged), bodies(&plain), "what is logged changes no envelope");
+
+    Program::new(&sandbox).args(["--include-change-actor"]).run().await.exits(0);
+    let told = envelopes(&sandbox).await.split_off(plain.len() + logged.len());
+    let attributed = told.iter().filter(|envelope| envelope.data["changeAttributes"]["changedBy"].is_string());
+    assert_eq!(attributed.count(), 3);
+}

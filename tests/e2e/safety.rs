@@ -1,0 +1,309 @@
+//! What must never happen: a token that goes astray, a secret that shows, a server that hurts the runner, a text from outside
+//! that acts.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::harness::{Program, Run, Small, break_down, settled, start};
+use crate::sandbox::faults::{Fault, Rule};
+use crate::sandbox::requests::Route;
+use crate::sandbox::settings::{
+    GITHUB_TOKEN, IDENTITY_HEADER, PIPELINE_TOKEN, SECRET, Security, Settings, WEBHOOK_KEY,
+};
+use crate::sandbox::signin::{APP_SERVICE, GITHUB, PIPELINES};
+use crate::sandbox::{Host, Sandbox};
+
+const WEBHOOK_SECRET: &str = "wbhk~Secret-That_Must-Not-Show";
+
+/// Whatever of these shows, shows too much: what is configured, and how every access token, ID token and signature begins.
+const MARKS: [&str; 9] = [
+    SECRET,
+    WEBHOOK_KEY,
+    WEBHOOK_SECRET,
+    GITHUB_TOKEN,
+    PIPELINE_TOKEN,
+    IDENTITY_HEADER,
+    "eyJ0eXAi",
+    "s4ndb0xIdToken",
+    "sha256=",
+];
+
+fn secured() -> Settings {
+    let mut settings = settled();
+    let (header, prefix) = ("x-port-signature".to_owned(), "sha256=".to_owned());
+    settings.port.security = Some(Security { secret: WEBHOOK_SECRET.into(), header, prefix });
+    settings
+}
+
+/// A run that says all that it can, about secrets that are all set.
+fn talkative(sandbox: &Sandbox, kind: &str) -> Program {
+    let beside = |path: &str| format!("{}{path}", sandbox.origin(Host::SignIn));
+    let at = |name: &str| sandbox.directory().join(name);
+    fs::write(at("token"), "s4ndb0xIdToken").unwrap();
+    Program::full(sandbox)
+        .env("RUST_LOG", "trace,h2=trace,hyper=trace,reqwest=trace,rustls=trace,azure_core=trace,azure_identity=trace")
+        .env("RUST_BACKTRACE", "full")
+        .env("AZURE_CREDENTIAL", kind)
+        .env("PORT_WEBHOOK_SECRET", WEBHOOK_SECRET)
+        .env("ACTIONS_ID_TOKEN_REQUEST_URL", beside(GITHUB))
+        .env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", GITHUB_TOKEN)
+        .env("SYSTEM_OIDCREQUESTURI", beside(PIPELINES))
+        .env("SYSTEM_ACCESSTOKEN", PIPELINE_TOKEN)
+        .env("AZURESUBSCRIPTION_SERVICE_CONNECTION_ID", "sandbox")
+        .env("IDENTITY_ENDPOINT", beside(APP_SERVICE))
+        .env("IDENTITY_HEADER", IDENTITY_HEADER)
+        .env("AZURE_FEDERATED_TOKEN_FILE", at("token"))
+        .env("DEAD_LETTER_FILE", at("dead.jsonl"))
+        .env("CHECKPOINT_FILE", at("checkpoint.json"))
+        .env("RUN_TIMEOUT_SECONDS", "3")
+}
+
+/// What the run wrote, to anywhere.
+fn everything(run: &Run, directory: &Path) -> String {
+    let mut all = format!("{}{}", run.out, run.err);
+    for file in ["dead.jsonl", "checkpoint.json", "checkpoint.json.lock"] {
+        all += &fs::read_to_string(directory.join(file)).unwrap_or_default();
+    }
+    all
+}
+
+#[track_caller]
+fn assert_discreet(run: &Run, sandbox: &Sandbox, what: &str) {
+    let all = everything(run, sandbox.directory());
+    for mark in MARKS {
+        assert!(!all.contains(mark), "{what}: {mark} shows: {run}");
+    }
+    assert!(!all.contains("panicked"), "{what}: {run}");
+}
+
+#[tokio::test]
+async fn no_secret_shows_whatever_goes_wrong() {
+    let sandbox = start(secured()).await;
+    let run = talkative(&sandbox, "client-secret").env("RUN_TIMEOUT_SECONDS", "60").run().await.exits(0);
+    assert_discreet(&run, &sandbox, "nothing goes wrong");
+    let echoes = [400, 401, 403, 404, 413, 429, 503].map(Fault::Echo);
+    let others = [
+        Fault::Garbage,
+        Fault::Html,
+        Fault::Empty,
+        Fault::Deep,
+        Fault::LyingGzip,
+        Fault::Reset,
+        Fault::ResetInBody,
+        Fault::Redirect(format!("https://x.invalid/{WEBHOOK_KEY}")),
+    ];
+    for route in Route::ALL {
+        for fault in echoes.iter().chain(&others) {
+            sandbox.faults().clear();
+            _ = fs::remove_file(sandbox.directory().join("checkpoint.json"));
+            // Twice, since a first 401 is not told; and what is tried again need not fail for long.
+            break_down(&sandbox, route, Rule::new(fault.clone()).times(2));
+            let run = talkative(&sandbox, "client-secret").run().await;
+            assert_discreet(&run, &sandbox, &format!("{fault:?} of {route:?}"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_secret_shows_whichever_credential_fails() {
+    let sandbox = start(settled()).await;
+    for kind in ["github-oidc", "workload-identity", "azure-pipelines", "managed-identity", "azure-cli"] {
+        for fault in [Fault::Echo(400), Fault::Echo(401), Fault::Echo(503), Fault::Html, Fault::Empty] {
+            sandbox.faults().clear();
+            break_down(&sandbox, Route::Token, Rule::new(fault.clone()));
+            let run = talkative(&sandbox, kind).run().await;
+            assert_ne!(run.code, 0, "{run}");
+            assert_discreet(&run, &sandbox, &format!("{fault:?} with {kind}"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_secret_shows_when_it_is_set_wrong() {
+    let sandbox = start(settled()).await;
+    let wrong = [
+        ("PORT_WEBHOOK_INGEST_URL", format!("http://ingest.example/{WEBHOOK_KEY}")),
+        ("PORT_WEBHOOK_INGEST_URL", format!("{WEBHOOK_KEY} is no URL")),
+        ("PORT_WEBHOOK_INGEST_URL", format!("https://[{WEBHOOK_KEY}")),
+        ("ACTIONS_ID_TOKEN_REQUEST_URL", format!("http://{GITHUB_TOKEN}/")),
+        ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", format!("{GITHUB_TOKEN}\n{GITHUB_TOKEN}")),
+    ];
+    for (variable, value) in wrong {
+        let run = talkative(&sandbox, "github-oidc").env(variable, value).run().await;
+        assert_ne!(run.code, 0, "{variable}: {run}");
+        assert_discreet(&run, &sandbox, variable);
+    }
+}
+
+#[tokio::test]
+async fn no_secret_is_an_argument_of_a_process() {
+    let sandbox = start(settled()).await;
+    break_down(&sandbox, Route::Token, Rule::new(Fault::Hang));
+    let mut child = talkative(&sandbox, "client-secret").into_command().spawn().unwrap();
+    while sandbox.requests().count(Route::Token) == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let arguments = fs::read(format!("/proc/{}/cmdline", child.id().unwrap())).unwrap();
+    child.kill().await.unwrap();
+    let arguments = String::from_utf8_lossy(&arguments);
+    assert!(arguments.contains("azure-incremental"), "{arguments}");
+    assert!(MARKS.iter().all(|mark| !arguments.contains(mark)), "{arguments}");
+}
+
+#[tokio::test]
+async fn no_redirect_of_azure_takes_the_token_elsewhere() {
+    let (sandbox, elsewhere) = (start(settled()).await, start(settled()).await);
+    for route in [Route::Token, Route::Subscriptions, Route::Graph] {
+        sandbox.faults().clear();
+        let to = format!("{}/subscriptions?api-version=2022-12-01", elsewhere.origin(Host::ResourceManager));
+        break_down(&sandbox, route, Rule::new(Fault::Redirect(to)));
+        Program::full(&sandbox).run().await.exits(1).tells(&["status 307", "redirects are never followed"]);
+    }
+    let reached = [Host::SignIn, Host::ResourceManager, Host::Port].map(|host| elsewhere.connections(host));
+    assert_eq!(reached, [0; 3]);
+}
+
+#[tokio::test]
+async fn a_link_to_the_same_host_without_tls_is_not_followed() {
+    let mut settings = settled();
+    settings.azure.listing_page = 1;
+    let sandbox = start(settings).await;
+    let plain = Fault::edit(|page| page.replace(r#""nextLink":"https:"#, r#""nextLink":"http:"#));
+    break_down(&sandbox, Route::Subscriptions, Rule::new(plain));
+    Program::full(&sandbox).run().await.exits(1).tells(&["GET http://127.0.0.1", "must not be sent to"]);
+    assert_eq!(sandbox.requests().count(Route::Subscriptions), 1);
+}
+
+#[tokio::test]
+async fn rows_and_lists_that_are_nested_too_deep_are_refused() {
+    let sandbox = start(settled()).await;
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let row = format!(r#""data":[{{"deep":{deep}}},"#);
+    break_down(&sandbox, Route::Graph, Rule::new(Fault::edit(move |page| page.replace(r#""data":["#, &row))));
+    let said = ["/providers/Microsoft.ResourceGraph/resources failed", "nested more than 128 levels deep"];
+    Program::full(&sandbox).run().await.exits(1).tells(&said);
+    assert_eq!(sandbox.requests().count(Route::Webhook), 0);
+}
+
+#[tokio::test]
+async fn a_skip_token_that_repeats_is_an_error_and_no_endless_loop() {
+    let sandbox = start(settled()).await;
+    let again = r#""$skipToken":"again","totalRecords":"#;
+    break_down(&sandbox, Route::Graph, Rule::new(Fault::edit(|page| page.replacen(r#""totalRecords":"#, again, 1))));
+    let run = Program::full(&sandbox).run().await.exits(1);
+    assert!(sandbox.requests().count(Route::Graph) < 500, "{run}");
+}
+
+#[tokio::test]
+async fn a_long_retry_after_is_capped_and_said() {
+    let waits = [
+        (Route::Graph, "999999"),
+        (Route::Webhook, "4294967295"),
+        (Route::Subscriptions, "Thu, 31 Dec 2099 23:59:59 GMT"),
+    ];
+    let runs = waits.map(|(route, after)| async move {
+        let sandbox = start(settled()).await;
+        break_down(&sandbox, route, Rule::new(Fault::retry_after(429, after)));
+        let run = Program::full(&sandbox).env("RUN_TIMEOUT_SECONDS", "1").run().await;
+        run.exits(1).says(&["the server asks to wait", "waiting 120 s"]);
+    });
+    futures::future::join_all(runs).await;
+}
+
+#[tokio::test]
+async fn texts_from_outside_are_shown_and_never_obeyed() {
+    let small = Small::start().await;
+    let evil = "\u{1b}]0;title\u{7}\u{1b}[2J\n::error::owned\r::set-output name=a::b ##[error]owned \u{202e}\u{9b}31m";
+    let vault = {
+        let mut estate = small.sandbox.estate();
+        estate.create_resource(&small.group, "microsoft.keyvault/vaults", evil, evil, None).unwrap()
+    };
+    assert!(vault.contains("owned"));
+    let message = serde_json::json!({"message": evil}).to_string();
+    for format in ["text", "json"] {
+        for route in [Route::Webhook, Route::Graph, Route::Subscriptions, Route::Token] {
+            small.sandbox.faults().clear();
+            let rule = Rule::new(Fault::status(400).with_body(&message));
+            let rule = if route == Route::Webhook { rule.containing("owned") } else { rule };
+            break_down(&small.sandbox, route, rule);
+            let run = Program::full(&small.sandbox).env("LOG_FORMAT", format).env("RUST_LOG", "trace").run().await;
+            assert_ne!(run.code, 0, "{route:?}: {run}");
+            for c in ['\u{1b}', '\u{7}', '\u{9b}', '\u{202e}', '\r'] {
+                assert!(!run.err.contains(c) && !run.out.contains(c), "{c:?} of {route:?}: {run}");
+            }
+            let lines = run.err.lines().chain(run.out.lines());
+            assert!(
+                !lines.into_iter().any(|line| line.trim_start().starts_with("::") || line.contains("##[")),
+                "{run}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn files_are_for_their_owner_alone_and_never_written_through_a_link() {
+    let small = Small::start().await;
+    let at = |name: &str| small.sandbox.directory().join(name);
+    break_down(&small.sandbox, Route::Webhook, Rule::new(Fault::status(400)).containing("vaults"));
+    let program = || {
+        Program::full(&small.sandbox)
+            .env("CHECKPOINT_FILE", at("checkpoint.json"))
+            .env("DEAD_LETTER_FILE", at("dead.jsonl"))
+    };
+    program().run().await.exits(4);
+    for file in ["checkpoint.json", "checkpoint.json.lock", "dead.jsonl"] {
+        assert_eq!(fs::metadata(at(file)).unwrap().permissions().mode() & 0o777, 0o600, "{file}");
+    }
+    for file in ["checkpoint.json.lock", "dead.jsonl"] {
+        fs::write(at("precious"), "untouched").unwrap();
+        fs::remove_file(at(file)).unwrap();
+        symlink(at("precious"), at(file)).unwrap();
+        program().run().await.exits(2).says(&["symbolic link"]);
+        assert_eq!(fs::read(at("precious")).unwrap(), b"untouched");
+        fs::remove_file(at(file)).unwrap();
+    }
+}
+
+/// What may be wrong with a page of Resource Graph, and what is said of it.
+#[tokio::test]
+async fn odd_pages_end_the_run_with_an_error_that_names_the_request() {
+    let sandbox = start(settled()).await;
+    let edit = |from: &'static str, to: &'static str| Fault::edit(move |page| page.replacen(from, to, 1));
+    let odd = [
+        (Fault::Empty, "it is empty"),
+        (Fault::Html, "it is not JSON, but begins with <!DOCTYPE html>"),
+        (Fault::Garbage, "cannot be understood"),
+        (Fault::Truncated, "EOF while parsing"),
+        (Fault::LyingGzip, "cannot be understood"),
+        (Fault::Endless, "larger than 20 MB"),
+        (Fault::edit(|page| format!("\u{feff}{page}")), "byte order mark"),
+        (Fault::status(200).with_body("null"), "it is not JSON, but begins with null"),
+        (Fault::status(200).with_body("[]"), "cannot be understood"),
+        (edit(r#""data":["#, r#""data":[null,"#), "null"),
+        (edit(r#""data":["#, r#""data":[5,"#), "integer"),
+        (edit(r#""data":["#, r#""data":[[],"#), "cannot be understood"),
+        (edit(r#""data":["#, r#""data":{"rows":["#), "cannot be understood"),
+        (edit(r#""totalRecords":"#, r#""totalRecords":"many","x":"#), "many"),
+        (edit(r#""totalRecords":"#, r#""totalRecords":1,"totalRecords":"#), "duplicate field"),
+        (edit(r#""resourceId":"#, r#""resourceId":"/subscriptions/s/x","resourceId":"#), "duplicate field"),
+        (edit(r#""resourceId":"#, r#""resourceId":7,"x":"#), "integer"),
+    ];
+    for (fault, said) in odd {
+        sandbox.faults().clear();
+        break_down(&sandbox, Route::Graph, Rule::new(fault.clone()));
+        let run = Program::full(&sandbox).run().await;
+        let errors = run.errors();
+        assert_eq!(run.code, 1, "{fault:?}: {run}");
+        assert!(
+            errors.contains("the query for") && errors.contains("/providers/Microsoft.ResourceGraph/resources"),
+            "{run}"
+        );
+        assert!(errors.contains(said), "{said:?} of {fault:?}: {run}");
+        assert!(!run.has_said("panicked"), "{run}");
+    }
+    sandbox.faults().clear();
+    break_down(&sandbox, Route::Graph, Rule::new(edit("{", r#"{"unknown":{"to":["us"]},"#)));
+    Program::full(&sandbox).run().await.exits(0);
+}
