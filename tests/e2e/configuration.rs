@@ -10,7 +10,9 @@ use crate::sandbox::requests::Route;
 use crate::sandbox::settings::{CLIENT, SECRET, TENANT, WEBHOOK_KEY};
 
 /// Every setting that has a flag, the flag, a value that is wrong, and one that is right.
-const FLAGS: [(&str, &str, &str, &str); 22] = [
+const FLAGS: [(&str, &str, &str, &str); 24] = [
+    ("PORT_WEBHOOK_SIGNATURE_HEADER", "--port-webhook-signature-header", "content-type", "x-hub-signature-256"),
+    ("PORT_WEBHOOK_SIGNATURE_PREFIX", "--port-webhook-signature-prefix", "größe", "v1="),
     ("DRY_RUN", "--dry-run", "perhaps", "true"),
     ("INCLUDE_CHANGE_ACTOR", "--include-change-actor", "perhaps", "true"),
     ("AZURE_CREDENTIAL", "--credential", "password", "client-secret"),
@@ -42,7 +44,10 @@ const FLAGS: [(&str, &str, &str, &str); 22] = [
 
 /// Wrong values: the variable, the value, and what must be said of it besides their names.
 #[rustfmt::skip]
-const WRONG: [(&str, &str, &[&str]); 71] = [
+const WRONG: [(&str, &str, &[&str]); 74] = [
+    ("PORT_WEBHOOK_SIGNATURE_HEADER", "x y", &["name of a header"]),
+    ("PORT_WEBHOOK_SIGNATURE_HEADER", "Authorization", &["taken"]),
+    ("PORT_WEBHOOK_SIGNATURE_PREFIX", "größe", &["ASCII"]),
     ("DRY_RUN", "perhaps", &["true", "false"]),
     ("INCLUDE_CHANGE_ACTOR", "perhaps", &["true", "false"]),
     ("AZURE_CREDENTIAL", "password", &["client-secret", "managed-identity"]),
