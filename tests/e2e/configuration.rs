@@ -11,6 +11,10 @@ use crate::sandbox::settings::{CLIENT, SECRET, TENANT, WEBHOOK_KEY};
 
 /// Every setting that has a flag, the flag, a value that is wrong, and one that is right.
 const FLAGS: [(&str, &str, &str, &str); 24] = [
+    ("PORT_WEBHOOK_SIGNATURE_HEADER", "--port-webhook-signature-header", "content-type", "x-hub-signature-256"),
+    ("PORT_WEBHOOK_SIGNATURE_PREFIX", "--port-webhook-signature-prefix", "größe", "v1="),
+    ("DRY_RUN", "--dry-run", "perhaps", "true"),
+    ("INCLUDE_CHANGE_ACTOR", "--include-change-actor", "perhaps", "true"),
     ("AZURE_CREDENTIAL", "--credential", "password", "client-secret"),
     ("PORT_WEBHOOK_PAYLOAD", "--port-webhook-payload", "many", "batch"),
     ("SYNC_MODE", "--mode", "sideways", "full"),
@@ -28,10 +32,6 @@ const FLAGS: [(&str, &str, &str, &str); 24] = [
     ("CHANGE_WINDOW_MINUTES", "--change-window-minutes", "20161", "20160"),
     ("RESOURCE_TYPES", "--resource-types", "vaults", "Microsoft.KeyVault/vaults"),
     ("RESOURCE_GROUP_TAG_FILTERS", "--resource-group-tag-filters", "{", r#"{"include": {"a": "b"}}"#),
-    ("PORT_WEBHOOK_SIGNATURE_HEADER", "--port-webhook-signature-header", "no header", "x-own-signature"),
-    ("PORT_WEBHOOK_SIGNATURE_PREFIX", "--port-webhook-signature-prefix", "é=", "v1="),
-    ("INCLUDE_CHANGE_ACTOR", "--include-change-actor", "perhaps", "true"),
-    ("DRY_RUN", "--dry-run", "maybe", "false"),
     ("OUT_OF_SCOPE", "--out-of-scope", "drop", "keep"),
     ("CHECKPOINT_FILE", "--checkpoint-file", "", "checkpoint.json"),
     ("CHANGE_OVERLAP_MINUTES", "--change-overlap-minutes", "1441", "0"),
@@ -44,7 +44,12 @@ const FLAGS: [(&str, &str, &str, &str); 24] = [
 
 /// Wrong values: the variable, the value, and what must be said of it besides their names.
 #[rustfmt::skip]
-const WRONG: [(&str, &str, &[&str]); 69] = [
+const WRONG: [(&str, &str, &[&str]); 74] = [
+    ("PORT_WEBHOOK_SIGNATURE_HEADER", "x y", &["name of a header"]),
+    ("PORT_WEBHOOK_SIGNATURE_HEADER", "Authorization", &["taken"]),
+    ("PORT_WEBHOOK_SIGNATURE_PREFIX", "größe", &["ASCII"]),
+    ("DRY_RUN", "perhaps", &["true", "false"]),
+    ("INCLUDE_CHANGE_ACTOR", "perhaps", &["true", "false"]),
     ("AZURE_CREDENTIAL", "password", &["client-secret", "managed-identity"]),
     ("AZURE_CREDENTIAL", "client-secret,azure-cli", &["client-secret", "managed-identity"]),
     ("PORT_WEBHOOK_PAYLOAD", "many", &["single", "batch"]),
