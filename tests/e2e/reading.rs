@@ -195,8 +195,9 @@ async fn a_quota_that_others_use_up_is_waited_for() {
     let run = Program::full(&sandbox).run().await.exits(0);
     let entries = sandbox.requests().entries();
     let graph: Vec<_> = entries.iter().filter(|entry| entry.route == Route::Graph).collect();
-    assert_eq!(graph[0].status, Some(429));
-    let gap = graph[1].at - graph[0].at;
+    // The first two go out side by side.
+    assert!(graph[..2].iter().any(|entry| entry.status == Some(429)), "{run}");
+    let gap = graph[2].at - graph[0].at;
     assert!(gap >= Duration::from_millis(1_900), "what was announced is waited for: {gap:?}; {run}");
     assert_equal(&sandbox, &Scope::default(), &run).await;
 }
@@ -262,9 +263,9 @@ async fn connections_that_break_are_tried_again() {
 #[tokio::test]
 async fn a_request_is_tried_again_up_to_five_times() {
     let sandbox = start(settled()).await;
-    break_down(&sandbox, Route::Graph, Rule::new(passing(503)));
+    break_down(&sandbox, Route::Graph, Rule::new(passing(503)).containing("\"query\":\"resourcechanges"));
     let run = Program::new(&sandbox).run().await.exits(1).tells(&["503"]);
-    assert_eq!(sandbox.requests().count(Route::Graph), 6, "{run}");
+    assert_eq!(sandbox.requests().statuses(Route::Graph)[&503], 6, "{run}");
     assert_eq!(run.count("retried"), 5, "{run}");
 
     sandbox.faults().clear();
@@ -286,7 +287,7 @@ async fn what_will_not_pass_is_not_tried_again() {
         let run = Program::new(&sandbox).run().await;
         assert_ne!(run.code, 0, "{fault:?}: {run}");
         assert_eq!(run.count("retried"), 0, "{fault:?}: {run}");
-        assert_eq!(sandbox.requests().count(Route::Graph), 1, "{fault:?}: {run}");
+        assert!(sandbox.requests().count(Route::Graph) <= 2, "the two of a batch, each once; {fault:?}: {run}");
     }
 }
 
