@@ -45,7 +45,7 @@ use azure::arm::Arm;
 use azure::graph::{Graph, GraphError};
 use azure::queries::{Groups, Part, Query, Which};
 use azure::subscriptions;
-use config::{Config, Mode, QueryConfig};
+use config::{Config, Mode, Payload, QueryConfig};
 use error::{RunError, Stop};
 use http::Http;
 use port::dead_letter::DeadLetters;
@@ -164,7 +164,7 @@ where
     }
     let is_full = mode == Mode::Full;
 
-    let graph = Graph::new(arm);
+    let graph = Graph::new(arm, pages_at_once(config.port.payload));
     let (outbox, blocks) = Outbox::new(&subscriptions, filtered, memory.as_ref());
     let reading = async {
         let read = async {
@@ -247,6 +247,16 @@ where
         report.fail(&error);
     }
     stopped.map_or(Ok(()), |stop| Err(stop.into()))
+}
+
+/// How many pages are read ahead of the posts. Posted one by one, a page takes as long as ten queries, and more of them would
+/// only wait, in memory. Posted in lists, it takes as long as a query: the quota's 15 then read ten thousand rows in one go,
+/// these and the first pages and what was deleted.
+fn pages_at_once(payload: Payload) -> usize {
+    match payload {
+        Payload::Single => 4,
+        Payload::Batch => 11,
+    }
 }
 
 /// The queries that a run without a checkpoint would send, each under a line with its name, ready for the Resource Graph

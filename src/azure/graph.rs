@@ -45,10 +45,6 @@ const MOST_PARTS: u32 = 1 << 14;
 /// How often a result that does not add up is read again in smaller parts.
 const READINGS: u32 = 4;
 
-/// Pages that are being read or waiting to be taken, over all queries. It bounds memory as well as requests: with the first
-/// pages, and what asks for deletes, it is the quota's 15, which a result of ten thousand rows then reads in one go.
-const PAGES_AT_ONCE: usize = 11;
-
 /// A row as a reader wants it.
 pub(crate) trait Row: Sized + Send {
     /// From the row's JSON as it came, a slice of its page.
@@ -101,7 +97,9 @@ pub(crate) enum GraphError {
 pub(crate) struct Graph {
     arm: Arm,
     quota: Quota,
+    /// Pages that are being read or waiting to be taken, over all queries. It bounds memory as well as requests.
     pages: Semaphore,
+    at_once: usize,
     queries: AtomicU64,
     rows: AtomicU64,
     announced: AtomicU64,
@@ -160,11 +158,12 @@ impl<R: Row> Page<R> {
 }
 
 impl Graph {
-    pub(crate) fn new(arm: Arm) -> Self {
+    pub(crate) fn new(arm: Arm, at_once: usize) -> Self {
         Self {
             arm,
             quota: Quota::new(),
-            pages: Semaphore::new(PAGES_AT_ONCE),
+            pages: Semaphore::new(at_once),
+            at_once,
             queries: AtomicU64::new(0),
             rows: AtomicU64::new(0),
             announced: AtomicU64::new(0),
@@ -198,7 +197,7 @@ impl Graph {
     }
 
     /// Asks for the first page of a query, so that it is there when its turn comes. Who opens bounds how many are open: their
-    /// pages do not count among [`PAGES_AT_ONCE`], or what waits for its turn would take the place of what is delivered.
+    /// pages are not bounded here, or what waits for its turn would take the place of what is delivered.
     pub(crate) async fn open<'a, R: Row>(
         &'a self,
         query: Query<'a>,
@@ -394,7 +393,7 @@ impl<S> Reading<'_, S> {
             tracing::debug!("reading {} in {by} parts", self.query.name());
             self.unread.divide(by);
             stream::iter(part.split(by).map(|part| self.part(part, readings, None)))
-                .buffer_unordered(PAGES_AT_ONCE)
+                .buffer_unordered(self.graph.at_once)
                 .try_collect()
                 .await
         })

@@ -23,9 +23,6 @@ fn text(query: &Json) -> &str {
     query["query"].as_str().unwrap()
 }
 
-/// One of the queries that go out side by side.
-const CONTAINERS: &str = "resourcecontainerchanges";
-
 fn is_partitioned(query: &Json) -> bool {
     text(query).contains("hash(")
 }
@@ -197,9 +194,9 @@ async fn a_quota_that_others_use_up_is_waited_for() {
     break_down(&sandbox, Route::Graph, Rule::new(used_up).times(1));
     let run = Program::full(&sandbox).run().await.exits(0);
     let entries = sandbox.requests().entries();
-    let mut graph: Vec<_> = entries.iter().filter(|entry| entry.route == Route::Graph).collect();
-    graph.sort_by_key(|entry| entry.at);
-    // Two go out before any answer tells the quota.
+    let graph: Vec<_> = entries.iter().filter(|entry| entry.route == Route::Graph).collect();
+    // The first two go out side by side.
+    assert!(graph[..2].iter().any(|entry| entry.status == Some(429)), "{run}");
     let gap = graph[2].at - graph[0].at;
     assert!(gap >= Duration::from_millis(1_900), "what was announced is waited for: {gap:?}; {run}");
     assert_equal(&sandbox, &Scope::default(), &run).await;
@@ -266,14 +263,14 @@ async fn connections_that_break_are_tried_again() {
 #[tokio::test]
 async fn a_request_is_tried_again_up_to_five_times() {
     let sandbox = start(settled()).await;
-    break_down(&sandbox, Route::Graph, Rule::new(passing(503)).containing(CONTAINERS));
+    break_down(&sandbox, Route::Graph, Rule::new(passing(503)).containing("\"query\":\"resourcechanges"));
     let run = Program::new(&sandbox).run().await.exits(1).tells(&["503"]);
     assert_eq!(sandbox.requests().statuses(Route::Graph)[&503], 6, "{run}");
     assert_eq!(run.count("retried"), 5, "{run}");
 
     sandbox.faults().clear();
     sandbox.requests().clear();
-    break_down(&sandbox, Route::Graph, Rule::new(passing(503)).times(5).containing(CONTAINERS));
+    break_down(&sandbox, Route::Graph, Rule::new(passing(503)).times(5));
     let run = Program::new(&sandbox).run().await.exits(0);
     assert_eq!(run.count("retried"), 5, "{run}");
 }
@@ -286,13 +283,11 @@ async fn what_will_not_pass_is_not_tried_again() {
     {
         sandbox.faults().clear();
         sandbox.requests().clear();
-        break_down(&sandbox, Route::Graph, Rule::new(fault.clone()).containing(CONTAINERS));
+        break_down(&sandbox, Route::Graph, Rule::new(fault.clone()));
         let run = Program::new(&sandbox).run().await;
         assert_ne!(run.code, 0, "{fault:?}: {run}");
         assert_eq!(run.count("retried"), 0, "{fault:?}: {run}");
-        let statuses = sandbox.requests().statuses(Route::Graph);
-        let failed: usize = statuses.iter().filter(|(status, _)| **status != 200).map(|(_, count)| count).sum();
-        assert_eq!(failed, 1, "{fault:?}: {run}");
+        assert!(sandbox.requests().count(Route::Graph) <= 2, "the two of a batch, each once; {fault:?}: {run}");
     }
 }
 
