@@ -7,7 +7,7 @@ BINARY := target/debug/azure-incremental
 SANDBOX := target/debug/examples/sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test soak lint kql bench audit clean
+.PHONY: help build run demo test soak lint kql fuzz bench audit clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -44,6 +44,18 @@ kql: tests/kql/node_modules/.package-lock.json ## Check the queries with Microso
 tests/kql/node_modules/.package-lock.json: tests/kql/package-lock.json
 	@npm ci --prefix tests/kql --no-audit --no-fund
 	@touch $@
+
+FUZZ_SECONDS ?= 30
+FUZZ_TARGETS ?= page literal retry_after checkpoint filters
+
+# What it learns stays in fuzz/corpus, which is not kept; fuzz/seeds holds what it begins with.
+fuzz: ## Feed odd input to all that parses, e.g. make fuzz FUZZ_SECONDS=3600 (needs nightly Rust and cargo-fuzz)
+	@$(CARGO) +nightly fuzz --version >/dev/null 2>&1 || { echo 'rustup toolchain install nightly && $(CARGO) install --locked cargo-fuzz' >&2; exit 1; }
+	@for target in $(FUZZ_TARGETS); do \
+		mkdir -p fuzz/corpus/$$target; \
+		$(CARGO) +nightly fuzz run $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=16384 -timeout=10 -print_final_stats=1 || exit 1; \
+	done
 
 # The figures are ratios within one run; still, let nothing else run beside it. It takes about ten minutes.
 bench: ## Measure the program, and print the table of the README (Linux)

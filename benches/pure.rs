@@ -1,8 +1,8 @@
 //! The pure parts, timed: a page of Resource Graph's answer, as it came, to the bodies that are posted.
 use std::hint::black_box;
 
-use azure_incremental::bench::{bodies, rows};
 use azure_incremental::config::Payload;
+use azure_incremental::pure::{bodies, rows};
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 

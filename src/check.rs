@@ -25,6 +25,7 @@ use crate::http::{Failure, Http, RequestError};
 use crate::port::webhook::{Outcome, Webhook};
 use crate::sync::plan;
 use crate::sync::resume::Found;
+use crate::sync::store;
 use crate::text::printable;
 
 /// Azure refuses tokens whose times are further off than this.
@@ -359,6 +360,9 @@ async fn checkpoint(config: &Config, telling: &mut Telling<impl Write>) {
         Err(error) => return telling.wrong(WHAT, &error.into()),
     };
     if let Err(error) = found.check_filters(config.mode) {
+        return telling.wrong(WHAT, &error.into());
+    }
+    if let Err(error) = store::try_to_write(file, "check") {
         return telling.wrong(WHAT, &error.into());
     }
     let now = Timestamp::now();

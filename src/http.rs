@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use backon::{ExponentialBuilder, Retryable};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Client, ClientBuilder, RequestBuilder, StatusCode};
 
@@ -16,8 +16,10 @@ use crate::text::printable;
 /// The largest answer that is read. Resource Graph's own limit is 16 MB.
 const LARGEST_ANSWER: usize = 20 << 20;
 
-/// The most that is set aside on the word of a `Content-Length` alone.
-const BELIEVED: usize = 1 << 20;
+/// The most that is set aside on the word of a `Content-Length` alone. For more than that an answer is given room for the
+/// largest, of which only what is written to takes memory, and what is left over goes back: many large answers are read side
+/// by side, and growing them in steps would leave holes between them.
+const SMALL: usize = 64 << 10;
 
 /// The deepest JSON that is read. Resources are some ten levels deep; what reads them after us may have no limit.
 const DEEPEST: usize = 128;
@@ -177,15 +179,19 @@ impl Http {
             if announced > LARGEST_ANSWER {
                 return Err(Failure::TooLarge);
             }
-            let mut body = BytesMut::with_capacity(announced.min(BELIEVED));
+            let mut body = Vec::with_capacity(announced.min(SMALL));
             while let Some(chunk) = response.chunk().await.map_err(|error| classify(&error, timeout))? {
                 if body.len() + chunk.len() > LARGEST_ANSWER {
                     return Err(Failure::TooLarge);
                 }
+                if body.len() + chunk.len() > body.capacity().max(SMALL) {
+                    body.reserve_exact(LARGEST_ANSWER - body.len());
+                }
                 body.extend_from_slice(&chunk);
             }
+            body.shrink_to_fit();
             let headers = std::mem::take(response.headers_mut());
-            Ok(Answer { status: response.status(), headers, body: body.freeze() })
+            Ok(Answer { status: response.status(), headers, body: body.into() })
         };
         tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(Failure::Timeout(timeout)))
     }
@@ -342,7 +348,7 @@ fn error_body(body: &[u8]) -> (Vec<String>, String) {
 }
 
 /// `Retry-After` in either form of RFC 9110, section 10.2.3: seconds, or a date. Anything else is as if it were absent.
-fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse::<u32>() {
         return Some(Duration::from_secs(seconds.into()));

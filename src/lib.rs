@@ -11,8 +11,6 @@
 
 pub mod actions;
 pub mod azure;
-#[doc(hidden)]
-pub mod bench;
 pub mod check;
 pub mod cli;
 pub mod commands;
@@ -26,6 +24,8 @@ pub mod logging;
 pub(crate) mod manual;
 pub(crate) mod port;
 pub(crate) mod progress;
+#[doc(hidden)]
+pub mod pure;
 pub mod report;
 pub mod signals;
 pub(crate) mod sync;
@@ -254,7 +254,7 @@ where
 /// these and the first pages and what was deleted.
 fn pages_at_once(payload: Payload) -> usize {
     match payload {
-        Payload::Single => 4,
+        Payload::Single => 2,
         Payload::Batch => 11,
     }
 }

@@ -170,8 +170,9 @@ impl Port {
         lock(&self.kept).deliveries.clone()
     }
 
-    /// Forgets the recorded bodies.
-    pub fn forget_deliveries(&self) {
+    /// Forgets the recorded bodies, those that are accepted and not applied yet among them.
+    pub async fn forget_deliveries(&self) {
+        self.settle().await;
         lock(&self.kept).deliveries.clear();
     }
 

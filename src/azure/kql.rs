@@ -71,7 +71,7 @@ fn equals(condition: &TagCondition, tags: &str) -> String {
 
 /// Lower case as KQL's `tolower` has it: character by character, one for one. Rust's own is context-dependent (a final
 /// sigma) and may yield two for one (`İ`), which Resource Graph would never equal.
-fn lower(text: &str) -> String {
+pub(crate) fn lower(text: &str) -> String {
     text.chars()
         .map(|c| {
             let mut lowered = c.to_lowercase();

@@ -218,9 +218,14 @@ impl<'a> Webhook<'a> {
         let limits = self.http.limits();
         let result = match self.http.attempt(request, limits.post_timeout).await {
             Ok(answer) => {
-                let wait = throttled(answer.status, &answer.headers, SystemTime::now());
-                if let Some(wait) = wait.map(|wait| wait.min(limits.retry_after_max)) {
-                    tracing::info!("Port's rate limit is used up; waiting {} s", wait.as_secs());
+                if let Some(asked) = throttled(answer.status, &answer.headers, SystemTime::now()) {
+                    let wait = asked.min(limits.retry_after_max);
+                    let capped = if wait < asked {
+                        format!(", not the {} s it asks for", asked.as_secs())
+                    } else {
+                        String::new()
+                    };
+                    tracing::info!("Port's rate limit is used up; waiting {} s{capped}", wait.as_secs());
                     self.health().pause_for(wait);
                 }
                 answer.success().map(drop)

@@ -131,6 +131,13 @@ impl Checkpoint {
 
     /// From the bytes of a file; it must be of this identity.
     pub(crate) fn parse(bytes: &[u8], identity: &Identity) -> Result<Self, Unusable> {
+        let checkpoint = Self::parse_any(bytes)?;
+        checkpoint.identity.matches(identity)?;
+        Ok(checkpoint)
+    }
+
+    /// From the bytes of a file, whatever its identity.
+    pub(crate) fn parse_any(bytes: &[u8]) -> Result<Self, Unusable> {
         #[derive(Deserialize)]
         struct AnyVersion {
             version: u64,
@@ -140,9 +147,7 @@ impl Checkpoint {
         if version != u64::from(VERSION) {
             return Err(Unusable::Version(version));
         }
-        let checkpoint: Self = serde_json::from_slice(bytes).map_err(corrupt)?;
-        checkpoint.identity.matches(identity)?;
-        Ok(checkpoint)
+        serde_json::from_slice(bytes).map_err(corrupt)
     }
 
     /// Whether it was made before now, as Azure's clock has it.

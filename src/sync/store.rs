@@ -17,7 +17,7 @@ const LOCK_INTERVAL: Duration = Duration::from_millis(100);
 /// Why the file cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
-    #[error("CHECKPOINT_FILE {} cannot be {action}: {error}", .path.display())]
+    #[error("CHECKPOINT_FILE: {} cannot be {action}: {error}", .path.display())]
     Rights { path: PathBuf, action: &'static str, error: io::Error },
     #[error("another run holds the checkpoint {}: {holder}", .path.display())]
     Locked { path: PathBuf, holder: String },
@@ -36,8 +36,11 @@ pub(crate) struct Store {
 impl Store {
     /// Takes the lock, waiting a little for another run, and makes sure that the file can be written.
     pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
-        let rights = |action| move |error| StoreError::Rights { path: path.to_owned(), action, error };
         let lock_path = beside(path, "lock");
+        let rights = |action| {
+            let path = lock_path.clone();
+            move |error| StoreError::Rights { path, action, error }
+        };
         let mut lock =
             private().read(true).write(true).create(true).truncate(false).open(&lock_path).map_err(rights("locked"))?;
         let deadline = Instant::now() + LOCK_WAIT;
@@ -60,9 +63,7 @@ impl Store {
             .and_then(|_| lock.write_all(holder.as_bytes()))
             .map_err(rights("locked"))?;
 
-        // What a write will need, tried before anything is sent.
-        let probe = beside(path, "tmp");
-        create_new(&probe).and_then(|_| fs::remove_file(&probe)).map_err(rights("written"))?;
+        try_to_write(path, "tmp")?;
         Ok(Self { path: path.to_owned(), lock: Some(lock) })
     }
 
@@ -106,6 +107,16 @@ impl Store {
         fs::rename(&self.path, &aside).map_err(|error| StoreError::Write { path: self.path.clone(), error })?;
         Ok(aside)
     }
+}
+
+/// Tries what a write will need, and leaves nothing behind. With the suffix of a run's temporary file, only under the lock.
+pub(crate) fn try_to_write(path: &Path, suffix: &str) -> Result<(), StoreError> {
+    let probe = beside(path, suffix);
+    create_new(&probe).and_then(|_| fs::remove_file(&probe)).map_err(|error| StoreError::Rights {
+        path: path.to_owned(),
+        action: "written",
+        error,
+    })
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {

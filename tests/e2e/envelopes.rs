@@ -65,7 +65,7 @@ async fn every_post_is_json_over_https_with_a_delivery_id_of_its_own() {
     let unique: BTreeSet<&str> = sent.iter().map(|envelope| envelope.delivery.as_str()).collect();
     assert_eq!(unique.len(), sent.len());
     // They are random: no other run has the same.
-    sandbox.port().forget_deliveries();
+    sandbox.port().forget_deliveries().await;
     Program::full(&sandbox).run().await.exits(0);
     let again = envelopes(&sandbox).await;
     assert_eq!(again.len(), sent.len());

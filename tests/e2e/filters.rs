@@ -227,7 +227,7 @@ async fn filters_never_hold_back_a_subscription_or_a_delete() {
     expected.extend([("upsert", subscription.as_str()), ("delete", &two.inside)]);
     assert_eq!(sent, expected);
 
-    two.sandbox.port().forget_deliveries();
+    two.sandbox.port().forget_deliveries().await;
     two.sandbox.clock().advance(Duration::from_secs(3600));
     {
         let mut estate = two.sandbox.estate();
@@ -306,7 +306,7 @@ async fn types_filter_changes_and_deletes_in_both_modes_alike() {
         ([made[0].to_string(), made[1].to_string()], [made[2].to_string(), made[3].to_string()])
     };
     for mode in ["incremental", "full"] {
-        sandbox.port().forget_deliveries();
+        sandbox.port().forget_deliveries().await;
         let program = Program::new(&sandbox).env("SYNC_MODE", mode).env("RESOURCE_TYPES", "microsoft.keyVault/VAULTS");
         let run = program.run().await.exits(0);
         let sent = envelopes(&sandbox).await;

@@ -164,11 +164,11 @@ async fn the_window_is_as_long_as_it_is_said_to_be_by_azures_clock() {
     small.sandbox.clock().advance(10 * MINUTE);
     Program::new(&small.sandbox).run().await.exits(0);
     assert_eq!(resource_ids(&envelopes(&small.sandbox).await), BTreeSet::from([late.to_string()]));
-    small.sandbox.port().forget_deliveries();
+    small.sandbox.port().forget_deliveries().await;
     Program::new(&small.sandbox).env("CHANGE_WINDOW_MINUTES", "26").run().await.exits(0);
     let both = BTreeSet::from([early.to_string(), late.to_string()]);
     assert_eq!(resource_ids(&envelopes(&small.sandbox).await), both);
-    small.sandbox.port().forget_deliveries();
+    small.sandbox.port().forget_deliveries().await;
     small.sandbox.clock().advance(6 * MINUTE);
     Program::new(&small.sandbox).run().await.exits(0);
     assert!(envelopes(&small.sandbox).await.is_empty());

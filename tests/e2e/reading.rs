@@ -67,7 +67,7 @@ async fn all_records_of_a_resource_stay_together_when_changes_are_read_in_parts(
     // Several records each, and more resources than two pages hold.
     life::burst(&mut sandbox.estate(), &mut Rng::new(7), 6_000);
     sandbox.requests().clear();
-    sandbox.port().forget_deliveries();
+    sandbox.port().forget_deliveries().await;
     let run = Program::new(&sandbox).run().await.exits(0);
     assert_equal(&sandbox, &Scope::default(), &run).await;
     let asked = queries(&sandbox);

@@ -155,7 +155,7 @@ async fn a_subscription_that_is_new_or_comes_back_is_read_whole_and_one_that_van
 async fn a_subscription_is_sent_when_its_name_or_tags_change_and_not_otherwise() {
     let small = Small::start().await;
     remembering(&small.sandbox).run().await.exits(0);
-    small.sandbox.port().forget_deliveries();
+    small.sandbox.port().forget_deliveries().await;
     small.sandbox.clock().advance(MINUTE);
     small.sandbox.estate().rename_subscription(&small.subscription, "Renamed");
     small.sandbox.clock().advance(MINUTE);
@@ -325,7 +325,7 @@ async fn an_envelope_that_port_refuses_is_kept_as_a_dead_letter_and_holds_nothin
 
     // Mended, it is sent by hand, as it is now.
     small.sandbox.faults().remove(rule);
-    small.sandbox.port().forget_deliveries();
+    small.sandbox.port().forget_deliveries().await;
     let resend = run().args(["resend", "--from", letters.to_str().unwrap()]).run().await.exits(0);
     assert_eq!(resend.report()["mode"], "resend");
     let sent = envelopes(&small.sandbox).await;
@@ -340,7 +340,7 @@ async fn an_envelope_that_port_refuses_is_kept_as_a_dead_letter_and_holds_nothin
 async fn resend_sends_what_exists_as_it_is_and_deletes_what_does_not() {
     let small = Small::start().await;
     Program::full(&small.sandbox).run().await.exits(0);
-    small.sandbox.port().forget_deliveries();
+    small.sandbox.port().forget_deliveries().await;
     let gone = format!("{}/providers/Microsoft.Web/sites/gone", small.group);
     let run = Program::new(&small.sandbox)
         .args(["resend", &small.vault.to_uppercase().replace("/SUBSCRIPTIONS", "/subscriptions"), &gone])
@@ -463,7 +463,7 @@ async fn in_production() -> Small {
     small.sandbox.estate().retag_group(&small.group, names::tags(&[("environment", "production")]));
     small.sandbox.clock().advance(15 * DAY);
     remembering(&small.sandbox).env("RESOURCE_GROUP_TAG_FILTERS", PRODUCTION).run().await.exits(0);
-    small.sandbox.port().forget_deliveries();
+    small.sandbox.port().forget_deliveries().await;
     small.sandbox.clock().advance(MINUTE);
     small
 }
@@ -486,7 +486,7 @@ async fn a_group_whose_tags_change_takes_its_resources_out_of_the_catalog_and_ba
     small.sandbox.clock().advance(MINUTE);
     assert_eq!(run().run().await.exits(0).count("deletes"), 0, "a group that is not in scope deletes nothing");
 
-    small.sandbox.port().forget_deliveries();
+    small.sandbox.port().forget_deliveries().await;
     small.sandbox.estate().retag_group(&small.group, names::tags(&[("ENVIRONMENT", "Production")]));
     small.sandbox.clock().advance(MINUTE);
     run().run().await.exits(0);

@@ -1,0 +1,22 @@
+//! A page of Resource Graph, whatever the bytes: an error, or envelopes, each row in one of them.
+#![no_main]
+
+use azure_incremental::config::Payload;
+use azure_incremental::pure::{bodies, rows};
+use bytes::Bytes;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|answer: &[u8]| {
+    let answer = Bytes::copy_from_slice(answer);
+    let rows = rows(&answer);
+    let single = bodies(&answer, Payload::Single);
+    assert_eq!(single.len(), rows);
+    let items = bodies(&answer, Payload::Batch).iter().map(|body| items(body)).sum::<usize>();
+    assert_eq!(items, rows);
+});
+
+/// How many envelopes a body carries. It is well-formed, if the row was.
+fn items(body: &[u8]) -> usize {
+    let body: serde_json::Value = serde_json::from_slice(body).expect("a body is JSON");
+    body["items"].as_array().expect("a body in batch is a list").len()
+}

@@ -1,0 +1,14 @@
+//! `Retry-After`, whatever the bytes: nothing, or a time that can be waited for. Plain seconds are read as they are.
+#![no_main]
+
+use std::time::{Duration, SystemTime};
+
+use azure_incremental::pure::retry_after;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|value: &[u8]| {
+    let wait = retry_after(value, SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+    if let Some(seconds) = std::str::from_utf8(value).ok().and_then(|text| text.parse::<u32>().ok()) {
+        assert_eq!(wait, Some(Duration::from_secs(seconds.into())));
+    }
+});
