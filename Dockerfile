@@ -10,7 +10,7 @@
 
 FROM rust:1.95.0-alpine3.23 AS build
 # The cryptography is C.
-RUN apk add --no-cache gcc make musl-dev
+RUN apk add --no-cache gcc musl-dev
 WORKDIR /src
 COPY Cargo.toml Cargo.lock build.rs ./
 COPY benches benches

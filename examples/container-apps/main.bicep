@@ -33,6 +33,9 @@ param resourceTypes string = ''
 @description('Only groups with these tags, as JSON; empty: all.')
 param resourceGroupTagFilters string = ''
 
+// Of the share, of the environment's mount of it, and of the job's volume.
+var state = 'state'
+
 resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' = {
   name: name
   location: location
@@ -63,7 +66,7 @@ resource storage 'Microsoft.Storage/storageAccounts@2023-05-01' = {
     name: 'default'
 
     resource share 'shares' = {
-      name: 'state'
+      name: state
       properties: { shareQuota: 1 }
     }
   }
@@ -82,16 +85,17 @@ resource environment 'Microsoft.App/managedEnvironments@2024-03-01' = {
     }
   }
 
-  resource state 'storages' = {
-    name: 'state'
+  resource mount 'storages' = {
+    name: state
     properties: {
       azureFile: {
         accountName: storage.name
         accountKey: storage.listKeys().keys[0].value
-        shareName: storage::files::share.name
+        shareName: state
         accessMode: 'ReadWrite'
       }
     }
+    dependsOn: [storage::files::share]
   }
 }
 
@@ -144,20 +148,21 @@ resource job 'Microsoft.App/jobs@2024-03-01' = {
             ],
             signing ? [{ name: 'PORT_WEBHOOK_SECRET', secretRef: 'port-webhook-secret' }] : []
           )
-          volumeMounts: [{ volumeName: 'state', mountPath: '/var/lib/azure-incremental' }]
+          volumeMounts: [{ volumeName: state, mountPath: '/var/lib/azure-incremental' }]
         }
       ]
       volumes: [
         {
-          name: 'state'
+          name: state
           storageType: 'AzureFile'
-          storageName: environment::state.name
+          storageName: state
           // The image's user owns it, and nobody else reads it.
           mountOptions: 'uid=65532,gid=65532,dir_mode=0700,file_mode=0600'
         }
       ]
     }
   }
+  dependsOn: [environment::mount]
 }
 
 output principalId string = identity.properties.principalId
