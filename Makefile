@@ -7,10 +7,10 @@ BINARY := target/debug/azure-incremental
 SANDBOX := target/debug/examples/sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test soak lint kql fuzz bench audit clean
+.PHONY: help build run demo test soak lint kql workflows fuzz bench audit clean
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 build: ## Build the program for use: target/release/azure-incremental
 	@$(CARGO) build --locked --release
@@ -45,6 +45,13 @@ tests/kql/node_modules/.package-lock.json: tests/kql/package-lock.json
 	@npm ci --prefix tests/kql --no-audit --no-fund
 	@touch $@
 
+workflows: tests/workflows/node_modules/.package-lock.json ## Check the workflows and the action with GitHub's own parser (needs Node.js)
+	@node tests/workflows/check.mjs
+
+tests/workflows/node_modules/.package-lock.json: tests/workflows/package-lock.json
+	@npm ci --prefix tests/workflows --no-audit --no-fund --loglevel=error
+	@touch $@
+
 FUZZ_SECONDS ?= 30
 FUZZ_TARGETS ?= page literal retry_after checkpoint filters
 
@@ -68,4 +75,4 @@ audit: ## Check licences, sources and known vulnerabilities of what is built in 
 
 clean: ## Remove all that was built
 	@$(CARGO) clean
-	@rm -rf tests/kql/node_modules
+	@rm -rf tests/kql/node_modules tests/workflows/node_modules dist
