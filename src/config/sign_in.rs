@@ -300,10 +300,14 @@ impl Reader<'_> {
         let client = self.variable("AZURESUBSCRIPTION_CLIENT_ID");
         let tenant = set(self.settings.azure_tenant_id.as_deref()).or(tenant.as_deref());
         let client = set(self.settings.azure_client_id.as_deref()).or(client.as_deref());
-        let tenant_id = self.required(TENANT_ID, tenant, "the directory id");
+        let tenant_id = self.required(TENANT_ID, tenant, "the directory (tenant) id, as the app registration shows it");
         Application {
             tenant_id: self.checked_tenant(&tenant_id),
-            client_id: self.required(CLIENT_ID, client, "the application id"),
+            client_id: self.required(
+                CLIENT_ID,
+                client,
+                "the application (client) id, as the app registration shows it",
+            ),
         }
     }
 
