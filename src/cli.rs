@@ -255,7 +255,7 @@ pub struct Settings {
     #[arg(long, env = "SYNC_MODE", value_name = "MODE", global = true, hide_env_values = true, help_heading = "Scope")]
     pub mode: Option<String>,
 
-    /// How far back an incremental run reads, 1 to 20160 [default: 15]
+    /// How far back an incremental run without a checkpoint reads, 1 to 20160 [default: 15]
     #[arg(
         long,
         env = "CHANGE_WINDOW_MINUTES",

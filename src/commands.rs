@@ -7,13 +7,16 @@ use crate::{init, manual, queries};
 
 /// What such a command has to say, and how it ended.
 pub struct Printed {
+    /// For standard output.
     pub output: String,
     /// For standard error.
     pub complaints: String,
+    /// `Ok`, or `Failed` where a file was not written.
     pub exit: Exit,
 }
 
-/// What the command prints; `None` where it is not one of these.
+/// What the command prints; `None` where it is not one of these. An error is a setting that is wrong, before anything was
+/// printed or written.
 pub fn print(
     command: Option<&Command>,
     settings: &Settings,

@@ -26,35 +26,46 @@ pub use signing::SigningConfig;
 /// Everything that a run needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// `SYNC_MODE`. A checkpoint may make an incremental run a full one all the same.
     pub mode: Mode,
+    /// Where changes come from.
     pub azure: AzureConfig,
+    /// Where they go.
     pub port: PortConfig,
+    /// Which of them.
     pub scope: Scope,
-    /// How far back an incremental run reads.
+    /// How far back an incremental run without a checkpoint reads: 1 minute to 14 days, as long as Azure keeps records.
     pub window: Duration,
     /// `None`: the run is stateless.
     pub checkpoint: Option<CheckpointConfig>,
+    /// `None`: envelopes that Port refuses are logged, and nothing else.
     pub dead_letter_file: Option<PathBuf>,
+    /// 1 second to a day; `None`: a run takes as long as it takes.
     pub run_timeout: Option<Duration>,
     /// Print what would be posted, and change nothing anywhere.
     pub dry_run: bool,
+    /// Not a setting: the same in every run of the binary.
     pub limits: Limits,
 }
 
 /// What is remembered from run to run.
 #[derive(Clone, Debug)]
 pub struct CheckpointConfig {
+    /// The file; `.lock` and `.tmp` stand beside it.
     pub file: PathBuf,
-    /// How far before the last run changes are read again: records appear late, and their details later still.
+    /// How far before the last run changes are read again, up to a day: records appear late, and their details later still
+    /// ("Get resource changes", Azure Resource Graph).
     pub overlap: Duration,
-    /// How old the last full run may be.
+    /// How old the last full run may be, 1 hour to a year; `None`: as old as it is.
     pub full_every: Option<Duration>,
+    /// What becomes of groups that leave the scope of the tag filters.
     pub out_of_scope: OutOfScope,
 }
 
 /// What to do with the entities of a group that left the scope.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OutOfScope {
+    /// They are deleted, resources first.
     #[default]
     Delete,
     /// For catalogs that several filters feed.
@@ -84,12 +95,15 @@ impl Mode {
 /// Who signs in, where, and how many subscriptions one query names.
 #[derive(Clone, Debug)]
 pub struct AzureConfig {
+    /// The one credential of the run.
     pub credential: CredentialConfig,
     /// `AZURE_TENANT_ID`, or empty where the credential needs none.
     pub tenant_id: String,
+    /// The origin of the sign-in host, https.
     pub authority_host: reqwest::Url,
+    /// The origin of Resource Manager, https: the access token goes there and nowhere else.
     pub resource_manager: reqwest::Url,
-    /// 1 to 1,000, the most that Resource Graph takes in a query.
+    /// 1 to 1,000 subscriptions, the most that Resource Graph takes in a query.
     pub batch_size: NonZeroUsize,
 }
 
@@ -98,8 +112,9 @@ pub struct AzureConfig {
 pub struct PortConfig {
     /// `None` in a dry run only, which needs none.
     pub ingest_url: Option<SecretUrl>,
-    /// Posts in flight at once.
+    /// Posts in flight at once, 1 to 200.
     pub concurrency: NonZeroUsize,
+    /// What one post carries.
     pub payload: Payload,
     /// `None`: posts are not signed.
     pub signing: Option<SigningConfig>,
@@ -120,6 +135,7 @@ pub enum Payload {
 pub struct Scope {
     /// Empty: all.
     pub resource_types: Vec<ResourceType>,
+    /// Of groups, and so of what is in them.
     pub tag_filters: TagFilters,
     /// Whether envelopes tell who made a change.
     pub change_actor: bool,
@@ -137,6 +153,7 @@ impl Scope {
 pub struct ResourceType(String);
 
 impl ResourceType {
+    /// In lower case, as queries compare it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -166,22 +183,28 @@ impl FromStr for ResourceType {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TagFilters {
+    /// All must hold.
     #[serde(default, deserialize_with = "tag_conditions")]
     pub include: Vec<TagCondition>,
+    /// None may hold.
     #[serde(default, deserialize_with = "tag_conditions")]
     pub exclude: Vec<TagCondition>,
 }
 
 impl TagFilters {
+    /// Whether every group is in scope.
     pub fn is_empty(&self) -> bool {
         self.include.is_empty() && self.exclude.is_empty()
     }
 }
 
-/// A tag's name and value; both match case-insensitively, the value as a whole.
+/// A tag's name and value, as they were given; both match case-insensitively, the value as a whole. An empty value asks for a
+/// tag that is there and empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TagCondition {
+    /// Never empty.
     pub name: String,
+    /// Without wildcards.
     pub value: String,
 }
 
@@ -242,8 +265,10 @@ impl fmt::Debug for SecretUrl {
 /// How the log and the report are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
+    /// For people.
     #[default]
     Text,
+    /// For machines: the log as JSON lines, the report as one object.
     Json,
 }
 
@@ -254,6 +279,7 @@ pub struct Limits {
     pub retries: usize,
     /// The first wait before a retry; each further one is twice as long, up to `backoff_max`, plus jitter.
     pub backoff: Duration,
+    /// The longest wait that is not asked for by a server.
     pub backoff_max: Duration,
     /// The longest wait that a `Retry-After` is believed for.
     pub retry_after_max: Duration,
@@ -283,7 +309,9 @@ impl Default for Limits {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{variable} {problem}")]
 pub struct Problem {
+    /// The variable, or the argument where there is none.
     pub variable: &'static str,
+    /// A clause that goes on from its name. A secret's value is never in it.
     pub problem: String,
 }
 
@@ -341,12 +369,16 @@ impl Config {
 /// What the queries depend on, which needs no credentials.
 #[derive(Clone, Debug)]
 pub struct QueryConfig {
+    /// Which queries.
     pub mode: Mode,
+    /// What filters become in them.
     pub scope: Scope,
+    /// How far back those of changes reach.
     pub window: Duration,
 }
 
 impl QueryConfig {
+    /// The same as [`Config::load`], of fewer settings.
     pub fn load(settings: &Settings, environment: Environment<'_>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(settings, environment);
         let config = Self { mode: reader.mode(), scope: reader.scope(), window: reader.window() };
@@ -354,7 +386,8 @@ impl QueryConfig {
     }
 }
 
-/// The lower-case ids that are to be sent again, each once.
+/// The lower-case ids that are to be sent again, each once: those on the command line and in a file of dead letters. An error
+/// names every id that is none, and every line that cannot be read.
 pub fn resend_ids(args: &ResendArgs) -> Result<Vec<String>, ConfigError> {
     let mut problems = Vec::new();
     let mut ids: Vec<String> = args.ids.clone();
@@ -410,6 +443,7 @@ fn dead_letter_id(line: &str) -> Result<String, serde_json::Error> {
 /// How to log, which must be known before anything can be logged.
 #[derive(Clone, Debug)]
 pub struct LogConfig {
+    /// Of the log and the report.
     pub format: LogFormat,
     /// The directives of `RUST_LOG`.
     pub filter: String,
@@ -426,6 +460,7 @@ impl LogConfig {
         Self { format: self.format, filter: filter.into() }
     }
 
+    /// `LOG_FORMAT` and `RUST_LOG`, or what is wrong with them.
     pub fn load(settings: &Settings, environment: Environment<'_>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(settings, environment);
         let format = reader.choice(

@@ -36,6 +36,7 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// What the process ends with; all others are left to the shell.
     pub fn code(self) -> u8 {
         match self {
             Self::Ok => 0,
@@ -106,10 +107,13 @@ impl Serialize for Exit {
 /// What may end a run before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Stop {
+    /// By SIGINT.
     #[error("stopped by SIGINT before everything was delivered")]
     Interrupted,
+    /// By SIGTERM.
     #[error("stopped by SIGTERM before everything was delivered")]
     Terminated,
+    /// By `RUN_TIMEOUT_SECONDS`.
     #[error("stopped after RUN_TIMEOUT_SECONDS before everything was delivered")]
     TimedOut,
 }

@@ -30,6 +30,7 @@ pub(crate) struct Waits {
 pub struct Freshness {
     /// How many changes were measured.
     pub changes: u64,
+    /// At most 3.2 % off.
     #[serde(rename = "medianSeconds", serialize_with = "seconds")]
     pub median: Duration,
     /// Of the freshest.

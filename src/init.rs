@@ -68,7 +68,7 @@ pub(crate) type Setting = (&'static str, String);
 /// Why a file was not written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InitError {
-    #[error("there is no file {}; there are {}", printable(.0), FILES.map(|file| file.name).join(", "))]
+    #[error("is \"{}\": expected one of {}", printable(.0), FILES.map(|file| file.name).join(", "))]
     Unknown(String),
     #[error("{} cannot be written: {error}", .path.display())]
     Write { path: PathBuf, error: io::Error },

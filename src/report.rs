@@ -48,8 +48,10 @@ pub struct Report {
     /// How long after the change the envelopes of changes were accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub freshness: Option<Freshness>,
+    /// How long the whole run took; in JSON seconds, to the millisecond.
     #[serde(rename = "seconds", serialize_with = "seconds")]
     pub elapsed: Duration,
+    /// How it ended; in JSON the code.
     pub exit: Exit,
     /// What went wrong, a sentence each.
     pub errors: Vec<String>,
@@ -58,8 +60,11 @@ pub struct Report {
 /// What became of the envelopes of one type of resource.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct TypeCounts {
+    /// Accepted.
     pub upserts: u64,
+    /// Accepted.
     pub deletes: u64,
+    /// Not accepted.
     pub failed: u64,
 }
 

@@ -5,9 +5,12 @@ use reqwest::Url;
 /// An Azure cloud. Endpoints as in Microsoft's "Azure Government developer guide" and "Azure China developer guide".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Cloud {
+    /// The one that nearly everybody has.
     #[default]
     Public,
+    /// Azure Government.
     UsGovernment,
+    /// Azure operated by 21Vianet.
     China,
 }
 

@@ -13,16 +13,24 @@ use crate::text::printable;
 /// A kind of credential, as `AZURE_CREDENTIAL` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CredentialKind {
+    /// An application, with a secret.
     ClientSecret,
+    /// An application, vouched for by an ID token of GitHub Actions.
     GithubOidc,
+    /// An application, vouched for by the token of a pod's service account.
     WorkloadIdentity,
+    /// An application, vouched for by a service connection of Azure Pipelines.
     AzurePipelines,
+    /// An application, with a certificate; only in a build with the feature `client-certificate`.
     ClientCertificate,
+    /// The identity of the machine or the app that it runs on.
     ManagedIdentity,
+    /// Whoever is signed in with `az`.
     AzureCli,
 }
 
 impl CredentialKind {
+    /// In the order in which they are inferred.
     pub const ALL: [Self; 7] = [
         Self::ClientSecret,
         Self::GithubOidc,
@@ -50,6 +58,7 @@ impl CredentialKind {
 /// The one credential of a run.
 #[derive(Clone, Debug)]
 pub struct CredentialConfig {
+    /// Who signs in.
     pub identity: Identity,
     /// Why it is this one: a clause for the log.
     pub because: &'static str,
@@ -58,11 +67,14 @@ pub struct CredentialConfig {
 /// An application in a tenant.
 #[derive(Clone, Debug)]
 pub struct Application {
+    /// A directory's GUID, or a domain of its.
     pub tenant_id: String,
+    /// The application (client) id.
     pub client_id: String,
 }
 
-/// Who signs in, and how it proves that.
+/// Who signs in, and how it proves that, for each [`CredentialKind`]; what each needs is in the README, under "Sign in without
+/// a secret".
 #[derive(Clone, Debug)]
 pub enum Identity {
     ClientSecret {
@@ -103,6 +115,7 @@ pub enum Identity {
 }
 
 impl CredentialConfig {
+    /// Which kind it is.
     pub fn kind(&self) -> CredentialKind {
         match &self.identity {
             Identity::ClientSecret { .. } => CredentialKind::ClientSecret,
@@ -287,10 +300,14 @@ impl Reader<'_> {
         let client = self.variable("AZURESUBSCRIPTION_CLIENT_ID");
         let tenant = set(self.settings.azure_tenant_id.as_deref()).or(tenant.as_deref());
         let client = set(self.settings.azure_client_id.as_deref()).or(client.as_deref());
-        let tenant_id = self.required(TENANT_ID, tenant, "the directory id");
+        let tenant_id = self.required(TENANT_ID, tenant, "the directory (tenant) id, as the app registration shows it");
         Application {
             tenant_id: self.checked_tenant(&tenant_id),
-            client_id: self.required(CLIENT_ID, client, "the application id"),
+            client_id: self.required(
+                CLIENT_ID,
+                client,
+                "the application (client) id, as the app registration shows it",
+            ),
         }
     }
 

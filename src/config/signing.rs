@@ -30,8 +30,11 @@ const TAKEN: [&str; 9] = [
 /// Every body is signed with HMAC-SHA256. Port also offers SHA-1 and the secret in plain text; neither is safe to offer here.
 #[derive(Clone, Debug)]
 pub struct SigningConfig {
+    /// The same as in Port.
     pub secret: SecretString,
+    /// Which carries the signature; none that a request has anyway.
     pub header: HeaderName,
+    /// Visible ASCII, before the hexadecimal digits.
     pub prefix: String,
 }
 

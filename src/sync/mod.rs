@@ -1,5 +1,9 @@
 //! From an estate to the changes that its catalog needs: what to read, in which order, what of it to send, and what to
 //! remember.
+//!
+//! Azure tells of a change twice, in a record and in the current row, at different times and in either order; records show minutes
+//! late and are kept for 14 days ("Get resource changes"). Everything here follows from that: records are read again over an
+//! overlap, a record and a row that disagree are pending, and what was delivered is known by its content.
 
 pub(crate) mod change;
 pub(crate) mod checkpoint;
