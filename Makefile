@@ -19,7 +19,7 @@ build: ## Build the program for use: target/release/azure-incremental
 run: ## Run once against your tenant; reads .env where there is one, e.g. make run ARGS='--mode full'
 	@$(CARGO) build --locked --quiet --bin azure-incremental
 	@before=$$(export -p); \
-	if [ -f .env ]; then set -a; . ./.env || exit 2; set +a; eval "$$before"; fi; \
+	if [ -f .env ]; then set -ea; . ./.env; set +ea; eval "$$before"; fi; \
 	exec $(BINARY) $(ARGS)
 
 demo: ## Watch it work without a tenant, against a small Azure and a small Port on this machine

@@ -264,7 +264,7 @@ impl Reader<'_> {
                 Identity::ClientCertificate { application, path, password }
             }
             CredentialKind::ManagedIdentity => Identity::ManagedIdentity {
-                client_id: set(self.settings.azure_client_id.as_deref()).map(str::to_owned),
+                client_id: set(self.settings.azure_client_id.as_deref()).map(|id| self.checked_client(id)),
                 metadata_host: self.metadata_host(),
             },
             CredentialKind::AzureCli => {
@@ -301,19 +301,22 @@ impl Reader<'_> {
         let tenant = set(self.settings.azure_tenant_id.as_deref()).or(tenant.as_deref());
         let client = set(self.settings.azure_client_id.as_deref()).or(client.as_deref());
         let tenant_id = self.required(TENANT_ID, tenant, "the directory (tenant) id, as the app registration shows it");
-        Application {
-            tenant_id: self.checked_tenant(&tenant_id),
-            client_id: self.required(
-                CLIENT_ID,
-                client,
-                "the application (client) id, as the app registration shows it",
-            ),
-        }
+        let client_id =
+            self.required(CLIENT_ID, client, "the application (client) id, as the app registration shows it");
+        Application { tenant_id: self.checked_tenant(&tenant_id), client_id: self.checked_client(&client_id) }
     }
 
     fn checked_tenant(&mut self, id: &str) -> String {
-        if !id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-')) {
+        let is_domain = id.contains('.') && id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'));
+        if !id.is_empty() && !is_domain && !is_guid(id) {
             self.wrong(TENANT_ID, format!("is \"{}\": expected a directory id (a GUID) or a domain", printable(id)));
+        }
+        id.to_owned()
+    }
+
+    fn checked_client(&mut self, id: &str) -> String {
+        if !id.is_empty() && !is_guid(id) {
+            self.wrong(CLIENT_ID, format!("is \"{}\": expected an application (client) id, a GUID", printable(id)));
         }
         id.to_owned()
     }
@@ -349,6 +352,11 @@ impl Reader<'_> {
     }
 }
 
+/// A GUID with its hyphens, as Azure shows and takes it.
+fn is_guid(text: &str) -> bool {
+    text.len() == 36 && uuid::Uuid::try_parse(text).is_ok()
+}
+
 fn is_local(url: &Url) -> bool {
     let address = url.host_str().and_then(|host| host.parse::<std::net::Ipv4Addr>().ok());
     address.is_some_and(|address| address.is_link_local())
@@ -373,15 +381,33 @@ mod tests {
     }
 
     fn application() -> Settings {
-        Settings {
-            azure_tenant_id: Some("tenant".into()),
-            azure_client_id: Some("client".into()),
-            ..Settings::default()
-        }
+        Settings { azure_tenant_id: Some(TENANT.into()), azure_client_id: Some(CLIENT.into()), ..Settings::default() }
     }
 
     fn inferred(variables: &[&str], terminal: bool) -> Option<&'static str> {
         infer(|name| variables.contains(&name), terminal).map(|(kind, _)| kind.name())
+    }
+
+    const TENANT: &str = "00000000-0000-4000-8000-000000000001";
+    const CLIENT: &str = "00000000-0000-4000-8000-000000000002";
+
+    #[test]
+    fn an_application_is_named_by_guids_and_a_tenant_by_a_domain_too() {
+        let complaints = |tenant: &str, client: &str| {
+            let settings = Settings {
+                azure_tenant_id: Some(tenant.into()),
+                azure_client_id: Some(client.into()),
+                ..Settings::default()
+            };
+            load(&settings, &[(SECRET, "s")]).err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        assert_eq!(complaints(TENANT, CLIENT), "");
+        assert_eq!(complaints("contoso.onmicrosoft.com", &CLIENT.to_uppercase()), "");
+        assert!(complaints("1234", CLIENT).starts_with("AZURE_TENANT_ID is \"1234\": expected a directory id"));
+        assert!(complaints("../elsewhere.com", CLIENT).contains("AZURE_TENANT_ID"));
+        assert!(
+            complaints(TENANT, "azure-incremental").starts_with("AZURE_CLIENT_ID is \"azure-incremental\": expected")
+        );
     }
 
     #[test]
@@ -446,12 +472,12 @@ mod tests {
             (OIDC_URI, "https://dev.azure.com/oidc"),
             (CONNECTION, "connection"),
             (PIPELINE_TOKEN, "token"),
-            ("AZURESUBSCRIPTION_TENANT_ID", "theirs"),
-            ("AZURESUBSCRIPTION_CLIENT_ID", "id"),
+            ("AZURESUBSCRIPTION_TENANT_ID", TENANT),
+            ("AZURESUBSCRIPTION_CLIENT_ID", CLIENT),
         ];
         let config = load(&Settings::default(), &variables).unwrap();
         let Identity::AzurePipelines { application, .. } = config.azure.credential.identity else { panic!("inferred") };
-        assert_eq!((application.tenant_id.as_str(), application.client_id.as_str()), ("theirs", "id"));
+        assert_eq!((application.tenant_id.as_str(), application.client_id.as_str()), (TENANT, CLIENT));
     }
 
     #[test]

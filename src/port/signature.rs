@@ -3,7 +3,6 @@
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::header::{HeaderName, HeaderValue};
 use secrecy::ExposeSecret;
-use serde::Serialize;
 use sha2::Sha256;
 
 use crate::config::SigningConfig;
@@ -42,34 +41,6 @@ impl Signer {
     }
 }
 
-/// The `security` of a webhook of Port's that accepts only what is signed as configured, and drops deliveries that it has seen
-/// before: pretty JSON, to be pasted or sent. `secret` stands in the place of the secret; what is printed should not be it.
-#[cfg_attr(not(test), expect(dead_code, reason = "for the set-up of a webhook"))]
-pub(crate) fn security(config: Option<&SigningConfig>, secret: &str) -> Result<String, serde_json::Error> {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Security<'a> {
-        #[serde(flatten, skip_serializing_if = "Option::is_none")]
-        signature: Option<Signature<'a>>,
-        request_identifier_path: &'static str,
-    }
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Signature<'a> {
-        secret: &'a str,
-        signature_header_name: &'a str,
-        signature_algorithm: &'static str,
-        signature_prefix: &'a str,
-    }
-    let signature = config.map(|config| Signature {
-        secret,
-        signature_header_name: config.header.as_str(),
-        signature_algorithm: "sha256",
-        signature_prefix: &config.prefix,
-    });
-    serde_json::to_string_pretty(&Security { signature, request_identifier_path: r#".headers."x-delivery-id""# })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,23 +63,5 @@ mod tests {
     #[test]
     fn a_secret_may_be_longer_than_a_block() {
         assert_eq!(Signer::new(&config(&"s".repeat(1000))).sign(b"").len(), "sha256=".len() + 64);
-    }
-
-    #[test]
-    fn the_security_block_is_what_port_reads() {
-        let block = security(Some(&config("never shown")), "<PORT_WEBHOOK_SECRET>").unwrap();
-        let block: serde_json::Value = serde_json::from_str(&block).unwrap();
-        let expected = serde_json::json!({
-            "secret": "<PORT_WEBHOOK_SECRET>",
-            "signatureHeaderName": "x-port-signature",
-            "signatureAlgorithm": "sha256",
-            "signaturePrefix": "sha256=",
-            "requestIdentifierPath": ".headers.\"x-delivery-id\"",
-        });
-        assert_eq!(block, expected);
-        assert_eq!(
-            serde_json::from_str::<serde_json::Value>(&security(None, "").unwrap()).unwrap(),
-            serde_json::json!({"requestIdentifierPath": ".headers.\"x-delivery-id\""})
-        );
     }
 }

@@ -153,7 +153,7 @@ async fn a_machine_signs_in_as_itself_or_as_the_identity_that_is_named() {
     delivered(&sandbox, run, "managed-identity").await;
     let run = on_a_machine(&sandbox).env("AZURE_CLIENT_ID", CLIENT).run().await;
     delivered(&sandbox, run, "managed-identity").await;
-    let run = on_a_machine(&sandbox).env("AZURE_CLIENT_ID", "another").run().await;
+    let run = on_a_machine(&sandbox).env("AZURE_CLIENT_ID", "11111111-0000-4000-8000-000000000000").run().await;
     run.exits(3).tells(&["not been assigned", "AZURE_CLIENT_ID"]);
 }
 
