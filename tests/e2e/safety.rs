@@ -58,12 +58,15 @@ fn talkative(sandbox: &Sandbox, kind: &str) -> Program {
         .env("DEAD_LETTER_FILE", at("dead.jsonl"))
         .env("CHECKPOINT_FILE", at("checkpoint.json"))
         .env("RUN_TIMEOUT_SECONDS", "3")
+        .env("GITHUB_ACTIONS", "true")
+        .env("GITHUB_STEP_SUMMARY", at("summary"))
+        .env("GITHUB_OUTPUT", at("output"))
 }
 
 /// What the run wrote, to anywhere.
 fn everything(run: &Run, directory: &Path) -> String {
     let mut all = format!("{}{}", run.out, run.err);
-    for file in ["dead.jsonl", "checkpoint.json", "checkpoint.json.lock"] {
+    for file in ["dead.jsonl", "checkpoint.json", "checkpoint.json.lock", "summary", "output"] {
         all += &fs::read_to_string(directory.join(file)).unwrap_or_default();
     }
     all
@@ -239,6 +242,58 @@ async fn texts_from_outside_are_shown_and_never_obeyed() {
                 "{run}"
             );
         }
+    }
+}
+
+#[tokio::test]
+async fn texts_from_outside_take_no_effect_in_a_job_of_githubs() {
+    let small = Small::start().await;
+    let evil = "x\n::error::owned\n::set-output name=a::b ##[error]owned</code></pre><img src=x> `owned` [x](https://x) | \u{1b}[2J";
+    let vault = {
+        let mut estate = small.sandbox.estate();
+        estate.create_resource(&small.group, "microsoft.keyvault/vaults", evil, evil, None).unwrap()
+    };
+    assert!(vault.contains("owned"));
+    let message = serde_json::json!({"message": evil, "error": {"code": evil, "message": evil}}).to_string();
+    for route in [Route::Webhook, Route::Graph, Route::Subscriptions, Route::Token] {
+        small.sandbox.faults().clear();
+        let rule = Rule::new(Fault::status(400).with_body(&message));
+        let rule = if route == Route::Webhook { rule.containing("owned") } else { rule };
+        break_down(&small.sandbox, route, rule);
+        let at = |name: &str| small.sandbox.directory().join(name);
+        _ = fs::remove_file(at("summary"));
+        let job = |program: Program| {
+            program
+                .env("GITHUB_ACTIONS", "true")
+                .env("GITHUB_STEP_SUMMARY", at("summary"))
+                .env("GITHUB_OUTPUT", at("output"))
+        };
+        let run = job(Program::full(&small.sandbox)).run().await;
+        assert_ne!(run.code, 0, "{route:?}: {run}");
+        let check = job(Program::new(&small.sandbox)).without("LOG_FORMAT").args(["check"]).run().await;
+        for run in [&run, &check] {
+            let ours = [
+                "::group::",
+                "::endgroup::",
+                "::error title=azure-incremental::",
+                "::warning title=azure-incremental::",
+            ];
+            for line in run.err.lines().chain(run.out.lines()) {
+                let command = line.trim_start().starts_with("::");
+                assert!(!command || ours.iter().any(|own| line.starts_with(own)), "{route:?}: {line}");
+                assert!(!line.contains("##[") && !line.contains('\u{1b}'), "{route:?}: {line}");
+            }
+        }
+        let summary = fs::read_to_string(at("summary")).unwrap();
+        // Of envelopes that were refused it gives the numbers alone, and a sign-in host speaks otherwise.
+        let told = matches!(route, Route::Graph | Route::Subscriptions);
+        assert_eq!(summary.contains("owned"), told, "{route:?}: {summary}");
+        assert!(!summary.contains("<img") && !summary.contains('\u{1b}'), "{route:?}: {summary}");
+        // In a block of HTML nothing is Markdown.
+        let in_html = |line: &str| line.starts_with('<');
+        assert!(summary.lines().filter(|line| line.contains("owned")).all(in_html), "{route:?}: {summary}");
+        let output = fs::read_to_string(at("output")).unwrap();
+        assert!(!output.contains("owned") && !output.contains("a::b"), "{route:?}: {output}");
     }
 }
 

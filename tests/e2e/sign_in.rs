@@ -121,14 +121,17 @@ async fn a_sign_in_host_that_answers_nonsense_is_named_and_nothing_else_is_asked
 /// Slow, as each attempt is given its time: all of them side by side.
 #[tokio::test]
 async fn a_host_that_cannot_be_reached_is_named_with_the_cause_to_its_root_in_time() {
-    let [refused, hanging, unknown, manager] =
-        [start(settled()).await, start(settled()).await, start(settled()).await, start(settled()).await];
+    let [refused, hanging, dripping, unknown, manager] = [(); 5].map(|()| start(settled()));
+    let (refused, hanging, dripping, unknown, manager) = tokio::join!(refused, hanging, dripping, unknown, manager);
     refused.set_up(Host::SignIn, false).await;
     manager.set_up(Host::ResourceManager, false).await;
     break_down(&hanging, Route::Token, Rule::new(Fault::Hang));
-    let (refused_run, hanging_run, unknown_run, manager_run) = tokio::join!(
+    // An answer that goes on arriving is not one that has arrived.
+    break_down(&dripping, Route::Token, Rule::new(Fault::Drip(Duration::from_millis(100))));
+    let (refused_run, hanging_run, dripping_run, unknown_run, manager_run) = tokio::join!(
         Program::new(&refused).run(),
         Program::new(&hanging).run(),
+        Program::new(&dripping).run(),
         Program::new(&unknown).env("AZURE_AUTHORITY_HOST", "https://sign-in.invalid").run(),
         Program::new(&manager).run(),
     );
@@ -138,12 +141,14 @@ async fn a_host_that_cannot_be_reached_is_named_with_the_cause_to_its_root_in_ti
     assert!(run.took < limit, "{run}");
     let run = hanging_run.exits(1).tells(&["sign", &hanging.origin(Host::SignIn), "no answer within"]);
     assert!(run.took < limit, "{run}");
+    let run = dripping_run.exits(1).tells(&["sign", &dripping.origin(Host::SignIn), "no answer within"]);
+    assert!(run.took < limit, "{run}");
     let run = unknown_run.exits(1).tells(&["sign", "https://sign-in.invalid", "dns error"]);
     assert!(run.took < limit, "{run}");
     let origin = manager.origin(Host::ResourceManager);
     let run = manager_run.exits(1).tells(&["listing the subscriptions", &origin, "refused"]);
     assert_eq!(run.count("retried"), 5, "{run}");
-    for sandbox in [refused, hanging, unknown, manager] {
+    for sandbox in [refused, hanging, dripping, unknown, manager] {
         assert_eq!(sandbox.requests().count(Route::Webhook), 0);
     }
 }
