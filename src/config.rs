@@ -405,7 +405,7 @@ pub fn resend_ids(args: &ResendArgs) -> Result<Vec<String>, ConfigError> {
                 }
             }
             Err(error) => {
-                problems.push(Problem { variable: "--from", problem: format!("{}: {error}", path.display()) })
+                problems.push(Problem { variable: "--from", problem: format!("{}: {error}", path.display()) });
             }
         }
     }

@@ -175,7 +175,7 @@ impl Http {
     pub(crate) async fn attempt(&self, request: RequestBuilder, timeout: Duration) -> Result<Answer, Failure> {
         let exchange = async {
             let mut response = request.send().await.map_err(|error| classify(&error, timeout))?;
-            let announced = response.content_length().unwrap_or(0) as usize;
+            let announced = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
             if announced > LARGEST_ANSWER {
                 return Err(Failure::TooLarge);
             }

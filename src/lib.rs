@@ -58,6 +58,21 @@
 //! - An answer counts when its rows are proven complete, a change when Port has accepted it.
 //! - Text from outside is data: it is escaped in queries, logs and summaries, and secrets show in none of them.
 
+#![warn(clippy::pedantic)]
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::doc_markdown,
+    clippy::format_collect,
+    clippy::format_push_string,
+    clippy::match_same_arms,
+    clippy::missing_errors_doc,
+    clippy::must_use_candidate,
+    clippy::return_self_not_must_use,
+    clippy::similar_names,
+    clippy::single_match_else,
+    reason = "of taste: errors are told in a sentence, help texts are no Markdown, figures for people may be rounded"
+)]
+
 pub mod actions;
 pub mod azure;
 pub mod check;
@@ -133,7 +148,7 @@ pub async fn run(config: &Config, work: &Work, stop: impl Future<Output = Stop>)
         }
     }
     .shared();
-    if let Err(error) = execute(config, work, stop, &mut report).await {
+    if let Err(error) = Box::pin(execute(config, work, stop, &mut report)).await {
         report.fail(&error);
     }
     report.elapsed = started.elapsed();
@@ -172,7 +187,7 @@ where
     result
 }
 
-#[expect(clippy::too_many_arguments, reason = "the one place where everything meets")]
+#[expect(clippy::too_many_arguments, clippy::too_many_lines, reason = "the one place where everything meets")]
 async fn sync<S>(
     config: &Config,
     work: &Work,

@@ -110,7 +110,8 @@ impl Seen {
             // Nearly every row becomes a post; parents add some.
             let left = total.saturating_sub(posted);
             if left > 0 {
-                text += &format!(", {} left", ForPeople(Duration::from_secs((left as f64 / rate).ceil() as u64)));
+                let left = Duration::try_from_secs_f64((left as f64 / rate).ceil()).unwrap_or(Duration::MAX);
+                text += &format!(", {} left", ForPeople(left));
             }
         }
         text

@@ -318,14 +318,14 @@ impl<S> Reading<'_, S> {
         let mut first_total = None;
         loop {
             // Held until the page is taken, so that readers do not run ahead of the posts.
-            let _slot = self.graph.pages.acquire().await.map_err(|_| SinkError::from(Stopped))?;
+            let slot = self.graph.pages.acquire().await.map_err(|_| SinkError::from(Stopped))?;
             let page = match opened.take() {
                 Some(first) => first,
                 None => self.graph.page(&self.query, &text, self.subscriptions, token.as_deref()).await,
             };
             let page = match page {
                 Err(error) if is_too_large(&error) => {
-                    drop(_slot);
+                    drop(slot);
                     if part.of.saturating_mul(FINER) > MOST_PARTS {
                         return Err(GraphError::TooLarge { query: self.query.name() });
                     }
@@ -338,7 +338,7 @@ impl<S> Reading<'_, S> {
             }
             if token.is_none() && is_large(&page) {
                 let by = page.total.div_ceil(ROWS_A_PART);
-                drop((page, _slot));
+                drop((page, slot));
                 return self.smaller(part, u32::try_from(by).unwrap_or(u32::MAX), readings).await;
             }
             received += page.rows.len() as u64;
@@ -370,7 +370,7 @@ impl<S> Reading<'_, S> {
                  smaller parts",
                 self.query.name()
             );
-            drop(_slot);
+            drop(slot);
             let by = total.max(received).div_ceil(ROWS_A_SMALL_PART).max(2);
             return self.smaller(part, u32::try_from(by).unwrap_or(u32::MAX), readings + 1).await;
         }

@@ -33,6 +33,7 @@ pub(super) struct SignIn {
     http: Arc<Http>,
     client: Client,
     /// Whether the metadata service is asked, and where in place of its own address.
+    #[expect(clippy::option_option, reason = "two questions: whether, and if so, where")]
     metadata: Option<Option<Url>>,
 }
 

@@ -82,7 +82,9 @@ pub(crate) fn body(payload: Payload, parcel: &[Change]) -> Bytes {
         if place > 0 {
             body.put_u8(b',');
         }
-        parts(change).into_iter().for_each(|part| body.put_slice(part));
+        for part in parts(change) {
+            body.put_slice(part);
+        }
     }
     body.put_slice(close);
     body.freeze()

@@ -35,7 +35,9 @@ pub(crate) async fn deliver(
                 if lines.send(text).await.is_err() {
                     return;
                 }
-                chunk.iter().for_each(|change| record(change, &Outcome::Accepted));
+                for change in chunk {
+                    record(change, &Outcome::Accepted);
+                }
             }
         }
     };

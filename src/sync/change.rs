@@ -149,7 +149,7 @@ impl Row for Change {
             None => (keys.change_attributes.and_then(story::told_actor), None),
         };
         let (actor, row) = (actor.map(Box::new), rest.unwrap_or(row));
-        Ok(Self { id, subject, operation, exists, group_exists, in_scope, group, subscription, actor, row })
+        Ok(Self { row, id, subject, operation, exists, group_exists, in_scope, group, subscription, actor })
     }
 
     fn id(&self) -> Id {

@@ -448,7 +448,7 @@ mod tests {
     #[test]
     fn only_the_newest_deliveries_are_kept() {
         let mut checkpoint = Checkpoint::new(identity(&scope("", None)));
-        let at = |n: usize| Timestamp::from_millisecond(n as i64).unwrap();
+        let at = |n: usize| Timestamp::from_millisecond(n.try_into().unwrap()).unwrap();
         for n in 0..MOST_DELIVERED + 10 {
             let delivered = Delivered { content: Id::hash(&[]), group: Id::of("g"), refused: false, at: at(n) };
             checkpoint.delivered.insert(Id::of(&n.to_string()), delivered);

@@ -36,7 +36,7 @@ impl Batch<'_> {
 }
 
 /// All subscriptions, read in one way.
-pub(crate) fn alike<'a>(subscriptions: &'a [Subscription], how: How, size: usize) -> Vec<Batch<'a>> {
+pub(crate) fn alike(subscriptions: &[Subscription], how: How, size: usize) -> Vec<Batch<'_>> {
     subscriptions.chunks(size).map(|chunk| Batch { subscriptions: chunk.iter().collect(), how, read: false }).collect()
 }
 

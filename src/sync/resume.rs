@@ -42,10 +42,8 @@ impl Found {
     /// Opens the checkpoint of the configuration, where it names one, before anything is sent.
     pub(crate) async fn open(config: &Config) -> Result<Option<Self>, StoreError> {
         let Some(checkpoint) = &config.checkpoint else { return Ok(None) };
-        let store = match config.dry_run {
-            true => Store::read_only(&checkpoint.file),
-            false => Store::open(&checkpoint.file).await?,
-        };
+        let store =
+            if config.dry_run { Store::read_only(&checkpoint.file) } else { Store::open(&checkpoint.file).await? };
         let bytes = store.read()?;
         let webhook = config.port.ingest_url.as_ref();
         let mut identity =
