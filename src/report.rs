@@ -138,17 +138,17 @@ impl fmt::Display for Report {
             ("retried", self.retried),
             ("failed", self.failed),
         ];
-        writeln!(f, "{:<15}{:>9}{}", "mode", self.mode, if self.dry_run { ", a dry run" } else { "" })?;
+        writeln!(f, "{:<15}{:>11}{}", "mode", self.mode, if self.dry_run { ", a dry run" } else { "" })?;
         if let Some(why) = &self.full_because {
             writeln!(f, "{:<15}{why}", "full because")?;
         }
         for (name, count) in counts {
-            writeln!(f, "{name:<15}{count:>9}")?;
+            writeln!(f, "{name:<15}{count:>11}")?;
         }
         if let Some(freshness) = &self.freshness {
             writeln!(f, "{:<15}{freshness}", "freshness")?;
         }
-        writeln!(f, "{:<15}{:>8.1}s", "time", self.elapsed.as_secs_f64())?;
+        writeln!(f, "{:<15}{:>10.1}s", "time", self.elapsed.as_secs_f64())?;
         match self.exit {
             Exit::Ok if self.dry_run => write!(f, "{:<15}ok: everything found was printed, nothing was sent", "result"),
             exit => write!(f, "{:<15}{exit}", "result"),
