@@ -7,7 +7,7 @@ BINARY := target/debug/azure-incremental
 SANDBOX := target/debug/examples/sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test soak lint kql workflows fuzz bench audit clean
+.PHONY: help build run demo test soak lint kql workflows fuzz coverage bench audit clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -63,6 +63,9 @@ fuzz: ## Feed odd input to all that parses, e.g. make fuzz FUZZ_SECONDS=3600 (ne
 		$(CARGO) +nightly fuzz run $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
 			-max_total_time=$(FUZZ_SECONDS) -max_len=16384 -timeout=10 -print_final_stats=1 || exit 1; \
 	done
+
+coverage: ## Show which lines of src/ the tests reach (needs cargo-llvm-cov)
+	@$(CARGO) llvm-cov --locked --lib --bins --test e2e --ignore-filename-regex '(examples|tests|benches)/' --summary-only
 
 # The figures are ratios within one run; still, let nothing else run beside it. It takes about ten minutes.
 bench: ## Measure the program, and print the table of the README (Linux)
