@@ -1,5 +1,6 @@
 //! Goes through everything that a run needs, and tells of each whether it is well, or what is wrong and how to mend it. It
-//! reads only; a post is sent only where it is asked for.
+//! reads only, but for a file beside the checkpoint that is made and removed, to see that there can be one; a post is sent only
+//! where it is asked for.
 
 use std::collections::BTreeSet;
 use std::io::Write;

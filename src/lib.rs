@@ -36,7 +36,8 @@
 //! | [`error`] | what can end a run badly, and the one way from there to an exit code |
 //!
 //! Beside the flow stand [`check`] (the same parts, asked one by one), [`commands`] (what only prints), [`logging`],
-//! [`signals`], `progress`, and `text`, which makes words from outside safe to print.
+//! [`signals`], `progress`, `text`, which makes words from outside safe to print, and `pure`, by which the bench and the fuzz
+//! targets reach the parts that compute.
 //!
 //! A module imports nothing that stands later in the flow; only this file sees both ends. So a second source can come in beside
 //! `azure`, or a second sink beside `port`, without a change to the other side.
@@ -54,7 +55,8 @@
 //! # What holds everywhere
 //!
 //! - Ids are compared in lower case only; times are Azure's, not this machine's.
-//! - A page of rows is parsed once and never copied; memory is a few pages, however large the estate.
+//! - A page of rows is parsed once, and a row copied once, into the body that it is posted in; memory is a few pages, however
+//!   large the estate.
 //! - An answer counts when its rows are proven complete, a change when Port has accepted it.
 //! - Text from outside is data: it is escaped in queries, logs and summaries, and secrets show in none of them.
 

@@ -127,6 +127,11 @@ impl Program {
         self.env("CHECKPOINT_FILE", file)
     }
 
+    /// As a step of a job of GitHub Actions, which reads these files.
+    pub(crate) fn in_a_job(self, summary: &Path, output: &Path) -> Self {
+        self.env("GITHUB_ACTIONS", "true").env("GITHUB_STEP_SUMMARY", summary).env("GITHUB_OUTPUT", output)
+    }
+
     /// The command itself, for a test that does not merely wait for its end.
     pub(crate) fn into_command(self) -> Command {
         self.0

@@ -119,12 +119,7 @@ async fn check_explains_what_is_wrong_with_the_exit_code_of_a_run() {
 async fn a_job_of_githubs_gets_annotations_a_summary_and_outputs() {
     let sandbox = start(settled()).await;
     let file = |name: &str| sandbox.directory().join(name);
-    let program = || {
-        Program::full(&sandbox)
-            .env("GITHUB_ACTIONS", "true")
-            .env("GITHUB_STEP_SUMMARY", file("summary"))
-            .env("GITHUB_OUTPUT", file("output"))
-    };
+    let program = || Program::full(&sandbox).in_a_job(&file("summary"), &file("output"));
     let run = program().run().await.exits(0);
     assert!(run.err.starts_with("::group::") && run.err.contains("\n::endgroup::"), "{run}");
     let summary = std::fs::read_to_string(file("summary")).unwrap();

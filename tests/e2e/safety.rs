@@ -58,9 +58,7 @@ fn talkative(sandbox: &Sandbox, kind: &str) -> Program {
         .env("DEAD_LETTER_FILE", at("dead.jsonl"))
         .env("CHECKPOINT_FILE", at("checkpoint.json"))
         .env("RUN_TIMEOUT_SECONDS", "3")
-        .env("GITHUB_ACTIONS", "true")
-        .env("GITHUB_STEP_SUMMARY", at("summary"))
-        .env("GITHUB_OUTPUT", at("output"))
+        .in_a_job(&at("summary"), &at("output"))
 }
 
 /// What the run wrote, to anywhere.
@@ -262,12 +260,7 @@ async fn texts_from_outside_take_no_effect_in_a_job_of_githubs() {
         break_down(&small.sandbox, route, rule);
         let at = |name: &str| small.sandbox.directory().join(name);
         _ = fs::remove_file(at("summary"));
-        let job = |program: Program| {
-            program
-                .env("GITHUB_ACTIONS", "true")
-                .env("GITHUB_STEP_SUMMARY", at("summary"))
-                .env("GITHUB_OUTPUT", at("output"))
-        };
+        let job = |program: Program| program.in_a_job(&at("summary"), &at("output"));
         let run = job(Program::full(&small.sandbox)).run().await;
         assert_ne!(run.code, 0, "{route:?}: {run}");
         let check = job(Program::new(&small.sandbox)).without("LOG_FORMAT").args(["check"]).run().await;
