@@ -350,8 +350,9 @@ fn error_body(body: &[u8]) -> (Vec<String>, String) {
 /// `Retry-After` in either form of RFC 9110, section 10.2.3: seconds, or a date. Anything else is as if it were absent.
 pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse::<u32>() {
-        return Some(Duration::from_secs(seconds.into()));
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // Too many digits to read are still a number of seconds, and a long wait.
+        return Some(Duration::from_secs(text.parse::<u32>().unwrap_or(u32::MAX).into()));
     }
     let then = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
     let now = now.duration_since(UNIX_EPOCH).ok()?;
@@ -414,13 +415,14 @@ mod tests {
     #[test]
     fn retry_after_is_read_as_seconds_and_as_a_date() {
         assert_eq!(retry_after_of("17"), Some(Duration::from_secs(17)));
+        assert_eq!(retry_after_of("99999999999999999999"), Some(Duration::from_secs(u32::MAX.into())));
         assert_eq!(retry_after_of("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::from_secs(40)));
         assert_eq!(retry_after_of("Tue, 20 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
     }
 
     #[test]
     fn retry_after_that_makes_no_sense_is_ignored() {
-        for value in ["", "-1", "soon", "1.5", "99999999999999999999"] {
+        for value in ["", "-1", "+1", "soon", "1.5"] {
             assert_eq!(retry_after_of(value), None, "{value}");
         }
     }

@@ -115,10 +115,14 @@ fn secrets(request: &Request) -> Vec<String> {
     let mut secrets: Vec<String> =
         headers.map(|(_, value)| value.as_str().trim_start_matches("Bearer ").to_owned()).collect();
     if let Body::Bytes(form) = request.body() {
+        let form = std::str::from_utf8(form).unwrap_or_default();
         let mut url = request.url().clone();
-        url.set_query(std::str::from_utf8(form).ok());
-        let fields = url.query_pairs().filter(|(name, _)| FIELDS.contains(&name.as_ref()));
-        secrets.extend(fields.map(|(_, value)| value.into_owned()));
+        url.set_query(Some(form));
+        let read = url.query_pairs().map(|(name, value)| (name.into_owned(), value.into_owned()));
+        // As it goes out as well: the form's encoding changes the `~` of Entra ID's secrets.
+        let sent = form.split('&').filter_map(|pair| pair.split_once('='));
+        let fields = read.chain(sent.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        secrets.extend(fields.filter(|(name, _)| FIELDS.contains(&name.as_str())).map(|(_, value)| value));
     }
     secrets.retain(|secret| !secret.is_empty());
     secrets

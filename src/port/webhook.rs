@@ -50,6 +50,8 @@ pub(crate) struct Webhook<'a> {
     url: Url,
     /// What may be shown of the URL.
     label: String,
+    /// What may not.
+    hidden: Vec<String>,
     concurrency: NonZeroUsize,
     payload: Payload,
     signer: Option<Signer>,
@@ -129,13 +131,14 @@ const DOWN_ENVELOPES: u32 = 2;
 impl<'a> Webhook<'a> {
     pub(crate) fn new(config: &PortConfig, url: &SecretUrl, http: &'a Http) -> Result<Self, RequestError> {
         let label = format!("POST to Port's webhook at {}", url.origin());
-        let url = url
+        let url: Url = url
             .expose()
             .parse()
             .map_err(|_| RequestError::new(label.as_str(), Failure::Unreadable("its URL is not one".into())))?;
+        let hidden = hidden(&url);
         let PortConfig { concurrency, payload, .. } = *config;
         let signer = config.signing.as_ref().map(Signer::new);
-        Ok(Self { http, url, label, concurrency, payload, signer, health: Mutex::default() })
+        Ok(Self { http, url, label, hidden, concurrency, payload, signer, health: Mutex::default() })
     }
 
     /// Posts blocks as they come and tells `record` what became of each envelope. It ends early when the webhook as a whole
@@ -245,9 +248,8 @@ impl<'a> Webhook<'a> {
 
     /// A failure without the key that the URL holds, and what else went out that nobody else must know.
     fn failed(&self, failure: Failure, signature: Option<&HeaderValue>) -> RequestError {
-        let error = RequestError::new(self.label.as_str(), failure)
-            .without(self.url.path().trim_matches('/'))
-            .without(self.url.query().unwrap_or_default());
+        let error = RequestError::new(self.label.as_str(), failure);
+        let error = self.hidden.iter().fold(error, |error, secret| error.without(secret));
         match signature.and_then(|signature| signature.to_str().ok()) {
             Some(signature) => error.without(signature),
             None => error,
@@ -270,6 +272,13 @@ impl<'a> Webhook<'a> {
         // A panic while it is held leaves plain numbers, which are as good as before.
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What of a webhook's URL is its key: where that is, each sender decides for itself, and what comes back may name a part.
+fn hidden(url: &Url) -> Vec<String> {
+    let (path, query) = (url.path().trim_matches('/'), url.query().unwrap_or_default());
+    let segments = path.split('/').chain(query.split('&').filter_map(|pair| Some(pair.split_once('=')?.1)));
+    [path, query].into_iter().chain(segments).map(str::to_owned).collect()
 }
 
 /// Sends a parcel; where it is refused as a whole, its halves one after the other, until what is wrong stands alone.
@@ -378,6 +387,15 @@ mod tests {
         });
         let posted = posted.now_or_never().unwrap();
         (posted, bodies.into_inner())
+    }
+
+    #[test]
+    fn each_part_of_the_url_that_may_be_its_key_is_hidden() {
+        let url = "https://ingest.example/v1/marked-key/?code=marked-code&flag".parse().unwrap();
+        let echo = "no marked-key here, and marked-code is none".to_owned();
+        let error = RequestError::new("POST", Failure::Interrupted(echo));
+        let told = hidden(&url).iter().fold(error, |error, secret| error.without(secret));
+        assert_eq!(told.to_string(), "POST failed: the connection broke: no [redacted] here, and [redacted] is none");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use azure_incremental::cli::Settings as Flags;
-use azure_incremental::config::Config;
+use azure_incremental::config::{Application, Config, Identity};
 use azure_incremental::report::Report;
 use serde_json::Value as Json;
 
@@ -15,19 +15,33 @@ use crate::harness::{DAY, MINUTE, empty};
 use crate::sandbox::expected::Scope;
 use crate::sandbox::faults::{Fault, Rule};
 use crate::sandbox::requests::Route;
+use crate::sandbox::settings::{CLIENT, GITHUB_TOKEN, TENANT};
+use crate::sandbox::signin::GITHUB;
 use crate::sandbox::{Host, Sandbox};
 
 /// Rows: the request. Columns: the fault. What must come of it is below.
 const MATRIX: &str = "
                 refuse  hang  reset  reset-in-body  400  401  403  404  408  413  429  500  503  garbage
 Token             f      f      f         f          c    c    c    c    f    c    f    f    f      f
-Subscriptions     f      f      f         f          f    c    f    f    f    f    f    f    f      f
-Graph             f      f      f         f          f    c    f    f    f    f    f    f    f      f
+IdToken           f      f      f         f          u    u    u    u    f    u    f    f    f      f
+Metadata          f      f      f         f          u    u    u    u    f    u    f    f    f      f
+Subscriptions     f      f      f         f          f    t    f    f    f    f    f    f    f      f
+Graph             f      f      f         f          f    t    f    f    f    f    f    f    f      f
 Webhook           d      d      d         d          r    w    w    w    d    r    d    d    d      o
 ";
 
-/// The exit code, whether the checkpoint moves, and what the report says.
-fn expected(cell: &str, route: Route, fault: &str) -> (u8, bool, &'static str) {
+/// What must come of a fault.
+struct Outcome {
+    exit: u8,
+    /// Whether the checkpoint moves.
+    moves: bool,
+    /// Envelopes that the report counts as not accepted.
+    failed: u64,
+    /// What its errors say.
+    said: &'static str,
+}
+
+fn expected(cell: &str, fault: &str) -> Outcome {
     let cause = match fault {
         "refuse" => "no connection",
         "hang" => "no answer within",
@@ -35,15 +49,86 @@ fn expected(cell: &str, route: Route, fault: &str) -> (u8, bool, &'static str) {
         "garbage" => "cannot be understood",
         _ => "status",
     };
-    match (cell, route) {
-        ("f", _) => (1, false, cause),
-        ("c", Route::Token) => (3, false, "Azure refused the credentials: status"),
-        ("c", _) => (3, false, "status 401"),
-        ("d", _) => (1, false, ""),
-        ("w", _) => (1, false, "says that it is not one, or not yours"),
-        ("r", _) => (4, true, "Port refused 1 envelopes for themselves"),
-        ("o", _) => (0, true, ""),
+    let (exit, moves, failed, said) = match cell {
+        // The request failed, or Azure's answer made no sense.
+        "f" => (1, false, 0, cause),
+        // The credentials were refused; they are of no use; the token was, and a new one too.
+        "c" => (3, false, 0, "Azure refused the credentials: status"),
+        "u" => (3, false, 0, "is not possible"),
+        "t" => (3, false, 0, "a new access token was refused as well"),
+        // The envelope was not delivered; the webhook is wrong; Port refused the envelope; it took it.
+        "d" => (1, false, 1, "1 envelopes were not delivered"),
+        "w" => (1, false, 0, "says that it is not one, or not yours"),
+        "r" => (4, true, 1, "Port refused 1 envelopes for themselves"),
+        "o" => (0, true, 0, ""),
         _ => panic!("no such cell: {cell}"),
+    };
+    Outcome { exit, moves, failed, said }
+}
+
+/// A request that the program makes.
+#[derive(Clone, Copy, Debug)]
+enum Request {
+    /// To Entra ID for an access token.
+    Token,
+    /// To GitHub for an ID token, which the one for an access token then carries.
+    IdToken,
+    /// To the metadata service of a machine, for an access token.
+    Metadata,
+    Subscriptions,
+    Graph,
+    Webhook,
+}
+
+impl Request {
+    const ALL: [Self; 6] =
+        [Self::Token, Self::IdToken, Self::Metadata, Self::Subscriptions, Self::Graph, Self::Webhook];
+
+    fn route(self) -> Route {
+        match self {
+            Self::Token | Self::IdToken | Self::Metadata => Route::Token,
+            Self::Subscriptions => Route::Subscriptions,
+            Self::Graph => Route::Graph,
+            Self::Webhook => Route::Webhook,
+        }
+    }
+
+    fn host(self) -> Host {
+        match self {
+            Self::Token | Self::IdToken | Self::Metadata => Host::SignIn,
+            Self::Subscriptions | Self::Graph => Host::ResourceManager,
+            Self::Webhook => Host::Port,
+        }
+    }
+
+    /// A credential that makes this request, if that of the sandbox's application does not.
+    fn identity(self, sandbox: &Sandbox) -> Option<Identity> {
+        let sign_in = sandbox.origin(Host::SignIn);
+        match self {
+            Self::IdToken => Some(Identity::GithubOidc {
+                application: Application { tenant_id: TENANT.into(), client_id: CLIENT.into() },
+                url: format!("{sign_in}{GITHUB}").parse().unwrap(),
+                token: GITHUB_TOKEN.into(),
+            }),
+            Self::Metadata => {
+                Some(Identity::ManagedIdentity { client_id: None, metadata_host: Some(sign_in.parse().unwrap()) })
+            }
+            _ => None,
+        }
+    }
+
+    /// The fault, in every attempt of this request.
+    fn rule(self, fault: Fault) -> Rule {
+        let says_no = matches!(fault, Fault::Status { .. });
+        let rule = Rule::new(fault);
+        match self {
+            // Not of the request for an access token, which has a body.
+            Self::IdToken => rule.when(<[u8]>::is_empty),
+            // One envelope of several; where no answer says no, it was taken all the same.
+            Self::Webhook if says_no => rule.containing("third"),
+            Self::Webhook => rule.containing("third").applied(),
+            _ => rule,
+        }
     }
 }
 
@@ -64,7 +149,7 @@ struct Trial {
 }
 
 impl Trial {
-    fn new(runtime: &tokio::runtime::Runtime) -> Self {
+    fn new(request: Request, runtime: &tokio::runtime::Runtime) -> Self {
         let mut settings = empty();
         settings.net.own_runtime = true;
         let sandbox = runtime.block_on(Sandbox::start(settings)).unwrap();
@@ -80,6 +165,9 @@ impl Trial {
         trust(&sandbox);
         let checkpoint = sandbox.directory().join("checkpoint.json").display().to_string();
         let mut config = config(&sandbox, Flags { checkpoint_file: Some(checkpoint), ..Flags::default() });
+        if let Some(identity) = request.identity(&sandbox) {
+            config.azure.credential.identity = identity;
+        }
         config.limits.retries = 2;
         config.limits.azure_timeout = Duration::from_millis(250);
         config.limits.sign_in_timeout = Duration::from_millis(400);
@@ -108,25 +196,16 @@ impl Trial {
     }
 
     /// A run that meets the fault in every attempt of the request.
-    fn meet(&self, route: Route, fault: Option<Fault>, runtime: &tokio::runtime::Runtime) -> Report {
-        let host = match route {
-            Route::Token => Host::SignIn,
-            Route::Subscriptions | Route::Graph => Host::ResourceManager,
-            Route::Webhook => Host::Port,
-        };
-        let rule = |fault: Fault| {
-            let rule = Rule::new(fault);
-            // One envelope of several; where the answer makes no sense it was taken all the same.
-            if route == Route::Webhook { rule.containing("third").applied() } else { rule }
-        };
+    fn meet(&self, request: Request, fault: Option<Fault>, runtime: &tokio::runtime::Runtime) -> Report {
+        let (route, host) = (request.route(), request.host());
         match fault {
             Some(fault) => {
-                _ = self.sandbox.faults().add(route, rule(fault));
+                _ = self.sandbox.faults().add(route, request.rule(fault));
                 self.run()
             }
             None if route == Route::Graph => std::thread::scope(|scope| {
                 // It is on the host of the listing, which must have answered before it goes.
-                _ = self.sandbox.faults().add(route, rule(Fault::Hang));
+                _ = self.sandbox.faults().add(route, request.rule(Fault::Hang));
                 scope.spawn(|| {
                     while self.sandbox.requests().count(Route::Graph) == 0 {
                         std::thread::sleep(Duration::from_millis(2));
@@ -141,6 +220,17 @@ impl Trial {
             }
         }
     }
+
+    /// A run after all is well again, and how the catalog then differs from the estate.
+    fn mend(&self, runtime: &tokio::runtime::Runtime) -> (Report, Vec<String>) {
+        self.sandbox.faults().clear();
+        for host in [Host::SignIn, Host::ResourceManager, Host::Port] {
+            runtime.block_on(self.sandbox.set_up(host, true));
+        }
+        self.sandbox.clock().advance(15 * MINUTE);
+        let report = self.run();
+        (report, runtime.block_on(self.sandbox.diff(&Scope::default())))
+    }
 }
 
 #[test]
@@ -153,34 +243,31 @@ fn every_fault_of_every_request_ends_as_the_matrix_says() {
         for line in lines {
             let mut cells = line.split_whitespace();
             let name = cells.next().unwrap();
-            let route = Route::ALL.into_iter().find(|route| format!("{route:?}") == name).unwrap();
+            let request = Request::ALL.into_iter().find(|request| format!("{request:?}") == name).unwrap();
             let cells: Vec<&str> = cells.collect();
             assert_eq!(cells.len(), faults.len(), "{line}");
             for (fault_name, cell) in faults.iter().zip(cells) {
-                let trial = Trial::new(&runtime);
+                let trial = Trial::new(request, &runtime);
                 trial.sandbox.requests().clear();
                 let before = trial.marks();
-                let report = trial.meet(route, fault(fault_name), &runtime);
+                let report = trial.meet(request, fault(fault_name), &runtime);
                 let moved = trial.marks() != before;
-                let (exit, moves, said) = expected(cell, route, fault_name);
+                let Outcome { exit, moves, failed, said } = expected(cell, fault_name);
                 let errors = report.errors.join("\n");
-                if report.exit.code() != exit || moved != moves || !errors.contains(said) {
+                if (report.exit.code(), moved, report.failed) != (exit, moves, failed) || !errors.contains(said) {
                     wrong.push(format!(
-                        "{name} × {fault_name}: exit {} and moved {moved}, not exit {exit}, moved {moves} and {said:?}: {errors}",
-                        report.exit.code()
+                        "{name} × {fault_name}: exit {}, moved {moved}, failed {}, not exit {exit}, moved {moves}, \
+                         failed {failed} and {said:?}: {errors}",
+                        report.exit.code(),
+                        report.failed
                     ));
                 }
                 assert_eq!(errors.is_empty(), exit == 0, "{name} × {fault_name}: {errors}");
 
-                trial.sandbox.faults().clear();
-                for host in [Host::SignIn, Host::ResourceManager, Host::Port] {
-                    runtime.block_on(trial.sandbox.set_up(host, true));
-                }
-                trial.sandbox.clock().advance(15 * MINUTE);
-                let healed = trial.run();
-                let differences = runtime.block_on(trial.sandbox.diff(&Scope::default()));
-                if healed.exit.code() != if cell == "r" { 4 } else { 0 } || !(differences.is_empty() || cell == "r") {
-                    wrong.push(format!("{name} × {fault_name}: not mended: {differences:?}, {:?}", healed.errors));
+                let (report, differences) = trial.mend(&runtime);
+                let stays_refused = cell == "r";
+                if report.exit.code() != if stays_refused { 4 } else { 0 } || differences.is_empty() == stays_refused {
+                    wrong.push(format!("{name} × {fault_name}: not mended: {differences:?}, {:?}", report.errors));
                 }
             }
         }
