@@ -7,10 +7,10 @@ BINARY := target/debug/azure-incremental
 SANDBOX := target/debug/examples/sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test soak lint kql workflows fuzz coverage bench audit clean
+.PHONY: help build run demo test certificate soak lint kql workflows fuzz coverage bench audit clean
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 build: ## Build the program for use: target/release/azure-incremental
 	@$(CARGO) build --locked --release
@@ -28,6 +28,10 @@ demo: ## Watch it work without a tenant, against a small Azure and a small Port 
 
 test: ## Run all tests
 	@$(CARGO) test --locked
+
+certificate: ## Check and test signing in with a certificate (needs OpenSSL's headers)
+	@$(CARGO) clippy --locked --all-targets --features client-certificate -- -D warnings
+	@$(CARGO) test --locked --features client-certificate --test e2e credentials::certificate
 
 lint: ## Check format, lints and documentation; every warning is an error
 	@$(CARGO) fmt --check

@@ -13,6 +13,7 @@ use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderName, HeaderValue, L
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 
+use super::answers::gzip;
 use super::lock;
 use super::requests::Route;
 use super::rng::Rng;
@@ -48,6 +49,8 @@ pub enum Fault {
     Deep,
     /// 200, and no end of it.
     Endless,
+    /// 200, and some kilobytes of gzip that come to 64 MB.
+    Bomb,
     /// The answer, said to be gzip, which it is not.
     LyingGzip,
     Redirect(String),
@@ -87,6 +90,7 @@ impl fmt::Debug for Fault {
             Self::Empty => f.write_str("Empty"),
             Self::Deep => f.write_str("Deep"),
             Self::Endless => f.write_str("Endless"),
+            Self::Bomb => f.write_str("Bomb"),
             Self::LyingGzip => f.write_str("LyingGzip"),
             Self::Echo(status) => write!(f, "Echo({status})"),
             Self::Redirect(to) => write!(f, "Redirect({to})"),
@@ -331,6 +335,7 @@ pub async fn fail(fault: Fault, applied: bool, answer: impl Future<Output = Repl
         (Fault::Empty, _) => json(StatusCode::OK, ""),
         (Fault::Deep, _) => json(StatusCode::OK, r#"{"value":"#.to_owned() + &"[".repeat(200_000)),
         (Fault::Endless, _) => endless(),
+        (Fault::Bomb, _) => bomb(),
         (Fault::Redirect(to), _) => {
             let mut reply = json(StatusCode::TEMPORARY_REDIRECT, "");
             if let Ok(to) = HeaderValue::try_from(to) {
@@ -403,6 +408,14 @@ fn endless() -> Reply {
         async move { Some((Ok(Frame::data(chunk)), false)) }
     });
     streamed(head, frames)
+}
+
+fn bomb() -> Reply {
+    let mut large = br#"{"value":["#.to_vec();
+    large.resize(64 << 20, b' ');
+    let mut bomb = json(StatusCode::OK, gzip(&large));
+    with_header(&mut bomb, CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    bomb
 }
 
 #[cfg(test)]

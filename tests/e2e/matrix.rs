@@ -21,13 +21,13 @@ use crate::sandbox::{Host, Sandbox};
 
 /// Rows: the request. Columns: the fault. What must come of it is below.
 const MATRIX: &str = "
-                refuse  hang  reset  reset-in-body  400  401  403  404  408  413  429  500  503  garbage
-Token             f      f      f         f          c    c    c    c    f    c    f    f    f      f
-IdToken           f      f      f         f          u    u    u    u    f    u    f    f    f      f
-Metadata          f      f      f         f          u    u    u    u    f    u    f    f    f      f
-Subscriptions     f      f      f         f          f    t    f    f    f    f    f    f    f      f
-Graph             f      f      f         f          f    t    f    f    f    f    f    f    f      f
-Webhook           d      d      d         d          r    w    w    w    d    r    d    d    d      o
+                refuse  hang  drip  reset  reset-in-body  400  401  403  404  408  413  429  500  503  garbage  endless
+Token             f      f     f      f         f          c    c    c    c    f    c    f    f    f      f        f
+IdToken           f      f     f      f         f          u    u    u    u    f    u    f    f    f      f        f
+Metadata          f      f     f      f         f          u    u    u    u    f    u    f    f    f      f        f
+Subscriptions     f      f     f      f         f          f    t    f    f    f    f    f    f    f      f        f
+Graph             f      f     f      f         f          f    t    f    f    f    f    f    f    f      f        f
+Webhook           d      d     d      d         d          r    w    w    w    d    r    d    d    d      o        d
 ";
 
 /// What must come of a fault.
@@ -44,9 +44,10 @@ struct Outcome {
 fn expected(cell: &str, fault: &str) -> Outcome {
     let cause = match fault {
         "refuse" => "no connection",
-        "hang" => "no answer within",
+        "hang" | "drip" => "no answer within",
         "reset" | "reset-in-body" => "the connection broke",
         "garbage" => "cannot be understood",
+        "endless" => "larger than 20 MB",
         _ => "status",
     };
     let (exit, moves, failed, said) = match cell {
@@ -136,9 +137,11 @@ fn fault(name: &str) -> Option<Fault> {
     Some(match name {
         "refuse" => return None,
         "hang" => Fault::Hang,
+        "drip" => Fault::Drip(Duration::from_millis(100)),
         "reset" => Fault::Reset,
         "reset-in-body" => Fault::ResetInBody,
         "garbage" => Fault::Garbage,
+        "endless" => Fault::Endless,
         status => Fault::status(status.parse().unwrap()),
     })
 }

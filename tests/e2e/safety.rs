@@ -321,6 +321,7 @@ async fn odd_pages_end_the_run_with_an_error_that_names_the_request() {
         (Fault::Truncated, "EOF while parsing"),
         (Fault::LyingGzip, "cannot be understood"),
         (Fault::Endless, "larger than 20 MB"),
+        (Fault::Bomb, "larger than 20 MB"),
         (Fault::edit(|page| format!("\u{feff}{page}")), "byte order mark"),
         (Fault::status(200).with_body("null"), "it is not JSON, but begins with null"),
         (Fault::status(200).with_body("[]"), "cannot be understood"),

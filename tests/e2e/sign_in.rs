@@ -99,6 +99,7 @@ async fn a_sign_in_host_that_answers_nonsense_is_named_and_nothing_else_is_asked
         Fault::Deep,
         Fault::Truncated,
         Fault::Endless,
+        Fault::Bomb,
         Fault::status(200).with_body("{}"),
         Fault::status(200).with_body("null"),
         Fault::status(200).with_body(r#"{"access_token": "line\nbreak", "expires_in": 3600, "token_type": "Bearer"}"#),
