@@ -13,7 +13,8 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|setting: &str| {
     if let Some((condition, texts)) = tag_condition(setting) {
         let query = format!("resourcecontainers | where {condition} | project id");
-        let read: BTreeSet<String> = kql::read_string_literals(&query).expect("the literals are well-formed").into_iter().collect();
+        let read: BTreeSet<String> =
+            kql::read_string_literals(&query).expect("the literals are well-formed").into_iter().collect();
         assert_eq!(read, texts);
         assert!(kql::Query::parse(&query).is_ok());
     }
