@@ -1,4 +1,5 @@
-//! `Retry-After`, whatever the bytes: nothing, or a time that can be waited for. Plain seconds are read as they are.
+//! `Retry-After`, whatever the bytes: nothing, or a time that can be waited for. Plain seconds are read as they are, and more
+//! of them than can be counted as very many.
 #![no_main]
 
 use std::time::{Duration, SystemTime};
@@ -8,7 +9,8 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|value: &[u8]| {
     let wait = retry_after(value, SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
-    if let Some(seconds) = std::str::from_utf8(value).ok().and_then(|text| text.parse::<u32>().ok()) {
+    if !value.is_empty() && value.iter().all(u8::is_ascii_digit) {
+        let seconds = std::str::from_utf8(value).ok().and_then(|text| text.parse::<u32>().ok()).unwrap_or(u32::MAX);
         assert_eq!(wait, Some(Duration::from_secs(seconds.into())));
     }
 });
