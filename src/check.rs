@@ -22,7 +22,7 @@ use crate::azure::subscriptions::{self, Subscription};
 use crate::config::{CheckpointConfig, Config, LogFormat, Payload, SecretUrl};
 use crate::error::{Exit, RunError};
 use crate::freshness::ForPeople;
-use crate::http::{Failure, Http, RequestError};
+use crate::http::{Http, RequestError};
 use crate::port::webhook::{Outcome, Webhook};
 use crate::sync::plan;
 use crate::sync::resume::Found;
@@ -283,9 +283,9 @@ impl Asking<'_> {
             });
             let answer =
                 self.arm.post(url.clone(), Bytes::from(body.to_string()), &self.quota).await.map_err(failed)?;
-            let Answer { total_records, data } = serde_json::from_slice(&answer.body).map_err(|error| {
+            let Answer { total_records, data } = answer.json().map_err(|failure| {
                 let label = format!("POST {}{}", url.origin().ascii_serialization(), url.path());
-                failed(RequestError::new(label, Failure::Unreadable(error.to_string())).into())
+                failed(RequestError::new(label, failure).into())
             })?;
             whole.0 += total_records;
             whole.1.extend(data);

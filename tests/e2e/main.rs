@@ -18,6 +18,7 @@ mod sandbox;
 mod engine;
 mod harness;
 
+mod check;
 mod configuration;
 mod credentials;
 mod documentation;

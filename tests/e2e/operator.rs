@@ -1,4 +1,4 @@
-//! What an operator has at hand: check, dry run, init, GitHub Actions, completions, freshness.
+//! What an operator has at hand: dry run, init, GitHub Actions, completions, freshness.
 
 use std::process::Stdio;
 
@@ -72,47 +72,6 @@ async fn a_dry_run_whose_reader_has_gone_is_no_error() {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     drop(child.stdout.take());
     assert_eq!(child.wait().await.unwrap().code(), Some(0));
-}
-
-#[tokio::test]
-async fn check_tells_that_all_is_well_and_posts_nothing() {
-    let sandbox = start(settled()).await;
-    let run = Program::new(&sandbox).without("LOG_FORMAT").args(["check"]).run().await.exits(0);
-    for line in ["configuration", "sign-in", "subscriptions", "resources", "quota", "webhook", "checkpoint"] {
-        assert!(run.out.lines().any(|told| told.starts_with("ok") && told.contains(line)), "{line}; {run}");
-    }
-    assert!(!run.out.contains("wrong"), "{run}");
-    assert!(envelopes(&sandbox).await.is_empty());
-}
-
-#[tokio::test]
-async fn check_notes_what_matches_nothing() {
-    let sandbox = start(settled()).await;
-    let run = Program::new(&sandbox)
-        .without("LOG_FORMAT")
-        .env("RESOURCE_TYPES", "contoso.nothing/here")
-        .env("RESOURCE_GROUP_TAG_FILTERS", r#"{"include": {"nobody": "has this"}}"#)
-        .args(["check"])
-        .run()
-        .await
-        .exits(0);
-    assert!(run.out.contains("no group matches") && run.out.contains("contoso.nothing/here"), "{run}");
-}
-
-#[tokio::test]
-async fn check_explains_what_is_wrong_with_the_exit_code_of_a_run() {
-    let sandbox = start(settled()).await;
-    let check = || Program::new(&sandbox).without("LOG_FORMAT").args(["check"]);
-    let run = check().env("AZURE_CLIENT_SECRET", "wrong").run().await.exits(3);
-    assert!(run.out.contains("AADSTS7000215") && run.out.contains("not its id"), "{run}");
-    assert!(run.out.contains("webhook"), "the rest is checked all the same; {run}");
-    let run = check().env("PORT_WEBHOOK_INGEST_URL", "https://127.0.0.1:9/x").run().await.exits(1);
-    assert!(run.out.lines().any(|line| line.starts_with("wrong  webhook")), "{run}");
-    let run = check().env("AZURE_TENANT_ID", "").run().await.exits(2);
-    assert!(run.err.contains("AZURE_TENANT_ID"), "{run}");
-    break_down(&sandbox, Route::Graph, Rule::new(Fault::status(400)));
-    let run = check().run().await.exits(1);
-    assert_eq!(run.out.lines().filter(|line| line.starts_with("wrong")).count(), 4, "{run}");
 }
 
 #[tokio::test]

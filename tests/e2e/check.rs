@@ -1,0 +1,165 @@
+//! What `check` tells of everything that a run needs.
+
+use serde_json::Value as Json;
+
+use crate::harness::{Program, Run, break_down, empty, envelopes, settled, start};
+use crate::sandbox::Sandbox;
+use crate::sandbox::faults::{Fault, Rule};
+use crate::sandbox::requests::Route;
+
+fn check(sandbox: &Sandbox) -> Program {
+    Program::new(sandbox).without("LOG_FORMAT").args(["check"])
+}
+
+/// There is a line for it, and that is what it says.
+#[track_caller]
+fn assert_told(run: &Run, state: &str, what: &str, text: &str) {
+    let mut lines = run.out.lines().filter(|line| line.get(7..).is_some_and(|line| line.starts_with(what)));
+    let told = lines.any(|line| line.starts_with(state) && line.contains(text));
+    assert!(told, "{state} {what} {text:?}; {run}");
+}
+
+#[tokio::test]
+async fn check_tells_that_all_is_well_and_posts_nothing() {
+    let sandbox = start(settled()).await;
+    let run = Program::new(&sandbox).without("LOG_FORMAT").args(["check"]).run().await.exits(0);
+    for line in ["configuration", "sign-in", "subscriptions", "resources", "quota", "webhook", "checkpoint"] {
+        assert!(run.out.lines().any(|told| told.starts_with("ok") && told.contains(line)), "{line}; {run}");
+    }
+    assert!(!run.out.contains("wrong"), "{run}");
+    assert!(envelopes(&sandbox).await.is_empty());
+}
+
+#[tokio::test]
+async fn check_notes_what_matches_nothing() {
+    let sandbox = start(settled()).await;
+    let run = Program::new(&sandbox)
+        .without("LOG_FORMAT")
+        .env("RESOURCE_TYPES", "contoso.nothing/here")
+        .env("RESOURCE_GROUP_TAG_FILTERS", r#"{"include": {"nobody": "has this"}}"#)
+        .args(["check"])
+        .run()
+        .await
+        .exits(0);
+    assert!(run.out.contains("no group matches") && run.out.contains("contoso.nothing/here"), "{run}");
+}
+
+#[tokio::test]
+async fn check_explains_what_is_wrong_with_the_exit_code_of_a_run() {
+    let sandbox = start(settled()).await;
+    let check = || Program::new(&sandbox).without("LOG_FORMAT").args(["check"]);
+    let run = check().env("AZURE_CLIENT_SECRET", "wrong").run().await.exits(3);
+    assert!(run.out.contains("AADSTS7000215") && run.out.contains("not its id"), "{run}");
+    assert!(run.out.contains("webhook"), "the rest is checked all the same; {run}");
+    let run = check().env("PORT_WEBHOOK_INGEST_URL", "https://127.0.0.1:9/x").run().await.exits(1);
+    assert!(run.out.lines().any(|line| line.starts_with("wrong  webhook")), "{run}");
+    let run = check().env("AZURE_TENANT_ID", "").run().await.exits(2);
+    assert!(run.err.contains("AZURE_TENANT_ID"), "{run}");
+    break_down(&sandbox, Route::Graph, Rule::new(Fault::status(400)));
+    let run = check().run().await.exits(1);
+    assert_eq!(run.out.lines().filter(|line| line.starts_with("wrong")).count(), 4, "{run}");
+}
+
+#[tokio::test]
+async fn check_names_what_matches() {
+    let sandbox = start(settled()).await;
+    let group = {
+        let mut estate = sandbox.estate();
+        let group = estate.groups().keys().next().unwrap().clone();
+        estate.retag_group(&group, Some(serde_json::json!({"Only": "Here"}).into()));
+        group
+    };
+    let name = group.rsplit('/').next().unwrap();
+    let run = check(&sandbox)
+        .env("RESOURCE_TYPES", "Microsoft.KeyVault/vaults")
+        .env("RESOURCE_GROUP_TAG_FILTERS", r#"{"include": {"only": "here"}}"#)
+        .run()
+        .await
+        .exits(0);
+    assert_told(&run, "ok", "tag filters", &format!("1 groups in scope: {name}"));
+    assert_told(&run, "ok", "resource types", "each of 1 has resources");
+    assert_told(&run, "ok", "configuration", "1 types, groups by their tags");
+}
+
+#[tokio::test]
+async fn check_posts_only_where_it_is_asked_to_and_what_no_mapping_reads() {
+    for payload in ["single", "batch"] {
+        let sandbox = start(settled()).await;
+        let probe = || check(&sandbox).env("PORT_WEBHOOK_PAYLOAD", payload).args(["--probe"]);
+        assert_told(&probe().run().await.exits(0), "ok", "probe", "Port took an envelope");
+        sandbox.port().settle().await;
+        let deliveries = sandbox.port().deliveries();
+        let [delivery] = deliveries.as_slice() else { panic!("one post: {deliveries:?}") };
+        assert!(String::from_utf8_lossy(&delivery.body).contains("azure-incremental/probe"));
+        assert!(sandbox.port().with_catalog(|catalog| catalog.entities.is_empty()));
+        for (status, said) in [(404, "not one, or not yours"), (400, "status 400"), (503, "status 503")] {
+            sandbox.faults().clear();
+            break_down(&sandbox, Route::Webhook, Rule::new(Fault::retry_after(status, "0")));
+            let run = probe().run().await;
+            assert_ne!(run.code, 0, "{run}");
+            assert_told(&run, "wrong", "probe", said);
+        }
+    }
+}
+
+#[tokio::test]
+async fn check_tells_from_when_on_the_next_run_reads() {
+    let sandbox = start(settled()).await;
+    let at = |name: &str| sandbox.directory().join(name);
+    let check = |file: &str| check(&sandbox).checkpoint(&at(file));
+    assert_told(&check("none.json").run().await.exits(0), "note", "checkpoint", "the next run reads everything");
+    Program::full(&sandbox).checkpoint(&at("good.json")).run().await.exits(0);
+    let run = check("good.json").run().await.exits(0);
+    assert_told(&run, "ok", "checkpoint", "3 subscriptions, read to");
+    let run = check("good.json").env("PORT_WEBHOOK_INGEST_URL", "").args(["--dry-run"]).run().await.exits(0);
+    assert_told(&run, "ok", "checkpoint", "3 subscriptions, read to");
+    assert_told(&run, "note", "webhook", "PORT_WEBHOOK_INGEST_URL is not set");
+    std::fs::write(at("broken.json"), "{").unwrap();
+    assert_told(&check("broken.json").run().await.exits(0), "note", "checkpoint", "broken.json cannot be used");
+    std::fs::create_dir(at("directory.json")).unwrap();
+    assert_told(&check("directory.json").run().await.exits(2), "wrong", "checkpoint", "directory.json");
+    assert_told(&check("nowhere/at.json").run().await.exits(2), "wrong", "checkpoint", "nowhere");
+    let filters = r#"{"include": {"team": "platform"}}"#;
+    Program::full(&sandbox)
+        .env("RESOURCE_GROUP_TAG_FILTERS", filters)
+        .checkpoint(&at("filtered.json"))
+        .run()
+        .await
+        .exits(0);
+    let run = check("filtered.json").run().await.exits(2);
+    assert_told(&run, "wrong", "checkpoint", "RESOURCE_GROUP_TAG_FILTERS");
+}
+
+#[tokio::test]
+async fn check_tells_of_subscriptions_that_cannot_be_read_or_are_idle() {
+    assert_told(&check(&start(empty()).await).run().await.exits(3), "wrong", "subscriptions", "Reader");
+    let sandbox = start(settled()).await;
+    let disabled = Fault::edit(|page| page.replacen(r#""state":"Enabled""#, r#""state":"Disabled""#, 1));
+    break_down(&sandbox, Route::Subscriptions, Rule::new(disabled));
+    let run = check(&sandbox).run().await.exits(0);
+    assert_told(&run, "note", "subscriptions", "3 can be read; Resource Graph may leave out 1: ");
+    sandbox.faults().clear();
+    break_down(&sandbox, Route::Subscriptions, Rule::new(Fault::status(403)));
+    assert_told(&check(&sandbox).run().await.exits(1), "wrong", "subscriptions", "Reader");
+}
+
+#[tokio::test]
+async fn check_names_the_request_whose_answer_makes_no_sense() {
+    let sandbox = start(settled()).await;
+    for (fault, said) in [(Fault::Html, "begins with <!DOCTYPE html>"), (Fault::Bomb, "larger than 20 MB")] {
+        sandbox.faults().clear();
+        break_down(&sandbox, Route::Graph, Rule::new(fault));
+        let run = check(&sandbox).run().await.exits(1);
+        assert_told(&run, "wrong", "resources", "/providers/Microsoft.ResourceGraph/resources failed");
+        assert_told(&run, "wrong", "resources", said);
+    }
+}
+
+#[tokio::test]
+async fn check_tells_in_json_a_line_each() {
+    let sandbox = start(settled()).await;
+    let run = check(&sandbox).env("LOG_FORMAT", "json").run().await.exits(0);
+    let lines: Vec<Json> = run.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().all(|line| line["state"] == "ok" && line["text"].is_string()), "{run}");
+    assert!(lines.iter().any(|line| line["check"] == "sign-in"), "{run}");
+}
