@@ -309,8 +309,14 @@ async fn port(config: &Config, http: &Http, probe: bool, telling: &mut Telling<i
     // The origin alone: the key in the path stays here.
     match secret.origin().parse() {
         Ok(origin) => match reach(http, origin).await {
-            Ok(_) => telling
-                .ok("webhook", format!("{} answers over {}; nothing was posted", secret.origin(), scheme(secret))),
+            Ok(_) => telling.ok(
+                "webhook",
+                format!(
+                    "{} answers over {}; nothing was posted, and so its key not tried (--probe does)",
+                    secret.origin(),
+                    scheme(secret)
+                ),
+            ),
             Err(error) => return telling.wrong("webhook", &error.into()),
         },
         Err(_) => telling.note("webhook", "its URL has no host"),
@@ -319,7 +325,9 @@ async fn port(config: &Config, http: &Http, probe: bool, telling: &mut Telling<i
         let probed = match Webhook::new(&config.port, secret, http) {
             Ok(webhook) => match webhook.send(envelope(config.port.payload)).await {
                 Ok(Outcome::Accepted) => Ok(()),
-                Ok(Outcome::Refused(error) | Outcome::Failed(error)) => Err(error.into()),
+                Ok(Outcome::Refused(error) | Outcome::Failed(error)) => {
+                    Err(webhook.verdict().err().map_or_else(|| error.into(), RunError::from))
+                }
                 Err(error) => Err(error.into()),
             },
             Err(error) => Err(RunError::from(error)),

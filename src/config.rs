@@ -13,10 +13,12 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
 use crate::azure::cloud::Cloud;
 use crate::cli::{ResendArgs, Settings};
+use crate::id::lower;
 use crate::text::printable;
 
 pub(crate) use sign_in::SECRET_VARIABLES;
@@ -180,15 +182,43 @@ impl FromStr for ResourceType {
 }
 
 /// Conditions on the tags of resource groups: every one of `include`, and none of `exclude`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TagFilters {
     /// All must hold.
-    #[serde(default, deserialize_with = "tag_conditions")]
     pub include: Vec<TagCondition>,
     /// None may hold.
-    #[serde(default, deserialize_with = "tag_conditions")]
     pub exclude: Vec<TagCondition>,
+}
+
+impl<'de> Deserialize<'de> for TagFilters {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Fields {
+            #[serde(default, deserialize_with = "tag_conditions")]
+            include: Vec<TagCondition>,
+            #[serde(default, deserialize_with = "tag_conditions")]
+            exclude: Vec<TagCondition>,
+        }
+
+        /// A struct may also come as a list of its fields; a list of filters would then be none.
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object with \"include\", \"exclude\" or both")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                Fields::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+
+        let Fields { include, exclude } = deserializer.deserialize_map(Object)?;
+        Ok(Self { include, exclude })
+    }
 }
 
 impl TagFilters {
@@ -225,7 +255,7 @@ fn tag_conditions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TagC
                 if name.is_empty() {
                     return Err(serde::de::Error::custom("a tag's name is empty"));
                 }
-                if conditions.iter().any(|other| other.name.to_lowercase() == name.to_lowercase()) {
+                if conditions.iter().any(|other| lower(&other.name) == lower(&name)) {
                     return Err(serde::de::Error::custom(format!(
                         "the tag \"{}\" is there twice (tag names ignore case)",
                         printable(&name)
@@ -410,7 +440,7 @@ pub fn resend_ids(args: &ResendArgs) -> Result<Vec<String>, ConfigError> {
         }
     }
     for id in &mut ids {
-        *id = id.trim().trim_end_matches('/').to_lowercase();
+        *id = lower(id.trim().trim_end_matches('/'));
         if id.strip_prefix("/subscriptions/").is_none_or(str::is_empty) {
             problems.push(Problem {
                 variable: "ID",

@@ -195,6 +195,11 @@ impl RunError {
             Self::Query(GraphError::Unproven { .. }) => {
                 Some("the estate changed too fast to be read whole; the next run reads it again")
             }
+            Self::Webhook(WebhookError::Rejected(error))
+                if error.status().is_some_and(|status| status.is_redirection()) =>
+            {
+                request_advice(error)
+            }
             Self::Webhook(WebhookError::Rejected(_)) => {
                 Some("check PORT_WEBHOOK_INGEST_URL against the URL that Port shows under Data sources")
             }
@@ -203,6 +208,9 @@ impl RunError {
                 "check that PORT_WEBHOOK_INGEST_URL is the URL of a custom webhook, and what Port's audit log says",
             ),
             Self::FilterGone(_) => Some("set the filter again, or, if it is gone for good, run once with --mode full"),
+            Self::Store(StoreError::Rights { .. }) => Some(
+                "its directory must be there, and this user may write to it; or set CHECKPOINT_FILE to another path",
+            ),
             Self::Store(StoreError::Locked { .. }) => Some("let it end; schedule runs so that they do not overlap"),
             _ => None,
         }

@@ -15,11 +15,25 @@ use sha2::{Digest, Sha256};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Id(u128);
 
+/// Lower case as KQL's `tolower` has it: character by character, one for one. Rust's own is context-dependent (a final
+/// sigma) and may yield two for one (`İ`), which Resource Graph would never equal.
+pub(crate) fn lower(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            let mut lowered = c.to_lowercase();
+            match (lowered.next(), lowered.next()) {
+                (Some(single), None) => single,
+                _ => c,
+            }
+        })
+        .collect()
+}
+
 impl Id {
     /// Of an id in any case.
     pub(crate) fn of(resource_id: &str) -> Self {
         if resource_id.bytes().any(|b| b.is_ascii_uppercase() || !b.is_ascii()) {
-            Self::hash(&[resource_id.to_lowercase().as_bytes()])
+            Self::hash(&[lower(resource_id).as_bytes()])
         } else {
             Self::hash(&[resource_id.as_bytes()])
         }
@@ -92,6 +106,11 @@ impl<'de> Deserialize<'de> for Id {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lower_case_is_one_character_for_one() {
+        assert_eq!(lower("ÄΣΑΣİ"), "äσασİ");
+    }
 
     #[test]
     fn ids_that_differ_in_case_only_are_one() {

@@ -301,6 +301,9 @@ where
             if moves {
                 ledger.advance(&batches, is_full);
             }
+            if posted.is_err() || !tally.is_trustworthy() {
+                ledger.forget_refusals();
+            }
             ledger.close()
         };
         report.skipped = counts.skipped;

@@ -10,6 +10,7 @@ use crate::azure::graph::Page;
 use crate::azure::kql::{self, Literal};
 use crate::config::{Payload, TagFilters};
 use crate::http;
+use crate::id::lower;
 use crate::port::envelope::{self, Parcels};
 use crate::sync::change::Change;
 use crate::sync::checkpoint::Checkpoint;
@@ -34,7 +35,7 @@ pub fn literal(text: &str) -> String {
 pub fn tag_condition(setting: &str) -> Option<(String, BTreeSet<String>)> {
     let filters: TagFilters = serde_json::from_str(setting).ok()?;
     let texts = filters.include.iter().chain(&filters.exclude);
-    let texts = texts.flat_map(|condition| [kql::lower(&condition.name), kql::lower(&condition.value)]).collect();
+    let texts = texts.flat_map(|condition| [lower(&condition.name), lower(&condition.value)]).collect();
     Some((kql::tag_condition(&filters, "tags")?, texts))
 }
 

@@ -106,16 +106,20 @@ impl Tally {
                 Fate::Accepted
             }
             Outcome::Refused(error) => {
-                self.refused += 1;
                 self.refused_in_a_row += 1;
                 self.webhook_is_wrong |= self.refused_in_a_row >= REFUSED_IN_A_ROW;
                 tracing::error!("refused: {}: {error}", printable(&change.resource_id()));
                 match self.dead_letters.as_mut().map(|letters| letters.write(change, error)) {
                     Some(Err(error)) => {
+                        // It is nowhere: not in Port, and not in the file.
+                        self.failed += 1;
                         tracing::error!("{error}");
                         Fate::Failed
                     }
-                    _ => Fate::Refused,
+                    _ => {
+                        self.refused += 1;
+                        Fate::Refused
+                    }
                 }
             }
             Outcome::Failed(error) => {

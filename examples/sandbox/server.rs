@@ -5,6 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -19,7 +20,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, 
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -160,14 +161,18 @@ where
 {
     async fn serve(self, listener: TcpListener, mut wish: watch::Receiver<bool>, opened: watch::Sender<bool>) {
         let mut listener = Some(listener);
+        let mut kept = None;
         let mut connections = JoinSet::new();
         loop {
             let open = *wish.borrow_and_update();
             if !open {
                 listener = None;
                 connections.shutdown().await;
-            } else if listener.is_none() {
-                listener = TcpListener::bind(self.address).await.ok();
+                if kept.is_none() {
+                    kept = Some(keep(self.address).await);
+                }
+            } else if let Some(socket) = kept.take() {
+                listener = socket.listen(1024).ok();
             }
             let _ = opened.send(listener.is_some());
             let Some(listening) = &listener else {
@@ -193,6 +198,21 @@ where
                     }
                 }
             }
+        }
+    }
+}
+
+/// A socket that keeps an address from others, and refuses who connects. It may take a moment until the address is free.
+async fn keep(address: SocketAddr) -> TcpSocket {
+    loop {
+        let kept = TcpSocket::new_v4().and_then(|socket| {
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            Ok(socket)
+        });
+        match kept {
+            Ok(socket) => return socket,
+            Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
         }
     }
 }

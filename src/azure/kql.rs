@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 use jiff::Timestamp;
 
 use crate::config::{ResourceType, TagCondition, TagFilters};
+use crate::id::lower;
 
 /// A string literal. KQL escapes with a backslash ("The string data type", Kusto docs); doubling a quote would silently drop
 /// it, as two literals side by side are concatenated.
@@ -69,20 +70,6 @@ fn equals(condition: &TagCondition, tags: &str) -> String {
     }
 }
 
-/// Lower case as KQL's `tolower` has it: character by character, one for one. Rust's own is context-dependent (a final
-/// sigma) and may yield two for one (`İ`), which Resource Graph would never equal.
-pub(crate) fn lower(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            let mut lowered = c.to_lowercase();
-            match (lowered.next(), lowered.next()) {
-                (Some(single), None) => single,
-                _ => c,
-            }
-        })
-        .collect()
-}
-
 /// The condition that puts an id in one of `of` parts, by the hash of its lower-case form. KQL's `%` is never negative.
 pub(crate) fn part_condition(id: &str, part: u32, of: u32) -> Option<String> {
     (of > 1).then(|| format!("hash({id}) % {of} == {part}"))
@@ -138,10 +125,5 @@ mod tests {
         assert_eq!(tag_condition(&TagFilters::default(), "t"), None);
         assert_eq!(type_condition(&[]), None);
         assert_eq!(part_condition("resourceId", 0, 1), None);
-    }
-
-    #[test]
-    fn lower_case_is_one_character_for_one() {
-        assert_eq!(lower("ÄΣΑΣİ"), "äσασİ");
     }
 }

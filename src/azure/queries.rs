@@ -231,12 +231,11 @@ fn deleted_resources(scope: &Scope, since: Timestamp, part: &str) -> String {
 resourcechanges
 | extend changeTime = todatetime(properties.changeAttributes.timestamp)
 | where changeTime > {since}
-| extend changeType = tostring(properties.changeType)
-| where changeType =~ 'Delete'
 | extend resourceId = tolower(tostring(properties.targetResourceId))
 | extend type = tolower(tostring(properties.targetResourceType)){types}{part}
-| extend targetId = tostring(properties.targetResourceId)
+| extend targetId = tostring(properties.targetResourceId), changeType = tostring(properties.changeType)
 | summarize arg_max(changeTime, targetId, type, changeType, subscriptionId, resourceGroup) by resourceId
+| where changeType =~ 'Delete'
 | join kind=leftouter (
     resources
     | project sourceResourceId = tolower(id), name, location, tags
@@ -256,13 +255,12 @@ fn deleted_containers(since: Timestamp, part: &str) -> String {
 resourcecontainerchanges
 | extend changeTime = todatetime(properties.changeAttributes.timestamp)
 | where changeTime > {since}
-| extend changeType = tostring(properties.changeType)
-| where changeType =~ 'Delete'
 | extend resourceId = tolower(tostring(properties.targetResourceId))
 | extend type = tolower(tostring(properties.targetResourceType))
 | where type in ('microsoft.resources/subscriptions', 'microsoft.resources/subscriptions/resourcegroups'){part}
-| extend targetId = tostring(properties.targetResourceId)
+| extend targetId = tostring(properties.targetResourceId), changeType = tostring(properties.changeType)
 | summarize arg_max(changeTime, targetId, type, changeType, subscriptionId, resourceGroup) by resourceId
+| where changeType =~ 'Delete'
 | join kind=leftouter (
     resourcecontainers
     | project sourceResourceId = tolower(id), name, location, tags

@@ -10,13 +10,14 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderValue};
 use reqwest::{StatusCode, Url};
+use serde::de::IgnoredAny;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::envelope::{self, CHUNK, Parcels};
 use super::signature::Signer;
 use crate::config::{Payload, PortConfig, SecretUrl};
-use crate::http::{Failure, Http, RequestError};
+use crate::http::{Answer, Failure, Http, RequestError};
 use crate::id::Id;
 use crate::sync::change::Change;
 use crate::sync::outbox::{Block, Rank};
@@ -118,6 +119,11 @@ struct Health {
     given_up: u32,
     /// Port asked for a pause until then.
     pause: Option<Instant>,
+    /// Whether this run had anything accepted.
+    has_accepted: bool,
+    /// Posts that were turned away in a row, and how the last of them was.
+    rejected: u32,
+    rejection: Option<RequestError>,
 }
 
 /// A webhook that accepts nothing for so long, over so many attempts, is down. An attempt may take 20 s to fail, so this
@@ -127,6 +133,10 @@ const DOWN_FAILURES: u32 = 3;
 
 /// So is one that failed so many envelopes in a row for good. One alone may be that envelope's fault.
 const DOWN_ENVELOPES: u32 = 2;
+
+/// Turned away so often in a row, it is the webhook that is none any more, and not an envelope that a firewall dislikes. One that
+/// is looked for in halves is turned away seven times.
+const REJECTED_IN_A_ROW: u32 = 10;
 
 impl<'a> Webhook<'a> {
     pub(crate) fn new(config: &PortConfig, url: &SecretUrl, http: &'a Http) -> Result<Self, RequestError> {
@@ -162,7 +172,10 @@ impl<'a> Webhook<'a> {
                         block = blocks.recv() => break block,
                     }
                 };
-                let Some(block) = block else { return flight.land(0).await };
+                let Some(block) = block else {
+                    flight.land(0).await?;
+                    return self.verdict();
+                };
                 if rank.replace(block.rank) != Some(block.rank) {
                     flight.land(0).await?;
                 }
@@ -185,6 +198,15 @@ impl<'a> Webhook<'a> {
             tracing::warn!("{} posts were still in flight", flight.posts.len());
         }
         Ok(())
+    }
+
+    /// What turned some posts away was the webhook, if it took none.
+    pub(crate) fn verdict(&self) -> Result<(), WebhookError> {
+        let health = self.health();
+        match &health.rejection {
+            Some(error) if !health.has_accepted => Err(WebhookError::Rejected(error.clone())),
+            _ => Ok(()),
+        }
     }
 
     async fn post(&self, parcel: Vec<Change>) -> Posted {
@@ -231,7 +253,7 @@ impl<'a> Webhook<'a> {
                     tracing::info!("Port's rate limit is used up; waiting {} s{capped}", wait.as_secs());
                     self.health().pause_for(wait);
                 }
-                answer.success().map(drop)
+                answer.success().and_then(|answer| is_ports(&answer))
             }
             Err(failure) => Err(failure),
         };
@@ -258,13 +280,15 @@ impl<'a> Webhook<'a> {
 
     /// Whose fault a failure is: the body's, the webhook's, or that of the way there.
     fn judge(&self, error: RequestError) -> Result<Outcome, WebhookError> {
-        match error.status().map(|status| status.as_u16()) {
-            Some(401 | 403 | 404 | 410) => Err(WebhookError::Rejected(error)),
-            Some(400 | 413 | 422) => Ok(Outcome::Refused(error)),
-            _ => match self.health().gave_up() {
+        if matches!(error.status().map(|status| status.as_u16()), Some(400 | 413 | 422)) {
+            Ok(Outcome::Refused(error))
+        } else if is_rejection(&error) {
+            if self.health().rejected(&error) { Err(WebhookError::Rejected(error)) } else { Ok(Outcome::Failed(error)) }
+        } else {
+            match self.health().gave_up() {
                 Some(since) => Err(WebhookError::Down { error, since }),
                 None => Ok(Outcome::Failed(error)),
-            },
+            }
         }
     }
 
@@ -281,6 +305,25 @@ fn hidden(url: &Url) -> Vec<String> {
     [path, query].into_iter().chain(segments).map(str::to_owned).collect()
 }
 
+/// Takes a success for Port's only where it looks like one: it answers 202 ("Webhook", Port's documentation), and whatever
+/// else it may come to say is JSON. A page of a proxy or of another host is neither.
+fn is_ports(answer: &Answer) -> Result<(), Failure> {
+    if answer.status == StatusCode::ACCEPTED || answer.json::<IgnoredAny>().is_ok() {
+        return Ok(());
+    }
+    let kind = answer.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("no content type");
+    Err(Failure::Unreadable(format!("status {} with {kind} is not what Port answers", answer.status.as_u16())))
+}
+
+/// Whether somebody else answered, or Port for somebody else; or something on the way that dislikes what is sent.
+fn is_rejection(error: &RequestError) -> bool {
+    match &error.failure {
+        Failure::Status(_) => !error.is_transient(),
+        Failure::Unreadable(_) => true,
+        _ => false,
+    }
+}
+
 /// Sends a parcel; where it is refused as a whole, its halves one after the other, until what is wrong stands alone.
 async fn in_halves<F>(parcel: Vec<Change>, send: impl Fn(&[Change]) -> F) -> Posted
 where
@@ -291,7 +334,7 @@ where
     let mut parts = vec![parcel];
     while let Some(mut part) = parts.pop() {
         match send(&part).await {
-            Ok(Outcome::Refused(error)) if part.len() > 1 => {
+            Ok(Outcome::Refused(error) | Outcome::Failed(error)) if part.len() > 1 && !error.is_transient() => {
                 tracing::debug!("{} envelopes in one body: {error}; sending them in halves", part.len());
                 let second = part.split_off(part.len() / 2);
                 parts.extend([second, part]);
@@ -308,6 +351,15 @@ impl Health {
         self.failing_since = None;
         self.failures = 0;
         self.given_up = 0;
+        self.has_accepted = true;
+        self.rejected = 0;
+    }
+
+    /// One more post was turned away; whether that shows that the webhook is none.
+    fn rejected(&mut self, error: &RequestError) -> bool {
+        self.rejected += 1;
+        self.rejection = Some(error.clone());
+        self.rejected >= REJECTED_IN_A_ROW
     }
 
     fn failed(&mut self) {

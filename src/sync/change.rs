@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::story::{self, Actor};
 use crate::azure::graph::Row;
 use crate::azure::subscriptions::Subscription;
-use crate::id::Id;
+use crate::id::{Id, lower};
 
 const GROUP_TYPE: &str = "microsoft.resources/subscriptions/resourcegroups";
 const SUBSCRIPTION_TYPE: &str = "microsoft.resources/subscriptions";
@@ -164,7 +164,7 @@ impl Change {
         if keys.rg_id.0.is_empty() {
             return None;
         }
-        let resource_id = keys.rg_id.0.to_lowercase();
+        let resource_id = lower(&keys.rg_id.0);
         Self::container(
             Subject::Group,
             &ContainerRow {
@@ -336,6 +336,14 @@ mod tests {
             std::str::from_utf8(&group.row).unwrap(),
             r#"{"id":"/subscriptions/S/resourceGroups/My Group","resourceId":"/subscriptions/s/resourcegroups/my group","sourceResourceId":"/subscriptions/s/resourcegroups/my group","name":"My Group","type":"microsoft.resources/subscriptions/resourcegroups","location":"northeurope","tags":{"Team":"\u00c9quipe"},"subscriptionId":"s","resourceGroup":"my group"}"#
         );
+    }
+
+    #[test]
+    fn the_group_of_a_resource_is_in_lower_case_as_resource_graph_has_it() {
+        let row = RESOURCE.replace("My Group", "ΟΔΟΣ").replace("my group", "οδοσ");
+        let change = Change::parse(row.into()).unwrap();
+        let group = change.group_upsert().unwrap();
+        assert_eq!((group.resource_id().as_str(), group.id), ("/subscriptions/s/resourcegroups/οδοσ", change.group));
     }
 
     #[test]

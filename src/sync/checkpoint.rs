@@ -60,8 +60,17 @@ pub(crate) struct Identity {
 pub(crate) struct SubscriptionMark {
     /// The start of the last run whose deliveries for it were all accepted; changes before then have been read.
     pub(crate) since: Timestamp,
-    /// The content of its last accepted upsert.
+    /// The content of its last upsert.
     pub(crate) shown: Option<Id>,
+    /// That upsert was refused by Port for itself; else accepted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) refused: bool,
+    /// It was to be read whole since then, and that did not come to its end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) unread: bool,
+    /// Resource Graph knew nothing of it, as it may not of one that is disabled: once it is active, it is read whole.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) unknown: bool,
 }
 
 /// How much of a group may be in the catalog.
@@ -390,9 +399,17 @@ mod tests {
     }
 
     prop_compose! {
+        fn mark()(
+            since in time(), shown in prop::option::of(id()), refused: bool, unread: bool, unknown: bool
+        ) -> SubscriptionMark {
+            SubscriptionMark { since, shown, refused, unread, unknown }
+        }
+    }
+
+    prop_compose! {
         fn checkpoint()(
             full_at in prop::option::of(time()),
-            subscriptions in prop::collection::btree_map("[a-f0-9-]{1,36}", time(), 0..4),
+            subscriptions in prop::collection::btree_map("[a-f0-9-]{1,36}", mark(), 0..4),
             groups in prop::collection::hash_map(id(), prop::sample::select(vec![Membership::Partly, Membership::Whole]), 0..4),
             pending in prop::collection::btree_map(any::<String>(), time(), 0..3),
             delivered in prop::collection::hash_map(id(), delivered(), 0..20),
@@ -400,7 +417,7 @@ mod tests {
             let mut checkpoint = Checkpoint::new(identity(&scope("a/b", None)));
             checkpoint.full_at = full_at;
             checkpoint.subscriptions =
-                subscriptions.into_iter().map(|(id, since)| (id, SubscriptionMark { since, shown: None })).collect();
+                subscriptions;
             checkpoint.groups = groups;
             checkpoint.pending = pending
                 .into_iter()

@@ -31,10 +31,12 @@ pub(crate) async fn read(
     for ids in containers.chunks(AT_ONCE) {
         let [query, _] = queries(scope, Which::Of(ids), Groups::All);
         graph.read(query, subscriptions, &slot).await?;
+        memory.ledger().has_asked(ids);
     }
     for ids in resources.chunks(AT_ONCE) {
         let [_, query] = queries(scope, Which::Of(ids), Groups::All);
         graph.read(query, subscriptions, &slot).await?;
+        memory.ledger().has_asked(ids);
     }
     crossing::follow(graph, scope, subscriptions, outbox).await
 }

@@ -54,6 +54,14 @@ pub(crate) struct Crossing {
     pub(crate) resource_id: String,
 }
 
+/// The upsert of a subscription.
+#[derive(Clone, Copy, Debug)]
+struct Shown {
+    content: Id,
+    /// By Port, for itself; else it was accepted.
+    refused: bool,
+}
+
 /// Counts for the report.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
@@ -74,11 +82,12 @@ pub(crate) struct Ledger {
     out_of_scope: OutOfScope,
     /// Whether the file holds what it must before anything more is posted: no deliveries, and every group of `groups`.
     is_ahead: bool,
-    /// What this run posts: content to remember once it is accepted; `None` where it is not remembered.
-    posting: HashMap<Id, Option<Id>>,
+    /// What this run posts and remembers, once it is accepted.
+    remembered: HashSet<Id>,
     /// Pending ids that were read in this run already.
     asked: HashSet<String>,
-    /// Ids, with their subscriptions, whose record and row agree; they are pending until what that means was delivered.
+    /// Ids, with their subscriptions, whose record and row agree, or that turned out to be out of scope; they are pending until
+    /// what that means was delivered.
     agreed: HashMap<String, Id>,
     entering: Vec<Crossing>,
     leaving: Vec<Crossing>,
@@ -86,10 +95,13 @@ pub(crate) struct Ledger {
     whole: Vec<(Id, Id)>,
     /// Containers whose delete was accepted: Port deletes what depends on them.
     deleted_containers: HashSet<Id>,
+    /// Groups, with their subscriptions, whose delete Port has. They count as being in the catalog until all else of their
+    /// subscription was delivered: what is in them goes first.
+    left: Vec<(Id, Id)>,
     /// Groups that may be in the catalog through this run, or are still to be taken out of it.
     touched: HashSet<Id>,
-    /// Subscriptions whose upsert Port has, by content.
-    shown: HashMap<Id, Id>,
+    /// What became of the upserts of subscriptions.
+    shown: HashMap<Id, Shown>,
     /// Subscriptions that Resource Graph knows of, among those read in full.
     graphed: HashSet<Id>,
     /// Subscriptions with an envelope that was not delivered.
@@ -112,13 +124,14 @@ impl Ledger {
             filtered,
             out_of_scope,
             is_ahead: false,
-            posting: HashMap::new(),
+            remembered: HashSet::new(),
             asked: HashSet::new(),
             agreed: HashMap::new(),
             entering: Vec::new(),
             leaving: Vec::new(),
             whole: Vec::new(),
             deleted_containers: HashSet::new(),
+            left: Vec::new(),
             touched: HashSet::new(),
             shown: HashMap::new(),
             graphed: HashSet::new(),
@@ -127,26 +140,33 @@ impl Ledger {
         }
     }
 
-    /// Forgets every delivery, as a full run does: what it posts is told apart by nothing.
-    pub(crate) fn forget_deliveries(&mut self) {
+    /// Forgets every delivery, and what was read, as a full run does: what it posts is told apart by nothing, and what it does
+    /// not come to is still to be read whole.
+    pub(crate) fn begin_anew(&mut self) {
         self.checkpoint.delivered.clear();
+        for mark in self.checkpoint.subscriptions.values_mut() {
+            mark.unread = true;
+        }
     }
 
     /// Whether a subscription's upsert says something new; it counts as posted if so.
     pub(crate) fn is_news(&mut self, subscription: &Subscription, upsert: &Change, full: bool) -> bool {
         let content = upsert.content();
-        let known = self.checkpoint.subscriptions.get(&subscription.id).and_then(|mark| mark.shown);
-        let news = full || known != Some(content);
-        if !news {
-            self.shown.insert(upsert.id, content);
+        let known = self.checkpoint.subscriptions.get(&subscription.id);
+        match known.filter(|mark| mark.shown == Some(content) && !full) {
+            Some(mark) => {
+                self.shown.insert(upsert.id, Shown { content, refused: mark.refused });
+                self.counts.still_refused += u64::from(mark.refused);
+                false
+            }
+            None => true,
         }
-        news
     }
 
     /// What is to be done with a change. What is to be sent counts as posted from here on.
     pub(crate) fn judge(&mut self, lane: Lane, change: &Change) -> Verdict {
         if lane == Lane::Asked {
-            self.post(change, None);
+            self.post(change, false);
             return Verdict::Send;
         }
         if change.subject == Subject::Subscription {
@@ -175,7 +195,8 @@ impl Ledger {
             }
             return Some(Verdict::Unresolved);
         }
-        if !self.checkpoint.pending.is_empty() {
+        // A row that was read without its record agrees with nothing.
+        if lane == Lane::Changes && !self.checkpoint.pending.is_empty() {
             self.agreed.insert(change.resource_id(), change.subscription);
         }
         if self.filtered && change.operation == Operation::Upsert && change.subject == Subject::Group {
@@ -204,7 +225,11 @@ impl Ledger {
 
     /// Whether the upsert of a resource's group, as a join told of it, says something new.
     pub(crate) fn judge_parent(&mut self, lane: Lane, group: &Change) -> bool {
-        self.judge_content(lane, group) == Verdict::Send
+        let skipped = self.counts.skipped;
+        let verdict = self.judge_content(lane, group);
+        // It is no change that was read.
+        self.counts.skipped = skipped;
+        verdict == Verdict::Send
     }
 
     /// Whether an envelope says something new.
@@ -218,17 +243,22 @@ impl Ledger {
                 self.counts.still_refused += 1;
             } else {
                 self.counts.skipped += 1;
+                self.note_left(change);
             }
             return Verdict::Delivered;
         }
-        self.post(change, (lane != Lane::Full).then_some(content));
+        self.post(change, lane != Lane::Full);
         Verdict::Send
     }
 
     /// From here on nobody knows what Port has under this id, until it accepts what is sent now.
-    fn post(&mut self, change: &Change, content: Option<Id>) {
+    fn post(&mut self, change: &Change, remembered: bool) {
         self.checkpoint.delivered.remove(&change.id);
-        self.posting.insert(change.id, content);
+        if remembered {
+            self.remembered.insert(change.id);
+        } else {
+            self.remembered.remove(&change.id);
+        }
         if self.filtered && change.operation == Operation::Upsert {
             self.touched.insert(change.group);
             if let Entry::Vacant(unknown) = self.checkpoint.groups.entry(change.group) {
@@ -261,24 +291,33 @@ impl Ledger {
 
     /// What became of an envelope.
     pub(crate) fn record(&mut self, change: &Change, fate: Fate) {
-        let content = self.posting.remove(&change.id).flatten();
         if fate == Fate::Failed {
+            // An earlier state of it may have been accepted in this run.
+            self.checkpoint.delivered.remove(&change.id);
             self.failed.insert(change.subscription);
             return;
         }
         let refused = fate == Fate::Refused;
         if change.subject == Subject::Subscription {
-            self.shown.insert(change.id, change.content());
+            self.shown.insert(change.id, Shown { content: change.content(), refused });
             return;
         }
-        if let Some(content) = content {
-            let delivered = Delivered { content, group: change.group, refused, at: self.start };
+        if self.remembered.contains(&change.id) {
+            let delivered = Delivered { content: change.content(), group: change.group, refused, at: self.start };
             self.checkpoint.delivered.insert(change.id, delivered);
         }
-        if change.subject == Subject::Group && change.operation == Operation::Delete && !refused {
-            self.checkpoint.groups.remove(&change.id);
+        if !refused && self.note_left(change) {
             self.deleted_containers.insert(change.id);
         }
+    }
+
+    /// Whether this is a group whose delete Port has.
+    fn note_left(&mut self, change: &Change) -> bool {
+        let left = change.subject == Subject::Group && change.operation == Operation::Delete;
+        if left {
+            self.left.push((change.id, change.subscription));
+        }
+        left
     }
 
     /// Ids that are still to be asked for, of these subscriptions: containers, then resources.
@@ -294,6 +333,16 @@ impl Ledger {
             }
         }
         (containers, resources)
+    }
+
+    /// Pending ids that were asked for. One that the answer does not tell of is in a group out of scope.
+    pub(crate) fn has_asked(&mut self, ids: &[String]) {
+        let untold: Vec<&String> = ids.iter().filter(|id| !self.is_asked(id)).collect();
+        for id in untold {
+            if let Some(pending) = self.checkpoint.pending.get(id) {
+                self.agreed.insert(id.clone(), Id::of_subscription(&pending.subscription));
+            }
+        }
     }
 
     fn is_asked(&self, id: &str) -> bool {
@@ -341,7 +390,8 @@ impl Ledger {
             for subscription in &batch.subscriptions {
                 let id = Id::of_subscription(&subscription.id);
                 // A subscription that was granted a moment ago may be listed before Resource Graph shows what is in it.
-                let unseen = batch.how == How::Everything && !self.graphed.contains(&id) && subscription.is_active();
+                let unknown = batch.how == How::Everything && !self.graphed.contains(&id);
+                let unseen = unknown && subscription.is_active();
                 if unseen {
                     tracing::warn!(
                         "Resource Graph does not know subscription {} yet; the next run reads all of it again",
@@ -352,7 +402,16 @@ impl Ledger {
                     complete = false;
                     continue;
                 }
-                let mark = SubscriptionMark { since: self.start, shown: self.shown.get(&id).copied() };
+                let was_unknown =
+                    || self.checkpoint.subscriptions.get(&subscription.id).is_some_and(|mark| mark.unknown);
+                let shown = self.shown.get(&id);
+                let mark = SubscriptionMark {
+                    since: self.start,
+                    shown: shown.map(|shown| shown.content),
+                    refused: shown.is_some_and(|shown| shown.refused),
+                    unread: false,
+                    unknown: unknown || (batch.how != How::Everything && was_unknown()),
+                };
                 self.checkpoint.subscriptions.insert(subscription.id.clone(), mark);
                 advanced.insert(id);
             }
@@ -365,6 +424,11 @@ impl Ledger {
             self.checkpoint.full_at = Some(self.start);
             // No other group exists any more.
             self.checkpoint.groups.retain(|group, _| self.touched.contains(group));
+        }
+        for (group, subscription) in &self.left {
+            if advanced.contains(subscription) {
+                self.checkpoint.groups.remove(group);
+            }
         }
         for (group, subscription) in &self.whole {
             if advanced.contains(subscription) {
@@ -383,6 +447,12 @@ impl Ledger {
             self.checkpoint.subscriptions.remove(id);
         }
         gone
+    }
+
+    /// Forgets what Port refused in this run, as it is the webhook that was wrong: it is to be sent again.
+    pub(crate) fn forget_refusals(&mut self) {
+        let start = self.start;
+        self.checkpoint.delivered.retain(|_, delivered| !(delivered.refused && delivered.at == start));
     }
 
     /// What the file is to hold at the orderly end of a run, and the counts.
@@ -487,9 +557,8 @@ mod tests {
 
         fn everything(&self, now: i64) -> Vec<Change> {
             let exists = |id| self.row(id, now).map(|content| row(id, Some(content), "", 0));
-            let gone = self.0.iter().filter(|event| event.content.is_none() && event.record_shows <= now);
-            let gone = gone.filter(|event| self.row(event.id, now).is_none());
-            let deletes = gone.map(|event| row(event.id, None, "Delete", event.at));
+            let told = self.changes(Timestamp::MIN, now).into_iter();
+            let deletes = told.filter(|change| change.operation == Operation::Delete && !change.exists);
             (0..IDS).filter_map(exists).chain(deletes).collect()
         }
 
@@ -517,38 +586,56 @@ mod tests {
     }
 
     impl World {
-        /// A run, which may be killed before its nth step, or lose its nth post.
-        fn run(&mut self, azure: &Azure, now: i64, killed: Option<usize>, lost: Option<usize>) {
+        /// A run, which may be a full one that was asked for, be killed before its nth step, or lose its nth post.
+        fn run(&mut self, azure: &Azure, now: i64, asked_full: bool, killed: Option<usize>, lost: Option<usize>) {
             let identity = Identity::new("t", "w", &Scope::default());
             let found = self.file.as_ref().and_then(|bytes| Checkpoint::parse(bytes, &identity).ok());
-            let full = found.is_none();
+            let full =
+                found.as_ref().is_none_or(|found| asked_full || found.subscriptions.values().all(|mark| mark.unread));
             let checkpoint = found.unwrap_or_else(|| Checkpoint::new(identity));
             let subscriptions = [subscription()];
-            let mut batches = plan::by_checkpoint(&subscriptions, &checkpoint, minute(now), OVERLAP, 1000);
+            let mut batches = if full {
+                plan::anew(&subscriptions, &checkpoint, minute(now), OVERLAP, 1000)
+            } else {
+                plan::by_checkpoint(&subscriptions, &checkpoint, minute(now), OVERLAP, 1000)
+            };
             let mut ledger = Ledger::new(checkpoint, minute(now), OVERLAP, false, OutOfScope::Delete);
-            let (lane, mut changes) = match batches[0].how {
+            if full {
+                ledger.begin_anew();
+            }
+            // What is read in turn, the last first: everything, what changed, what is pending by its id.
+            let pending = |ledger: &Ledger| {
+                let (_, pending) = ledger.pending(&["s"]);
+                azure
+                    .changes(Timestamp::MIN, now)
+                    .into_iter()
+                    .filter(|change| pending.contains(&change.resource_id()))
+                    .collect()
+            };
+            type Reading<'a> = (Lane, Box<dyn Fn(&Ledger) -> Vec<Change> + 'a>);
+            let mut readings: Vec<Reading<'_>> = Vec::new();
+            let changes = |since: Timestamp| -> [Reading<'_>; 2] {
+                [(Lane::Changes, Box::new(pending)), (Lane::Changes, Box::new(move |_| azure.changes(since, now)))]
+            };
+            match batches[0].how {
                 How::Everything => {
                     ledger.graphed.insert(Id::of_subscription("s"));
-                    (Lane::Full, azure.everything(now))
+                    readings.extend(batches[0].besides.map(changes).into_iter().flatten());
+                    readings.push((Lane::Full, Box::new(|_| azure.everything(now))));
                 }
-                How::Changes(since) => (Lane::Changes, azure.changes(since, now)),
-            };
+                How::Changes(since) => readings.extend(changes(since)),
+            }
+            let (mut lane, mut changes) = (Lane::Full, Vec::new());
             let mut step = 0;
             let mut dies = || {
                 step += 1;
                 killed == Some(step)
             };
-            let mut asked = false;
             let mut post = 0;
             loop {
                 let Some(change) = changes.pop() else {
-                    if std::mem::replace(&mut asked, true) {
-                        break;
-                    }
-                    // What is pending is read last, by id.
-                    let (_, pending) = ledger.pending(&["s"]);
-                    changes = azure.changes(Timestamp::MIN, now);
-                    changes.retain(|change| pending.contains(&change.resource_id()));
+                    let Some((next, read)) = readings.pop() else { break };
+                    (lane, changes) = (next, read(&ledger));
                     continue;
                 };
                 if ledger.judge(lane, &change) != Verdict::Send {
@@ -620,10 +707,15 @@ mod tests {
     }
 
     prop_compose! {
-        /// Runs up to an hour apart, some killed at some step, some losing a post.
+        /// Runs up to an hour apart, some of them full ones that were asked for, some killed at some step, some losing a post.
         fn runs()(runs in prop::collection::vec(
-            (1..60_i64, prop::option::weighted(0.3, 1..12_usize), prop::option::weighted(0.2, 1..4_usize)), 1..40
-        )) -> Vec<(i64, Option<usize>, Option<usize>)> {
+            (
+                1..60_i64,
+                prop::bool::weighted(0.1),
+                prop::option::weighted(0.3, 1..12_usize),
+                prop::option::weighted(0.2, 1..4_usize)
+            ), 1..40
+        )) -> Vec<(i64, bool, Option<usize>, Option<usize>)> {
             runs
         }
     }
@@ -742,6 +834,33 @@ mod tests {
         assert_eq!(ledger.checkpoint.full_at, Some(minute(0)));
     }
 
+    #[test]
+    fn a_disabled_subscription_that_resource_graph_does_not_know_is_read_whole_once_it_is_active() {
+        let subscriptions = [Subscription { state: "Disabled".into(), ..subscription() }];
+        let mut ledger = ledger(false);
+        for how in [How::Everything, How::Changes(minute(0))] {
+            let mut batches = plan::alike(&subscriptions, how, 1);
+            batches[0].read = true;
+            ledger.advance(&batches, how == How::Everything);
+            assert!(ledger.checkpoint.subscriptions["s"].unknown, "{how:?}");
+        }
+        assert_eq!(ledger.checkpoint.full_at, Some(minute(0)));
+    }
+
+    #[test]
+    fn a_state_that_failed_after_an_earlier_one_was_accepted_is_sent_again() {
+        let mut ledger = ledger(false);
+        let (earlier, later) = (row(1, Some(7), "Update", 0), row(1, Some(8), "Update", 0));
+        for change in [&earlier, &later] {
+            assert_eq!(ledger.judge(Lane::Changes, change), Verdict::Send);
+        }
+        ledger.record(&earlier, Fate::Accepted);
+        ledger.record(&later, Fate::Failed);
+        assert_eq!(ledger.judge(Lane::Changes, &later), Verdict::Send);
+        ledger.record(&later, Fate::Accepted);
+        assert_eq!(ledger.judge(Lane::Changes, &later), Verdict::Delivered);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(400))]
 
@@ -750,18 +869,18 @@ mod tests {
             let mut world = World::default();
             let mut now = 0;
             // The first day's full run, before anything happens: nothing later reads as much.
-            world.run(&azure, now, None, None);
-            for (gap, killed, lost) in runs {
+            world.run(&azure, now, false, None, None);
+            for (gap, full, killed, lost) in runs {
                 now += gap;
-                world.run(&azure, now, killed, lost);
+                world.run(&azure, now, full, killed, lost);
             }
             let shown = azure.0.iter().map(|event| event.record_shows.max(event.row_shows)).max().unwrap_or(0);
             // The quiet end: ordinary runs until everything shows, and one more.
             while now <= shown {
                 now += 15;
-                world.run(&azure, now, None, None);
+                world.run(&azure, now, false, None, None);
             }
-            world.run(&azure, now + 15, None, None);
+            world.run(&azure, now + 15, false, None, None);
             prop_assert_eq!(world.catalog, azure.truth());
         }
     }

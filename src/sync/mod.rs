@@ -40,7 +40,13 @@ pub(crate) async fn read(
     let readings = batches.iter_mut().map(|batch| async move {
         let ids = batch.ids();
         let result = match batch.how {
-            How::Everything => full::read(graph, scope, plan::deletes_since(start), &ids, outbox).await,
+            How::Everything => match full::read(graph, scope, plan::deletes_since(start), &ids, outbox).await {
+                Ok(()) => match batch.besides {
+                    Some(since) => incremental::read(graph, scope, since, &ids, outbox).await,
+                    None => Ok(()),
+                },
+                failed => failed,
+            },
             How::Changes(since) => incremental::read(graph, scope, since, &ids, outbox).await,
         };
         batch.read = result.is_ok();

@@ -171,6 +171,8 @@ impl Sink<Change> for Slot<'_> {
         let outbox = self.outbox;
         let mut state = outbox.state.lock().await;
         let (mut subscriptions, mut groups, mut resources) = (Vec::new(), Vec::new(), Vec::new());
+        // Delivered, and so their groups may be; or those failed.
+        let mut delivered = Vec::new();
         for change in page {
             let change = if self.lane == Lane::Leaving { change.into_delete() } else { change };
             match outbox.judge(self.lane, &change) {
@@ -181,8 +183,10 @@ impl Sink<Change> for Slot<'_> {
                     continue;
                 }
                 Verdict::Delivered => {
-                    if change.operation == Operation::Upsert && change.subject == Subject::Group {
-                        state.sent.insert(change.id);
+                    match (change.operation, change.subject) {
+                        (Operation::Upsert, Subject::Group) => _ = state.sent.insert(change.id),
+                        (Operation::Upsert, Subject::Resource) => delivered.push(change),
+                        _ => {}
                     }
                     continue;
                 }
@@ -197,11 +201,14 @@ impl Sink<Change> for Slot<'_> {
                 (Operation::Upsert, Subject::Group) => groups.push(change),
                 (_, Subject::Resource) => resources.push(change),
                 (Operation::Delete, Subject::Group) => state.deleted_groups.push(change.detached()),
+                // One that is listed exists.
+                (Operation::Delete, Subject::Subscription) if outbox.subscriptions.contains_key(&change.id) => {}
                 (Operation::Delete, Subject::Subscription) => state.deleted_subscriptions.push(change.detached()),
             }
         }
         groups.retain(|group| state.sent.insert(group.id));
-        for resource in resources.iter().filter(|change| change.operation == Operation::Upsert) {
+        let upserts = resources.iter().filter(|change| change.operation == Operation::Upsert);
+        for resource in upserts.chain(&delivered) {
             if resource.group_exists && state.sent.insert(resource.group) {
                 groups.extend(resource.group_upsert().filter(|group| outbox.is_news(self.lane, group)));
             }
@@ -317,6 +324,13 @@ mod tests {
         let (order, _) = order(false, pages).await;
         let ranks: Vec<Rank> = order.iter().map(|(rank, _)| *rank).collect();
         assert_eq!(ranks, [Rank::Resources, Rank::DeletedGroups]);
+    }
+
+    #[tokio::test]
+    async fn a_subscription_that_is_listed_is_never_deleted() {
+        let gone = |id: &str| Change::gone(&format!("/subscriptions/{id}")).unwrap();
+        let (order, _) = order(false, vec![vec![gone("s"), gone("t")]]).await;
+        assert_eq!(order, [(Rank::DeletedSubscriptions, vec!["t".into()])]);
     }
 
     #[tokio::test]

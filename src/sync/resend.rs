@@ -50,6 +50,12 @@ pub(crate) async fn read(
         for id in missing.iter().filter(|id| !gone.contains(id)) {
             tracing::warn!("{} exists, but is not in scope: nothing is sent", printable(id));
         }
+        for id in &gone {
+            tracing::warn!(
+                "{} is not in Resource Graph, as far as the principal can read: its delete is sent",
+                printable(id)
+            );
+        }
         slot.take(gone.iter().filter_map(|id| Change::gone(id)).collect()).await?;
     }
     Ok(unknown.len() as u64)

@@ -109,15 +109,15 @@ impl Found {
         };
         let mode = if full_because.is_some() { Mode::Full } else { config.mode };
         let batches = match mode {
-            Mode::Full => plan::alike(subscriptions, How::Everything, size),
+            Mode::Full => plan::anew(subscriptions, &checkpoint, start, signed(settings.overlap), size),
             Mode::Incremental => plan::by_checkpoint(subscriptions, &checkpoint, start, signed(settings.overlap), size),
         };
         let memory = memory(&settings, store, checkpoint, start, filtered);
-        if mode == Mode::Full {
-            memory.ledger().forget_deliveries();
-        }
         for gone in memory.ledger().forget_unlisted(subscriptions) {
             tracing::warn!("subscription {gone} is not listed any more; what the catalog has of it is left as it is");
+        }
+        if mode == Mode::Full {
+            memory.ledger().begin_anew();
         }
         Ok(Plan { memory: Some(memory), batches, mode, full_because })
     }
@@ -152,6 +152,9 @@ fn memory(
 }
 
 fn full_is_due(checkpoint: &Checkpoint, settings: &CheckpointConfig, start: Timestamp) -> Option<String> {
+    if checkpoint.subscriptions.values().all(|mark| mark.unread) {
+        return Some("the last run that was to read everything did not come to its end".into());
+    }
     let every = signed(settings.full_every?);
     match checkpoint.full_at {
         Some(last) if start.duration_since(last) < every => None,

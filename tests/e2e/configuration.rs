@@ -44,7 +44,7 @@ const FLAGS: [(&str, &str, &str, &str); 24] = [
 
 /// Wrong values: the variable, the value, and what must be said of it besides their names.
 #[rustfmt::skip]
-const WRONG: [(&str, &str, &[&str]); 74] = [
+const WRONG: [(&str, &str, &[&str]); 76] = [
     ("PORT_WEBHOOK_SIGNATURE_HEADER", "x y", &["name of a header"]),
     ("PORT_WEBHOOK_SIGNATURE_HEADER", "Authorization", &["taken"]),
     ("PORT_WEBHOOK_SIGNATURE_PREFIX", "größe", &["ASCII"]),
@@ -91,6 +91,8 @@ const WRONG: [(&str, &str, &[&str]); 74] = [
     ("RESOURCE_TYPES", "[1]", &["JSON array"]),
     ("RESOURCE_TYPES", r#"{"types": []}"#, &["namespace/type"]),
     ("RESOURCE_GROUP_TAG_FILTERS", "{", &["include", "exclude"]),
+    ("RESOURCE_GROUP_TAG_FILTERS", "[]", &["include", "exclude"]),
+    ("RESOURCE_GROUP_TAG_FILTERS", r#"[{"Environment": "Production"}]"#, &["include", "exclude"]),
     ("RESOURCE_GROUP_TAG_FILTERS", "Environment=Production", &["include", "exclude"]),
     ("RESOURCE_GROUP_TAG_FILTERS", r#"["Environment"]"#, &["include", "exclude"]),
     ("RESOURCE_GROUP_TAG_FILTERS", r#""include""#, &["include", "exclude"]),

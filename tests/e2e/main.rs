@@ -20,6 +20,7 @@ mod harness;
 
 mod check;
 mod configuration;
+mod convergence;
 mod credentials;
 mod documentation;
 mod envelopes;
