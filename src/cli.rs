@@ -72,10 +72,14 @@ pub enum Command {
     /// Print the queries that a run would send, ready for the portal's Resource Graph Explorer
     Queries,
     /// Send some resources, groups or subscriptions as they are now: an upsert, or a delete of what is gone
+    // Left to itself, clap takes variables that are set for parts of the usage.
+    #[command(override_usage = "azure-incremental resend [OPTIONS] [ID]... [--from <FILE>]")]
     Resend(ResendArgs),
     /// Print what Port and GitHub need: blueprints, mappings and workflows, filled in with the settings given
+    #[command(override_usage = "azure-incremental init [OPTIONS] [FILE]... [--write <DIR> [--force]]")]
     Init(InitArgs),
     /// Print a completion script for a shell
+    #[command(override_usage = "azure-incremental completions <SHELL>")]
     Completions(CompletionsArgs),
     /// Print the manual page, for man(1)
     Man,

@@ -275,6 +275,19 @@ async fn what_the_command_line_does_not_know_is_a_usage_error() {
 }
 
 #[tokio::test]
+async fn what_is_set_in_the_environment_is_no_part_of_the_usage() {
+    let sandbox = start(empty()).await;
+    for args in [["resend"].as_slice(), &["init", "--force"], &["completions"]] {
+        let mut command = Program::new(&sandbox).into_command();
+        let output = command.args(args).output().await.unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        let usage = format!("Usage: azure-incremental {}", args[0]);
+        assert!(said.contains(&usage) && !said.contains("azure-tenant-id"), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn an_empty_variable_counts_as_unset() {
     let sandbox = start(settled()).await;
     let unset = Program::new(&sandbox).run().await.exits(0);
