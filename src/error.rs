@@ -203,6 +203,9 @@ impl RunError {
                 "check that PORT_WEBHOOK_INGEST_URL is the URL of a custom webhook, and what Port's audit log says",
             ),
             Self::FilterGone(_) => Some("set the filter again, or, if it is gone for good, run once with --mode full"),
+            Self::Store(StoreError::TooLarge { .. }) => Some(
+                "divide the estate among runs with a checkpoint each, by RESOURCE_TYPES or RESOURCE_GROUP_TAG_FILTERS",
+            ),
             Self::Store(StoreError::Locked { .. }) => Some("let it end; schedule runs so that they do not overlap"),
             _ => None,
         }
