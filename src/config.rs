@@ -401,7 +401,12 @@ pub fn resend_ids(args: &ResendArgs) -> Result<Vec<String>, ConfigError> {
                         Ok(id) => ids.push(id),
                         Err(error) => problems.push(Problem {
                             variable: "--from",
-                            problem: format!("{}, line {}: not a dead letter: {error}", path.display(), number + 1),
+                            problem: format!(
+                                "{}, line {}: not a dead letter: {}",
+                                path.display(),
+                                number + 1,
+                                printable(&error.to_string())
+                            ),
                         }),
                     }
                 }
@@ -472,7 +477,8 @@ impl LogConfig {
         );
         let filter = reader.variable("RUST_LOG").unwrap_or_else(|| LOG_FILTER.into());
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&filter) {
-            reader.wrong("RUST_LOG", format!("is \"{}\": {error}", printable(&filter)));
+            let why = error.to_string();
+            reader.wrong("RUST_LOG", format!("is \"{}\": {}", printable(&filter), printable(&why)));
         }
         reader.finish(Self { format, filter })
     }
@@ -625,9 +631,10 @@ impl<'a> Reader<'a> {
                     self.wrong(
                         NAME,
                         format!(
-                            "is {}: not a JSON array of strings ({error}); expected for example \
+                            "is {}: not a JSON array of strings ({}); expected for example \
                              [\"microsoft.keyvault/vaults\"]",
-                            printable(text)
+                            printable(text),
+                            printable(&error.to_string())
                         ),
                     );
                     return Vec::new();
@@ -654,9 +661,10 @@ impl<'a> Reader<'a> {
             self.wrong(
                 "RESOURCE_GROUP_TAG_FILTERS",
                 format!(
-                    "is {}: {error}; expected for example {{\"include\": {{\"Environment\": \"Production\"}}, \
+                    "is {}: {}; expected for example {{\"include\": {{\"Environment\": \"Production\"}}, \
                      \"exclude\": {{\"Temporary\": \"true\"}}}}",
-                    printable(text)
+                    printable(text),
+                    printable(&error.to_string())
                 ),
             );
             TagFilters::default()

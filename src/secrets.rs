@@ -76,7 +76,7 @@ fn with(change: impl FnOnce(&mut Registry)) {
 }
 
 /// The secrets, cut into what is looked for.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Registry {
     lasting: Vec<String>,
     tokens: VecDeque<String>,

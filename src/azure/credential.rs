@@ -192,7 +192,9 @@ fn certificate(
     use azure_identity::{ClientCertificateCredential, ClientCertificateCredentialOptions};
 
     let unusable = |problem: String| unusable(CredentialKind::ClientCertificate, &problem);
-    password.into_iter().for_each(|password| secrets::keep(password.expose_secret()));
+    if let Some(password) = password {
+        secrets::keep(password.expose_secret());
+    }
     let bytes = std::fs::read(path).map_err(|error| unusable(format!("{}: {error}", path.display())))?;
     if bytes.starts_with(b"-----BEGIN") {
         return Err(unusable(format!(

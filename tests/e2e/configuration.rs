@@ -177,6 +177,10 @@ async fn a_wrong_value_with_odd_characters_cannot_forge_a_line_of_the_message() 
     let run = Program::new(&sandbox).env("SYNC_MODE", "x\nerror: forged\u{1b}[31m").run().await.exits(2);
     assert!(!run.err.lines().any(|line| line.starts_with("error: forged")), "{run}");
     assert!(!run.err.contains('\u{1b}'), "{run}");
+    let filters = r#"{"\n::error::forged ##vso[task.complete]\u001b[31m": {}}"#;
+    let run = Program::new(&sandbox).env("RESOURCE_GROUP_TAG_FILTERS", filters).run().await.exits(2);
+    assert!(!run.err.lines().any(|line| line.starts_with("::")), "{run}");
+    assert!(!run.err.contains('\u{1b}') && !run.err.contains("##"), "{run}");
 }
 
 #[tokio::test]
