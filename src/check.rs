@@ -13,7 +13,6 @@ use reqwest::header::{DATE, HeaderMap};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::actions::inert;
 use crate::azure::arm::{Arm, ArmError};
 use crate::azure::graph::{GraphError, PATH};
 use crate::azure::queries::{self, Groups, Part, Query, Which};
@@ -27,10 +26,16 @@ use crate::port::webhook::{Outcome, Webhook};
 use crate::sync::plan;
 use crate::sync::resume::Found;
 use crate::sync::store;
-use crate::text::printable;
+use crate::text::{inert, printable, printable_up_to};
 
 /// Azure refuses tokens whose times are further off than this.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
+
+/// Of a host that is only knocked at: whatever page it shows.
+const LARGEST_ANSWER: usize = 1 << 20;
+
+/// Characters of a line: an error and what to do about it.
+const LONGEST_LINE: usize = 2000;
 
 /// Names that a line shows.
 const SHOWN: usize = 8;
@@ -52,7 +57,7 @@ struct Telling<W> {
 
 impl<W: Write> Telling<W> {
     fn tell(&mut self, state: State, what: &str, text: &str) {
-        let text = printable(text).to_string();
+        let text = printable_up_to(text, LONGEST_LINE).to_string();
         let word = match state {
             State::Ok => "ok",
             State::Note => "note",
@@ -156,8 +161,11 @@ fn clock(headers: &HeaderMap, now: Timestamp, telling: &mut Telling<impl Write>)
 }
 
 fn tell_subscriptions(listed: &[Subscription], telling: &mut Telling<impl Write>) {
-    let idle: Vec<String> =
-        listed.iter().filter(|one| !one.is_active()).map(|one| format!("{} ({})", one.name, one.state)).collect();
+    let idle: Vec<String> = listed
+        .iter()
+        .filter(|one| !one.is_active())
+        .map(|one| format!("{} ({})", printable(&one.name), printable(&one.state)))
+        .collect();
     if idle.is_empty() {
         telling.ok("subscriptions", format!("{} can be read", listed.len()));
     } else {
@@ -287,8 +295,8 @@ impl Asking<'_> {
                 let label = format!("POST {}{}", url.origin().ascii_serialization(), url.path());
                 failed(RequestError::new(label, failure).into())
             })?;
-            whole.0 += total_records;
-            whole.1.extend(data);
+            whole.0 = u64::saturating_add(whole.0, total_records);
+            whole.1.extend(data.into_iter().take(rows));
             whole.2 = answer.headers;
         }
         Ok(whole)
@@ -394,9 +402,10 @@ async fn checkpoint(config: &Config, telling: &mut Telling<impl Write>) {
 /// Whether a host answers at all, whatever it says to somebody who has not signed in.
 async fn reach(http: &Http, origin: Url) -> Result<HeaderMap, RequestError> {
     let label = format!("GET {}", origin.origin().ascii_serialization());
+    let client = http.client_for(&origin)?;
     let attempt = || async {
-        let request = http.client().get(origin.clone());
-        let answer = http.attempt(request, http.limits().post_timeout).await;
+        let request = client.get(origin.clone());
+        let answer = http.attempt(request, http.limits().post_timeout, LARGEST_ANSWER).await;
         answer.map(|answer| answer.headers).map_err(|failure| RequestError::new(label.as_str(), failure))
     };
     http.retrying(None, RequestError::is_transient, attempt).await

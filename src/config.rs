@@ -18,6 +18,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 
 use crate::azure::cloud::Cloud;
 use crate::cli::{ResendArgs, Settings};
+use crate::http::PROXIES;
 use crate::id::lower;
 use crate::text::printable;
 
@@ -377,6 +378,7 @@ impl Config {
     /// What a run needs, or everything that is wrong with it.
     pub fn load(settings: &Settings, environment: Environment<'_>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(settings, environment);
+        reader.proxies();
         let dry_run = reader.flag("DRY_RUN", settings.dry_run.as_deref());
         let config = Self {
             mode: reader.mode(),
@@ -429,7 +431,12 @@ pub fn resend_ids(args: &ResendArgs) -> Result<Vec<String>, ConfigError> {
                         Ok(id) => ids.push(id),
                         Err(error) => problems.push(Problem {
                             variable: "--from",
-                            problem: format!("{}, line {}: not a dead letter: {error}", path.display(), number + 1),
+                            problem: format!(
+                                "{}, line {}: not a dead letter: {}",
+                                path.display(),
+                                number + 1,
+                                printable(&error.to_string())
+                            ),
                         }),
                     }
                 }
@@ -500,7 +507,8 @@ impl LogConfig {
         );
         let filter = reader.variable("RUST_LOG").unwrap_or_else(|| LOG_FILTER.into());
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&filter) {
-            reader.wrong("RUST_LOG", format!("is \"{}\": {error}", printable(&filter)));
+            let why = error.to_string();
+            reader.wrong("RUST_LOG", format!("is \"{}\": {}", printable(&filter), printable(&why)));
         }
         reader.finish(Self { format, filter })
     }
@@ -579,6 +587,25 @@ impl<'a> Reader<'a> {
         PortConfig { ingest_url: self.ingest_url(dry_run), concurrency, payload, signing: self.signing() }
     }
 
+    /// The client ignores a proxy that it cannot read, and would go past it in silence. It may hold a password, so no message
+    /// shows it.
+    fn proxies(&mut self) {
+        for name in PROXIES {
+            let Some(value) = self.variable(name) else { continue };
+            let value = value.trim();
+            let whole = if value.contains("://") { value.to_owned() } else { format!("http://{value}") };
+            let url = reqwest::Url::parse(&whole).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+            if url.is_none() || !value.bytes().all(|byte| byte.is_ascii_graphic()) || value.matches('@').count() > 1 {
+                self.wrong(
+                    name,
+                    "must be the address of a proxy, such as http://proxy.example:8080, with what is special in a password \
+                     percent-encoded; its value is not shown"
+                        .into(),
+                );
+            }
+        }
+    }
+
     /// The URL holds a key, so no message shows it.
     fn ingest_url(&mut self, dry_run: bool) -> Option<SecretUrl> {
         const NAME: &str = "PORT_WEBHOOK_INGEST_URL";
@@ -591,6 +618,14 @@ impl<'a> Reader<'a> {
             return None;
         }
         match reqwest::Url::parse(&value) {
+            Ok(url) if has_user_info(&url) => {
+                self.wrong(
+                    NAME,
+                    "must not hold a user or a password before its host, which Port does not ask for; its value is not shown"
+                        .into(),
+                );
+                None
+            }
             Ok(url) if url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url)) => {
                 Some(SecretUrl(url.as_str().into(), url.origin().ascii_serialization()))
             }
@@ -626,9 +661,10 @@ impl<'a> Reader<'a> {
                     self.wrong(
                         NAME,
                         format!(
-                            "is {}: not a JSON array of strings ({error}); expected for example \
+                            "is {}: not a JSON array of strings ({}); expected for example \
                              [\"microsoft.keyvault/vaults\"]",
-                            printable(text)
+                            printable(text),
+                            printable(&error.to_string())
                         ),
                     );
                     return Vec::new();
@@ -655,9 +691,10 @@ impl<'a> Reader<'a> {
             self.wrong(
                 "RESOURCE_GROUP_TAG_FILTERS",
                 format!(
-                    "is {}: {error}; expected for example {{\"include\": {{\"Environment\": \"Production\"}}, \
+                    "is {}: {}; expected for example {{\"include\": {{\"Environment\": \"Production\"}}, \
                      \"exclude\": {{\"Temporary\": \"true\"}}}}",
-                    printable(text)
+                    printable(text),
+                    printable(&error.to_string())
                 ),
             );
             TagFilters::default()
@@ -740,13 +777,15 @@ impl<'a> Reader<'a> {
         let whole = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
         let problem = match reqwest::Url::parse(&whole) {
             Ok(url) if url.scheme() != "https" => "must be an https URL: the access token depends on it".into(),
-            Ok(url) if url.path() != "/" || url.query().is_some() || !url.username().is_empty() => {
+            Ok(url)
+                if url.path() != "/" || url.query().is_some() || url.fragment().is_some() || has_user_info(&url) =>
+            {
                 "must be a host only, such as https://management.azure.com".into()
             }
             Ok(url) => return url,
             Err(error) => format!("is not a URL: {error}"),
         };
-        self.wrong(variable, format!("is \"{}\": {problem}", printable(text)));
+        self.wrong(variable, format!("{}: {problem}", quoted(text)));
         default
     }
 }
@@ -754,6 +793,19 @@ impl<'a> Reader<'a> {
 /// A value that is there; an empty one counts as unset, as Actions passes it for a missing secret.
 fn set(value: Option<&str>) -> Option<&str> {
     value.map(str::trim).filter(|value| !value.is_empty())
+}
+
+/// What a URL of the configuration is, unless it may hold a password.
+fn quoted(url: &str) -> String {
+    if url.contains('@') {
+        "is not shown, as it may hold a password".into()
+    } else {
+        format!("is \"{}\"", printable(url))
+    }
+}
+
+fn has_user_info(url: &reqwest::Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
 }
 
 fn is_loopback(url: &reqwest::Url) -> bool {

@@ -211,6 +211,9 @@ impl RunError {
             Self::Store(StoreError::Rights { .. }) => Some(
                 "its directory must be there, and this user may write to it; or set CHECKPOINT_FILE to another path",
             ),
+            Self::Store(StoreError::TooLarge { .. }) => Some(
+                "divide the estate among runs with a checkpoint each, by RESOURCE_TYPES or RESOURCE_GROUP_TAG_FILTERS",
+            ),
             Self::Store(StoreError::Locked { .. }) => Some("let it end; schedule runs so that they do not overlap"),
             _ => None,
         }

@@ -8,13 +8,21 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use backon::{ExponentialBuilder, Retryable};
 use bytes::Bytes;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
-use reqwest::{Client, ClientBuilder, RequestBuilder, StatusCode};
+use reqwest::{Client, ClientBuilder, RequestBuilder, StatusCode, Url};
+use serde_json::error::Category;
 
 use crate::config::Limits;
-use crate::text::printable;
+use crate::secrets;
+use crate::text::{printable, printable_up_to};
 
-/// The largest answer that is read. Resource Graph's own limit is 16 MB.
-const LARGEST_ANSWER: usize = 20 << 20;
+/// Variables that name a proxy, which the client itself reads.
+pub(crate) const PROXIES: [&str; 6] =
+    ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+
+/// Of what an error says: the most characters of its message and of each of its codes, and the most codes.
+const LONGEST_MESSAGE: usize = 2000;
+const LONGEST_CODE: usize = 100;
+const MOST_CODES: usize = 16;
 
 /// The most that is set aside on the word of a `Content-Length` alone. For more than that an answer is given room for the
 /// largest, of which only what is written to takes memory, and what is left over goes back: many large answers are read side
@@ -41,7 +49,7 @@ pub(crate) struct Answer {
 
 /// A request that failed: which, and how.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{request} failed: {failure}")]
+#[error("{} failed: {failure}", printable(.request))]
 pub(crate) struct RequestError {
     /// Method and address as they may be shown: no query, no key.
     pub(crate) request: String,
@@ -57,8 +65,8 @@ pub(crate) enum Failure {
     Timeout(Duration),
     #[error("the connection broke: {}", printable(.0))]
     Interrupted(String),
-    #[error("the answer is larger than {} MB", LARGEST_ANSWER >> 20)]
-    TooLarge,
+    #[error("the answer is larger than {}", size(*.0))]
+    TooLarge(usize),
     #[error("{0}")]
     Status(StatusError),
     #[error("the answer cannot be understood: {}", printable(.0))]
@@ -74,6 +82,11 @@ pub(crate) struct StatusError {
     /// What the service said of it.
     pub(crate) message: String,
     pub(crate) retry_after: Option<Duration>,
+}
+
+/// A limit, for people.
+fn size(bytes: usize) -> String {
+    if bytes < 1 << 20 { format!("{} KB", bytes >> 10) } else { format!("{} MB", bytes >> 20) }
 }
 
 impl fmt::Display for StatusError {
@@ -103,7 +116,7 @@ impl RequestError {
                 error.status.is_server_error()
                     || matches!(error.status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
             }
-            Failure::TooLarge | Failure::Unreadable(_) => false,
+            Failure::TooLarge(_) | Failure::Unreadable(_) => false,
         }
     }
 
@@ -112,29 +125,6 @@ impl RequestError {
             Failure::Status(error) => Some(error.status),
             _ => None,
         }
-    }
-
-    /// Without a secret that went out with the request: some servers and proxies show what they were sent.
-    pub(crate) fn without(mut self, secret: &str) -> Self {
-        // Anything shorter is no secret, and would spoil what is said.
-        if secret.len() < 4 {
-            return self;
-        }
-        let hide = |text: &mut String| {
-            if text.contains(secret) {
-                *text = text.replace(secret, "[redacted]");
-            }
-        };
-        match &mut self.failure {
-            Failure::Connect { cause, .. } => hide(cause),
-            Failure::Interrupted(text) | Failure::Unreadable(text) => hide(text),
-            Failure::Status(error) => {
-                error.codes.iter_mut().for_each(hide);
-                hide(&mut error.message);
-            }
-            Failure::Timeout(_) | Failure::TooLarge => {}
-        }
-        self
     }
 
     fn retry_after(&self) -> Option<Duration> {
@@ -149,6 +139,9 @@ impl Http {
     /// A client for up to `connections` requests at once to one host. Redirects are never followed: a token must not
     /// travel to where a server points.
     pub(crate) fn new(connections: usize, limits: Limits) -> Result<Self, RequestError> {
+        for proxy in PROXIES.iter().filter_map(|name| std::env::var(name).ok()) {
+            secrets::keep_password_of(&proxy);
+        }
         let client = built(builder(&limits).pool_max_idle_per_host(connections))?;
         Ok(Self { client, limits, retried: AtomicU64::new(0) })
     }
@@ -156,6 +149,11 @@ impl Http {
     /// A client for services beside the program, which goes past every proxy.
     pub(crate) fn unproxied(limits: &Limits) -> Result<Client, RequestError> {
         built(builder(limits).no_proxy())
+    }
+
+    /// The client for a URL of the configuration: what goes without TLS stays on this machine, and so goes past every proxy.
+    pub(crate) fn client_for(&self, url: &Url) -> Result<Client, RequestError> {
+        if url.scheme() == "http" { Self::unproxied(&self.limits) } else { Ok(self.client.clone()) }
     }
 
     pub(crate) fn client(&self) -> &Client {
@@ -171,21 +169,26 @@ impl Http {
         self.retried.load(Ordering::Relaxed)
     }
 
-    /// One attempt, its answer read whole within `timeout`.
-    pub(crate) async fn attempt(&self, request: RequestBuilder, timeout: Duration) -> Result<Answer, Failure> {
+    /// One attempt, its answer of up to `largest` bytes read whole within `timeout`.
+    pub(crate) async fn attempt(
+        &self,
+        request: RequestBuilder,
+        timeout: Duration,
+        largest: usize,
+    ) -> Result<Answer, Failure> {
         let exchange = async {
             let mut response = request.send().await.map_err(|error| classify(&error, timeout))?;
             let announced = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
-            if announced > LARGEST_ANSWER {
-                return Err(Failure::TooLarge);
+            if announced > largest {
+                return Err(Failure::TooLarge(largest));
             }
             let mut body = Vec::with_capacity(announced.min(SMALL));
             while let Some(chunk) = response.chunk().await.map_err(|error| classify(&error, timeout))? {
-                if body.len() + chunk.len() > LARGEST_ANSWER {
-                    return Err(Failure::TooLarge);
+                if body.len() + chunk.len() > largest {
+                    return Err(Failure::TooLarge(largest));
                 }
                 if body.len() + chunk.len() > body.capacity().max(SMALL) {
-                    body.reserve_exact(LARGEST_ANSWER - body.len());
+                    body.reserve_exact(largest - body.len());
                 }
                 body.extend_from_slice(&chunk);
             }
@@ -223,7 +226,7 @@ impl Http {
                         let most = self.limits.retry_after_max;
                         tracing::warn!(
                             "{}: the server asks to wait {} s; waiting {} s",
-                            error.request,
+                            printable(&error.request),
                             asked.as_secs(),
                             most.as_secs()
                         );
@@ -282,10 +285,22 @@ pub(crate) fn json<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, F
         }
         [b'{' | b'[', ..] => serde_json::from_slice(body).map_err(|error| unreadable(error.to_string())),
         other => {
-            let beginning = String::from_utf8_lossy(other.get(..80).unwrap_or(other));
+            // Whole enough for a secret in it to be known, before it is cut.
+            let text = String::from_utf8_lossy(other.get(..LONGEST_MESSAGE).unwrap_or(other)).into_owned();
+            let beginning = printable_up_to(&text, 80);
             Err(unreadable(format!("it is not JSON, but begins with {beginning}")))
         }
     }
+}
+
+/// What is wrong with JSON that may hold a secret: where, and no more, as the parser's own words quote it.
+pub(crate) fn place(error: &serde_json::Error) -> String {
+    let what = match error.classify() {
+        Category::Io | Category::Eof => "it breaks off",
+        Category::Syntax => "it is no JSON",
+        Category::Data => "its JSON is another than expected",
+    };
+    format!("{what}, at line {} column {}", error.line(), error.column())
 }
 
 /// Whether brackets are nested deeper than is read; what else is wrong with the JSON is its parser's to say.
@@ -330,7 +345,7 @@ fn error_body(body: &[u8]) -> (Vec<String>, String) {
         message: String,
     }
 
-    if let Ok(AzureBody { error }) = serde_json::from_slice(body) {
+    let (codes, message) = if let Ok(AzureBody { error }) = serde_json::from_slice(body) {
         let mut codes = vec![error.code];
         let mut messages = vec![error.message];
         for detail in error.details {
@@ -338,13 +353,23 @@ fn error_body(body: &[u8]) -> (Vec<String>, String) {
             messages.push(detail.message);
         }
         codes.retain(|code| !code.is_empty());
+        codes.truncate(MOST_CODES);
         messages.retain(|message| !message.is_empty());
         (codes, messages.join(" "))
     } else if let Ok(PlainBody { message }) = serde_json::from_slice(body) {
         (Vec::new(), message)
     } else {
-        (Vec::new(), String::from_utf8_lossy(body.get(..300).unwrap_or(body)).into_owned())
+        (Vec::new(), String::from_utf8_lossy(body.get(..LONGEST_MESSAGE).unwrap_or(body)).into_owned())
+    };
+    (codes.into_iter().map(|code| cut(code, LONGEST_CODE)).collect(), cut(message, LONGEST_MESSAGE))
+}
+
+fn cut(mut text: String, most: usize) -> String {
+    if let Some((end, _)) = text.char_indices().nth(most) {
+        text.truncate(end);
+        text.shrink_to_fit();
     }
+    text
 }
 
 /// `Retry-After` in either form of RFC 9110, section 10.2.3: seconds, or a date. Anything else is as if it were absent.
@@ -446,7 +471,7 @@ mod tests {
             (b"", "it is empty"),
             (b" \n ", "it is empty"),
             (b"\xef\xbb\xbf{}", "byte order mark"),
-            (b"<html>Proxy \x1b[31m##[error]says no", "begins with <html>Proxy \\u{1b}[31m##\\u{5b}error]says no"),
+            (b"<html>Proxy \x1b[31m##[error]says no", "begins with <html>Proxy \\u{1b}[31m#\\u{23}[error]says no"),
             (b"\x1f\x8b\x08", "it is not JSON"),
             (b"null", "it is not JSON, but begins with null"),
             (b"{\"a\": ", "EOF while parsing"),
@@ -470,10 +495,11 @@ mod tests {
 
     #[test]
     fn a_secret_that_a_server_echoes_is_not_told() {
-        let echo = "Cannot POST /marked-key?also=this";
+        crate::secrets::keep("marked-key-of-http");
+        let echo = "Cannot POST /marked-key-of-http?also=this";
         let status = StatusError {
             status: StatusCode::NOT_FOUND,
-            codes: vec!["no marked-key".into()],
+            codes: vec!["no marked-key-of-http".into()],
             message: echo.into(),
             retry_after: None,
         };
@@ -482,11 +508,31 @@ mod tests {
             Failure::Unreadable(echo.into()),
             Failure::Interrupted(echo.into()),
             Failure::Connect { cause: echo.into(), certificate: false },
+            Failure::Timeout(Duration::ZERO),
         ] {
-            let told = RequestError::new("POST", failure).without("marked-key");
-            assert!(!format!("{told} {told:?}").contains("marked"), "{told:?}");
-            assert!(told.to_string().contains("[redacted]"), "{told}");
+            let told = RequestError::new("GET https://x.example/marked-key-of-http", failure).to_string();
+            assert!(!told.contains("marked") && told.contains("[redacted]"), "{told}");
         }
+        let told = json_of(format!("{}marked-key-of-http", "x".repeat(70)).as_bytes()).unwrap_err();
+        assert!(!told.contains("mark"), "a secret is known before the text is cut: {told}");
+    }
+
+    #[test]
+    fn an_error_is_kept_short_however_much_it_says() {
+        let details: Vec<_> =
+            (0..100).map(|_| serde_json::json!({"code": "c".repeat(500), "message": "é".repeat(500)})).collect();
+        let body = serde_json::json!({"error": {"code": "x", "message": "y", "details": details}}).to_string();
+        let (codes, message) = error_body(body.as_bytes());
+        assert_eq!((codes.len(), message.chars().count()), (MOST_CODES, LONGEST_MESSAGE));
+        assert!(codes.iter().all(|code| code.len() <= LONGEST_CODE));
+    }
+
+    #[test]
+    fn of_json_with_a_secret_only_the_place_is_told() {
+        let place_of = |json: &str| place(&serde_json::from_str::<Vec<u8>>(json).unwrap_err());
+        assert_eq!(place_of("\"marked\""), "its JSON is another than expected, at line 1 column 8");
+        assert_eq!(place_of("[1,\n x"), "it is no JSON, at line 2 column 2");
+        assert_eq!(place_of("[1"), "it breaks off, at line 1 column 2");
     }
 
     #[test]

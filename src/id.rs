@@ -103,6 +103,11 @@ impl<'de> Deserialize<'de> for Id {
     }
 }
 
+/// A GUID with its hyphens, as Azure shows and takes it.
+pub(crate) fn is_guid(text: &str) -> bool {
+    text.len() == 36 && uuid::Uuid::try_parse(text).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

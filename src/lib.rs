@@ -36,8 +36,8 @@
 //! | [`error`] | what can end a run badly, and the one way from there to an exit code |
 //!
 //! Beside the flow stand [`check`] (the same parts, asked one by one), [`commands`] (what only prints), [`logging`],
-//! [`signals`], `progress`, `text`, which makes words from outside safe to print, and `pure`, by which the bench and the fuzz
-//! targets reach the parts that compute.
+//! [`signals`], `progress`, `text`, which makes words from outside safe to print, `secrets`, which it hides in them, `files`,
+//! which are ours alone, and `pure`, by which the bench and the fuzz targets reach the parts that compute.
 //!
 //! A module imports nothing that stands later in the flow; only this file sees both ends. So a second source can come in beside
 //! `azure`, or a second sink beside `port`, without a change to the other side.
@@ -82,6 +82,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod error;
+pub(crate) mod files;
 pub mod freshness;
 pub(crate) mod http;
 pub(crate) mod id;
@@ -93,6 +94,7 @@ pub(crate) mod progress;
 #[doc(hidden)]
 pub mod pure;
 pub mod report;
+pub(crate) mod secrets;
 pub mod signals;
 pub(crate) mod sync;
 pub(crate) mod tally;
@@ -106,7 +108,6 @@ use std::time::{Duration, Instant};
 use futures::future::{FutureExt, Shared};
 use jiff::{SignedDuration, Timestamp};
 
-use actions::Inert;
 use azure::arm::Arm;
 use azure::graph::{Graph, GraphError};
 use azure::queries::{Groups, Part, Query, Which};
@@ -124,6 +125,7 @@ use sync::outbox::Outbox;
 use sync::resume::{Found, Plan};
 use sync::{full, incremental, plan, resend};
 use tally::Tally;
+use text::Inert;
 
 /// What a run is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,7 +186,7 @@ where
         let arm = Arm::new(&config.azure, Arc::clone(&http))?;
         sync(config, work, arm, webhook.as_ref(), found, Tally::new(dead_letters), stop, report).await
     };
-    let result = session.await;
+    let result = Box::pin(session).await;
     report.retried = http.retried();
     result
 }

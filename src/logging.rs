@@ -13,9 +13,9 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
-use crate::actions::Inert;
 use crate::config::{LogConfig, LogFormat};
 use crate::progress::{self, Above};
+use crate::text::Inert;
 
 /// Starts logging. Dependencies are capped at `warn` whatever the filter says: their debug logs hold headers and URLs, which
 /// hold secrets.
@@ -23,7 +23,7 @@ pub fn init(config: &LogConfig) {
     _ = init_in(config, false);
 }
 
-/// The same; in a job of GitHub's nothing that is logged can be a workflow command. What is warned of is kept as well.
+/// The same in a job of GitHub's: no progress is shown, and what is warned of is kept as well.
 pub fn init_in(config: &LogConfig, job: bool) -> Warnings {
     let warnings = Warnings::default();
     let capped = || {
@@ -36,10 +36,11 @@ pub fn init_in(config: &LogConfig, job: bool) -> Warnings {
     if !job && config.format == LogFormat::Text {
         progress::allow();
     }
-    let writer = match (job, progress::is_allowed()) {
-        (true, _) => BoxMakeWriter::new(|| Inert(io::stderr())),
-        (false, true) => BoxMakeWriter::new(|| Above),
-        (false, false) => BoxMakeWriter::new(io::stderr),
+    // Whatever runs the program may look for commands in what it logs.
+    let writer = if progress::is_allowed() {
+        BoxMakeWriter::new(|| Inert(Above))
+    } else {
+        BoxMakeWriter::new(|| Inert(io::stderr()))
     };
     let layer = fmt::layer().with_writer(writer).with_target(false);
     let layer = match config.format {

@@ -25,7 +25,7 @@ fn execute(cli: &Cli, job: Option<&Actions>) -> Result<Exit, ConfigError> {
     let environment = &|name: &str| std::env::var_os(name);
     if let Some(printed) = commands::print(cli.command.as_ref(), &cli.settings, environment)? {
         print(&mut io::stdout(), &printed.output);
-        print(&mut io::stderr(), &printed.complaints);
+        print(&mut io::stderr(), &inert(&printed.complaints));
         return Ok(printed.exit);
     }
     let work = match &cli.command {

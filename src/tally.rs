@@ -37,6 +37,9 @@ pub(crate) struct Tally {
 const MOST_TYPES: usize = 1000;
 const OTHER_TYPES: &str = "other types";
 
+/// No type of Azure's has a longer name.
+const LONGEST_TYPE: usize = 200;
+
 impl Tally {
     pub(crate) fn new(dead_letters: Option<DeadLetters>) -> Self {
         Self {
@@ -59,7 +62,8 @@ impl Tally {
     }
 
     fn count_type(&mut self, kind: &str, outcome: &Outcome, operation: Operation) {
-        let kind = if self.types.len() < MOST_TYPES || self.types.contains_key(kind) { kind } else { OTHER_TYPES };
+        let has_room = self.types.len() < MOST_TYPES || self.types.contains_key(kind);
+        let kind = if has_room && kind.len() <= LONGEST_TYPE { kind } else { OTHER_TYPES };
         if !self.types.contains_key(kind) {
             self.types.insert(kind.to_owned(), TypeCounts::default());
         }

@@ -1,37 +1,55 @@
-//! Text from outside, made safe to print: names, tags and answers of servers are data, never commands to a terminal.
+//! Text from outside, made safe to print: names, tags and answers of servers are data, never commands to a terminal or to what
+//! runs a job, and they show no secret of ours.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::io::{self, Write};
 
-/// Displays text with its control characters escaped, cut after `limit` characters.
+use crate::secrets;
+
+/// Displays text without our secrets, with its control characters escaped, cut after `limit` characters.
 ///
 /// Covers C0 and C1 controls (terminal escapes, line breaks), the bidirectional overrides, which reorder what a reader sees,
-/// and `##[`, with which a workflow command may begin anywhere in a line of a GitHub Actions log; `::` is one only at the
-/// beginning of a line, where no text from outside stands.
+/// and `##`, with which a command may begin anywhere in a line of a log: `##[` in GitHub Actions, `##vso[` as well in Azure
+/// Pipelines. `::` is one only at the beginning of a line, where no text from outside stands.
 pub(crate) struct Printable<'a> {
-    text: &'a str,
+    text: Cow<'a, str>,
     limit: usize,
 }
 
+/// The most of a text that is looked at, far more than is ever shown of one.
+const LOOKED_AT: usize = 64 << 10;
+
 /// Names, ids, messages: long enough to be whole in practice.
 pub(crate) fn printable(text: &str) -> Printable<'_> {
-    Printable { text, limit: 500 }
+    printable_up_to(text, 500)
+}
+
+/// The same for texts that are longer.
+pub(crate) fn printable_up_to(text: &str, limit: usize) -> Printable<'_> {
+    Printable { text: secrets::hide(beginning(text, LOOKED_AT).trim()), limit }
+}
+
+/// So many bytes of a text at most, and no part of a character.
+pub(crate) fn beginning(text: &str, most: usize) -> &str {
+    (0..=most.min(text.len())).rev().find_map(|end| text.get(..end)).unwrap_or_default()
 }
 
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use fmt::Write as _;
-        let mut hashes = 0;
-        for (index, c) in self.text.trim().chars().enumerate() {
+        let mut after_hash = false;
+        for (index, c) in self.text.chars().enumerate() {
             if index == self.limit {
                 return f.write_char('…');
             }
+            let is_command = c == '#' && after_hash;
             match c {
                 '\n' | '\r' | '\t' => f.write_char(' ')?,
-                c if c.is_control() || is_bidi_control(c) => write!(f, "{}", c.escape_unicode())?,
-                '[' if hashes >= 2 => write!(f, "{}", c.escape_unicode())?,
+                c if c.is_control() || is_bidi_control(c) || is_command => write!(f, "{}", c.escape_unicode())?,
                 c => f.write_char(c)?,
             }
-            hashes = if c == '#' { hashes + 1 } else { 0 };
+            after_hash = c == '#' && !is_command;
         }
         Ok(())
     }
@@ -41,9 +59,59 @@ fn is_bidi_control(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// Text that nothing which reads logs obeys: `::` at the beginning of a line is a command to a runner of GitHub's, `##[` and
+/// `##vso[` anywhere are some to it and to Azure Pipelines', and to a terminal C1 controls, as bidirectional overrides are to who
+/// reads there. In JSON, where all but the first can only stand within a string, it still says the same.
+pub fn inert(text: &str) -> Cow<'_, str> {
+    let mut inert = Cow::Borrowed(text);
+    if text.contains("##") {
+        inert = Cow::Owned(inert.replace("##", "#\\u0023"));
+    }
+    let is_odd = |c: char| matches!(c, '\u{7f}'..='\u{9f}') || is_bidi_control(c);
+    if inert.bytes().any(|byte| byte >= 0x7f) && inert.contains(is_odd) {
+        let escaped = inert.chars().fold(String::with_capacity(inert.len()), |mut escaped, c| {
+            if is_odd(c) {
+                escaped += &format!("\\u{:04x}", u32::from(c));
+            } else {
+                escaped.push(c);
+            }
+            escaped
+        });
+        inert = Cow::Owned(escaped);
+    }
+    let starts_command = |line: &str| line.trim_start().starts_with("::");
+    if inert.contains("::") && inert.split(['\n', '\r']).any(starts_command) {
+        let lines: String = inert
+            .split_inclusive(['\n', '\r'])
+            .map(|line| if starts_command(line) { line.replacen("::", ": :", 1) } else { line.to_owned() })
+            .collect();
+        inert = Cow::Owned(lines);
+    }
+    inert
+}
+
+/// Makes everything [`inert`] that is written whole lines at a time.
+pub(crate) struct Inert<W>(pub(crate) W);
+
+impl<W: Write> Write for Inert<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match inert(&String::from_utf8_lossy(bytes)) {
+            Cow::Borrowed(_) => self.0.write_all(bytes)?,
+            Cow::Owned(text) => self.0.write_all(text.as_bytes())?,
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const EVIL: &str = "x\n::error::y\r::set-output name=a::b ##[stop-commands]z ##vso[task.complete result=Succeeded]";
 
     #[test]
     fn a_terminal_escape_is_shown_and_not_obeyed() {
@@ -57,8 +125,10 @@ mod tests {
     }
 
     #[test]
-    fn a_workflow_command_in_the_middle_of_a_line_is_none() {
-        assert_eq!(printable("a ##[error]b #[x] ###[y]").to_string(), "a ##\\u{5b}error]b #[x] ###\\u{5b}y]");
+    fn a_command_in_the_middle_of_a_line_is_none() {
+        assert_eq!(printable("a ##[error]b #[x] ###[y]").to_string(), "a #\\u{23}[error]b #[x] #\\u{23}#[y]");
+        assert_eq!(printable("##vso[task.x]").to_string(), "#\\u{23}vso[task.x]");
+        assert!(!printable("####\n##").to_string().contains("##"));
     }
 
     #[test]
@@ -67,5 +137,33 @@ mod tests {
         let shown = printable(&text).to_string();
         assert_eq!(shown.chars().count(), 501);
         assert!(shown.ends_with('…'));
+        assert_eq!((beginning("aé", 2), beginning("aé", 3), beginning("aé", 9)), ("a", "aé", "aé"));
+    }
+
+    #[test]
+    fn a_secret_is_hidden_before_the_text_is_cut() {
+        secrets::keep("text-rs~secret_that.is-not-shown");
+        let echo = format!("{}text-rs~secret_that.is-not-shown", "x".repeat(490));
+        assert_eq!(printable(&echo).to_string(), format!("{}[redacted]", "x".repeat(490)));
+    }
+
+    #[test]
+    fn printed_text_holds_no_command() {
+        let text = inert(EVIL);
+        assert!(!text.contains("##"));
+        assert!(text.split(['\n', '\r']).all(|line| !line.trim_start().starts_with("::")), "{text}");
+        assert!(matches!(inert("a::b #[x] plain é\n"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn json_says_the_same_after_its_commands_are_taken_out() {
+        let odd = "a##[error]b###vso[x] \u{7f}\u{85}\u{9b}31m\u{202e}\u{2066}é";
+        let line = serde_json::json!({ "name": odd, "::error::": 1, "####": "#" }).to_string();
+        let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(read(&inert(&line)), read(&line));
+        let mut output = Vec::new();
+        Inert(&mut output).write_all(line.as_bytes()).unwrap();
+        let output = String::from_utf8(output).unwrap();
+        assert!(!output.contains("##") && !output.contains(|c: char| c.is_control() || is_bidi_control(c)), "{output}");
     }
 }

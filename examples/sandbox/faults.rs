@@ -56,6 +56,8 @@ pub enum Fault {
     Redirect(String),
     /// This status, and all that was sent told back, as some proxies and frameworks do.
     Echo(u16),
+    /// This status and this body, with all that was sent in the place of `SENT`, as a string of JSON holds it.
+    Quote(u16, String),
     /// The answer, edited: a foreign `nextLink`, a BOM, rows that are `null`, whatever a test can think of.
     Edit(Arc<dyn Fn(String) -> String + Send + Sync>),
     /// The answer; but first something happens.
@@ -93,6 +95,7 @@ impl fmt::Debug for Fault {
             Self::Bomb => f.write_str("Bomb"),
             Self::LyingGzip => f.write_str("LyingGzip"),
             Self::Echo(status) => write!(f, "Echo({status})"),
+            Self::Quote(status, body) => write!(f, "Quote({status}, {:.60})", body.trim_start_matches('x')),
             Self::Redirect(to) => write!(f, "Redirect({to})"),
             Self::Edit(_) => f.write_str("Edit"),
             Self::Meanwhile(_) => f.write_str("Meanwhile"),
@@ -298,12 +301,23 @@ impl Faults {
 
 /// An error that tells back what was sent, in a form that each of the program's readers takes for an error's text.
 pub fn echo(status: u16, parts: &Parts, body: &[u8]) -> Reply {
+    let text = sent(parts, body);
+    let body = serde_json::json!({"message": text, "error_description": text, "error_codes": [7_000_000]});
+    json(StatusCode::from_u16(status).unwrap_or(StatusCode::IM_A_TEAPOT), body.to_string())
+}
+
+/// The same in the words of a test.
+pub fn quote(status: u16, quoting: &str, parts: &Parts, body: &[u8]) -> Reply {
+    let text = serde_json::Value::from(sent(parts, body)).to_string();
+    let body = quoting.replace("SENT", text.trim_matches('"'));
+    json(StatusCode::from_u16(status).unwrap_or(StatusCode::IM_A_TEAPOT), body)
+}
+
+fn sent(parts: &Parts, body: &[u8]) -> String {
     let headers = parts.headers.iter().filter(|(name, _)| *name != "content-type" && *name != "accept");
     let headers: String = headers.map(|(name, value)| format!("{name}: {value:?}; ")).collect();
     let form = String::from_utf8_lossy(body.get(..4096).unwrap_or(body)).into_owned();
-    let text = format!("Cannot {} {}; {headers}{form}", parts.method, parts.uri);
-    let body = serde_json::json!({"message": text, "error_description": text, "error_codes": [7_000_000]});
-    json(StatusCode::from_u16(status).unwrap_or(StatusCode::IM_A_TEAPOT), body.to_string())
+    format!("Cannot {} {}; {headers}{form}", parts.method, parts.uri)
 }
 
 /// The faulty reply to a request that `answer` would answer.

@@ -51,7 +51,8 @@ impl SignIn {
             assertion: Mutex::new(settings.client_assertion.clone()),
             issued: Mutex::default(),
             signed: AtomicBool::new(false),
-            tokens: Mutex::new((Rng::new(seed), HashMap::new())),
+            // Not the numbers that the ids of the estate are made of.
+            tokens: Mutex::new((Rng::new(!seed), HashMap::new())),
             given: AtomicU64::new(0),
         }
     }
@@ -260,12 +261,16 @@ impl Refusal {
         let trace = "5a4db0c0-0000-4000-8000-000000000000";
         let body = json!({
             "error": error,
-            "error_description": format!("AADSTS{code}: {text} Trace ID: {trace} Correlation ID: {trace}"),
+            "error_description": format!(
+                "AADSTS{code}: {text} See the application's page.\r\nTrace ID: {trace}\r\nCorrelation ID: {trace}\r\n\
+                 Timestamp: 2026-01-02 03:04:05Z"
+            ),
             "error_codes": [code],
             "trace_id": trace,
             "correlation_id": trace,
             "error_uri": format!("https://login.microsoftonline.com/error?code={code}"),
         });
-        reply(*status, body.to_string())
+        // As Entra ID writes JSON: an apostrophe is an escape in it.
+        reply(*status, body.to_string().replace('\'', "\\u0027"))
     }
 }

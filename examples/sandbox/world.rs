@@ -14,7 +14,7 @@ use super::answers::Answers;
 use super::arm;
 use super::clock::Clock;
 use super::estate::Estate;
-use super::faults::{Fault, Faults, Shift, echo, fail};
+use super::faults::{Fault, Faults, Shift, echo, fail, quote};
 use super::graph;
 use super::life;
 use super::port::{self, Port};
@@ -140,6 +140,7 @@ impl World {
         let reply = match self.faults.pick(route, &body) {
             None => Ok(answer(parts, body, None).await),
             Some((Fault::Echo(status), _)) => Ok(echo(status, &parts, &body)),
+            Some((Fault::Quote(status, quoting), _)) => Ok(quote(status, &quoting, &parts, &body)),
             Some((fault, applied)) => {
                 // A fault that is made of the answer is made of its text.
                 parts.headers.remove(ACCEPT_ENCODING);

@@ -21,6 +21,9 @@ use crate::http::{Answer, Failure, Http, RequestError};
 const BUCKET: NonZeroU32 = NonZeroU32::new(250).unwrap();
 const REFILL_PER_SECOND: NonZeroU32 = NonZeroU32::new(25).unwrap();
 
+/// Resource Graph's own limit is 16 MB.
+const LARGEST_ANSWER: usize = 20 << 20;
+
 /// Why Resource Manager gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ArmError {
@@ -88,25 +91,33 @@ impl Arm {
         }
     }
 
-    pub(crate) async fn get(&self, url: Url) -> Result<Answer, ArmError> {
-        self.send(url, None, None).await
+    /// Reads what is at a URL; errors name it by `label`.
+    pub(crate) async fn get(&self, url: Url, label: &str) -> Result<Answer, ArmError> {
+        self.send(url, label, None, None).await
     }
 
     /// Posts JSON, each attempt under `quota` too.
     pub(crate) async fn post(&self, url: Url, body: Bytes, quota: &Quota) -> Result<Answer, ArmError> {
-        self.send(url, Some(body), Some(quota)).await
+        let label = format!("POST {}{}", url.origin().ascii_serialization(), url.path());
+        self.send(url, &label, Some(body), Some(quota)).await
     }
 
-    async fn send(&self, url: Url, body: Option<Bytes>, quota: Option<&Quota>) -> Result<Answer, ArmError> {
+    async fn send(
+        &self,
+        url: Url,
+        label: &str,
+        body: Option<Bytes>,
+        quota: Option<&Quota>,
+    ) -> Result<Answer, ArmError> {
         let mut used = None;
-        match self.exchange(&url, body.as_ref(), quota, &mut used).await {
+        match self.exchange(&url, label, body.as_ref(), quota, &mut used).await {
             // A token may be revoked before it expires, or be spoilt by a change of keys: a new one shows whether it was that.
             Err(ArmError::Request(error)) if error.status() == Some(StatusCode::UNAUTHORIZED) => {
                 tracing::warn!("{error}; signing in again");
                 if let Some(refused) = used.take() {
                     self.credential.discard(&refused).await?;
                 }
-                self.exchange(&url, body.as_ref(), quota, &mut used).await
+                self.exchange(&url, label, body.as_ref(), quota, &mut used).await
             }
             outcome => outcome,
         }
@@ -116,12 +127,11 @@ impl Arm {
     async fn exchange(
         &self,
         url: &Url,
+        label: &str,
         body: Option<&Bytes>,
         quota: Option<&Quota>,
         used: &mut Option<AccessToken>,
     ) -> Result<Answer, ArmError> {
-        let method = if body.is_some() { "POST" } else { "GET" };
-        let label = format!("{method} {}{}", url.origin().ascii_serialization(), url.path());
         // The credential's own failures were tried again where they arose; here they pass through as they are.
         let refused = OnceLock::new();
         let last = Mutex::new(None);
@@ -133,7 +143,7 @@ impl Arm {
                     Err(error) => {
                         let stop = Failure::Unreadable("there is no access token".into());
                         _ = refused.set(error);
-                        return Err(RequestError::new(label.as_str(), stop));
+                        return Err(RequestError::new(label, stop));
                     }
                 };
                 let mut request = match body {
@@ -142,16 +152,16 @@ impl Arm {
                     }
                     None => self.http.client().get(url.clone()),
                 };
-                request = request.header(AUTHORIZATION, bearer(token.token.secret(), &label)?);
+                request = request.header(AUTHORIZATION, bearer(token.token.secret(), label)?);
                 *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.clone());
-                let failed = |failure| RequestError::new(label.as_str(), failure).without(token.token.secret());
+                let failed = |failure| RequestError::new(label, failure);
 
                 self.bucket.until_ready().await;
                 let permit = match quota {
                     Some(quota) => Some(quota.acquire().await),
                     None => None,
                 };
-                let outcome = self.http.attempt(request, self.http.limits().azure_timeout).await;
+                let outcome = self.http.attempt(request, self.http.limits().azure_timeout, LARGEST_ANSWER).await;
                 if let (Some(permit), Ok(answer)) = (permit, &outcome) {
                     permit.settle(answer.status, &answer.headers);
                 }

@@ -19,7 +19,8 @@ use tokio::sync::Mutex;
 
 use super::sign_in::{GithubIdToken, Shell, SignIn};
 use crate::config::{Application, AzureConfig, CredentialKind, Identity};
-use crate::http::{Failure, Http, RequestError};
+use crate::http::{self, Failure, Http, RequestError};
+use crate::secrets;
 use crate::text::printable;
 
 /// A token is renewed so long before it expires.
@@ -64,7 +65,7 @@ impl Credential {
     pub(crate) fn new(config: &AzureConfig, http: &Arc<Http>) -> Result<Self, CredentialError> {
         let kind = config.credential.kind();
         tracing::info!("signing in with {}, as {}", kind.name(), config.credential.because);
-        let scope = format!("{}/.default", config.resource_manager.as_str().trim_end_matches('/'));
+        let scope = format!("{}/.default", config.resource_manager.origin().ascii_serialization());
         let held = Held { inner: build(config, http)?, token: None, renew_at: None };
         Ok(Self { config: config.clone(), http: Arc::clone(http), scope, held: Mutex::new(held) })
     }
@@ -83,6 +84,7 @@ impl Credential {
             // `azure_identity` takes an answer without a token for an empty one.
             Ok(token) if token.token.secret().is_empty() => Err(unreadable("it holds no token")),
             Ok(token) => {
+                secrets::keep_token(token.token.secret());
                 held.token = Some(token.clone());
                 held.renew_at = None;
                 Ok(token)
@@ -190,6 +192,9 @@ fn certificate(
     use azure_identity::{ClientCertificateCredential, ClientCertificateCredentialOptions};
 
     let unusable = |problem: String| unusable(CredentialKind::ClientCertificate, &problem);
+    if let Some(password) = password {
+        secrets::keep(password.expose_secret());
+    }
     let bytes = std::fs::read(path).map_err(|error| unusable(format!("{}: {error}", path.display())))?;
     if bytes.starts_with(b"-----BEGIN") {
         return Err(unusable(format!(
@@ -267,5 +272,6 @@ fn root(error: &azure_core::Error) -> String {
     while let Some(cause) = root.source() {
         root = cause;
     }
-    root.to_string()
+    // Of an answer that may hold a token.
+    root.downcast_ref().map_or_else(|| root.to_string(), http::place)
 }

@@ -5,12 +5,14 @@
 //! leave gaps. The documented cure is to partition by a hash, so that every part fits a page.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
+use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::{Notify, Semaphore};
@@ -127,11 +129,41 @@ struct Options<'a> {
 struct Answer<'a> {
     total_records: u64,
     #[serde(borrow)]
-    data: Vec<&'a RawValue>,
+    data: Rows<'a>,
     #[serde(default, rename = "$skipToken")]
     skip_token: Option<String>,
     #[serde(default)]
     result_truncated: Option<&'a RawValue>,
+}
+
+/// Rows, and never more than were asked for: however small they are, a few more would not matter, and millions would.
+struct Rows<'a>(Vec<&'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Rows<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct RowsVisitor;
+
+        impl<'de> Visitor<'de> for RowsVisitor {
+            type Value = Rows<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array of rows")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Self::Value, A::Error> {
+                let mut rows = Vec::new();
+                while let Some(row) = all.next_element()? {
+                    if rows.len() as u64 == PAGE {
+                        return Err(A::Error::custom(format!("it has more than the {PAGE} rows that were asked for")));
+                    }
+                    rows.push(row);
+                }
+                Ok(Rows(rows))
+            }
+        }
+
+        deserializer.deserialize_seq(RowsVisitor)
+    }
 }
 
 /// A page of an answer.
@@ -146,7 +178,7 @@ impl<R: Row> Page<R> {
     /// The rows are slices of `body`, which is read once.
     pub(crate) fn parse(body: &Bytes) -> Result<Self, Failure> {
         let answer: Answer<'_> = http::json(body)?;
-        let rows = answer.data.iter().map(|row| R::parse(body.slice_ref(row.get().as_bytes())));
+        let rows = answer.data.0.iter().map(|row| R::parse(body.slice_ref(row.get().as_bytes())));
         Ok(Self {
             rows: rows.collect::<Result<_, _>>().map_err(|error| Failure::Unreadable(error.to_string()))?,
             total: answer.total_records,
@@ -347,7 +379,7 @@ impl<S> Reading<'_, S> {
             let steady = *first_total.get_or_insert(total) == total;
             let repeats = page.skip_token.is_some() && page.skip_token == token;
             token = page.skip_token;
-            let more = token.is_some() && steady && !repeats && !empty && received < total + PAGE;
+            let more = token.is_some() && steady && !repeats && !empty && received < total.saturating_add(PAGE);
             let rows = seen.len() as u64;
             let proven = rows == total && received == total && steady && !truncated && token.is_none();
             if proven {
@@ -427,6 +459,18 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
+    use crate::sync::change::Change;
+
+    #[test]
+    fn a_page_with_more_rows_than_were_asked_for_is_not_understood() {
+        let page = |rows: usize| {
+            let rows = vec![r#"{"resourceId":"/subscriptions/s","type":"a/b"}"#; rows].join(",");
+            Page::<Change>::parse(&format!(r#"{{"totalRecords":1,"data":[{rows}]}}"#).into())
+        };
+        assert_eq!(page(1000).map(|page| page.rows.len()).ok(), Some(1000));
+        let error = page(1001).err().unwrap().to_string();
+        assert!(error.contains("more than the 1000 rows"), "{error}");
+    }
 
     #[test]
     fn a_result_is_all_read_once_each_part_of_its_parts_is() {

@@ -4,22 +4,31 @@
 use std::ffi::OsStr;
 use std::process::{Output, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use azure_core::error::ErrorKind;
 use azure_core::http::headers::Headers;
 use azure_core::http::{AsyncRawResponse, Body, ClientMethodOptions, HttpClient, Request};
 use azure_identity::{ClientAssertion, Executor};
+use bytes::Bytes;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderName, HeaderValue};
 use reqwest::{Client, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::config::SECRET_VARIABLES;
-use crate::http::{Answer, Failure, Http, RequestError};
+use crate::http::{self, Answer, Failure, Http, RequestError};
+use crate::secrets;
 
 /// One attempt at the sign-in host; a healthy one answers within a second.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A token is some kilobytes.
+const LARGEST_ANSWER: usize = 1 << 20;
+
+/// No token lives as long.
+const LONGEST_LIFE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The metadata service of Azure's machines ("Azure Instance Metadata Service"), as `azure_identity` addresses it.
 const METADATA_HOST: &str = "169.254.169.254";
@@ -94,53 +103,110 @@ impl SignIn {
 impl HttpClient for SignIn {
     async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
         let label = format!("sign-in at {}", self.url(request.url()).origin().ascii_serialization());
-        let secrets = secrets(request);
+        keep_secrets(request);
         let again = |error: &RequestError| self.may_succeed_later(error);
-        let answer = ask(&self.http, &label, &secrets, again, || self.translate(request)).await.map_err(failed)?;
+        let answer = ask(&self.http, &label, again, || self.translate(request)).await.map_err(failed)?;
         let body = if answer.status.is_success() {
+            check(&answer.body, SystemTime::now())
+                .map_err(|problem| failed(RequestError::new(label, Failure::Unreadable(problem))))?;
             answer.body
+        } else if self.metadata.is_none() {
+            plainly(&answer.body).unwrap_or(answer.body)
         } else {
-            let told = String::from_utf8_lossy(&answer.body).into_owned();
-            secrets.iter().fold(told, |told, secret| told.replace(secret, "[redacted]")).into()
+            answer.body
         };
         Ok(AsyncRawResponse::from_bytes(answer.status.as_u16().into(), Headers::new(), body))
     }
 }
 
-/// What of a request nobody else must know: some servers and proxies show what they were sent.
-fn secrets(request: &Request) -> Vec<String> {
-    const FIELDS: [&str; 2] = ["client_secret", "client_assertion"];
+/// Keeps what of a request nobody else must know.
+fn keep_secrets(request: &Request) {
     let header = |name: &str| request.headers().iter().find(|(header, _)| header.as_str().eq_ignore_ascii_case(name));
-    let headers = [header("authorization"), header("x-identity-header")].into_iter().flatten();
-    let mut secrets: Vec<String> =
-        headers.map(|(_, value)| value.as_str().trim_start_matches("Bearer ").to_owned()).collect();
-    if let Body::Bytes(form) = request.body() {
-        let form = std::str::from_utf8(form).unwrap_or_default();
-        let mut url = request.url().clone();
-        url.set_query(Some(form));
-        let read = url.query_pairs().map(|(name, value)| (name.into_owned(), value.into_owned()));
-        // As it goes out as well: the form's encoding changes the `~` of Entra ID's secrets.
-        let sent = form.split('&').filter_map(|pair| pair.split_once('='));
-        let fields = read.chain(sent.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        secrets.extend(fields.filter(|(name, _)| FIELDS.contains(&name.as_str())).map(|(_, value)| value));
+    for (_, value) in [header("authorization"), header("x-identity-header")].into_iter().flatten() {
+        secrets::keep(value.as_str().trim_start_matches("Bearer "));
     }
-    secrets.retain(|secret| !secret.is_empty());
-    secrets
+    if let Body::Bytes(form) = request.body() {
+        let mut url = request.url().clone();
+        url.set_query(Some(std::str::from_utf8(form).unwrap_or_default()));
+        for (name, value) in url.query_pairs() {
+            match &*name {
+                "client_secret" => secrets::keep(&value),
+                "client_assertion" => secrets::keep_token(&value),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// What of an answer with a token `azure_identity` reckons with and does not check: a lifetime from which no time follows would
+/// end the program.
+#[derive(Deserialize)]
+struct Lifetime {
+    /// In seconds from now.
+    #[serde(default)]
+    expires_in: Value,
+    /// In seconds since the epoch.
+    #[serde(default)]
+    expires_on: Value,
+}
+
+/// Refuses an answer that is none, or a token of a lifetime that makes no sense.
+fn check(body: &[u8], now: SystemTime) -> Result<(), String> {
+    let Lifetime { expires_in, expires_on } = serde_json::from_slice(body).map_err(|error| http::place(&error))?;
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let within = |value: &Value, latest: Duration| match value {
+        Value::Null => true,
+        Value::String(text) => text.parse::<u64>().is_ok_and(|seconds| seconds <= latest.as_secs()),
+        value => value.as_u64().is_some_and(|seconds| seconds <= latest.as_secs()),
+    };
+    if within(&expires_in, LONGEST_LIFE) && within(&expires_on, now + LONGEST_LIFE) {
+        Ok(())
+    } else {
+        Err("the lifetime of its token makes no sense".into())
+    }
+}
+
+/// A refusal as `azure_identity` can read it: it borrows the texts of one, and takes none for a text that holds an escape, as those
+/// of Entra ID do. `None` where it is no refusal of Entra ID's.
+fn plainly(body: &[u8]) -> Option<Bytes> {
+    #[derive(Deserialize)]
+    struct Refusal {
+        #[serde(default)]
+        error: Value,
+        #[serde(default)]
+        error_description: Value,
+        #[serde(default)]
+        error_codes: Value,
+    }
+    let Refusal { error, error_description, error_codes } = serde_json::from_slice(body).ok()?;
+    let plain = |text: &Value| -> String {
+        let plain = |c: char| match c {
+            '"' => '\'',
+            '\\' => '/',
+            c if c.is_control() => ' ',
+            c => c,
+        };
+        text.as_str().unwrap_or_default().chars().map(plain).collect()
+    };
+    let codes = error_codes.as_array().into_iter().flatten();
+    let codes: Vec<i32> = codes.filter_map(|code| code.as_i64()?.try_into().ok()).collect();
+    let description = if error_description.is_string() { &error_description } else { &error };
+    let refusal = json!({"error": plain(&error), "error_description": plain(description), "error_codes": codes});
+    Some(refusal.to_string().into())
 }
 
 /// A success or a refusal that the caller reads for itself, within the time that signing in may take.
 async fn ask(
     http: &Http,
     label: &str,
-    secrets: &[String],
     again: impl Fn(&RequestError) -> bool + Copy,
     request: impl Fn() -> Result<reqwest::RequestBuilder, RequestError>,
 ) -> Result<Answer, RequestError> {
     let deadline = Instant::now() + http.limits().sign_in_timeout;
-    let error = |failure| secrets.iter().fold(RequestError::new(label, failure), |error, secret| error.without(secret));
+    let error = |failure| RequestError::new(label, failure);
     let attempt = || async {
         let timeout = ATTEMPT_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
-        let answer = http.attempt(request()?, timeout).await.map_err(error)?;
+        let answer = http.attempt(request()?, timeout, LARGEST_ANSWER).await.map_err(error)?;
         let refused = error(Failure::Status(answer.refusal()));
         if answer.status.is_success() || (answer.status.is_client_error() && !again(&refused)) {
             Ok(answer)
@@ -194,13 +260,13 @@ impl ClientAssertion for GithubIdToken {
                 .header(AUTHORIZATION, bearer)
                 .header(ACCEPT, "application/json"))
         };
-        let secrets = [self.token.expose_secret().to_owned()];
-        let told = |error: RequestError| failed(error.without(self.token.expose_secret()));
-        let answer = ask(&self.http, &label, &secrets, RequestError::is_transient, request).await.map_err(failed)?;
-        let answer = answer.success().map_err(|failure| told(RequestError::new(label.as_str(), failure)))?;
+        secrets::keep(self.token.expose_secret());
+        let answer = ask(&self.http, &label, RequestError::is_transient, request).await.map_err(failed)?;
+        let answer = answer.success().map_err(|failure| failed(RequestError::new(label.as_str(), failure)))?;
         // The answer is a secret: what is wrong with it is told without it.
         let token: IdToken =
             serde_json::from_slice(&answer.body).map_err(|_| failed(unreadable("there is no ID token in it")))?;
+        secrets::keep_token(&token.value);
         Ok(token.value)
     }
 }
@@ -223,5 +289,64 @@ impl Executor for Shell {
             let message = format!("no answer within {} s", self.timeout.as_secs_f32());
             Err(std::io::Error::new(std::io::ErrorKind::TimedOut, message))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(body: &str) -> Option<Value> {
+        let plain = plainly(body.as_bytes())?;
+        assert!(!plain.contains(&b'\\'), "{plain:?}");
+        serde_json::from_slice(&plain).ok()
+    }
+
+    #[test]
+    fn a_refusal_with_escapes_is_told_without_them() {
+        let refusal = plain(
+            r#"{"error":"invalid_client","error_description":"AADSTS7000215: app \u0027x\u0027, \"y\\z\".\r\nTrace ID: 1\u001b","error_codes":[7000215],"x":{}}"#,
+        );
+        let expected = json!({
+            "error": "invalid_client",
+            "error_description": "AADSTS7000215: app 'x', 'y/z'.  Trace ID: 1 ",
+            "error_codes": [7_000_215],
+        });
+        assert_eq!(refusal, Some(expected));
+    }
+
+    #[test]
+    fn a_refusal_of_another_form_is_told_as_far_as_it_can_be() {
+        let described =
+            |body: &str| plain(body).map(|refusal| refusal["error_description"].as_str().unwrap().to_owned());
+        assert_eq!(described(r#"{"error":"a\tb"}"#), Some("a b".into()));
+        assert_eq!(described(r#"{"error":{"code":"x"},"error_codes":["y", 9999999999]}"#), Some(String::new()));
+        assert_eq!(described("<html>"), None);
+    }
+
+    #[test]
+    fn a_lifetime_that_makes_no_sense_is_refused() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let check = |body: &str| check(body.as_bytes(), now);
+        for sane in [
+            r#"{"access_token":"t","expires_in":3599,"ext_expires_in":3599}"#,
+            r#"{"access_token":"t","expires_in":"86400","expires_on":"1800086400"}"#,
+            r#"{"expires_on":1800000000}"#,
+            r#"{"oidcToken":"t"}"#,
+        ] {
+            assert_eq!(check(sane), Ok(()), "{sane}");
+        }
+        for odd in [
+            r#"{"expires_in":9223372036854775807}"#,
+            r#"{"expires_in":1000000000000}"#,
+            r#"{"expires_in":-1}"#,
+            r#"{"expires_in":1e300}"#,
+            r#"{"expires_in":"-9223372036854775808"}"#,
+            r#"{"expires_on":"1900000000"}"#,
+            r#"{"expires_on":[]}"#,
+        ] {
+            assert_eq!(check(odd), Err("the lifetime of its token makes no sense".into()), "{odd}");
+        }
+        assert_eq!(check("marked"), Err("it is no JSON, at line 1 column 1".into()));
     }
 }

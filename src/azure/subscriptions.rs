@@ -7,12 +7,16 @@ use serde_json::value::RawValue;
 
 use super::arm::{Arm, ArmError};
 use crate::http::{Failure, RequestError};
+use crate::id::is_guid;
 
 /// "Subscriptions - List", Azure Resource Manager REST reference.
 const PATH: &str = "/subscriptions?api-version=2022-12-01";
 
 /// A tenant has thousands of subscriptions, a page of the listing a hundred or more of them.
 const MOST_PAGES: usize = 5000;
+
+/// All pages together: some hundred thousand subscriptions, far more than a tenant can have.
+const MOST_BYTES: usize = 128 << 20;
 
 /// A subscription as Resource Manager lists it.
 #[derive(Clone, Debug)]
@@ -57,9 +61,12 @@ pub(crate) async fn list(arm: &Arm) -> Result<Vec<Subscription>, ArmError> {
     let mut subscriptions = Vec::new();
     let mut known = HashSet::new();
     let mut visited = HashSet::new();
-    let mut next = Some(arm.url(PATH)?);
+    let mut bytes = 0;
+    let first = arm.url(PATH)?;
+    // The same for each page: the path of a further one is the server's own words.
+    let label = format!("GET {}{}", first.origin().ascii_serialization(), first.path());
+    let mut next = Some(first);
     while let Some(url) = next {
-        let label = format!("GET {}{}", url.origin().ascii_serialization(), url.path());
         let unreadable = |problem: String| RequestError::new(label.as_str(), Failure::Unreadable(problem));
         if visited.len() == MOST_PAGES {
             return Err(unreadable(format!("there is no end after {MOST_PAGES} pages")).into());
@@ -67,10 +74,17 @@ pub(crate) async fn list(arm: &Arm) -> Result<Vec<Subscription>, ArmError> {
         if !visited.insert(url.clone()) {
             return Err(unreadable("its nextLink leads back to a page that was read already".into()).into());
         }
-        let answer = arm.get(url).await?;
+        let answer = arm.get(url, &label).await?;
+        bytes += answer.body.len();
+        if bytes > MOST_BYTES {
+            return Err(unreadable(format!("there is no end after {} MB", MOST_BYTES >> 20)).into());
+        }
         let page: Page = answer.json().map_err(|failure| RequestError::new(label.as_str(), failure))?;
         for item in page.value {
             let id = item.subscription_id.to_lowercase();
+            if !is_guid(&id) {
+                return Err(unreadable(format!("\"{id}\" is not the id of a subscription")).into());
+            }
             if known.insert(id.clone()) {
                 subscriptions.push(Subscription {
                     name: item.display_name.unwrap_or_else(|| id.clone()),

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use reqwest::Url;
 use secrecy::SecretString;
 
-use super::{Reader, is_loopback, set};
+use super::{Reader, is_loopback, quoted, set};
+use crate::id::is_guid;
 use crate::text::printable;
 
 /// A kind of credential, as `AZURE_CREDENTIAL` names it.
@@ -155,6 +156,8 @@ const PIPELINE_TOKEN: &str = "SYSTEM_ACCESSTOKEN";
 const CERTIFICATE: &str = "AZURE_CLIENT_CERTIFICATE_PATH";
 const CERTIFICATE_PASSWORD: &str = "AZURE_CLIENT_CERTIFICATE_PASSWORD";
 const IDENTITY_ENDPOINT: &str = "IDENTITY_ENDPOINT";
+/// Secrets are easily put in the place of ids.
+const NOT_SHOWN: &str = "; its value is not shown, as it may be a secret";
 /// As Microsoft's other libraries name it, to point them at another metadata service.
 const METADATA_HOST: &str = "AZURE_POD_IDENTITY_AUTHORITY_HOST";
 
@@ -263,10 +266,13 @@ impl Reader<'_> {
                 let password = self.variable(CERTIFICATE_PASSWORD).map(SecretString::from);
                 Identity::ClientCertificate { application, path, password }
             }
-            CredentialKind::ManagedIdentity => Identity::ManagedIdentity {
-                client_id: set(self.settings.azure_client_id.as_deref()).map(|id| self.checked_client(id)),
-                metadata_host: self.metadata_host(),
-            },
+            CredentialKind::ManagedIdentity => {
+                self.identity_endpoint();
+                Identity::ManagedIdentity {
+                    client_id: set(self.settings.azure_client_id.as_deref()).map(|id| self.checked_client(id)),
+                    metadata_host: self.metadata_host(),
+                }
+            }
             CredentialKind::AzureCli => {
                 let tenant_id = set(self.settings.azure_tenant_id.as_deref()).map(|id| self.checked_tenant(id));
                 Identity::AzureCli { tenant_id }
@@ -309,14 +315,14 @@ impl Reader<'_> {
     fn checked_tenant(&mut self, id: &str) -> String {
         let is_domain = id.contains('.') && id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'));
         if !id.is_empty() && !is_domain && !is_guid(id) {
-            self.wrong(TENANT_ID, format!("is \"{}\": expected a directory id (a GUID) or a domain", printable(id)));
+            self.wrong(TENANT_ID, format!("is not one: expected a directory id (a GUID) or a domain{NOT_SHOWN}"));
         }
         id.to_owned()
     }
 
     fn checked_client(&mut self, id: &str) -> String {
         if !id.is_empty() && !is_guid(id) {
-            self.wrong(CLIENT_ID, format!("is \"{}\": expected an application (client) id, a GUID", printable(id)));
+            self.wrong(CLIENT_ID, format!("is not one: expected an application (client) id, a GUID{NOT_SHOWN}"));
         }
         id.to_owned()
     }
@@ -344,22 +350,35 @@ impl Reader<'_> {
             }
             Ok(_) => self.wrong(
                 METADATA_HOST,
-                format!("is \"{}\": must be https, or http to a loopback or link-local address", printable(&text)),
+                format!("{}: must be https, or http to a loopback or link-local address", quoted(&text)),
             ),
-            Err(error) => self.wrong(METADATA_HOST, format!("is \"{}\": not a URL: {error}", printable(&text))),
+            Err(error) => self.wrong(METADATA_HOST, format!("{}: not a URL: {error}", quoted(&text))),
         }
         None
     }
-}
 
-/// A GUID with its hyphens, as Azure shows and takes it.
-fn is_guid(text: &str) -> bool {
-    text.len() == 36 && uuid::Uuid::try_parse(text).is_ok()
+    /// `IDENTITY_HEADER` goes there, and a token comes back: without TLS only where the platform that sets it answers, on the
+    /// machine or within its network.
+    fn identity_endpoint(&mut self) {
+        let Some(text) = self.variable(IDENTITY_ENDPOINT) else { return };
+        let is_near = |url: &Url| is_loopback(url) || ipv4(url).is_some_and(|ip| ip.is_link_local() || ip.is_private());
+        match Url::parse(text.trim()) {
+            Ok(url) if url.scheme() == "https" || (url.scheme() == "http" && is_near(&url)) => {}
+            Ok(_) => self.wrong(
+                IDENTITY_ENDPOINT,
+                format!("{}: must be https, or http to a loopback, link-local or private address", quoted(&text)),
+            ),
+            Err(error) => self.wrong(IDENTITY_ENDPOINT, format!("{}: not a URL: {error}", quoted(&text))),
+        }
+    }
 }
 
 fn is_local(url: &Url) -> bool {
-    let address = url.host_str().and_then(|host| host.parse::<std::net::Ipv4Addr>().ok());
-    address.is_some_and(|address| address.is_link_local())
+    ipv4(url).is_some_and(|address| address.is_link_local())
+}
+
+fn ipv4(url: &Url) -> Option<std::net::Ipv4Addr> {
+    url.host_str()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -403,11 +422,11 @@ mod tests {
         };
         assert_eq!(complaints(TENANT, CLIENT), "");
         assert_eq!(complaints("contoso.onmicrosoft.com", &CLIENT.to_uppercase()), "");
-        assert!(complaints("1234", CLIENT).starts_with("AZURE_TENANT_ID is \"1234\": expected a directory id"));
+        assert!(complaints("1234", CLIENT).starts_with("AZURE_TENANT_ID is not one: expected a directory id"));
         assert!(complaints("../elsewhere.com", CLIENT).contains("AZURE_TENANT_ID"));
-        assert!(
-            complaints(TENANT, "azure-incremental").starts_with("AZURE_CLIENT_ID is \"azure-incremental\": expected")
-        );
+        assert!(complaints(TENANT, "azure-incremental").starts_with("AZURE_CLIENT_ID is not one: expected"));
+        let misplaced = complaints("marked-secret.x/", "marked-secret");
+        assert!(misplaced.contains("not shown") && !misplaced.contains("marked"), "{misplaced}");
     }
 
     #[test]
@@ -487,6 +506,94 @@ mod tests {
         assert_eq!(error, "ACTIONS_ID_TOKEN_REQUEST_URL must be an https URL: a token is sent there");
         let error = load(&named(CredentialKind::ManagedIdentity), &[(METADATA_HOST, "http://10.0.0.1")]).unwrap_err();
         assert!(error.to_string().contains("link-local"), "{error}");
+    }
+
+    #[test]
+    fn an_apps_identity_is_asked_for_over_tls_or_nearby() {
+        let complaint = |endpoint: &str| {
+            let loaded = load(&named(CredentialKind::ManagedIdentity), &[(IDENTITY_ENDPOINT, endpoint)]);
+            loaded.err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        for right in ["https://x.example/msi", "http://localhost:42356/msi", "http://127.0.0.1:41/", "http://[::1]:1/"]
+        {
+            assert_eq!(complaint(right), "");
+        }
+        for right in
+            ["http://169.254.130.2:8081/msi/token", "http://10.0.0.4/", "http://172.16.0.1/", "http://192.168.0.1/"]
+        {
+            assert_eq!(complaint(right), "");
+        }
+        for wrong in ["http://x.example/msi", "http://8.8.8.8/", "http://172.32.0.1/", "ftp://127.0.0.1/", "127.0.0.1"]
+        {
+            let said = complaint(wrong);
+            assert!(said.starts_with("IDENTITY_ENDPOINT is \"") && said.contains(wrong), "{wrong}: {said}");
+        }
+        assert!(!complaint("http://user:marked@x.example/").contains("marked"));
+    }
+
+    #[test]
+    fn a_password_in_an_endpoint_is_refused_and_not_shown() {
+        for endpoint in [
+            "https://:marked@x.example",
+            "https://marked@x.example",
+            "https://user:marked@x.example/y",
+            "http://marked@[",
+        ] {
+            let settings = Settings {
+                azure_authority_host: Some(endpoint.into()),
+                azure_resource_manager_endpoint: Some(endpoint.into()),
+                ..application()
+            };
+            let error = load(&settings, &[(SECRET, "s")]).unwrap_err();
+            assert_eq!(error.0.len(), 2, "{error}");
+            assert!(!error.to_string().contains("marked"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_webhook_has_no_password() {
+        let environment = |name: &str| match name {
+            "PORT_WEBHOOK_INGEST_URL" => Some("https://user:marked@ingest.example/key".into()),
+            SECRET => Some("s".into()),
+            _ => None,
+        };
+        let error = Config::load(&application(), &environment).unwrap_err().to_string();
+        assert!(
+            error.starts_with("PORT_WEBHOOK_INGEST_URL must not hold a user") && !error.contains("marked"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_proxy_that_would_be_ignored_is_refused_and_not_shown() {
+        let complaint = |name: &str, proxy: &str| {
+            let loaded = load(&application(), &[(SECRET, "s"), (name, proxy)]);
+            loaded.err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        for right in [
+            "proxy:8080",
+            "http://proxy.example:8080",
+            "https://user:p%40ss@proxy/",
+            " ",
+            "10.0.0.1:3128",
+            "http://[::1]:1",
+        ] {
+            assert_eq!(complaint("HTTPS_PROXY", right), "", "{right}");
+        }
+        for wrong in [
+            "http://user:mar ked@proxy",
+            "user:m@rked@proxy",
+            "http://user:marked/@proxy",
+            "socks5://marked",
+            "http://",
+            "marked:port",
+        ] {
+            let said = complaint("https_proxy", wrong);
+            assert!(
+                said.starts_with("https_proxy must be the address of a proxy") && !said.contains("rked"),
+                "{wrong}: {said}"
+            );
+        }
     }
 
     #[test]

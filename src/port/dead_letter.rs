@@ -1,6 +1,6 @@
 //! Envelopes that Port refused for themselves, kept for whoever mends them.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -8,8 +8,13 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::envelope;
+use crate::files;
 use crate::http::{Failure, RequestError};
 use crate::sync::change::Change;
+use crate::text::{inert, printable_up_to};
+
+/// Characters of why an envelope was refused.
+const LONGEST_REASON: usize = 2000;
 
 /// The file cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -34,16 +39,9 @@ struct Letter<'a> {
 }
 
 impl DeadLetters {
-    /// Opens the file to append to it; a link in its place is refused.
+    /// Opens the file to append to it; a link in its place is refused, and whatever is no regular file.
     pub(crate) fn open(path: &Path) -> Result<Self, DeadLetterError> {
-        let mut options = OpenOptions::new();
-        options.append(true).create(true);
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::OpenOptionsExt;
-            options.mode(0o600).custom_flags(libc::O_NOFOLLOW);
-        }
-        match options.open(path) {
+        match files::open(files::private().append(true).create(true), path) {
             Ok(file) => Ok(Self { path: path.to_owned(), file }),
             Err(error) => Err(DeadLetterError { path: path.to_owned(), error }),
         }
@@ -57,14 +55,13 @@ impl DeadLetters {
                 envelope: serde_json::from_slice(&body)?,
                 status: error.status().map(|status| status.as_u16()),
                 reason: match &error.failure {
-                    Failure::Status(status) => status.message.clone(),
+                    Failure::Status(status) => printable_up_to(&status.message, LONGEST_REASON).to_string(),
                     other => other.to_string(),
                 },
             };
-            let mut line = serde_json::to_vec(&letter)?;
-            line.push(b'\n');
+            let line = serde_json::to_string(&letter)? + "\n";
             // One write a line, so that two programs that append do not mix theirs.
-            self.file.write_all(&line)
+            self.file.write_all(inert(&line).as_bytes())
         };
         append().map_err(|error: io::Error| DeadLetterError { path: self.path.clone(), error })
     }

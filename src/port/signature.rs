@@ -6,6 +6,7 @@ use secrecy::ExposeSecret;
 use sha2::Sha256;
 
 use crate::config::SigningConfig;
+use crate::secrets;
 
 /// Signs bodies with one secret.
 pub(crate) struct Signer {
@@ -19,6 +20,7 @@ impl Signer {
     pub(crate) fn new(config: &SigningConfig) -> Self {
         #[expect(clippy::expect_used, reason = "HMAC takes a key of any length: RFC 2104, section 2")]
         let mac = Hmac::new_from_slice(config.secret.expose_secret().as_bytes()).expect("any key will do");
+        secrets::keep(config.secret.expose_secret());
         Self { mac, header: config.header.clone(), prefix: config.prefix.clone() }
     }
 
@@ -31,11 +33,13 @@ impl Signer {
         let mut mac = self.mac.clone();
         mac.update(body);
         let digest: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let value = format!("{}{digest}", self.prefix);
+        secrets::keep_signature(&value);
         #[expect(
             clippy::expect_used,
             reason = "the prefix was checked with the configuration, and the rest is hexadecimal"
         )]
-        let mut value = HeaderValue::try_from(format!("{}{digest}", self.prefix)).expect("visible ASCII");
+        let mut value = HeaderValue::try_from(value).expect("visible ASCII");
         value.set_sensitive(true);
         value
     }
@@ -58,6 +62,17 @@ mod tests {
         let value = Signer::new(&config("Jefe")).sign(b"what do ya want for nothing?");
         assert_eq!(value, "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
         assert!(value.is_sensitive());
+    }
+
+    #[test]
+    fn neither_the_secret_nor_a_signature_shows_with_or_without_its_prefix() {
+        let value = Signer::new(&config("marked-key-to-sign-with")).sign(b"any");
+        let value = value.to_str().unwrap();
+        let digest = value.trim_start_matches("sha256=");
+        assert_eq!(
+            secrets::hide(&format!("{value}, {digest}, marked-key-to-sign-with")),
+            "[redacted], [redacted], [redacted]"
+        );
     }
 
     #[test]

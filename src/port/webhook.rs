@@ -8,8 +8,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderValue};
-use reqwest::{StatusCode, Url};
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap};
+use reqwest::{Client, StatusCode, Url};
 use serde::de::IgnoredAny;
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -19,11 +19,15 @@ use super::signature::Signer;
 use crate::config::{Payload, PortConfig, SecretUrl};
 use crate::http::{Answer, Failure, Http, RequestError};
 use crate::id::Id;
+use crate::secrets;
 use crate::sync::change::Change;
 use crate::sync::outbox::{Block, Rank};
 
 /// The header that Port's `requestIdentifierPath` can drop repeated deliveries by.
 const DELIVERY_ID: &str = "x-delivery-id";
+
+/// Port's answers are a line.
+const LARGEST_ANSWER: usize = 64 << 10;
 
 /// What became of one envelope.
 #[derive(Clone, Debug)]
@@ -48,11 +52,10 @@ pub(crate) enum WebhookError {
 /// Port's webhook.
 pub(crate) struct Webhook<'a> {
     http: &'a Http,
+    client: Client,
     url: Url,
     /// What may be shown of the URL.
     label: String,
-    /// What may not.
-    hidden: Vec<String>,
     concurrency: NonZeroUsize,
     payload: Payload,
     signer: Option<Signer>,
@@ -145,10 +148,11 @@ impl<'a> Webhook<'a> {
             .expose()
             .parse()
             .map_err(|_| RequestError::new(label.as_str(), Failure::Unreadable("its URL is not one".into())))?;
-        let hidden = hidden(&url);
+        secrets::keep_key_of(&url);
         let PortConfig { concurrency, payload, .. } = *config;
         let signer = config.signing.as_ref().map(Signer::new);
-        Ok(Self { http, url, label, hidden, concurrency, payload, signer, health: Mutex::default() })
+        let client = http.client_for(&url)?;
+        Ok(Self { http, client, url, label, concurrency, payload, signer, health: Mutex::default() })
     }
 
     /// Posts blocks as they come and tells `record` what became of each envelope. It ends early when the webhook as a whole
@@ -229,19 +233,14 @@ impl<'a> Webhook<'a> {
             let Some(wait) = pause else { break };
             tokio::time::sleep(wait).await;
         }
-        let mut request = self
-            .http
-            .client()
-            .post(self.url.clone())
-            .header(CONTENT_TYPE, "application/json")
-            .header(DELIVERY_ID, delivery);
-        let signature = self.signer.as_ref().map(|signer| signer.sign(&body));
-        if let (Some(signer), Some(signature)) = (&self.signer, &signature) {
-            request = request.header(signer.header(), signature);
+        let mut request =
+            self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/json").header(DELIVERY_ID, delivery);
+        if let Some(signer) = &self.signer {
+            request = request.header(signer.header(), signer.sign(&body));
         }
         let request = request.body(body);
         let limits = self.http.limits();
-        let result = match self.http.attempt(request, limits.post_timeout).await {
+        let result = match self.http.attempt(request, limits.post_timeout, LARGEST_ANSWER).await {
             Ok(answer) => {
                 if let Some(asked) = throttled(answer.status, &answer.headers, SystemTime::now()) {
                     let wait = asked.min(limits.retry_after_max);
@@ -257,7 +256,7 @@ impl<'a> Webhook<'a> {
             }
             Err(failure) => Err(failure),
         };
-        let result = result.map_err(|failure| self.failed(failure, signature.as_ref()));
+        let result = result.map_err(|failure| RequestError::new(self.label.as_str(), failure));
         match &result {
             Ok(()) => self.health().accepted(),
             Err(error) if error.is_transient() && error.status() != Some(StatusCode::TOO_MANY_REQUESTS) => {
@@ -266,16 +265,6 @@ impl<'a> Webhook<'a> {
             Err(_) => {}
         }
         result
-    }
-
-    /// A failure without the key that the URL holds, and what else went out that nobody else must know.
-    fn failed(&self, failure: Failure, signature: Option<&HeaderValue>) -> RequestError {
-        let error = RequestError::new(self.label.as_str(), failure);
-        let error = self.hidden.iter().fold(error, |error, secret| error.without(secret));
-        match signature.and_then(|signature| signature.to_str().ok()) {
-            Some(signature) => error.without(signature),
-            None => error,
-        }
     }
 
     /// Whose fault a failure is: the body's, the webhook's, or that of the way there.
@@ -296,13 +285,6 @@ impl<'a> Webhook<'a> {
         // A panic while it is held leaves plain numbers, which are as good as before.
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What of a webhook's URL is its key: where that is, each sender decides for itself, and what comes back may name a part.
-fn hidden(url: &Url) -> Vec<String> {
-    let (path, query) = (url.path().trim_matches('/'), url.query().unwrap_or_default());
-    let segments = path.split('/').chain(query.split('&').filter_map(|pair| Some(pair.split_once('=')?.1)));
-    [path, query].into_iter().chain(segments).map(str::to_owned).collect()
 }
 
 /// Takes a success for Port's only where it looks like one: it answers 202 ("Webhook", Port's documentation), and whatever
@@ -439,15 +421,6 @@ mod tests {
         });
         let posted = posted.now_or_never().unwrap();
         (posted, bodies.into_inner())
-    }
-
-    #[test]
-    fn each_part_of_the_url_that_may_be_its_key_is_hidden() {
-        let url = "https://ingest.example/v1/marked-key/?code=marked-code&flag".parse().unwrap();
-        let echo = "no marked-key here, and marked-code is none".to_owned();
-        let error = RequestError::new("POST", Failure::Interrupted(echo));
-        let told = hidden(&url).iter().fold(error, |error, secret| error.without(secret));
-        assert_eq!(told.to_string(), "POST failed: the connection broke: no [redacted] here, and [redacted] is none");
     }
 
     #[test]

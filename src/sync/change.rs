@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
-use serde::de::{Deserializer, Visitor};
+use serde::de::{Deserializer, Error as _, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -15,6 +15,9 @@ use crate::id::{Id, lower};
 
 const GROUP_TYPE: &str = "microsoft.resources/subscriptions/resourcegroups";
 const SUBSCRIPTION_TYPE: &str = "microsoft.resources/subscriptions";
+
+/// An id is some hundred bytes long, and may have to be remembered.
+const LONGEST_ID: usize = 4096;
 
 /// What is to be done to an entity of the catalog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +127,11 @@ struct ContainerRow<'a> {
 
 impl Row for Change {
     fn parse(row: Bytes) -> Result<Self, serde_json::Error> {
+        let row = on_one_line(row);
         let keys: Keys<'_> = serde_json::from_slice(&row)?;
+        if [&keys.resource_id, &keys.rg_id, &keys.subscription_id].iter().any(|id| id.0.len() > LONGEST_ID) {
+            return Err(serde_json::Error::custom(format!("an id of more than {LONGEST_ID} bytes is none of Azure's")));
+        }
         let subject = match &*keys.kind.0 {
             SUBSCRIPTION_TYPE => Subject::Subscription,
             GROUP_TYPE => Subject::Group,
@@ -233,7 +240,7 @@ impl Change {
             group: id,
             subscription: Id::of_subscription(row.subscription_id),
             actor: None,
-            row: serde_json::to_vec(row).ok()?.into(),
+            row: on_one_line(serde_json::to_vec(row).ok()?.into()),
         })
     }
 
@@ -261,6 +268,14 @@ impl Change {
         serde_json::from_slice::<NameKeys<'_>>(&self.row)
             .map_or_else(|_| format!("{:?}", self.id), |keys| keys.resource_id.0.into_owned())
     }
+}
+
+/// JSON without its line breaks, which can only be whitespace between its tokens: files of rows have one a line.
+fn on_one_line(json: Bytes) -> Bytes {
+    if !(json.contains(&b'\n') || json.contains(&b'\r')) {
+        return json;
+    }
+    json.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect()
 }
 
 /// The type in a lower-case id: `namespace/type`, with the types of its parents between.
@@ -364,6 +379,30 @@ mod tests {
         assert!(std::str::from_utf8(&gone.row).unwrap().contains(r#""type":"a.b/c/e""#));
         assert_eq!(Change::gone("/subscriptions/s/resourcegroups/g").unwrap().subject, Subject::Group);
         assert_eq!(Change::gone("/subscriptions/s").unwrap().subject, Subject::Subscription);
+    }
+
+    #[test]
+    fn a_row_is_one_line_however_it_came() {
+        let change =
+            change("{\n\t\"resourceId\": \"/subscriptions/s/x\",\r\n\t\"type\": \"a/b\", \"name\": \"a\\nb\"\n}");
+        assert_eq!(
+            change.row,
+            "{ \t\"resourceId\": \"/subscriptions/s/x\",  \t\"type\": \"a/b\", \"name\": \"a\\nb\" }"
+        );
+        let tags = serde_json::value::RawValue::from_string("{\n\"a\": \"b\"\r\n}".into()).unwrap();
+        let subscription = Subscription { id: "s".into(), name: "One".into(), state: String::new(), tags: Some(tags) };
+        let row = Change::subscription_upsert(&subscription).unwrap().row;
+        assert!(!row.contains(&b'\n') && !row.contains(&b'\r'), "{row:?}");
+    }
+
+    #[test]
+    fn an_id_that_is_far_too_long_is_an_error() {
+        let row = |length: usize| {
+            let id = format!("/subscriptions/{}", "s".repeat(length - 15));
+            Change::parse(serde_json::json!({"resourceId": id, "type": "a/b"}).to_string().into())
+        };
+        assert!(row(LONGEST_ID).is_ok());
+        assert!(row(LONGEST_ID + 1).unwrap_err().to_string().contains("more than 4096 bytes"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::plan::{self, Batch, How};
 use super::store::{Store, StoreError};
 use crate::azure::subscriptions::Subscription;
 use crate::config::{CheckpointConfig, Config, Mode};
+use crate::text::printable;
 
 /// A filter that the checkpoint was made with is not set any more, which would widen the scope to everything.
 #[derive(Debug, thiserror::Error)]
@@ -100,11 +101,15 @@ impl Found {
                 (found, due)
             }
             Err(why) => {
-                tracing::warn!("the checkpoint {} cannot be used: {why}; reading everything", settings.file.display());
+                let why_it_is = printable(&why.to_string()).to_string();
+                tracing::warn!(
+                    "the checkpoint {} cannot be used: {why_it_is}; reading everything",
+                    settings.file.display()
+                );
                 if matches!(why, Unusable::Corrupt(_) | Unusable::Version(_)) {
                     tracing::warn!("it is kept as {}", store.set_aside()?.display());
                 }
-                (Checkpoint::new(identity), Some(format!("the checkpoint cannot be used: {why}")))
+                (Checkpoint::new(identity), Some(format!("the checkpoint cannot be used: {why_it_is}")))
             }
         };
         let mode = if full_because.is_some() { Mode::Full } else { config.mode };
@@ -114,7 +119,10 @@ impl Found {
         };
         let memory = memory(&settings, store, checkpoint, start, filtered);
         for gone in memory.ledger().forget_unlisted(subscriptions) {
-            tracing::warn!("subscription {gone} is not listed any more; what the catalog has of it is left as it is");
+            tracing::warn!(
+                "subscription {} is not listed any more; what the catalog has of it is left as it is",
+                printable(&gone)
+            );
         }
         if mode == Mode::Full {
             memory.ledger().begin_anew();

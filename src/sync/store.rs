@@ -1,14 +1,20 @@
 //! The checkpoint's file: read, written whole or not at all, and kept from other runs by a lock.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::files::{self, private};
+use crate::text::printable;
+
 /// A checkpoint of 100,000 deliveries is some 12 MB.
 const LARGEST: u64 = 64 << 20;
+
+/// Files set aside within one second.
+const MOST_ASIDE: u32 = 100;
 
 /// How long another run on this host is waited for, and how often it is looked at.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
@@ -23,6 +29,9 @@ pub(crate) enum StoreError {
     Locked { path: PathBuf, holder: String },
     #[error("writing the checkpoint {}: {error}", .path.display())]
     Write { path: PathBuf, error: io::Error },
+    /// It could not be read again.
+    #[error("the checkpoint {} would be too large: {size} bytes, of {LARGEST} at most; it is left as it is", .path.display())]
+    TooLarge { path: PathBuf, size: usize },
 }
 
 /// A checkpoint file that this run alone may use, or may only read. The lock ends with the value, or with the process.
@@ -41,16 +50,18 @@ impl Store {
             let path = lock_path.clone();
             move |error| StoreError::Rights { path, action, error }
         };
-        let mut lock =
-            private().read(true).write(true).create(true).truncate(false).open(&lock_path).map_err(rights("locked"))?;
+        let mut options = private();
+        options.read(true).write(true).create(true).truncate(false);
+        let mut lock = files::open(&options, &lock_path).map_err(rights("locked"))?;
         let deadline = Instant::now() + LOCK_WAIT;
         loop {
             match lock.try_lock() {
                 Ok(()) => break,
                 Err(TryLockError::Error(error)) => return Err(rights("locked")(error)),
                 Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
-                    let mut holder = String::new();
-                    _ = (&lock).take(200).read_to_string(&mut holder);
+                    let mut holder = Vec::new();
+                    _ = (&lock).take(200).read_to_end(&mut holder);
+                    let holder = printable(&String::from_utf8_lossy(&holder)).to_string();
                     let holder = if holder.is_empty() { "its name is unknown".into() } else { holder };
                     return Err(StoreError::Locked { path: path.to_owned(), holder });
                 }
@@ -75,7 +86,7 @@ impl Store {
     /// The bytes of the file; `None` where there is no file yet.
     pub(crate) fn read(&self) -> Result<Option<Vec<u8>>, StoreError> {
         let rights = |error| StoreError::Rights { path: self.path.clone(), action: "read", error };
-        let file = match File::open(&self.path) {
+        let file = match files::open_to_read(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(rights(error)),
@@ -91,6 +102,9 @@ impl Store {
             return Ok(());
         }
         let path = self.path.clone();
+        if bytes.len() as u64 > LARGEST {
+            return Err(StoreError::TooLarge { path, size: bytes.len() });
+        }
         let failed = |error| StoreError::Write { path: self.path.clone(), error };
         match tokio::task::spawn_blocking(move || replace(&path, &bytes)).await {
             Ok(result) => result.map_err(failed),
@@ -103,9 +117,16 @@ impl Store {
         if self.lock.is_none() {
             return Ok(self.path.clone());
         }
-        let aside = beside(&self.path, &format!("corrupt-{}", jiff::Timestamp::now().as_second()));
-        fs::rename(&self.path, &aside).map_err(|error| StoreError::Write { path: self.path.clone(), error })?;
-        Ok(aside)
+        let now = jiff::Timestamp::now().as_second();
+        let names = (1..=MOST_ASIDE).map(|number| match number {
+            1 => beside(&self.path, &format!("corrupt-{now}")),
+            number => beside(&self.path, &format!("corrupt-{now}-{number}")),
+        });
+        // One that was set aside a moment ago is not replaced; nobody else writes there, as this run has the lock.
+        let free = names.into_iter().find(|aside| fs::symlink_metadata(aside).is_err());
+        free.ok_or_else(|| io::Error::from(ErrorKind::AlreadyExists))
+            .and_then(|aside| fs::rename(&self.path, &aside).map(|()| aside))
+            .map_err(|error| StoreError::Write { path: self.path.clone(), error })
     }
 }
 
@@ -138,16 +159,6 @@ fn create_new(path: &Path) -> io::Result<File> {
         _ => {}
     }
     private().write(true).create_new(true).open(path)
-}
-
-/// Options for a file that only its owner reads, and that is no link to another.
-fn private() -> OpenOptions {
-    #[cfg(unix)]
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut options = OpenOptions::new();
-    #[cfg(unix)]
-    options.mode(0o600).custom_flags(libc::O_NOFOLLOW);
-    options
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {
@@ -230,6 +241,39 @@ mod tests {
         assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
         drop(first);
         store(&directory).await;
+    }
+
+    #[tokio::test]
+    async fn a_checkpoint_that_could_not_be_read_again_is_not_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory).await;
+        store.write(b"one".to_vec()).await.unwrap();
+        let error = store.write(vec![b' '; 1 + (64 << 20)]).await.unwrap_err();
+        assert!(error.to_string().contains("too large: 67108865 bytes"), "{error}");
+        assert_eq!(store.read().unwrap().unwrap(), b"one");
+    }
+
+    #[tokio::test]
+    async fn two_files_that_are_set_aside_at_once_are_both_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory).await;
+        let mut aside = Vec::new();
+        for content in ["one", "two", "three"] {
+            store.write(content.into()).await.unwrap();
+            aside.push((store.set_aside().unwrap(), content));
+        }
+        for (path, content) in aside {
+            assert_eq!(fs::read_to_string(path).unwrap(), content);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_lock_says_of_its_holder_is_shown_and_not_obeyed() {
+        let directory = tempfile::tempdir().unwrap();
+        let _first = store(&directory).await;
+        fs::write(directory.path().join("checkpoint.json.lock"), b"\xff\x1b[2J\n::error::x").unwrap();
+        let error = Store::open(&directory.path().join("checkpoint.json")).await.unwrap_err().to_string();
+        assert!(error.contains("\\u{1b}[2J") && !error.contains(['\u{1b}', '\n']), "{error}");
     }
 
     #[tokio::test]

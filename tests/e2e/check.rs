@@ -1,6 +1,8 @@
 //! What `check` tells of everything that a run needs.
 
 use serde_json::Value as Json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
 use crate::harness::{Program, Run, break_down, empty, envelopes, settled, start};
 use crate::sandbox::Sandbox;
@@ -153,6 +155,50 @@ async fn check_names_the_request_whose_answer_makes_no_sense() {
         assert_told(&run, "wrong", "resources", "/providers/Microsoft.ResourceGraph/resources failed");
         assert_told(&run, "wrong", "resources", said);
     }
+}
+
+#[tokio::test]
+async fn numbers_that_no_estate_has_are_told_and_end_no_program() {
+    let sandbox = start(settled()).await;
+    let huge =
+        Fault::edit(|page| page.replacen(r#""totalRecords":"#, r#""totalRecords":18446744073709551615,"x":"#, 1));
+    break_down(&sandbox, Route::Graph, Rule::new(huge));
+    let run = check(&sandbox).env("SUBSCRIPTION_BATCH_SIZE", "1").run().await.exits(0);
+    assert_told(&run, "ok", "resources", "18446744073709551615 found");
+    let run = Program::full(&sandbox).run().await.exits(1);
+    assert!(!run.has_said("panicked"), "{run}");
+}
+
+#[tokio::test]
+async fn check_knocks_at_a_webhook_without_tls_past_every_proxy() {
+    let sandbox = start(settled()).await;
+    let port = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/key", port.local_addr().unwrap());
+    let answers = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = port.accept().await.unwrap();
+            let mut request = Vec::new();
+            // A post of the probe ends with its body.
+            while !(request.starts_with(b"GET") && request.ends_with(b"\r\n\r\n") || request.ends_with(b"}")) {
+                assert!(stream.read_buf(&mut request).await.unwrap() > 0);
+            }
+            let answer = "HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    // Where the proxy was used nothing would answer.
+    let proxy = "http://127.0.0.1:9";
+    let run = check(&sandbox)
+        .env("PORT_WEBHOOK_INGEST_URL", url)
+        .env("HTTP_PROXY", proxy)
+        .env("http_proxy", proxy)
+        .args(["--probe"])
+        .run()
+        .await
+        .exits(0);
+    assert_told(&run, "ok", "webhook", "plain http");
+    assert_told(&run, "ok", "probe", "Port took an envelope");
+    answers.abort();
 }
 
 #[tokio::test]

@@ -44,7 +44,7 @@ const FLAGS: [(&str, &str, &str, &str); 24] = [
 
 /// Wrong values: the variable, the value, and what must be said of it besides their names.
 #[rustfmt::skip]
-const WRONG: [(&str, &str, &[&str]); 76] = [
+const WRONG: [(&str, &str, &[&str]); 73] = [
     ("PORT_WEBHOOK_SIGNATURE_HEADER", "x y", &["name of a header"]),
     ("PORT_WEBHOOK_SIGNATURE_HEADER", "Authorization", &["taken"]),
     ("PORT_WEBHOOK_SIGNATURE_PREFIX", "größe", &["ASCII"]),
@@ -109,11 +109,8 @@ const WRONG: [(&str, &str, &[&str]); 76] = [
     ("RESOURCE_GROUP_TAG_FILTERS", r#"{"include": {"a": "b"}} {}"#, &["include", "exclude"]),
     ("AZURE_CLOUD", "AzureMoon", &["AzurePublic", "AzureUSGovernment", "AzureChina"]),
     ("AZURE_CLOUD", "AzurePublic,AzureChina", &["AzurePublic", "AzureUSGovernment", "AzureChina"]),
-    ("AZURE_TENANT_ID", "../elsewhere", &["directory id"]),
-    ("AZURE_TENANT_ID", "contoso onmicrosoft", &["directory id"]),
     ("AZURE_AUTHORITY_HOST", "http://sign-in.example", &["https"]),
     ("AZURE_AUTHORITY_HOST", "https://sign-in.example/tenant", &["host only"]),
-    ("AZURE_AUTHORITY_HOST", "https://me:pass@sign-in.example", &["host only"]),
     ("AZURE_AUTHORITY_HOST", "https://", &["not a URL"]),
     ("AZURE_RESOURCE_MANAGER_ENDPOINT", "http://127.0.0.1:1", &["https"]),
     ("AZURE_RESOURCE_MANAGER_ENDPOINT", "ftp://manager.example", &["https"]),
@@ -121,6 +118,19 @@ const WRONG: [(&str, &str, &[&str]); 76] = [
     ("LOG_FORMAT", "xml", &["text", "json"]),
     ("RUST_LOG", "azure_incremental=loud", &["debug", "trace"]),
     ("RUST_LOG", "info=debug=trace", &["debug", "trace"]),
+];
+
+/// Wrong values that may be, or may hold, a secret; and what must be said of them besides their names.
+const WRONG_AND_HIDDEN: [(&str, &str, &[&str]); 9] = [
+    ("AZURE_TENANT_ID", "../elsewhere", &["directory id", "not shown"]),
+    ("AZURE_TENANT_ID", "contoso onmicrosoft", &["directory id", "not shown"]),
+    ("AZURE_CLIENT_ID", "azure-incremental~client", &["application (client) id", "not shown"]),
+    ("AZURE_AUTHORITY_HOST", "https://me:pass@sign-in.example", &["host only", "not shown"]),
+    ("AZURE_AUTHORITY_HOST", "https://:pass@sign-in.example", &["host only", "not shown"]),
+    ("AZURE_RESOURCE_MANAGER_ENDPOINT", "https://pass@manager.example", &["host only", "not shown"]),
+    ("PORT_WEBHOOK_INGEST_URL", "https://me:pass@ingest.example/key", &["a user or a password", "not shown"]),
+    ("HTTPS_PROXY", "http://me:pa ss@proxy.example:8080", &["http://proxy.example:8080", "not shown"]),
+    ("all_proxy", "socks5://me:pass@proxy.example", &["address of a proxy", "not shown"]),
 ];
 
 /// How many lines say that this variable is wrong.
@@ -150,11 +160,29 @@ async fn each_wrong_value_is_named_shown_and_explained_before_any_request() {
 }
 
 #[tokio::test]
+async fn each_wrong_value_that_may_hold_a_secret_is_named_and_explained_and_not_shown() {
+    let sandbox = start(empty()).await;
+    for (variable, value, words) in WRONG_AND_HIDDEN {
+        let run = Program::new(&sandbox).env(variable, value).run().await.exits(2);
+        assert_eq!(complaints(&run, variable), 1, "{variable}={value:?} is not named; {run}");
+        for word in words {
+            assert!(run.err.contains(word), "{variable}={value:?} is not explained with {word:?}; {run}");
+        }
+        run.does_not_say(&[value, "pass@", "pa ss", "me:"]);
+    }
+    assert_eq!(sandbox.requests().total(), 0, "no request is sent");
+}
+
+#[tokio::test]
 async fn a_wrong_value_with_odd_characters_cannot_forge_a_line_of_the_message() {
     let sandbox = start(empty()).await;
     let run = Program::new(&sandbox).env("SYNC_MODE", "x\nerror: forged\u{1b}[31m").run().await.exits(2);
     assert!(!run.err.lines().any(|line| line.starts_with("error: forged")), "{run}");
     assert!(!run.err.contains('\u{1b}'), "{run}");
+    let filters = r#"{"\n::error::forged ##vso[task.complete]\u001b[31m": {}}"#;
+    let run = Program::new(&sandbox).env("RESOURCE_GROUP_TAG_FILTERS", filters).run().await.exits(2);
+    assert!(!run.err.lines().any(|line| line.starts_with("::")), "{run}");
+    assert!(!run.err.contains('\u{1b}') && !run.err.contains("##"), "{run}");
 }
 
 #[tokio::test]
@@ -238,7 +266,8 @@ async fn each_setting_but_a_secret_has_a_flag_and_the_flag_wins() {
         let program = || Program::new(&sandbox).without("AZURE_CLIENT_SECRET");
         if !wrong.trim().is_empty() {
             let run = program().env(variable, right).args([&format!("{flag}={wrong}")]).run().await.exits(2);
-            assert!(complaints(&run, variable) == 1 && run.err.contains(wrong), "{flag} does not win; {run}");
+            let shown = run.err.contains(wrong) || variable == "AZURE_TENANT_ID";
+            assert!(complaints(&run, variable) == 1 && shown, "{flag} does not win; {run}");
         }
         let run = program().env(variable, wrong).args([&format!("{flag}={right}")]).run().await.exits(2);
         assert_eq!(complaints(&run, variable), 0, "{flag} does not win; {run}");

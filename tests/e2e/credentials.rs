@@ -211,11 +211,17 @@ async fn mistakes_of_az_are_told_as_it_tells_them() {
     let sandbox = start(settled()).await;
     let cases = [
         ("echo \"ERROR: Please run 'az login' to setup account.\" >&2; exit 1", "Please run 'az login'"),
-        ("echo 'not json'", "azure-cli"),
-        ("echo '{}'", "azure-cli"),
+        ("echo 'not json'", "it is no JSON, at line 1 column 2"),
+        ("echo '{}'", "its JSON is another than expected"),
+        ("echo '{\"accessToken\": [\"marked-token\"]}'", "its JSON is another than expected"),
+        (
+            "echo '{\"accessToken\": \"t\", \"tokenType\": \"Bearer\", \"expires_on\": \"marked-token\"}'",
+            "another than",
+        ),
     ];
     for (script, said) in cases {
-        with_az(&sandbox, script).run().await.exits(3).tells(&["azure-cli", said, "az login"]);
+        let run = with_az(&sandbox, script).run().await.exits(3).tells(&["azure-cli", said, "az login"]);
+        run.does_not_say(&["marked-token"]);
     }
     let run = anonymous(&sandbox).env("AZURE_CREDENTIAL", "azure-cli").env("PATH", "/nonexistent").run().await;
     run.exits(3).tells(&["az not found on PATH"]);

@@ -6,6 +6,8 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::Value as Json;
+
 use crate::harness::{Program, Run, Small, break_down, settled, start};
 use crate::sandbox::faults::{Fault, Rule};
 use crate::sandbox::requests::Route;
@@ -90,8 +92,24 @@ async fn no_secret_shows_whatever_goes_wrong() {
         Fault::ResetInBody,
         Fault::Redirect(format!("https://x.invalid/{WEBHOOK_KEY}")),
     ];
+    let padding = "x".repeat(270);
+    // In answers that are successes, cut in several places, in the words of parsers, and in a link.
+    let quotes = [
+        (200, r#"{"value": "SENT"}"#.to_owned()),
+        (200, r#"{"totalRecords": "SENT", "access_token": "SENT"}"#.to_owned()),
+        (200, r#"{"access_token": "t", "expires_in": "SENT"}"#.to_owned()),
+        (200, r#"{"token_type": "Bearer", "expires_in": 3600, "access_token": ["SENT"]}"#.to_owned()),
+        (200, format!(r#"{{"value": [], "nextLink": "{}/SENT"}}"#, sandbox.origin(Host::ResourceManager))),
+        (200, r#"{"value": [{"subscriptionId": "SENT"}]}"#.to_owned()),
+        (200, "SENT".into()),
+        (400, format!("{padding}SENT")),
+        (400, r#"{"unknown": "SENT"}"#.into()),
+        (400, r#"{"error": {"code": "SENT", "message": "SENT", "details": [{"code": "SENT"}]}}"#.into()),
+        (400, r#"{"error": "SENT"}"#.into()),
+    ];
+    let quotes: Vec<Fault> = quotes.into_iter().map(|(status, body)| Fault::Quote(status, body)).collect();
     for route in Route::ALL {
-        for fault in echoes.iter().chain(&others) {
+        for fault in echoes.iter().chain(&others).chain(&quotes) {
             sandbox.faults().clear();
             _ = fs::remove_file(sandbox.directory().join("checkpoint.json"));
             // Twice, since a first 401 is not told; and what is tried again need not fail for long.
@@ -106,7 +124,14 @@ async fn no_secret_shows_whatever_goes_wrong() {
 async fn no_secret_shows_whichever_credential_fails() {
     let sandbox = start(settled()).await;
     for kind in ["github-oidc", "workload-identity", "azure-pipelines", "managed-identity", "azure-cli"] {
-        for fault in [Fault::Echo(400), Fault::Echo(401), Fault::Echo(503), Fault::Html, Fault::Empty] {
+        let quotes = [
+            r#"{"oidcToken": ["SENT"], "value": ["SENT"], "access_token": ["SENT"], "expires_on": "5"}"#,
+            r#"{"expires_in": "SENT"}"#,
+            "SENT",
+        ];
+        let quotes = quotes.map(|body| Fault::Quote(200, body.into()));
+        let others = [Fault::Echo(400), Fault::Echo(401), Fault::Echo(503), Fault::Html, Fault::Empty];
+        for fault in others.into_iter().chain(quotes) {
             sandbox.faults().clear();
             break_down(&sandbox, Route::Token, Rule::new(fault.clone()));
             let run = talkative(&sandbox, kind).run().await;
@@ -123,6 +148,12 @@ async fn no_secret_shows_when_it_is_set_wrong() {
         ("PORT_WEBHOOK_INGEST_URL", format!("http://ingest.example/{WEBHOOK_KEY}")),
         ("PORT_WEBHOOK_INGEST_URL", format!("{WEBHOOK_KEY} is no URL")),
         ("PORT_WEBHOOK_INGEST_URL", format!("https://[{WEBHOOK_KEY}")),
+        ("PORT_WEBHOOK_INGEST_URL", format!("https://user:{WEBHOOK_KEY}@ingest.example/")),
+        ("AZURE_CLIENT_ID", GITHUB_TOKEN.into()),
+        ("AZURE_TENANT_ID", GITHUB_TOKEN.into()),
+        ("AZURE_AUTHORITY_HOST", format!("https://{WEBHOOK_KEY}@sign-in.example")),
+        ("AZURE_RESOURCE_MANAGER_ENDPOINT", format!("https://:{WEBHOOK_KEY}@manager.example")),
+        ("HTTPS_PROXY", format!("http://user:{WEBHOOK_KEY}@no proxy")),
         ("ACTIONS_ID_TOKEN_REQUEST_URL", format!("http://{GITHUB_TOKEN}/")),
         ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", format!("{GITHUB_TOKEN}\n{GITHUB_TOKEN}")),
     ];
@@ -211,7 +242,7 @@ async fn a_long_retry_after_is_capped_and_said() {
 #[tokio::test]
 async fn texts_from_outside_are_shown_and_never_obeyed() {
     let small = Small::start().await;
-    let evil = "\u{1b}]0;title\u{7}\u{1b}[2J\n::error::owned\r::set-output name=a::b ##[error]owned \u{202e}\u{9b}31m";
+    let evil = "\u{1b}]0;title\u{7}\u{1b}[2J\n::error::owned\r::set-output name=a::b ##[error]owned ##vso[task.complete result=Succeeded]owned \u{202e}\u{9b}31m\u{7f}";
     let vault = {
         let mut estate = small.sandbox.estate();
         estate.create_resource(&small.group, "microsoft.keyvault/vaults", evil, evil, None).unwrap()
@@ -226,14 +257,11 @@ async fn texts_from_outside_are_shown_and_never_obeyed() {
             break_down(&small.sandbox, route, rule);
             let run = Program::full(&small.sandbox).env("LOG_FORMAT", format).env("RUST_LOG", "trace").run().await;
             assert_ne!(run.code, 0, "{route:?}: {run}");
-            for c in ['\u{1b}', '\u{7}', '\u{9b}', '\u{202e}', '\r'] {
+            for c in ['\u{1b}', '\u{7}', '\u{9b}', '\u{202e}', '\u{7f}', '\r'] {
                 assert!(!run.err.contains(c) && !run.out.contains(c), "{c:?} of {route:?}: {run}");
             }
             let lines = run.err.lines().chain(run.out.lines());
-            assert!(
-                !lines.into_iter().any(|line| line.trim_start().starts_with("::") || line.contains("##[")),
-                "{run}"
-            );
+            assert!(!lines.into_iter().any(|line| line.trim_start().starts_with("::") || line.contains("##")), "{run}");
         }
     }
 }
@@ -241,7 +269,7 @@ async fn texts_from_outside_are_shown_and_never_obeyed() {
 #[tokio::test]
 async fn texts_from_outside_take_no_effect_in_a_job_of_githubs() {
     let small = Small::start().await;
-    let evil = "x\n::error::owned\n::set-output name=a::b ##[error]owned</code></pre><img src=x> `owned` [x](https://x) | \u{1b}[2J";
+    let evil = "x\n::error::owned\n::set-output name=a::b ##[error]owned ##vso[task.complete result=Succeeded]</code></pre><img src=x> `owned` [x](https://x) | \u{1b}[2J";
     let vault = {
         let mut estate = small.sandbox.estate();
         estate.create_resource(&small.group, "microsoft.keyvault/vaults", evil, evil, None).unwrap()
@@ -269,7 +297,7 @@ async fn texts_from_outside_take_no_effect_in_a_job_of_githubs() {
             for line in run.err.lines().chain(run.out.lines()) {
                 let command = line.trim_start().starts_with("::");
                 assert!(!command || ours.iter().any(|own| line.starts_with(own)), "{route:?}: {line}");
-                assert!(!line.contains("##[") && !line.contains('\u{1b}'), "{route:?}: {line}");
+                assert!(!line.contains("##") && !line.contains('\u{1b}'), "{route:?}: {line}");
             }
         }
         let summary = fs::read_to_string(at("summary")).unwrap();
@@ -282,6 +310,87 @@ async fn texts_from_outside_take_no_effect_in_a_job_of_githubs() {
         assert!(summary.lines().filter(|line| line.contains("owned")).all(in_html), "{route:?}: {summary}");
         let output = fs::read_to_string(at("output")).unwrap();
         assert!(!output.contains("owned") && !output.contains("a::b"), "{route:?}: {output}");
+    }
+}
+
+/// Rows with raw line breaks between their tokens, and characters in their strings that JSON allows and terminals obey.
+#[tokio::test]
+async fn each_line_of_json_is_one_and_holds_no_character_that_a_terminal_obeys() {
+    let small = Small::start().await;
+    let evil = "a\u{7f}\u{9b}31m\u{202e}\u{2066} ##vso[task.complete result=Succeeded] é";
+    small
+        .sandbox
+        .estate()
+        .create_resource(
+            &small.group,
+            "microsoft.keyvault/vaults",
+            "evil",
+            "eastus",
+            Some(serde_json::json!({"x": evil}).into()),
+        )
+        .unwrap();
+    let broken = Fault::edit(|page| page.replace(r#""resourceId":"#, "\n\"resourceId\" :\r\n"));
+    let at = |name: &str| small.sandbox.directory().join(name);
+    let tags = |lines: &str, row: fn(&Json) -> &Json| -> Vec<Json> {
+        assert!(!lines.contains(|c: char| c != '\n' && c.is_control()), "{lines:?}");
+        assert!(!lines.contains(['\u{202e}', '\u{2066}']) && !lines.contains("##"), "{lines:?}");
+        let lines = lines.lines().map(|line| serde_json::from_str::<Json>(line).expect(line));
+        lines.map(|line| row(&line)["tags"]["x"].clone()).filter(|tag| !tag.is_null()).collect()
+    };
+    break_down(&small.sandbox, Route::Graph, Rule::new(broken));
+    let run = Program::full(&small.sandbox).args(["--dry-run"]).run().await.exits(0);
+    assert_eq!(tags(&run.out, |line| &line["data"]), [evil]);
+
+    break_down(&small.sandbox, Route::Webhook, Rule::new(Fault::status(400)).containing("vaults/evil"));
+    let program = || Program::full(&small.sandbox).env("DEAD_LETTER_FILE", at("dead.jsonl"));
+    program().run().await.exits(4);
+    let letters = fs::read_to_string(at("dead.jsonl")).unwrap();
+    assert_eq!(tags(&letters, |line| &line["envelope"]["data"]), [evil]);
+    small.sandbox.faults().clear();
+    let again = at("dead.jsonl").display().to_string();
+    Program::new(&small.sandbox).args(["resend", "--from", &again]).run().await.exits(0);
+}
+
+#[tokio::test]
+async fn what_is_no_regular_file_is_refused_at_once_and_what_others_could_read_is_taken_from_them() {
+    let small = Small::start().await;
+    let at = |name: &str| small.sandbox.directory().join(name);
+    let program = || {
+        Program::full(&small.sandbox)
+            .env("CHECKPOINT_FILE", at("checkpoint.json"))
+            .env("DEAD_LETTER_FILE", at("dead.jsonl"))
+    };
+    for file in ["checkpoint.json", "checkpoint.json.lock", "dead.jsonl"] {
+        _ = fs::remove_file(at(file));
+        let made = std::process::Command::new("mkfifo").arg(at(file)).status().unwrap();
+        assert!(made.success());
+        let run = program().run().await.exits(2).says(&["it is not a regular file", file]);
+        assert!(run.took < Duration::from_secs(10), "{run}");
+        fs::remove_file(at(file)).unwrap();
+    }
+    for file in ["checkpoint.json.lock", "dead.jsonl"] {
+        fs::write(at(file), "").unwrap();
+        fs::set_permissions(at(file), fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    program().run().await.exits(0);
+    for file in ["checkpoint.json", "checkpoint.json.lock", "dead.jsonl"] {
+        assert_eq!(fs::metadata(at(file)).unwrap().permissions().mode() & 0o777, 0o600, "{file}");
+    }
+}
+
+#[tokio::test]
+async fn each_service_may_answer_so_much_and_no_more() {
+    let small = Small::start().await;
+    for (route, said) in [
+        (Route::Token, "larger than 1 MB"),
+        (Route::Subscriptions, "larger than 20 MB"),
+        (Route::Graph, "larger than 20 MB"),
+        (Route::Webhook, "larger than 64 KB"),
+    ] {
+        small.sandbox.faults().clear();
+        break_down(&small.sandbox, route, Rule::new(Fault::Endless));
+        let run = Program::full(&small.sandbox).run().await.exits(1);
+        assert!(run.err.contains(said), "{route:?}: {run}");
     }
 }
 

@@ -89,6 +89,26 @@ async fn a_passing_failure_of_the_sign_in_host_is_tried_again() {
     }
 }
 
+/// A token that is good for so many seconds.
+fn of_life(seconds: &str) -> Fault {
+    let body = format!(r#"{{"access_token": "t", "expires_in": {seconds}, "token_type": "Bearer"}}"#);
+    Fault::status(200).with_body(&body)
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_in_the_words_of_entra_id_without_its_line_breaks() {
+    let sandbox = start(empty()).await;
+    let run = Program::new(&sandbox).env("AZURE_CLIENT_SECRET", "wrong").run().await.exits(3);
+    run.tells(&["AADSTS7000215: Invalid client", "the application's page.  Trace ID: ", "Timestamp: 2026"]);
+    let unescaped = r#"{"error":"unauthorized_client","error_description":"AADSTS700016: \"x\" \\ \u001b[2J"}"#;
+    break_down(&sandbox, Route::Token, Rule::new(Fault::status(400).with_body(unescaped)));
+    Program::new(&sandbox)
+        .run()
+        .await
+        .exits(3)
+        .tells(&["AADSTS700016: 'x' / ", "AZURE_CLIENT_ID names no application"]);
+}
+
 #[tokio::test]
 async fn a_sign_in_host_that_answers_nonsense_is_named_and_nothing_else_is_asked() {
     let sandbox = start(settled()).await;
@@ -103,6 +123,12 @@ async fn a_sign_in_host_that_answers_nonsense_is_named_and_nothing_else_is_asked
         Fault::status(200).with_body("{}"),
         Fault::status(200).with_body("null"),
         Fault::status(200).with_body(r#"{"access_token": "line\nbreak", "expires_in": 3600, "token_type": "Bearer"}"#),
+        Fault::status(200).with_body(r#"{"access_token": 5, "expires_in": 3600, "token_type": "Bearer"}"#),
+        of_life("9223372036854775807"),
+        of_life("1000000000000"),
+        of_life("-1"),
+        of_life("1e300"),
+        of_life("\"soon\""),
         Fault::Redirect("https://login.example/".into()),
     ];
     let origin = sandbox.origin(Host::SignIn);
@@ -113,7 +139,7 @@ async fn a_sign_in_host_that_answers_nonsense_is_named_and_nothing_else_is_asked
         let run = Program::new(&sandbox).run().await;
         assert_eq!(run.code, 1, "{fault:?}: {run}");
         assert!(run.errors().contains("sign") || run.errors().contains("token"), "{fault:?}: {run}");
-        assert!(run.took < Duration::from_secs(20), "{fault:?}: {run}");
+        assert!(run.took < Duration::from_secs(20) && !run.has_said("panicked"), "{fault:?}: {run}");
         let asked = sandbox.requests().total() - sandbox.requests().count(Route::Token);
         assert_eq!(asked, 0, "{fault:?} at {origin}: {run}");
     }

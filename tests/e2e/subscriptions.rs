@@ -115,13 +115,17 @@ async fn what_the_principal_cannot_read_is_left_alone() {
 async fn a_list_that_makes_no_sense_ends_the_run() {
     let sandbox = start(seven()).await;
     let cut = Fault::edit(|page| page.replace("subscriptionId", "subscription"));
-    let faults = [Fault::Html, Fault::Garbage, Fault::Empty, Fault::Deep, Fault::Truncated, Fault::Endless, cut];
+    let id = |id: &'static str| Fault::edit(move |page| page.replacen(r#""subscriptionId":""#, id, 1));
+    let ids = [r#""subscriptionId":"x"#, r#""subscriptionId":"../\u001b[2J"#, r#""subscriptionId":"","x":""#].map(id);
+    let others = [Fault::Html, Fault::Garbage, Fault::Empty, Fault::Deep, Fault::Truncated, Fault::Endless, cut];
+    let faults = ids.into_iter().chain(others);
     for fault in faults {
         sandbox.faults().clear();
         break_down(&sandbox, Route::Subscriptions, Rule::new(fault.clone()));
         let run = Program::full(&sandbox).run().await;
         assert_eq!(run.code, 1, "{fault:?}: {run}");
         assert!(run.errors().contains("listing the subscriptions"), "{fault:?}: {run}");
+        assert!(!run.err.contains('\u{1b}'), "{run}");
     }
     assert_eq!(sandbox.requests().count(Route::Graph) + sandbox.requests().count(Route::Webhook), 0);
 }
