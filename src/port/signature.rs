@@ -34,7 +34,6 @@ impl Signer {
         mac.update(body);
         let digest: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
         let value = format!("{}{digest}", self.prefix);
-        secrets::keep_signature(&value);
         #[expect(
             clippy::expect_used,
             reason = "the prefix was checked with the configuration, and the rest is hexadecimal"
@@ -69,6 +68,8 @@ mod tests {
         let value = Signer::new(&config("marked-key-to-sign-with")).sign(b"any");
         let value = value.to_str().unwrap();
         let digest = value.trim_start_matches("sha256=");
+        // As a post does that failed.
+        secrets::keep_signature(value);
         assert_eq!(
             secrets::hide(&format!("{value}, {digest}, marked-key-to-sign-with")),
             "[redacted], [redacted], [redacted]"

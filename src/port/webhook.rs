@@ -235,8 +235,9 @@ impl<'a> Webhook<'a> {
         }
         let mut request =
             self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/json").header(DELIVERY_ID, delivery);
-        if let Some(signer) = &self.signer {
-            request = request.header(signer.header(), signer.sign(&body));
+        let signature = self.signer.as_ref().map(|signer| signer.sign(&body));
+        if let (Some(signer), Some(signature)) = (&self.signer, &signature) {
+            request = request.header(signer.header(), signature);
         }
         let request = request.body(body);
         let limits = self.http.limits();
@@ -257,6 +258,9 @@ impl<'a> Webhook<'a> {
             Err(failure) => Err(failure),
         };
         let result = result.map_err(|failure| RequestError::new(self.label.as_str(), failure));
+        if let (Err(_), Some(signature)) = (&result, signature.as_ref().and_then(|signature| signature.to_str().ok())) {
+            secrets::keep_signature(signature);
+        }
         match &result {
             Ok(()) => self.health().accepted(),
             Err(error) if error.is_transient() && error.status() != Some(StatusCode::TOO_MANY_REQUESTS) => {

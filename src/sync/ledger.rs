@@ -585,6 +585,9 @@ mod tests {
         file: Option<Vec<u8>>,
     }
 
+    /// One way to read in a run, and what it yields.
+    type Reading<'a> = (Lane, Box<dyn Fn(&Ledger) -> Vec<Change> + 'a>);
+
     impl World {
         /// A run, which may be a full one that was asked for, be killed before its nth step, or lose its nth post.
         fn run(&mut self, azure: &Azure, now: i64, asked_full: bool, killed: Option<usize>, lost: Option<usize>) {
@@ -612,7 +615,6 @@ mod tests {
                     .filter(|change| pending.contains(&change.resource_id()))
                     .collect()
             };
-            type Reading<'a> = (Lane, Box<dyn Fn(&Ledger) -> Vec<Change> + 'a>);
             let mut readings: Vec<Reading<'_>> = Vec::new();
             let changes = |since: Timestamp| -> [Reading<'_>; 2] {
                 [(Lane::Changes, Box::new(pending)), (Lane::Changes, Box::new(move |_| azure.changes(since, now)))]

@@ -106,8 +106,14 @@ impl Found {
                     "the checkpoint {} cannot be used: {why_it_is}; reading everything",
                     settings.file.display()
                 );
-                if matches!(why, Unusable::Corrupt(_) | Unusable::Version(_)) {
-                    tracing::warn!("it is kept as {}", store.set_aside()?.display());
+                let aside = match why {
+                    Unusable::Missing => None,
+                    Unusable::Corrupt(_) | Unusable::Version(_) => Some("corrupt"),
+                    // It is somebody's, who may want it back.
+                    _ => Some("replaced"),
+                };
+                if let Some(aside) = aside {
+                    tracing::warn!("it is kept as {}", store.set_aside(aside)?.display());
                 }
                 (Checkpoint::new(identity), Some(format!("the checkpoint cannot be used: {why_it_is}")))
             }

@@ -3,6 +3,8 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -40,11 +42,18 @@ pub(crate) struct Store {
     path: PathBuf,
     /// `None`: nothing is ever written.
     lock: Option<File>,
+    begun: AtomicU64,
+    /// The latest write that was done. One that nobody waits for any more may still be under way when the next begins.
+    done: Arc<Mutex<u64>>,
 }
 
 impl Store {
     /// Takes the lock, waiting a little for another run, and makes sure that the file can be written.
     pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
+        if path.is_dir() {
+            let error = io::Error::from(ErrorKind::IsADirectory);
+            return Err(StoreError::Rights { path: path.to_owned(), action: "written", error });
+        }
         let lock_path = beside(path, "lock");
         let rights = |action| {
             let path = lock_path.clone();
@@ -54,18 +63,25 @@ impl Store {
         options.read(true).write(true).create(true).truncate(false);
         let mut lock = files::open(&options, &lock_path).map_err(rights("locked"))?;
         let deadline = Instant::now() + LOCK_WAIT;
+        let mut said = false;
         loop {
             match lock.try_lock() {
                 Ok(()) => break,
                 Err(TryLockError::Error(error)) => return Err(rights("locked")(error)),
                 Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
-                    let mut holder = Vec::new();
-                    _ = (&lock).take(200).read_to_end(&mut holder);
-                    let holder = printable(&String::from_utf8_lossy(&holder)).to_string();
-                    let holder = if holder.is_empty() { "its name is unknown".into() } else { holder };
-                    return Err(StoreError::Locked { path: path.to_owned(), holder });
+                    return Err(StoreError::Locked { path: path.to_owned(), holder: holder(&lock) });
                 }
-                Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_INTERVAL).await,
+                Err(TryLockError::WouldBlock) => {
+                    if !std::mem::replace(&mut said, true) {
+                        tracing::info!(
+                            "another run holds the checkpoint {}: {}; waiting up to {} s",
+                            path.display(),
+                            holder(&lock),
+                            LOCK_WAIT.as_secs()
+                        );
+                    }
+                    tokio::time::sleep(LOCK_INTERVAL).await;
+                }
             }
         }
         let holder = format!("process {} since {:.0}", std::process::id(), jiff::Timestamp::now());
@@ -75,12 +91,12 @@ impl Store {
             .map_err(rights("locked"))?;
 
         try_to_write(path, "tmp")?;
-        Ok(Self { path: path.to_owned(), lock: Some(lock) })
+        Ok(Self { lock: Some(lock), ..Self::read_only(path) })
     }
 
     /// A file to be read only, whoever else uses it: it is always whole.
     pub(crate) fn read_only(path: &Path) -> Self {
-        Self { path: path.to_owned(), lock: None }
+        Self { path: path.to_owned(), lock: None, begun: AtomicU64::new(0), done: Arc::default() }
     }
 
     /// The bytes of the file; `None` where there is no file yet.
@@ -106,21 +122,31 @@ impl Store {
             return Err(StoreError::TooLarge { path, size: bytes.len() });
         }
         let failed = |error| StoreError::Write { path: self.path.clone(), error };
-        match tokio::task::spawn_blocking(move || replace(&path, &bytes)).await {
+        let number = 1 + self.begun.fetch_add(1, Ordering::Relaxed);
+        let done = Arc::clone(&self.done);
+        let write = move || {
+            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            if *done < number {
+                replace(&path, &bytes)?;
+                *done = number;
+            }
+            Ok(())
+        };
+        match tokio::task::spawn_blocking(write).await {
             Ok(result) => result.map_err(failed),
             Err(error) => Err(failed(io::Error::other(error))),
         }
     }
 
-    /// Moves a file that makes no sense out of the way, and tells where to.
-    pub(crate) fn set_aside(&self) -> Result<PathBuf, StoreError> {
+    /// Moves a file that cannot serve out of the way, and tells where to: `FILE.{why}-{seconds since the epoch}`.
+    pub(crate) fn set_aside(&self, why: &str) -> Result<PathBuf, StoreError> {
         if self.lock.is_none() {
             return Ok(self.path.clone());
         }
         let now = jiff::Timestamp::now().as_second();
         let names = (1..=MOST_ASIDE).map(|number| match number {
-            1 => beside(&self.path, &format!("corrupt-{now}")),
-            number => beside(&self.path, &format!("corrupt-{now}-{number}")),
+            1 => beside(&self.path, &format!("{why}-{now}")),
+            number => beside(&self.path, &format!("{why}-{now}-{number}")),
         });
         // One that was set aside a moment ago is not replaced; nobody else writes there, as this run has the lock.
         let free = names.into_iter().find(|aside| fs::symlink_metadata(aside).is_err());
@@ -128,6 +154,15 @@ impl Store {
             .and_then(|aside| fs::rename(&self.path, &aside).map(|()| aside))
             .map_err(|error| StoreError::Write { path: self.path.clone(), error })
     }
+}
+
+/// What the holder of a lock says of itself.
+fn holder(lock: &File) -> String {
+    let mut holder = Vec::new();
+    let mut lock = lock;
+    _ = lock.seek(SeekFrom::Start(0)).and_then(|_| lock.take(200).read_to_end(&mut holder));
+    let holder = printable(&String::from_utf8_lossy(&holder)).to_string();
+    if holder.is_empty() { "its name is unknown".into() } else { holder }
 }
 
 /// Tries what a write will need, and leaves nothing behind. With the suffix of a run's temporary file, only under the lock.
@@ -228,7 +263,7 @@ mod tests {
         let before = names();
         let reader = Store::read_only(&directory.path().join("checkpoint.json"));
         reader.write(b"two".to_vec()).await.unwrap();
-        reader.set_aside().unwrap();
+        reader.set_aside("corrupt").unwrap();
         assert_eq!(reader.read().unwrap().unwrap(), b"one");
         assert_eq!(names(), before);
     }
@@ -254,13 +289,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_write_that_nobody_waits_for_any_more_does_not_undo_a_later_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory).await;
+        for number in 0..50 {
+            // Begun, and dropped at once.
+            assert!(futures::poll!(Box::pin(store.write(vec![b'x'; 100_000]))).is_pending());
+            store.write(number.to_string().into()).await.unwrap();
+            assert_eq!(store.read().unwrap().unwrap(), number.to_string().as_bytes());
+        }
+    }
+
+    #[tokio::test]
     async fn two_files_that_are_set_aside_at_once_are_both_kept() {
         let directory = tempfile::tempdir().unwrap();
         let store = store(&directory).await;
         let mut aside = Vec::new();
         for content in ["one", "two", "three"] {
             store.write(content.into()).await.unwrap();
-            aside.push((store.set_aside().unwrap(), content));
+            aside.push((store.set_aside("corrupt").unwrap(), content));
         }
         for (path, content) in aside {
             assert_eq!(fs::read_to_string(path).unwrap(), content);
