@@ -384,22 +384,23 @@ impl Ledger {
     /// Moves the checkpoint for the subscriptions that were read to the end, as far as everything for them was accepted, or
     /// refused for itself. A complete full run moves the time of the last one too.
     pub(crate) fn advance(&mut self, batches: &[Batch<'_>], full: bool) {
-        let mut complete = full;
+        let (mut complete, mut known) = (full, true);
         let mut advanced = HashSet::new();
         for batch in batches {
             for subscription in &batch.subscriptions {
                 let id = Id::of_subscription(&subscription.id);
-                // A subscription that was granted a moment ago may be listed before Resource Graph shows what is in it.
+                if !batch.read || self.failed.contains(&id) {
+                    complete = false;
+                    continue;
+                }
                 let unknown = batch.how == How::Everything && !self.graphed.contains(&id);
-                let unseen = unknown && subscription.is_active();
-                if unseen {
+                // One that was granted a moment ago may be listed before Resource Graph shows what is in it.
+                if unknown && subscription.is_active() {
                     tracing::warn!(
                         "Resource Graph does not know subscription {} yet; the next run reads all of it again",
                         printable(&subscription.name)
                     );
-                }
-                if !batch.read || unseen || self.failed.contains(&id) {
-                    complete = false;
+                    known = false;
                     continue;
                 }
                 let was_unknown =
@@ -422,6 +423,8 @@ impl Ledger {
             .retain(|id, _| agreed.get(id).is_none_or(|subscription| !advanced.contains(subscription)));
         if complete {
             self.checkpoint.full_at = Some(self.start);
+        }
+        if complete && known {
             // No other group exists any more.
             self.checkpoint.groups.retain(|group, _| self.touched.contains(group));
         }
@@ -830,6 +833,7 @@ mod tests {
         let mut ledger = ledger(false);
         ledger.advance(&batches, true);
         assert!(ledger.checkpoint.subscriptions.is_empty());
+        assert_eq!(ledger.checkpoint.full_at, Some(minute(0)), "it holds up no other full run");
         ledger.graphed.insert(Id::of_subscription("s"));
         ledger.advance(&batches, true);
         assert_eq!(ledger.checkpoint.subscriptions["s"].since, minute(0));
