@@ -21,7 +21,7 @@ use crate::azure::subscriptions::{self, Subscription};
 use crate::config::{CheckpointConfig, Config, LogFormat, Payload, SecretUrl};
 use crate::error::{Exit, RunError};
 use crate::freshness::ForPeople;
-use crate::http::{Http, RequestError};
+use crate::http::{self, Http, RequestError};
 use crate::port::webhook::{Outcome, Webhook};
 use crate::sync::plan;
 use crate::sync::resume::Found;
@@ -292,7 +292,7 @@ impl Asking<'_> {
             let answer =
                 self.arm.post(url.clone(), Bytes::from(body.to_string()), &self.quota).await.map_err(failed)?;
             let Answer { total_records, data } = answer.json().map_err(|failure| {
-                let label = format!("POST {}{}", url.origin().ascii_serialization(), url.path());
+                let label = http::label("POST", &url);
                 failed(RequestError::new(label, failure).into())
             })?;
             whole.0 = u64::saturating_add(whole.0, total_records);

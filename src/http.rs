@@ -293,6 +293,11 @@ pub(crate) fn json<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, F
     }
 }
 
+/// A request as errors name it: its method, and its address without the query.
+pub(crate) fn label(method: &str, url: &Url) -> String {
+    format!("{method} {}{}", url.origin().ascii_serialization(), url.path())
+}
+
 /// What is wrong with JSON that may hold a secret: where, and no more, as the parser's own words quote it.
 pub(crate) fn place(error: &serde_json::Error) -> String {
     let what = match error.classify() {

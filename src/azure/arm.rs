@@ -14,7 +14,7 @@ use reqwest::{StatusCode, Url};
 use super::credential::{Credential, CredentialError};
 use super::quota::Quota;
 use crate::config::AzureConfig;
-use crate::http::{Answer, Failure, Http, RequestError};
+use crate::http::{self, Answer, Failure, Http, RequestError};
 
 /// Resource Manager's token bucket for reads: "Understand how Azure Resource Manager throttles requests", subscription and
 /// tenant limits.
@@ -98,7 +98,7 @@ impl Arm {
 
     /// Posts JSON, each attempt under `quota` too.
     pub(crate) async fn post(&self, url: Url, body: Bytes, quota: &Quota) -> Result<Answer, ArmError> {
-        let label = format!("POST {}{}", url.origin().ascii_serialization(), url.path());
+        let label = http::label("POST", &url);
         self.send(url, &label, Some(body), Some(quota)).await
     }
 

@@ -257,7 +257,7 @@ impl Graph {
     ) -> Result<Page<R>, GraphError> {
         let failed = |source: ArmError| GraphError::Request { query: query.name(), source };
         let url = self.arm.url(PATH).map_err(|error| failed(error.into()))?;
-        let label = format!("POST {}{}", url.origin().ascii_serialization(), url.path());
+        let label = http::label("POST", &url);
         let unreadable = |failure: Failure| failed(RequestError::new(&label, failure).into());
         let request = Request {
             subscriptions,

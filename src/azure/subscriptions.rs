@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::arm::{Arm, ArmError};
-use crate::http::{Failure, RequestError};
+use crate::http::{self, Failure, RequestError};
 use crate::id::is_guid;
 
 /// "Subscriptions - List", Azure Resource Manager REST reference.
@@ -64,7 +64,7 @@ pub(crate) async fn list(arm: &Arm) -> Result<Vec<Subscription>, ArmError> {
     let mut bytes = 0;
     let first = arm.url(PATH)?;
     // The same for each page: the path of a further one is the server's own words.
-    let label = format!("GET {}{}", first.origin().ascii_serialization(), first.path());
+    let label = http::label("GET", &first);
     let mut next = Some(first);
     while let Some(url) = next {
         let unreadable = |problem: String| RequestError::new(label.as_str(), Failure::Unreadable(problem));

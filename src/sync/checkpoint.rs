@@ -159,6 +159,15 @@ impl Checkpoint {
         serde_json::from_slice(bytes).map_err(corrupt)
     }
 
+    /// Forgets every delivery, and what was read, as a full run does: what it posts is told apart by nothing, and what it does
+    /// not come to is still to be read whole.
+    pub(crate) fn begin_anew(&mut self) {
+        self.delivered.clear();
+        for mark in self.subscriptions.values_mut() {
+            mark.unread = true;
+        }
+    }
+
     /// Whether it was made before now, as Azure's clock has it.
     pub(crate) fn check_time(&self, now: Timestamp) -> Result<(), Unusable> {
         let latest = self.subscriptions.values().map(|mark| mark.since).chain(self.full_at).max();

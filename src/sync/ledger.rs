@@ -140,15 +140,6 @@ impl Ledger {
         }
     }
 
-    /// Forgets every delivery, and what was read, as a full run does: what it posts is told apart by nothing, and what it does
-    /// not come to is still to be read whole.
-    pub(crate) fn begin_anew(&mut self) {
-        self.checkpoint.delivered.clear();
-        for mark in self.checkpoint.subscriptions.values_mut() {
-            mark.unread = true;
-        }
-    }
-
     /// Whether a subscription's upsert says something new; it counts as posted if so.
     pub(crate) fn is_news(&mut self, subscription: &Subscription, upsert: &Change, full: bool) -> bool {
         let content = upsert.content();
@@ -598,17 +589,13 @@ mod tests {
             let found = self.file.as_ref().and_then(|bytes| Checkpoint::parse(bytes, &identity).ok());
             let full =
                 found.as_ref().is_none_or(|found| asked_full || found.subscriptions.values().all(|mark| mark.unread));
-            let checkpoint = found.unwrap_or_else(|| Checkpoint::new(identity));
+            let mut checkpoint = found.unwrap_or_else(|| Checkpoint::new(identity));
             let subscriptions = [subscription()];
-            let mut batches = if full {
-                plan::anew(&subscriptions, &checkpoint, minute(now), OVERLAP, 1000)
-            } else {
-                plan::by_checkpoint(&subscriptions, &checkpoint, minute(now), OVERLAP, 1000)
-            };
-            let mut ledger = Ledger::new(checkpoint, minute(now), OVERLAP, false, OutOfScope::Delete);
             if full {
-                ledger.begin_anew();
+                checkpoint.begin_anew();
             }
+            let mut batches = plan::by_checkpoint(&subscriptions, &checkpoint, minute(now), OVERLAP, 1000);
+            let mut ledger = Ledger::new(checkpoint, minute(now), OVERLAP, false, OutOfScope::Delete);
             // What is read in turn, the last first: everything, what changed, what is pending by its id.
             let pending = |ledger: &Ledger| {
                 let (_, pending) = ledger.pending(&["s"]);

@@ -39,16 +39,20 @@ pub(crate) async fn read(
 ) -> Vec<GraphError> {
     let readings = batches.iter_mut().map(|batch| async move {
         let ids = batch.ids();
-        let result = match batch.how {
-            How::Everything => match full::read(graph, scope, plan::deletes_since(start), &ids, outbox).await {
-                Ok(()) => match batch.besides {
-                    Some(since) => incremental::read(graph, scope, since, &ids, outbox).await,
-                    None => Ok(()),
-                },
-                failed => failed,
-            },
-            How::Changes(since) => incremental::read(graph, scope, since, &ids, outbox).await,
+        let reading = async {
+            let changes = match batch.how {
+                How::Everything => {
+                    full::read(graph, scope, plan::deletes_since(start), &ids, outbox).await?;
+                    batch.besides
+                }
+                How::Changes(since) => Some(since),
+            };
+            match changes {
+                Some(since) => incremental::read(graph, scope, since, &ids, outbox).await,
+                None => Ok(()),
+            }
         };
+        let result = reading.await;
         batch.read = result.is_ok();
         result.err()
     });

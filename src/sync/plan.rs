@@ -54,21 +54,6 @@ pub(crate) fn alike(subscriptions: &[Subscription], how: How, size: usize) -> Ve
     subscriptions.chunks(size).map(|chunk| Batch::new(chunk.iter().collect(), how)).collect()
 }
 
-/// Everything of all subscriptions, whatever was read of them before.
-pub(crate) fn anew<'a>(
-    subscriptions: &'a [Subscription],
-    checkpoint: &Checkpoint,
-    start: Timestamp,
-    overlap: SignedDuration,
-    size: usize,
-) -> Vec<Batch<'a>> {
-    let mut batches = alike(subscriptions, How::Everything, size);
-    for batch in &mut batches {
-        batch.besides = batch.changes(checkpoint, start, overlap);
-    }
-    batches
-}
-
 /// Each subscription from where its last run ended, less the overlap; one that is not known, or so long ago that Azure may
 /// have forgotten, in full. Subscriptions that read from the same time are asked about together.
 pub(crate) fn by_checkpoint<'a>(
@@ -163,7 +148,8 @@ mod tests {
             batches,
             [(How::Everything, Some(ago(5)), vec!["unread", "woken"]), (How::Changes(ago(3)), None, vec!["idle"]),]
         );
-        let anew = anew(&subscriptions, &checkpoint, start, overlap, 1000);
+        checkpoint.begin_anew();
+        let anew = by_checkpoint(&subscriptions, &checkpoint, start, overlap, 1000);
         assert_eq!((anew[0].how, anew[0].besides, anew.len()), (How::Everything, Some(ago(5)), 1));
     }
 

@@ -95,7 +95,7 @@ impl Found {
         let size = config.azure.batch_size.get();
         let filtered = config.scope.is_filtered();
         let found = checkpoint.and_then(|found| found.check_time(start).map(|()| found));
-        let (checkpoint, full_because) = match found {
+        let (mut checkpoint, full_because) = match found {
             Ok(found) => {
                 let due = full_is_due(&found, &settings, start).filter(|_| config.mode == Mode::Incremental);
                 (found, due)
@@ -119,19 +119,16 @@ impl Found {
             }
         };
         let mode = if full_because.is_some() { Mode::Full } else { config.mode };
-        let batches = match mode {
-            Mode::Full => plan::anew(subscriptions, &checkpoint, start, signed(settings.overlap), size),
-            Mode::Incremental => plan::by_checkpoint(subscriptions, &checkpoint, start, signed(settings.overlap), size),
-        };
+        if mode == Mode::Full {
+            checkpoint.begin_anew();
+        }
+        let batches = plan::by_checkpoint(subscriptions, &checkpoint, start, signed(settings.overlap), size);
         let memory = memory(&settings, store, checkpoint, start, filtered);
         for gone in memory.ledger().forget_unlisted(subscriptions) {
             tracing::warn!(
                 "subscription {} is not listed any more; what the catalog has of it is left as it is",
                 printable(&gone)
             );
-        }
-        if mode == Mode::Full {
-            memory.ledger().begin_anew();
         }
         Ok(Plan { memory: Some(memory), batches, mode, full_because })
     }
