@@ -81,6 +81,8 @@ pub mod check;
 pub mod cli;
 pub mod commands;
 pub mod config;
+#[allow(unused_imports)]
+pub(crate) mod engine;
 pub mod error;
 pub(crate) mod files;
 pub mod freshness;
@@ -89,6 +91,8 @@ pub(crate) mod id;
 pub(crate) mod init;
 pub mod logging;
 pub(crate) mod manual;
+#[allow(dead_code, unused_imports)]
+pub(crate) mod model;
 pub(crate) mod port;
 pub(crate) mod progress;
 #[doc(hidden)]

@@ -1,0 +1,139 @@
+//! What the program remembers: one entry for each entity of the catalog, one mark for each shard.
+
+use std::error::Error;
+
+use jiff::Timestamp;
+
+use crate::model::{Id, Scope};
+
+/// A hash of all that an entity's upsert says, whenever and however it was found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Content(pub(crate) u64);
+
+/// What the catalog has of an entity through us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// It accepted this.
+    Held(Content),
+    /// It rejected exactly this, individually.
+    Refused(Content),
+    /// Something may or may not have arrived.
+    Unknown,
+    Nothing,
+}
+
+/// Since when an entity is missed: something says that it should be there, and no row shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Absent {
+    /// A record says that it was deleted: there is nothing to wait for.
+    Proven,
+    Since(Timestamp),
+}
+
+/// What is remembered of an entity. Without an entry it was never posted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) state: State,
+    /// The start of the run that last got an answer for it.
+    pub(crate) at: Option<Timestamp>,
+    pub(crate) absent: Option<Absent>,
+    /// It is certainly in the catalog, whatever its content.
+    pub(crate) there: bool,
+    /// Of a container: what its own row said last.
+    pub(crate) scope: Option<Scope>,
+    /// Of a container: everything in it is to be read.
+    pub(crate) unread: bool,
+}
+
+/// How far a shard has been read. All times are the source's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// Records up to here, less the overlap, have been read.
+    pub(crate) since: Option<Timestamp>,
+    /// The start of the last full read that was proven.
+    pub(crate) full: Option<Timestamp>,
+}
+
+/// What a replica belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Terms {
+    /// The catalog: [`super::Sink::identity`].
+    pub(crate) sink: String,
+    /// What decides which entities belong in it.
+    pub(crate) scope: String,
+}
+
+impl Entry {
+    pub(crate) const NEW: Self =
+        Self { state: State::Nothing, at: None, absent: None, there: false, scope: None, unread: false };
+
+    /// What the catalog was last known to have, or to have rejected.
+    pub(crate) fn content(&self) -> Option<Content> {
+        match self.state {
+            State::Held(content) | State::Refused(content) => Some(content),
+            State::Unknown | State::Nothing => None,
+        }
+    }
+
+    /// Whether something of it is, or may be, in the catalog.
+    pub(crate) fn is_held(&self) -> bool {
+        self.state != State::Nothing
+    }
+
+    /// Whether a run has to look at it though nothing tells of it: it is in doubt, or to be forgotten some time.
+    pub(crate) fn is_open(&self) -> bool {
+        match self.state {
+            State::Unknown => true,
+            State::Nothing => self.absent.is_some() || self.unread || self.scope != Some(Scope::Out),
+            State::Held(_) | State::Refused(_) => self.absent.is_some() || self.unread,
+        }
+    }
+
+    /// The same, of which nobody knows what the catalog has.
+    pub(crate) fn doubted(self) -> Self {
+        Self { state: State::Unknown, ..self }
+    }
+}
+
+/// The memory of a run. What is put is seen at once, and lasts once it is saved.
+///
+/// Entries come in an order of the replica's own, in which those of a shard are together: `after` is the last one that came.
+pub(crate) trait Replica {
+    type Error: Error + 'static;
+
+    /// Whether there is anything before this run and after it. Else only what is put of roots and containers is kept, and for
+    /// this run.
+    fn remembers(&self) -> bool;
+
+    /// What it belonged to when it was last saved; `None` if it is new.
+    fn terms(&self) -> Option<Terms>;
+
+    fn set_terms(&self, terms: Terms);
+
+    fn entry(&self, id: &Id) -> Result<Option<Entry>, Self::Error>;
+
+    /// Replaces an entry, or forgets it.
+    fn put(&self, id: &Id, entry: Option<Entry>) -> Result<(), Self::Error>;
+
+    /// The next entries of a shard, its own among them.
+    fn entries(&self, shard: &Id, after: Option<&Id>, most: usize) -> Result<Vec<(Id, Entry)>, Self::Error>;
+
+    /// The next entries of a shard that are open.
+    fn open_entries(&self, shard: &Id, after: Option<&Id>, most: usize) -> Result<Vec<(Id, Entry)>, Self::Error>;
+
+    /// The next entries whose parent this is.
+    fn children(&self, parent: &Id, after: Option<&Id>, most: usize) -> Result<Vec<(Id, Entry)>, Self::Error>;
+
+    /// How many entries of a shard are held.
+    fn held(&self, shard: &Id) -> Result<u64, Self::Error>;
+
+    /// Every shard that has a mark, or an entry.
+    fn shards(&self) -> Result<Vec<Id>, Self::Error>;
+
+    fn mark(&self, shard: &Id) -> Mark;
+
+    fn set_mark(&self, shard: &Id, mark: Mark);
+
+    /// Makes all that was put durable, all of it or nothing.
+    async fn save(&self) -> Result<(), Self::Error>;
+}

@@ -1,0 +1,48 @@
+//! What a source has found of an entity: evidence, and no conclusion.
+
+use jiff::Timestamp;
+
+use super::{Change, Id};
+
+/// What one answer shows of an entity: its current row, its latest record of a change, or both.
+#[derive(Clone, Debug)]
+pub(crate) struct Finding {
+    /// The change that would be sent: an upsert of the row, or, where there is none, a delete.
+    pub(crate) change: Change,
+    /// Whether it has a current row.
+    pub(crate) exists: bool,
+    /// What its own row says of the scope. A leaf without a word of its own is in scope as its container is.
+    pub(crate) scope: Option<Scope>,
+    /// The latest record of a change in the window that was asked for.
+    pub(crate) record: Option<Record>,
+}
+
+/// Whether an entity belongs in the catalog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    In,
+    Out,
+}
+
+/// A record of a change, as far as the rules go by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) at: Timestamp,
+    pub(crate) kind: RecordKind,
+    /// Whether what it tells of may have moved a container into or out of scope, with all that is in it: a create, or a change
+    /// of what the filter looks at.
+    pub(crate) moves_scope: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RecordKind {
+    Create,
+    Update,
+    Delete,
+}
+
+impl Finding {
+    pub(crate) fn id(&self) -> &Id {
+        &self.change.id
+    }
+}

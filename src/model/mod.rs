@@ -1,0 +1,9 @@
+//! What sources, engine, sinks and checkpoint speak of: plain data that knows no vendor.
+
+mod change;
+mod finding;
+mod id;
+
+pub(crate) use change::{Actor, Change, Operation};
+pub(crate) use finding::{Finding, Record, RecordKind, Scope};
+pub(crate) use id::{Id, Stage};
