@@ -1,12 +1,255 @@
 //! The middle: compares what a source shows with what the replica holds, and sends the difference to a sink.
 //!
-//! It knows changes, shards, containers and leaves, and no vendor.
+//! It knows changes, shards, containers and leaves, and no vendor. A run goes shard by shard through the same steps: the
+//! records and, once a day, all rows are read (`reading`); what is missing is asked for (`missing`); what is wanted of each
+//! entity is compared with its entry (`decide`); what differs is written down as intended, posted (`delivery`) and settled
+//! (`posting`). Marks follow reading alone: what was not delivered is an entry that says so.
 #![allow(dead_code, reason = "being built beside what it replaces")]
 
+mod decide;
+mod delivery;
+mod missing;
+mod opening;
+mod posting;
+mod reading;
 mod replica;
+mod rules;
 mod sink;
 mod source;
 
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::mpsc;
+
+use crate::model::{Change, Id};
+use delivery::Order;
 pub(crate) use replica::{Absent, Content, Entry, Mark, Replica, State, Terms};
 pub(crate) use sink::{Fault, Limits, Outcome, Parcel, Sink, SinkError};
 pub(crate) use source::{Answer, Found, Intake, Reading, Source, Window};
+
+/// Entries that are looked at, and changes that are posted, at once.
+const PAGE: usize = 1000;
+
+/// Records no longer prove what the entries say once they are this old: Azure keeps them for 7 to 14 days.
+const RECORDS_KEPT: SignedDuration = SignedDuration::from_hours(6 * 24);
+
+/// How late a row is at most, with much to spare. Of what is older than this and exists, a full read shows the row.
+const ROWS_LATE: SignedDuration = SignedDuration::from_hours(24);
+
+/// How a run goes about it.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// What the replica must belong to.
+    pub(crate) terms: Terms,
+    /// How far before the last run records are read again.
+    pub(crate) overlap: SignedDuration,
+    pub(crate) full: Full,
+    pub(crate) leaving: Leaving,
+    pub(crate) resend: Resend,
+    pub(crate) bounds: Bounds,
+}
+
+/// How much of something is much.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Changes that are intended in one durable write, and posted after it.
+    pub(crate) page: usize,
+    /// Ids of a shard that are asked for one by one; of more all rows are read.
+    pub(crate) asked: usize,
+    /// Entities of a shard that may be missing, or a tenth of it, before the source is taken for blind.
+    pub(crate) guarded: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { page: PAGE, asked: 2000, guarded: 20 }
+    }
+}
+
+/// When all rows are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// In this run.
+    Now,
+    /// When the last time is so long ago.
+    Every(SignedDuration),
+    /// In no run: nothing is remembered, and what changed in this time is all there is to it.
+    Never { window: SignedDuration },
+}
+
+/// What becomes of entities that leave the scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leaving {
+    Delete,
+    /// They stay in the catalog, and are forgotten here.
+    Keep,
+}
+
+/// What of that which is read and is held already is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resend {
+    Nothing,
+    All,
+}
+
+/// A shard as the source lists it: it exists.
+#[derive(Clone, Debug)]
+pub(crate) struct Shard {
+    /// The upsert of its own entity.
+    pub(crate) root: Change,
+}
+
+/// What a run has compared.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counts {
+    /// Entities that were read and are as the catalog has them.
+    pub(crate) same: u64,
+    /// Entities that were read and are as the catalog rejected them.
+    pub(crate) still_refused: u64,
+    /// Changes that were decided to be sent.
+    pub(crate) differ: u64,
+    /// Entities with a record and without a row.
+    pub(crate) unresolved: u64,
+    /// Shards that the source listed and did not look at.
+    pub(crate) uncovered: Vec<Id>,
+    /// Entities that are absent, in shards where so many are that none is taken for gone yet.
+    pub(crate) guarded: u64,
+}
+
+/// Why a run cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fatal<E> {
+    #[error(transparent)]
+    Replica(E),
+    /// Nobody takes what is to be posted any more; why is known there.
+    #[error("stopped before everything was read")]
+    Stopped,
+}
+
+/// One run of a source, a sink and a replica.
+pub(crate) struct Engine<'a, S: Source, K: Sink, R: Replica> {
+    source: &'a S,
+    sink: &'a K,
+    replica: &'a R,
+    settings: &'a Settings,
+    /// Of the run, on the source's clock.
+    start: Timestamp,
+    orders: mpsc::Sender<Order<K::Parcel>>,
+    /// Entities that were intended in this run.
+    sent: RefCell<HashSet<Key>>,
+    /// Something was posted, and perhaps not settled.
+    is_posting: Cell<bool>,
+    counts: RefCell<Counts>,
+    failures: RefCell<Vec<S::Error>>,
+    /// What went wrong with the replica where it could not be told.
+    broken: RefCell<Option<R::Error>>,
+}
+
+/// A short hash of an id, for what is remembered of many within a run.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Key(u64);
+
+impl Key {
+    fn of(id: &Id) -> Self {
+        let mut hasher = DefaultHasher::new();
+        id.hash(&mut hasher);
+        Self(hasher.finish())
+    }
+}
+
+impl<'a, S: Source, K: Sink, R: Replica> Engine<'a, S, K, R> {
+    /// An engine, and the orders that it will give to whoever posts.
+    pub(crate) fn new(
+        source: &'a S,
+        sink: &'a K,
+        replica: &'a R,
+        settings: &'a Settings,
+        start: Timestamp,
+    ) -> (Self, mpsc::Receiver<Order<K::Parcel>>) {
+        let (orders, receiver) = mpsc::channel(posting::WAITING);
+        let engine = Self {
+            source,
+            sink,
+            replica,
+            settings,
+            start,
+            orders,
+            sent: RefCell::default(),
+            is_posting: Cell::new(false),
+            counts: RefCell::default(),
+            failures: RefCell::default(),
+            broken: RefCell::default(),
+        };
+        (engine, receiver)
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts.borrow().clone()
+    }
+
+    /// What could not be read. The rest was.
+    pub(crate) fn take_failures(&self) -> Vec<S::Error> {
+        self.failures.take()
+    }
+
+    fn entry(&self, id: &Id) -> Result<Option<Entry>, Fatal<R::Error>> {
+        self.replica.entry(id).map_err(Fatal::Replica)
+    }
+
+    fn put(&self, id: &Id, entry: Entry) -> Result<(), Fatal<R::Error>> {
+        self.replica.put(id, Some(entry)).map_err(Fatal::Replica)
+    }
+
+    async fn save(&self) -> Result<(), Fatal<R::Error>> {
+        self.replica.save().await.map_err(Fatal::Replica)
+    }
+
+    /// Goes through what a look-up yields page by page.
+    fn each(
+        &self,
+        mut next: impl FnMut(Option<&Id>) -> Result<Vec<(Id, Entry)>, R::Error>,
+        mut act: impl FnMut(Id, Entry) -> Result<(), Fatal<R::Error>>,
+    ) -> Result<(), Fatal<R::Error>> {
+        let mut after: Option<Id> = None;
+        loop {
+            let page = next(after.as_ref()).map_err(Fatal::Replica)?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            after = Some(last.clone());
+            for (id, entry) in page {
+                act(id, entry)?;
+            }
+        }
+    }
+
+    fn each_child(
+        &self,
+        parent: &Id,
+        act: impl FnMut(Id, Entry) -> Result<(), Fatal<R::Error>>,
+    ) -> Result<(), Fatal<R::Error>> {
+        self.each(|after| self.replica.children(parent, after, PAGE), act)
+    }
+
+    fn each_open(
+        &self,
+        shard: &Id,
+        act: impl FnMut(Id, Entry) -> Result<(), Fatal<R::Error>>,
+    ) -> Result<(), Fatal<R::Error>> {
+        self.each(|after| self.replica.open_entries(shard, after, PAGE), act)
+    }
+
+    fn each_entry(
+        &self,
+        shard: &Id,
+        act: impl FnMut(Id, Entry) -> Result<(), Fatal<R::Error>>,
+    ) -> Result<(), Fatal<R::Error>> {
+        self.each(|after| self.replica.entries(shard, after, PAGE), act)
+    }
+}
+
+/// A time so long before another.
+fn before(time: Timestamp, back: SignedDuration) -> Timestamp {
+    time.checked_sub(back).unwrap_or(Timestamp::MIN)
+}

@@ -45,4 +45,9 @@ impl Finding {
     pub(crate) fn id(&self) -> &Id {
         &self.change.id
     }
+
+    /// With a copy of its row, so that waiting does not hold the whole page in memory.
+    pub(crate) fn detached(self) -> Self {
+        Self { change: self.change.detached(), ..self }
+    }
 }

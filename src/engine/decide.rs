@@ -1,0 +1,138 @@
+//! What is wanted of an entity, held against what the catalog has of it.
+
+use super::reading::Batch;
+use super::rules::{Rule, holds};
+use super::{Absent, Content, Engine, Entry, Fatal, Key, Leaving, Parcel, Replica, Resend, Sink, Source, State};
+use crate::model::{Finding, Id, Operation, Record, RecordKind, Scope, Stage};
+
+/// A change that is to be sent.
+pub(super) struct Send<P> {
+    pub(super) parcel: P,
+    /// A delete that a record proves.
+    pub(super) is_proven: bool,
+}
+
+impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
+    /// The hash of a parcel's content, where anything will remember it.
+    pub(super) fn content(&self, parcel: &K::Parcel) -> Content {
+        if self.replica.remembers() { parcel.content() } else { Content(0) }
+    }
+
+    /// Whether a record tells of something later than what was sent last: a run that is forgotten may have acted on it, or on
+    /// one before it.
+    pub(super) fn is_fresh(&self, entry: Option<&Entry>, record: Option<&Record>) -> bool {
+        let Some(record) = record.filter(|_| holds(Rule::Fresh)) else { return false };
+        entry.and_then(|entry| entry.at).is_none_or(|at| record.at > at)
+    }
+
+    /// What is to be sent of a finding: of a row, that it is so; of what has none, that it is gone.
+    pub(super) fn decide(&self, batch: &Batch<'_>, finding: Finding) -> Result<Option<Send<K::Parcel>>, Fatal<R::Error>> {
+        let Finding { change, exists, record, scope } = finding;
+        let id = change.id.clone();
+        let known = self.entry(&id)?;
+        let is_fresh = self.is_fresh(known.as_ref(), record.as_ref());
+        let mut entry = known.unwrap_or(Entry::NEW);
+        if exists && entry.absent.is_some() {
+            entry.absent = None;
+            self.put(&id, entry)?;
+        }
+        let container = match id.stage() {
+            Stage::Leaf => id.parent(),
+            Stage::Root | Stage::Container => None,
+        };
+        let group = match &container {
+            Some(container) => self.entry(container)?,
+            None => None,
+        };
+        let is_in = exists
+            && match id.stage() {
+                Stage::Root => true,
+                Stage::Container => entry.scope == Some(Scope::In),
+                Stage::Leaf => {
+                    let by_container = match &container {
+                        Some(container) if container.stage() == Stage::Root => self.source.unseen(),
+                        _ => group.and_then(|group| group.scope).unwrap_or(self.source.unseen()),
+                    };
+                    let is_doubtful = group.is_some_and(|group| group.state == State::Unknown)
+                        && container.as_ref().is_some_and(|container| !batch.met(container));
+                    if by_container == Scope::Out && is_doubtful && holds(Rule::OwnScope) {
+                        // Whether it is still out, nobody could say in this run.
+                        return Ok(None);
+                    }
+                    scope.unwrap_or(Scope::In) == Scope::In && by_container == Scope::In
+                }
+            };
+        if exists && !is_in && self.settings.leaving == Leaving::Keep {
+            return self.let_go(&id, entry).map(|()| None);
+        }
+        if is_in {
+            let parcel = self.sink.render(change);
+            let is_same = match entry.state {
+                State::Held(content) => content == parcel.content(),
+                State::Refused(content) => content == parcel.content() && holds(Rule::Refused),
+                State::Unknown | State::Nothing => false,
+            };
+            if is_same && !is_fresh && self.settings.resend == Resend::Nothing {
+                let mut counts = self.counts.borrow_mut();
+                match entry.state {
+                    State::Refused(_) => counts.still_refused += 1,
+                    _ => counts.same += 1,
+                }
+                return Ok(None);
+            }
+            return Ok(Some(Send { parcel, is_proven: false }));
+        }
+        let is_deleted = !exists && record.is_some_and(|record| record.kind == RecordKind::Delete);
+        let is_sent = entry.is_held()
+            || match container {
+                // Of a container that is read afresh nothing is known, and so all of it is sent.
+                Some(container) if exists => entry.at.is_none() && batch.is_afresh(&container) && holds(Rule::OneWrite),
+                Some(container) => {
+                    let is_known_out = group.is_some_and(|group| {
+                        group.scope == Some(Scope::Out)
+                            && !batch.is_afresh(&container)
+                            && (!holds(Rule::KnownSince) || batch.is_before_window(&container, group.at))
+                    });
+                    is_fresh && is_deleted && !(is_known_out && holds(Rule::KnownOut)) && holds(Rule::GoneFresh)
+                }
+                None => {
+                    let may_have_left = exists
+                        && id.stage() == Stage::Container
+                        && record.is_some_and(|record| record.moves_scope)
+                        && self.replica.remembers();
+                    is_fresh && (is_deleted || may_have_left) && holds(Rule::GoneFresh)
+                }
+            };
+        Ok(is_sent.then(|| Send {
+            parcel: self.sink.render(change.into_delete()),
+            is_proven: is_deleted && holds(Rule::Proven),
+        }))
+    }
+
+    /// Leaves an entity that is out of scope to whom it may concern.
+    fn let_go(&self, id: &Id, entry: Entry) -> Result<(), Fatal<R::Error>> {
+        let kept = match id.stage() {
+            Stage::Leaf => None,
+            Stage::Root | Stage::Container => Some(Entry { scope: entry.scope, unread: entry.unread, ..Entry::NEW }),
+        };
+        self.replica.put(id, kept).map_err(Fatal::Replica)
+    }
+
+    /// The delete of what is not there any more.
+    pub(super) fn gone(&self, id: &Id, record: Option<Record>) -> Finding {
+        let change = self.source.gone(id);
+        debug_assert_eq!(change.operation, Operation::Delete);
+        Finding { change, exists: false, scope: None, record }
+    }
+
+    /// Whether an entity is missed, and by no record gone.
+    pub(super) fn is_missed(entry: &Entry) -> bool {
+        matches!(entry.absent, Some(Absent::Since(_))) && entry.is_held()
+    }
+}
+
+impl Batch<'_> {
+    fn met(&self, container: &Id) -> bool {
+        self.met.contains(&Key::of(container))
+    }
+}

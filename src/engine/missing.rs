@@ -1,0 +1,288 @@
+//! What is missing: asked for by id, and gone once it stays gone.
+
+use std::collections::HashSet;
+
+use jiff::SignedDuration;
+
+use super::reading::{Batch, is_open_question};
+use super::rules::{Rule, holds};
+use super::source::Coverage;
+use super::{Absent, Answer, Engine, Entry, Fatal, Key, Replica, Sink, Source, State, before};
+use crate::model::{Finding, Id, Scope, Stage};
+
+/// How long something is missing before it counts as gone.
+const WAIT: SignedDuration = SignedDuration::from_mins(30);
+
+/// The same where so many are missing that the source may be blind.
+const GUARDED_WAIT: SignedDuration = SignedDuration::from_hours(24);
+
+/// How long something that is gone, or never showed, is asked for in case that it shows after all.
+const WATCH: SignedDuration = SignedDuration::from_hours(48);
+
+/// What is asked for in a run, by shard.
+struct Question {
+    ids: Vec<Id>,
+    /// Shards in which so much is missing that their rows are read once instead.
+    large: Vec<Id>,
+}
+
+impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
+    /// Asks for all of a stage that is missing or in doubt and was not found otherwise. `missed` has a record and no row;
+    /// `is_all_read` tells of which shards all rows were read, so that what was not among them is suspect. Yields what was
+    /// found, and the deletes of what is gone.
+    pub(super) async fn ask(
+        &self,
+        b: &mut Batch<'_>,
+        stage: Stage,
+        missed: Vec<Finding>,
+        is_all_read: &impl Fn(&Id) -> bool,
+    ) -> Result<Vec<Finding>, Fatal<R::Error>> {
+        self.counts.borrow_mut().unresolved += missed.len() as u64;
+        let mut due = HashSet::new();
+        for finding in missed {
+            due.extend(self.note_missed(b, finding.id())?);
+        }
+        let mut question = Question { ids: Vec::new(), large: Vec::new() };
+        for shard in b.shards {
+            if is_all_read(shard) && holds(Rule::Suspects) {
+                self.note_suspects(b, shard, stage)?;
+            }
+            self.gather(b, shard, stage, &mut due, &mut question)?;
+        }
+        let mut found = Vec::new();
+        if !question.ids.is_empty() || !question.large.is_empty() {
+            // That they are missed is written down before anybody is asked.
+            self.save().await?;
+        }
+        if !question.ids.is_empty() {
+            match self.source.ask(&question.ids).await {
+                Ok(answer) => self.conclude(b, &question.ids, answer.findings, &answer.answer, &mut found)?,
+                Err(error) => self.failures.borrow_mut().push(error),
+            }
+        }
+        for shard in &question.large {
+            self.look_through(b, shard, stage, &mut found).await?;
+        }
+        Ok(found)
+    }
+
+    /// Notes since when an entity with a record and without a row is missed, and tells whether it is asked for now.
+    fn note_missed(&self, b: &Batch<'_>, id: &Id) -> Result<Option<Id>, Fatal<R::Error>> {
+        let known = self.entry(id)?;
+        let entry = known.unwrap_or(Entry::NEW);
+        let noted = Entry { absent: entry.absent.or(Some(Absent::Since(self.start))), ..entry };
+        if !entry.is_held() {
+            let is_out = match id.parent() {
+                Some(container) if container.stage() == Stage::Container => {
+                    self.entry(&container)?.is_some_and(|container| container.scope == Some(Scope::Out))
+                }
+                _ => false,
+            };
+            if is_out || !holds(Rule::WatchNew) {
+                return Ok(None);
+            }
+            self.put(id, noted)?;
+            return Ok(entry.absent.is_none().then(|| id.clone()));
+        }
+        if !(holds(Rule::DoubtHeld) || entry.state == State::Unknown) || b.failed.contains(id) {
+            return Ok(None);
+        }
+        if holds(Rule::Noted) {
+            self.put(id, noted)?;
+        }
+        Ok(Some(id.clone()))
+    }
+
+    /// Notes that what all rows of a shard lack is missed.
+    fn note_suspects(&self, b: &Batch<'_>, shard: &Id, stage: Stage) -> Result<(), Fatal<R::Error>> {
+        self.each_entry(shard, |id, entry| {
+            let is_known = entry.is_held() || (stage == Stage::Container && entry.scope == Some(Scope::Out));
+            let is_suspect = id.stage() == stage && is_known && !b.is_found(&id) && !b.failed.contains(&id);
+            if is_suspect && entry.absent.is_none() {
+                self.put(&id, Entry { absent: Some(Absent::Since(self.start)), ..entry })?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Everything of a shard that is asked for: what is open, what is due, and what is in a container that is missed.
+    fn gather(
+        &self,
+        b: &Batch<'_>,
+        shard: &Id,
+        stage: Stage,
+        due: &mut HashSet<Id>,
+        question: &mut Question,
+    ) -> Result<(), Fatal<R::Error>> {
+        let since = self.replica.mark(shard).since;
+        let hour = |time: jiff::Timestamp| time.as_second().div_euclid(3600);
+        let is_hourly = since.is_none_or(|since| hour(since) != hour(self.start));
+        let most = self.settings.bounds.asked;
+        let mut ids: Vec<Id> = due.extract_if(|id| id.shard() == shard.as_str()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let named: HashSet<Id> = ids.iter().cloned().collect();
+        let mut missed_containers = Vec::new();
+        self.each_open(shard, |id, entry| {
+            if stage == Stage::Leaf && id.stage() == Stage::Container && entry.absent.is_some() {
+                missed_containers.push(id.clone());
+            }
+            let is_wanted = id.stage() == stage && !b.is_found(&id) && !named.contains(&id);
+            if is_wanted && ids.len() <= most && is_open_question(&entry, is_hourly) {
+                ids.push(id);
+            }
+            Ok(())
+        })?;
+        if holds(Rule::Along) {
+            for container in missed_containers {
+                self.each_child(&container, |id, entry| {
+                    // What is open is asked for already.
+                    let is_new = entry.is_held() && !entry.is_open() && !b.is_found(&id);
+                    if is_new && ids.len() <= most {
+                        ids.push(id);
+                    }
+                    Ok(())
+                })?;
+            }
+        }
+        if ids.len() > most {
+            question.large.push(shard.clone());
+        } else {
+            question.ids.extend(ids);
+        }
+        Ok(())
+    }
+
+    /// What an answer says of the ids that were asked for.
+    fn conclude(
+        &self,
+        b: &mut Batch<'_>,
+        ids: &[Id],
+        findings: Vec<Finding>,
+        answer: &Answer,
+        found: &mut Vec<Finding>,
+    ) -> Result<(), Fatal<R::Error>> {
+        self.note_failed(b, Some(answer))?;
+        let asked: HashSet<&Id> = ids.iter().collect();
+        let mut shown = HashSet::new();
+        // The shards' own rows may be among them, to show what was looked at.
+        for finding in findings.into_iter().filter(|finding| asked.contains(finding.id())) {
+            self.note_shown(&finding)?;
+            shown.insert(finding.id().clone());
+            found.push(finding);
+        }
+        let mut due = Vec::new();
+        for id in ids.iter().filter(|id| !shown.contains(*id) && !b.failed.contains(*id)) {
+            if answer.covered.contains(id.shard()) || !holds(Rule::Covering) {
+                due.extend(self.note_absent(id)?);
+            }
+        }
+        self.take_gone(due, found)
+    }
+
+    /// Reads all rows of a shard once, in place of asking for very many.
+    async fn look_through(
+        &self,
+        b: &mut Batch<'_>,
+        shard: &Id,
+        stage: Stage,
+        found: &mut Vec<Finding>,
+    ) -> Result<(), Fatal<R::Error>> {
+        let shards = [shard.clone()];
+        let opened = match stage {
+            Stage::Leaf => self.source.leaves(&shards, Coverage::Shown).await,
+            Stage::Root | Stage::Container => self.source.containers(&shards).await,
+        };
+        let reading = match opened {
+            Ok(reading) => reading,
+            Err(error) => {
+                self.failures.borrow_mut().push(error);
+                return Ok(());
+            }
+        };
+        let mut seen = HashSet::new();
+        let answer = self
+            .take(reading, async |page: Vec<Finding>| {
+                for finding in page.into_iter().filter(|finding| finding.id().stage() == stage) {
+                    seen.insert(Key::of(finding.id()));
+                    let is_open = self.entry(finding.id())?.is_some_and(|entry| entry.is_open());
+                    if is_open && !b.is_found(finding.id()) {
+                        self.note_shown(&finding)?;
+                        found.push(finding.detached());
+                    }
+                }
+                Ok(())
+            })
+            .await?;
+        self.note_failed(b, answer.as_ref())?;
+        let is_whole = answer.is_some_and(|answer| answer.covered.contains(shard) || !holds(Rule::Covering));
+        let mut due = Vec::new();
+        if is_whole {
+            self.each_open(shard, |id, entry| {
+                let is_missing = id.stage() == stage && !seen.contains(&Key::of(&id)) && !b.is_found(&id);
+                if is_missing && !b.failed.contains(&id) && is_open_question(&entry, true) {
+                    due.extend(self.note_absent(&id)?);
+                }
+                Ok(())
+            })?;
+        }
+        self.take_gone(due, found)
+    }
+
+    fn note_shown(&self, finding: &Finding) -> Result<(), Fatal<R::Error>> {
+        match self.entry(finding.id())? {
+            Some(entry) if entry.absent.is_some() => self.put(finding.id(), Entry { absent: None, ..entry }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes that an entity was asked for and has no row, and tells whether it has been missed for long enough.
+    fn note_absent(&self, id: &Id) -> Result<Option<Id>, Fatal<R::Error>> {
+        let Some(entry) = self.entry(id)? else { return Ok(None) };
+        if !entry.is_held() {
+            let is_over = match entry.absent {
+                Some(Absent::Since(since)) => self.start.duration_since(since) > WATCH,
+                Some(Absent::Proven) | None => false,
+            };
+            if is_over {
+                self.put(id, Entry { absent: None, scope: None, ..entry })?;
+            }
+            return Ok(None);
+        }
+        let absent = entry.absent.unwrap_or(Absent::Since(self.start));
+        if entry.absent.is_none() {
+            self.put(id, Entry { absent: Some(absent), ..entry })?;
+        }
+        let is_due = absent <= Absent::Since(before(self.start, WAIT)) || !holds(Rule::Wait);
+        Ok(is_due.then(|| id.clone()))
+    }
+
+    /// Of what has been missed for long enough, that which is gone. A mass of it may be the source's blindness, and waits.
+    fn take_gone(&self, due: Vec<Id>, found: &mut Vec<Finding>) -> Result<(), Fatal<R::Error>> {
+        let shards: HashSet<Id> = due.iter().map(Id::root).collect();
+        let mut guarded = HashSet::new();
+        for shard in shards {
+            let mut missing = 0_u64;
+            self.each_open(&shard, |_, entry| {
+                missing += u64::from(Self::is_missed(&entry));
+                Ok(())
+            })?;
+            let held = self.replica.held(&shard).map_err(Fatal::Replica)?;
+            if missing > self.settings.bounds.guarded && missing > held / 10 && holds(Rule::Guard) {
+                guarded.insert(shard);
+            }
+        }
+        for id in due {
+            let is_guarded = guarded.contains(id.shard());
+            let is_old = self.entry(&id)?.and_then(|entry| entry.absent).is_some_and(|absent| {
+                absent <= Absent::Since(before(self.start, GUARDED_WAIT))
+            });
+            if is_guarded && !is_old {
+                self.counts.borrow_mut().guarded += 1;
+            } else {
+                found.push(self.gone(&id, None));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,62 @@
+//! What a replica still says when a run opens it.
+
+use super::rules::{Rule, holds};
+use super::{Engine, Entry, Fatal, Mark, PAGE, RECORDS_KEPT, Replica, Sink, Source};
+use crate::model::Id;
+
+impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
+    /// Takes the replica for what it is worth: what it says of another sink, or said too long ago, is in doubt; with another
+    /// scope everything is to be compared. Shards that are not listed today are left alone otherwise.
+    pub(crate) async fn open(&self, listed: &[Id]) -> Result<(), Fatal<R::Error>> {
+        let terms = &self.settings.terms;
+        if let Some(was) = self.replica.terms() {
+            if was.sink != terms.sink && holds(Rule::Sink) {
+                for shard in self.replica.shards().map_err(Fatal::Replica)? {
+                    self.forget(&shard).await?;
+                }
+            }
+            if was.scope != terms.scope && holds(Rule::Scope) {
+                for shard in self.replica.shards().map_err(Fatal::Replica)? {
+                    let mark = self.replica.mark(&shard);
+                    self.replica.set_mark(&shard, Mark { full: None, ..mark });
+                }
+            }
+        }
+        if self.replica.terms().as_ref() != Some(terms) {
+            self.replica.set_terms(terms.clone());
+        }
+        for shard in listed {
+            let since = self.replica.mark(shard).since;
+            if since.is_some_and(|since| self.start.duration_since(since) > RECORDS_KEPT) {
+                if holds(Rule::Old) {
+                    self.forget(shard).await?;
+                } else {
+                    self.replica.set_mark(shard, Mark::default());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Of all that is held of a shard nobody knows whether it is so; all of it is to be read, with all records that there are.
+    async fn forget(&self, shard: &Id) -> Result<(), Fatal<R::Error>> {
+        let mut after: Option<Id> = None;
+        loop {
+            let page = self.replica.entries(shard, after.as_ref(), PAGE).map_err(Fatal::Replica)?;
+            let Some((last, _)) = page.last() else { break };
+            after = Some(last.clone());
+            for (id, entry) in page {
+                let forgotten = if entry.is_held() {
+                    Entry { there: false, absent: None, ..entry.doubted() }
+                } else {
+                    Entry { at: None, ..entry }
+                };
+                self.put(&id, forgotten)?;
+            }
+            // What is saved of a forgotten shard says no less than before: its marks go last, and with them the terms.
+            self.save().await?;
+        }
+        self.replica.set_mark(shard, Mark::default());
+        Ok(())
+    }
+}

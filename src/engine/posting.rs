@@ -1,0 +1,113 @@
+//! From the decision to send to the answer: intended durably, handed over to be posted, settled.
+
+use tokio::sync::oneshot;
+
+use super::decide::Send;
+use super::delivery::{Delivered, Order, Wave};
+use super::rules::{Rule, holds};
+use super::{Absent, Engine, Entry, Fatal, Key, Parcel, Replica, Sink, Source, State};
+use crate::model::{Id, Operation, Stage};
+
+/// Orders that wait to be posted: two pages.
+pub(super) const WAITING: usize = 2;
+
+impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
+    /// Posts what was decided, page by page. Of one entity only one content is posted in a run: the first might be applied
+    /// after the second.
+    pub(super) async fn post(&self, wave: Wave, mut sends: Vec<Send<K::Parcel>>) -> Result<(), Fatal<R::Error>> {
+        if holds(Rule::Once) {
+            let mut sent = self.sent.borrow_mut();
+            sends.retain(|send| sent.insert(Key::of(&send.parcel.change().id)));
+        }
+        while !sends.is_empty() {
+            let rest = sends.split_off(self.settings.bounds.page.min(sends.len()));
+            let page = std::mem::replace(&mut sends, rest);
+            self.counts.borrow_mut().differ += page.len() as u64;
+            if holds(Rule::Intend) {
+                for send in &page {
+                    self.intend(send)?;
+                }
+                self.save().await?;
+            }
+            self.is_posting.set(true);
+            let parcels = page.into_iter().map(|send| send.parcel).collect();
+            self.orders.send(Order::Post { wave, parcels }).await.map_err(|_| Fatal::Stopped)?;
+        }
+        Ok(())
+    }
+
+    /// From here on nobody knows what the catalog has, until it answers.
+    fn intend(&self, send: &Send<K::Parcel>) -> Result<(), Fatal<R::Error>> {
+        let change = send.parcel.change();
+        let entry = self.entry(&change.id)?.unwrap_or(Entry::NEW);
+        let intended = Entry {
+            there: entry.there && change.operation == Operation::Upsert,
+            absent: if send.is_proven { Some(Absent::Proven) } else { entry.absent },
+            ..entry.doubted()
+        };
+        self.put(&change.id, intended)
+    }
+
+    /// Waits until everything that was posted so far is settled.
+    pub(super) async fn settle_all(&self) -> Result<(), Fatal<R::Error>> {
+        if self.is_posting.replace(false) {
+            let (settled, waiting) = oneshot::channel();
+            self.orders.send(Order::Settle(settled)).await.map_err(|_| Fatal::Stopped)?;
+            waiting.await.map_err(|_| Fatal::Stopped)?;
+        }
+        match self.broken.take() {
+            Some(error) => Err(Fatal::Replica(error)),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes what became of a parcel.
+    pub(crate) fn settle(&self, parcel: &K::Parcel, delivered: &Delivered<K::Error>) {
+        if let Err(Fatal::Replica(error)) = self.try_settle(parcel, delivered) {
+            // Told where the run waits for its posts.
+            self.broken.borrow_mut().get_or_insert(error);
+        }
+    }
+
+    fn try_settle(&self, parcel: &K::Parcel, delivered: &Delivered<K::Error>) -> Result<(), Fatal<R::Error>> {
+        let change = parcel.change();
+        let id = &change.id;
+        let entry = self.entry(id)?.unwrap_or(Entry::NEW);
+        let at = Some(self.start);
+        match (delivered, change.operation) {
+            (Delivered::Accepted, Operation::Upsert) => {
+                let state = State::Held(self.content(parcel));
+                self.put(id, Entry { state, at, absent: None, there: true, ..entry })?;
+                let keeps_children = entry.there && holds(Rule::There);
+                if id.stage() != Stage::Leaf && !keeps_children && holds(Rule::Relation) {
+                    // Their relation to it may have found nothing.
+                    self.doubt_children(id)?;
+                }
+                Ok(())
+            }
+            (Delivered::Accepted, Operation::Delete) => {
+                let absent = match entry.absent {
+                    None | Some(Absent::Proven) => None,
+                    since if !holds(Rule::WatchAnew) => since,
+                    Some(Absent::Since(_)) => Some(Absent::Since(self.start)),
+                };
+                let gone = Entry { state: State::Nothing, at, there: false, absent, ..entry };
+                let is_remembered = holds(Rule::Tombstone) || gone.absent.is_some() || gone.scope.is_some();
+                self.replica.put(id, is_remembered.then_some(gone)).map_err(Fatal::Replica)
+            }
+            (Delivered::Rejected(_), Operation::Upsert) => {
+                self.put(id, Entry { state: State::Refused(self.content(parcel)), at, ..entry })
+            }
+            (Delivered::Rejected(_) | Delivered::Failed(_), _) if holds(Rule::Failed) => self.put(id, entry.doubted()),
+            (Delivered::Rejected(_) | Delivered::Failed(_), _) => Ok(()),
+        }
+    }
+
+    /// What is held of its children is in doubt.
+    pub(super) fn doubt_children(&self, parent: &Id) -> Result<(), Fatal<R::Error>> {
+        if !self.replica.remembers() {
+            return Ok(());
+        }
+        self.each_child(parent, |id, entry| if entry.is_held() { self.put(&id, entry.doubted()) } else { Ok(()) })
+    }
+}
