@@ -8,8 +8,7 @@ use serde::{Serialize, Serializer};
 use crate::azure::arm::ArmError;
 use crate::azure::credential::CredentialError;
 use crate::azure::graph::{GraphError, SinkError};
-use crate::config::CredentialKind;
-use crate::http::{Failure, RequestError};
+use crate::http::RequestError;
 use crate::port::dead_letter::DeadLetterError;
 use crate::port::preview::PreviewError;
 use crate::port::webhook::WebhookError;
@@ -118,6 +117,29 @@ pub enum Stop {
     TimedOut,
 }
 
+/// What can go wrong with a run. Each error says where it is defined how the run ends by it, and what to do about it.
+pub(crate) trait Problem: std::error::Error {
+    /// The exit that it leads to.
+    fn exit(&self) -> Exit {
+        Exit::Failed
+    }
+
+    /// How to fix it, where that is known.
+    fn advice(&self) -> Option<&'static str> {
+        None
+    }
+}
+
+impl Problem for Stop {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Interrupted => Exit::Interrupted,
+            Self::Terminated => Exit::Terminated,
+            Self::TimedOut => Exit::Failed,
+        }
+    }
+}
+
 /// What ended a run, or a part of it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RunError {
@@ -183,12 +205,9 @@ impl RunError {
     /// What to do about it, where that is known.
     pub(crate) fn advice(&self) -> Option<&'static str> {
         match self {
-            Self::Setup(error) => request_advice(error),
-            Self::Credential(error) => credential_advice(error),
-            Self::Subscriptions(error) | Self::Query(GraphError::Request { source: error, .. }) => match error {
-                ArmError::Credential(error) => credential_advice(error),
-                ArmError::Request(error) => request_advice(error),
-            },
+            Self::Setup(error) => error.advice(),
+            Self::Credential(error) => error.advice(),
+            Self::Subscriptions(error) | Self::Query(GraphError::Request { source: error, .. }) => error.advice(),
             Self::NoSubscription => Some(
                 "assign the Reader role to the service principal on the subscriptions to be read; it may take minutes to act",
             ),
@@ -198,12 +217,12 @@ impl RunError {
             Self::Webhook(WebhookError::Rejected(error))
                 if error.status().is_some_and(|status| status.is_redirection()) =>
             {
-                request_advice(error)
+                error.advice()
             }
             Self::Webhook(WebhookError::Rejected(_)) => {
                 Some("check PORT_WEBHOOK_INGEST_URL against the URL that Port shows under Data sources")
             }
-            Self::Webhook(WebhookError::Down { error, .. }) => request_advice(error),
+            Self::Webhook(WebhookError::Down { error, .. }) => error.advice(),
             Self::AllRefused(_) => Some(
                 "check that PORT_WEBHOOK_INGEST_URL is the URL of a custom webhook, and what Port's audit log says",
             ),
@@ -216,90 +235,6 @@ impl RunError {
             ),
             Self::Store(StoreError::Locked { .. }) => Some("let it end; schedule runs so that they do not overlap"),
             _ => None,
-        }
-    }
-}
-
-const UNTRUSTED: &str = "if a proxy opens TLS on the way, name a file with its CA certificate in SSL_CERT_FILE; otherwise this \
-                         is not the host that it claims to be";
-
-fn request_advice(error: &RequestError) -> Option<&'static str> {
-    match &error.failure {
-        Failure::Connect { certificate: true, .. } => Some(UNTRUSTED),
-        Failure::Connect { .. } => Some("check the host name, the network, and HTTPS_PROXY where a proxy is needed"),
-        Failure::Timeout(_) => Some("check the network, and HTTPS_PROXY where a proxy is needed"),
-        Failure::Status(status) if status.status.is_redirection() => {
-            Some("redirects are never followed; give the address where it leads instead")
-        }
-        Failure::Status(status) if status.status.as_u16() == 401 => {
-            Some("a new access token was refused as well; check that AZURE_CLOUD and the endpoints belong together")
-        }
-        Failure::Status(status) if status.status.as_u16() == 403 => {
-            Some("the service principal may not do this; assign it the Reader role")
-        }
-        _ => None,
-    }
-}
-
-/// Whether a message has this code, and not one that only begins alike.
-fn names(message: &str, code: &str) -> bool {
-    message.match_indices(code).any(|(at, _)| {
-        let rest = message.get(at + code.len()..).unwrap_or_default();
-        !rest.starts_with(|next: char| next.is_ascii_digit())
-    })
-}
-
-/// The usual codes, from "Microsoft Entra authentication and authorization error codes".
-fn credential_advice(error: &CredentialError) -> Option<&'static str> {
-    const CODES: [(&str, &str); 17] = [
-        ("AADSTS7000215", "AZURE_CLIENT_SECRET is wrong; it must be the secret's value, not its id"),
-        ("AADSTS7000222", "the client secret has expired; create a new one and set AZURE_CLIENT_SECRET"),
-        ("AADSTS700016", "AZURE_CLIENT_ID names no application in this tenant; check it and AZURE_TENANT_ID"),
-        ("AADSTS90002", "AZURE_TENANT_ID names no tenant in this cloud; check it and AZURE_CLOUD"),
-        ("AADSTS900023", "AZURE_TENANT_ID is neither a directory id nor a domain"),
-        ("AADSTS53003", "a Conditional Access policy forbids the sign-in; ask who runs the tenant"),
-        ("AADSTS700213", NO_FEDERATION),
-        ("AADSTS70021", NO_FEDERATION),
-        ("AADSTS700211", NO_FEDERATION),
-        ("AADSTS700212", NO_FEDERATION),
-        ("AADSTS700024", "the federated token has expired, or a clock is wrong; compare this machine's with Azure's"),
-        (
-            "AADSTS7000229",
-            "the application has no service principal in this tenant; create one: az ad sp create --id …",
-        ),
-        ("AADSTS7000112", "the application is disabled; enable it under Enterprise applications"),
-        ("AADSTS50034", "AZURE_CLIENT_ID names nobody in this tenant; check it and AZURE_TENANT_ID"),
-        ("AADSTS500011", "this cloud does not know the Resource Manager endpoint; check AZURE_CLOUD and the endpoints"),
-        ("AADSTS90013", "AZURE_CLIENT_ID is not an application (client) id"),
-        ("AADSTS700027", "the application does not know this certificate; upload it under Certificates & secrets"),
-    ];
-    const NO_FEDERATION: &str = "the application has no federated credential for this; add one whose issuer and subject are \
-                                 those of the workflow, pod or service connection (Certificates & secrets)";
-    match error {
-        CredentialError::Refused(message) => {
-            CODES.iter().find(|(code, _)| names(message, code)).map(|(_, advice)| *advice)
-        }
-        CredentialError::Unusable { kind, .. } => Some(match kind {
-            CredentialKind::ClientSecret => "check AZURE_TENANT_ID and AZURE_CLIENT_ID",
-            CredentialKind::GithubOidc => "check that the job has the permission id-token: write",
-            CredentialKind::WorkloadIdentity => "check that AZURE_FEDERATED_TOKEN_FILE names a file that can be read",
-            CredentialKind::AzurePipelines => {
-                "check SYSTEM_ACCESSTOKEN, and that the pipeline may use the service connection"
-            }
-            CredentialKind::ClientCertificate => "check the file, and AZURE_CLIENT_CERTIFICATE_PASSWORD",
-            CredentialKind::ManagedIdentity => {
-                "check that the identity is assigned to this machine, and AZURE_CLIENT_ID, which names a user-assigned one"
-            }
-            CredentialKind::AzureCli => "check that az is installed, and sign in with az login",
-        }),
-        CredentialError::Unreachable(RequestError { failure: Failure::Connect { certificate: true, .. }, .. }) => {
-            Some(UNTRUSTED)
-        }
-        CredentialError::Unreachable(error) if error.status().is_some_and(|status| status.is_redirection()) => {
-            request_advice(error)
-        }
-        CredentialError::Unreachable(_) => {
-            Some("check AZURE_AUTHORITY_HOST, AZURE_CLOUD, the network, and HTTPS_PROXY where a proxy is needed")
         }
     }
 }
@@ -317,18 +252,5 @@ mod tests {
                 assert_eq!(better.or_worse(*worse), *worse);
             }
         }
-    }
-
-    #[test]
-    fn a_code_is_not_taken_for_one_that_begins_alike() {
-        assert!(names("AADSTS70021: No matching", "AADSTS70021"));
-        assert!(!names("AADSTS700219: other", "AADSTS70021"));
-        assert!(names("AADSTS700219 and AADSTS70021", "AADSTS70021"));
-    }
-
-    #[test]
-    fn an_expired_secret_is_explained() {
-        let error = CredentialError::Refused("AADSTS7000222: The provided client secret keys are expired.".into());
-        assert!(credential_advice(&error).unwrap().contains("expired"));
     }
 }

@@ -12,6 +12,7 @@ use reqwest::{Client, ClientBuilder, RequestBuilder, StatusCode, Url};
 use serde_json::error::Category;
 
 use crate::config::Limits;
+use crate::error::Problem;
 use crate::secrets;
 use crate::text::{printable, printable_up_to};
 
@@ -130,6 +131,32 @@ impl RequestError {
     fn retry_after(&self) -> Option<Duration> {
         match &self.failure {
             Failure::Status(error) => error.retry_after,
+            _ => None,
+        }
+    }
+}
+
+/// What a failure of trust says.
+pub(crate) const UNTRUSTED: &str = "if a proxy opens TLS on the way, name a file with its CA certificate in SSL_CERT_FILE; otherwise this \
+                         is not the host that it claims to be";
+
+impl Problem for RequestError {
+    fn advice(&self) -> Option<&'static str> {
+        match &self.failure {
+            Failure::Connect { certificate: true, .. } => Some(UNTRUSTED),
+            Failure::Connect { .. } => {
+                Some("check the host name, the network, and HTTPS_PROXY where a proxy is needed")
+            }
+            Failure::Timeout(_) => Some("check the network, and HTTPS_PROXY where a proxy is needed"),
+            Failure::Status(status) if status.status.is_redirection() => {
+                Some("redirects are never followed; give the address where it leads instead")
+            }
+            Failure::Status(status) if status.status.as_u16() == 401 => {
+                Some("a new access token was refused as well; check that AZURE_CLOUD and the endpoints belong together")
+            }
+            Failure::Status(status) if status.status.as_u16() == 403 => {
+                Some("the service principal may not do this; assign it the Reader role")
+            }
             _ => None,
         }
     }

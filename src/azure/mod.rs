@@ -12,4 +12,5 @@ pub(crate) mod kql;
 pub(crate) mod queries;
 pub(crate) mod quota;
 mod sign_in;
+mod sign_in_advice;
 pub(crate) mod subscriptions;

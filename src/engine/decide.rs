@@ -26,7 +26,11 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     }
 
     /// What is to be sent of a finding: of a row, that it is so; of what has none, that it is gone.
-    pub(super) fn decide(&self, batch: &Batch<'_>, finding: Finding) -> Result<Option<Send<K::Parcel>>, Fatal<R::Error>> {
+    pub(super) fn decide(
+        &self,
+        batch: &Batch<'_>,
+        finding: Finding,
+    ) -> Result<Option<Send<K::Parcel>>, Fatal<R::Error>> {
         let Finding { change, exists, record, scope } = finding;
         let id = change.id.clone();
         let known = self.entry(&id)?;
