@@ -13,6 +13,7 @@ mod opening;
 mod posting;
 mod reading;
 mod replica;
+mod resending;
 mod rules;
 mod sink;
 mod source;

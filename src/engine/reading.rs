@@ -61,6 +61,23 @@ struct Held {
     missed: Vec<Finding>,
 }
 
+impl<'b> Batch<'b> {
+    pub(super) fn new(shards: &'b [Id], windows: HashMap<Id, Option<Timestamp>>) -> Self {
+        Self {
+            shards,
+            windows,
+            found: HashSet::new(),
+            seen: Vec::new(),
+            records: HashMap::new(),
+            met: HashSet::new(),
+            gone: HashSet::new(),
+            afresh: HashSet::new(),
+            failed: HashSet::new(),
+            roots: HashMap::new(),
+        }
+    }
+}
+
 impl Batch<'_> {
     pub(super) fn is_found(&self, id: &Id) -> bool {
         let key = Key::of(id);
@@ -193,18 +210,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                 return Ok(());
             }
         };
-        let mut batch = Batch {
-            shards: &ids,
-            windows,
-            found: HashSet::new(),
-            seen: Vec::new(),
-            records: HashMap::new(),
-            met: HashSet::new(),
-            gone: HashSet::new(),
-            afresh: HashSet::new(),
-            failed: HashSet::new(),
-            roots: HashMap::new(),
-        };
+        let mut batch = Batch::new(&ids, windows);
         let b = &mut batch;
 
         let mut records: Vec<Finding> = Vec::new();
@@ -353,7 +359,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     }
 
     /// Sends what differs of containers that were found; the deletes among them wait until what is in them has gone.
-    async fn send_containers(
+    pub(super) async fn send_containers(
         &self,
         b: &mut Batch<'_>,
         findings: Vec<Finding>,
@@ -417,7 +423,12 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     }
 
     /// Sends what is to be sent of a shard; where nothing is remembered, its own entity goes first.
-    async fn send(&self, b: &mut Batch<'_>, wave: Wave, sends: Vec<Send<K::Parcel>>) -> Result<(), Fatal<R::Error>> {
+    pub(super) async fn send(
+        &self,
+        b: &mut Batch<'_>,
+        wave: Wave,
+        sends: Vec<Send<K::Parcel>>,
+    ) -> Result<(), Fatal<R::Error>> {
         if !b.roots.is_empty() {
             let mut roots = Vec::new();
             for send in &sends {
@@ -480,7 +491,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     }
 
     /// Asks for containers of leaves that nobody has seen: their scope decides, and they go first.
-    async fn meet(
+    pub(super) async fn meet(
         &self,
         b: &mut Batch<'_>,
         leaves: &[Finding],

@@ -1,0 +1,90 @@
+//! Sends some entities as they are now: the way to fix one, or all that were rejected.
+
+use std::collections::{HashMap, HashSet};
+
+use jiff::Timestamp;
+
+use super::delivery::Wave;
+use super::reading::Batch;
+use super::{Engine, Fatal, Key, Replica, Shard, Sink, Source};
+use crate::model::{Finding, Id, Record, RecordKind, Scope, Stage};
+use crate::text::printable;
+
+/// Ids that are asked about at once.
+const AT_ONCE: usize = 200;
+
+impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
+    /// Sends an upsert of each of these that exists in scope, and a delete of what does not exist, parents first. Yields how many
+    /// could not be looked up.
+    pub(crate) async fn resend(&self, listed: &[Shard], ids: &[Id]) -> Result<u64, Fatal<R::Error>> {
+        let shards: Vec<Id> = listed.iter().map(|shard| shard.root.id.clone()).collect();
+        let known: HashSet<&str> = shards.iter().map(Id::as_str).collect();
+        let (mut ids, strangers): (Vec<Id>, Vec<Id>) = ids.iter().cloned().partition(|id| known.contains(id.shard()));
+        for id in &strangers {
+            tracing::error!("{} cannot be looked up: its subscription is not listed", printable(id.as_str()));
+        }
+        let mut unknown = strangers.len() as u64;
+        let mut batch = Batch::new(&shards, HashMap::new());
+        ids.sort_by_key(Id::stage);
+        let (roots, ids): (Vec<Id>, Vec<Id>) = ids.into_iter().partition(|id| id.stage() == Stage::Root);
+        let mut sends = Vec::new();
+        for shard in listed.iter().filter(|shard| roots.contains(&shard.root.id)) {
+            let finding = Finding { change: shard.root.clone(), exists: true, scope: Some(Scope::In), record: None };
+            sends.extend(self.decide(&batch, finding)?);
+        }
+        self.post(Wave::Roots, sends).await?;
+        for ids in ids.chunk_by(|a, b| a.stage() == b.stage()).flat_map(|stage| stage.chunks(AT_ONCE)) {
+            unknown += self.resend_some(&mut batch, ids).await?;
+        }
+        self.settle_all().await?;
+        self.save().await?;
+        Ok(unknown)
+    }
+
+    async fn resend_some(&self, b: &mut Batch<'_>, ids: &[Id]) -> Result<u64, Fatal<R::Error>> {
+        let found = match self.source.ask(ids).await {
+            Ok(found) => found,
+            Err(error) => {
+                self.failures.borrow_mut().push(error);
+                return Ok(0);
+            }
+        };
+        let asked: HashSet<&Id> = ids.iter().collect();
+        let mut findings: Vec<Finding> =
+            found.findings.into_iter().filter(|finding| asked.contains(finding.id())).collect();
+        let shown: HashSet<Id> = findings.iter().map(|finding| finding.id().clone()).collect();
+        // It counts as newer than anything.
+        let proof = Record { at: Timestamp::MAX, kind: RecordKind::Delete, moves_scope: false };
+        let mut unknown = 0;
+        for id in ids.iter().filter(|id| !shown.contains(*id)) {
+            if !found.answer.covered.contains(id.shard()) || found.answer.failed.contains(id) {
+                tracing::error!("{} cannot be looked up: the answer does not cover it", printable(id.as_str()));
+                unknown += 1;
+                continue;
+            }
+            tracing::warn!(
+                "{} is not there, as far as the principal can read: its delete is sent",
+                printable(id.as_str())
+            );
+            findings.push(self.gone(id, Some(proof)));
+        }
+        let (containers, leaves): (Vec<Finding>, Vec<Finding>) =
+            findings.into_iter().partition(|finding| finding.id().stage() == Stage::Container);
+        let mut deletes = Vec::new();
+        let are_there: Vec<Id> =
+            containers.iter().chain(&leaves).filter(|finding| finding.exists).map(|one| one.id().clone()).collect();
+        self.send_containers(b, containers, &mut deletes).await?;
+        self.meet(b, &leaves, &mut deletes).await?;
+        let mut sends = Vec::new();
+        for leaf in leaves {
+            sends.extend(self.decide(b, leaf)?);
+        }
+        self.send(b, Wave::Leaves, sends).await?;
+        self.post(Wave::ContainerDeletes, deletes).await?;
+        let sent = self.sent.borrow();
+        for id in are_there.iter().filter(|id| !sent.contains(&Key::of(id))) {
+            tracing::warn!("{} exists, but is not in scope: nothing is sent", printable(id.as_str()));
+        }
+        Ok(unknown)
+    }
+}
