@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 use super::decide::Send;
 use super::delivery::{Delivered, Order, Wave};
 use super::rules::{Rule, holds};
-use super::{Absent, Engine, Entry, Fatal, Key, Parcel, Replica, Sink, Source, State};
+use super::{Absent, Engine, Entry, Fatal, Key, Parcel, Replica, Resend, Sink, Source, State};
 use crate::model::{Id, Operation, Stage};
 
 /// Orders that wait to be posted: two pages.
@@ -17,7 +17,12 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     pub(super) async fn post(&self, wave: Wave, mut sends: Vec<Send<K::Parcel>>) -> Result<(), Fatal<R::Error>> {
         if holds(Rule::Once) {
             let mut sent = self.sent.borrow_mut();
-            sends.retain(|send| sent.insert(Key::of(&send.parcel.change().id)));
+            // Where nothing is remembered, leaves are not either: memory stays flat, however many there are.
+            let is_kept = self.replica.remembers() || self.settings.resend == Resend::All;
+            sends.retain(|send| {
+                let id = &send.parcel.change().id;
+                (id.stage() == Stage::Leaf && !is_kept) || sent.insert(Key::of(id))
+            });
         }
         while !sends.is_empty() {
             let rest = sends.split_off(self.settings.bounds.page.min(sends.len()));
