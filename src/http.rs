@@ -11,13 +11,9 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Client, ClientBuilder, RequestBuilder, StatusCode, Url};
 use serde_json::error::Category;
 
-use crate::config::Limits;
+use crate::config::{Limits, PROXIES};
 use crate::secrets;
 use crate::text::{printable, printable_up_to};
-
-/// Variables that name a proxy, which the client itself reads.
-pub(crate) const PROXIES: [&str; 6] =
-    ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
 
 /// Of what an error says: the most characters of its message and of each of its codes, and the most codes.
 const LONGEST_MESSAGE: usize = 2000;

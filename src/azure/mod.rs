@@ -5,7 +5,6 @@
 //! Port, or of what was read before.
 
 pub(crate) mod arm;
-pub mod cloud;
 pub(crate) mod credential;
 pub(crate) mod graph;
 pub(crate) mod kql;

@@ -2,146 +2,16 @@
 //! so that a mistake shows as itself and not as the failure of the last of seven.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
 
 use reqwest::Url;
 use secrecy::SecretString;
 
-use super::{Reader, is_loopback, quoted, set};
+use super::cloud::Cloud;
+use super::credential::{Application, CredentialConfig, CredentialKind, Identity};
+use super::reader::{Reader, set};
+use super::url::{ipv4, is_link_local, is_loopback, quoted};
 use crate::id::is_guid;
 use crate::text::printable;
-
-/// A kind of credential, as `AZURE_CREDENTIAL` names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CredentialKind {
-    /// An application, with a secret.
-    ClientSecret,
-    /// An application, vouched for by an ID token of GitHub Actions.
-    GithubOidc,
-    /// An application, vouched for by the token of a pod's service account.
-    WorkloadIdentity,
-    /// An application, vouched for by a service connection of Azure Pipelines.
-    AzurePipelines,
-    /// An application, with a certificate; only in a build with the feature `client-certificate`.
-    ClientCertificate,
-    /// The identity of the machine or the app that it runs on.
-    ManagedIdentity,
-    /// Whoever is signed in with `az`.
-    AzureCli,
-}
-
-impl CredentialKind {
-    /// In the order in which they are inferred.
-    pub const ALL: [Self; 7] = [
-        Self::ClientSecret,
-        Self::GithubOidc,
-        Self::WorkloadIdentity,
-        Self::AzurePipelines,
-        Self::ClientCertificate,
-        Self::ManagedIdentity,
-        Self::AzureCli,
-    ];
-
-    /// As `AZURE_CREDENTIAL` names it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ClientSecret => "client-secret",
-            Self::GithubOidc => "github-oidc",
-            Self::WorkloadIdentity => "workload-identity",
-            Self::AzurePipelines => "azure-pipelines",
-            Self::ClientCertificate => "client-certificate",
-            Self::ManagedIdentity => "managed-identity",
-            Self::AzureCli => "azure-cli",
-        }
-    }
-}
-
-/// The one credential of a run.
-#[derive(Clone, Debug)]
-pub struct CredentialConfig {
-    /// Who signs in.
-    pub identity: Identity,
-    /// Why it is this one: a clause for the log.
-    pub because: &'static str,
-}
-
-/// An application in a tenant.
-#[derive(Clone, Debug)]
-pub struct Application {
-    /// A directory's GUID, or a domain of its.
-    pub tenant_id: String,
-    /// The application (client) id.
-    pub client_id: String,
-}
-
-/// Who signs in, and how it proves that, for each [`CredentialKind`]; what each needs is in the README, under "Sign in without
-/// a secret".
-#[derive(Clone, Debug)]
-pub enum Identity {
-    ClientSecret {
-        application: Application,
-        secret: SecretString,
-    },
-    GithubOidc {
-        application: Application,
-        url: Url,
-        token: SecretString,
-    },
-    WorkloadIdentity {
-        application: Application,
-        token_file: PathBuf,
-    },
-    /// `azure_identity` itself reads `SYSTEM_OIDCREQUESTURI`, which was checked.
-    AzurePipelines {
-        application: Application,
-        service_connection: String,
-        access_token: SecretString,
-    },
-    ClientCertificate {
-        application: Application,
-        path: PathBuf,
-        password: Option<SecretString>,
-    },
-    /// `azure_identity` itself reads `IDENTITY_ENDPOINT` and `IDENTITY_HEADER`.
-    ManagedIdentity {
-        /// Which user-assigned identity; `None`: the system-assigned one.
-        client_id: Option<String>,
-        /// In place of `http://169.254.169.254`.
-        metadata_host: Option<Url>,
-    },
-    AzureCli {
-        /// `None`: the tenant that `az` works in.
-        tenant_id: Option<String>,
-    },
-}
-
-impl CredentialConfig {
-    /// Which kind it is.
-    pub fn kind(&self) -> CredentialKind {
-        match &self.identity {
-            Identity::ClientSecret { .. } => CredentialKind::ClientSecret,
-            Identity::GithubOidc { .. } => CredentialKind::GithubOidc,
-            Identity::WorkloadIdentity { .. } => CredentialKind::WorkloadIdentity,
-            Identity::AzurePipelines { .. } => CredentialKind::AzurePipelines,
-            Identity::ClientCertificate { .. } => CredentialKind::ClientCertificate,
-            Identity::ManagedIdentity { .. } => CredentialKind::ManagedIdentity,
-            Identity::AzureCli { .. } => CredentialKind::AzureCli,
-        }
-    }
-
-    /// The tenant that it signs in to, where it must be known.
-    pub fn tenant_id(&self) -> Option<&str> {
-        match &self.identity {
-            Identity::ClientSecret { application, .. }
-            | Identity::GithubOidc { application, .. }
-            | Identity::WorkloadIdentity { application, .. }
-            | Identity::AzurePipelines { application, .. }
-            | Identity::ClientCertificate { application, .. } => Some(&application.tenant_id),
-            Identity::ManagedIdentity { .. } => None,
-            Identity::AzureCli { tenant_id } => tenant_id.as_deref(),
-        }
-    }
-}
 
 const CREDENTIAL: &str = "AZURE_CREDENTIAL";
 const TENANT_ID: &str = "AZURE_TENANT_ID";
@@ -338,14 +208,17 @@ impl Reader<'_> {
                 Err(error) => self.wrong(variable, format!("is not a URL: {error}")),
             }
         }
-        super::Cloud::default().authority_host()
+        Cloud::default().authority_host()
     }
 
     /// The real one is at a link-local address, without TLS; elsewhere there must be TLS.
     fn metadata_host(&mut self) -> Option<Url> {
         let text = self.variable(METADATA_HOST)?;
         match Url::parse(text.trim()) {
-            Ok(url) if url.scheme() == "https" || (url.scheme() == "http" && (is_loopback(&url) || is_local(&url))) => {
+            Ok(url)
+                if url.scheme() == "https"
+                    || (url.scheme() == "http" && (is_loopback(&url) || is_link_local(&url))) =>
+            {
                 return Some(url);
             }
             Ok(_) => self.wrong(
@@ -371,14 +244,6 @@ impl Reader<'_> {
             Err(error) => self.wrong(IDENTITY_ENDPOINT, format!("{}: not a URL: {error}", quoted(&text))),
         }
     }
-}
-
-fn is_local(url: &Url) -> bool {
-    ipv4(url).is_some_and(|address| address.is_link_local())
-}
-
-fn ipv4(url: &Url) -> Option<std::net::Ipv4Addr> {
-    url.host_str()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -529,71 +394,6 @@ mod tests {
             assert!(said.starts_with("IDENTITY_ENDPOINT is \"") && said.contains(wrong), "{wrong}: {said}");
         }
         assert!(!complaint("http://user:marked@x.example/").contains("marked"));
-    }
-
-    #[test]
-    fn a_password_in_an_endpoint_is_refused_and_not_shown() {
-        for endpoint in [
-            "https://:marked@x.example",
-            "https://marked@x.example",
-            "https://user:marked@x.example/y",
-            "http://marked@[",
-        ] {
-            let settings = Settings {
-                azure_authority_host: Some(endpoint.into()),
-                azure_resource_manager_endpoint: Some(endpoint.into()),
-                ..application()
-            };
-            let error = load(&settings, &[(SECRET, "s")]).unwrap_err();
-            assert_eq!(error.0.len(), 2, "{error}");
-            assert!(!error.to_string().contains("marked"), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_webhook_has_no_password() {
-        let environment = |name: &str| match name {
-            "PORT_WEBHOOK_INGEST_URL" => Some("https://user:marked@ingest.example/key".into()),
-            SECRET => Some("s".into()),
-            _ => None,
-        };
-        let error = Config::load(&application(), &environment).unwrap_err().to_string();
-        assert!(
-            error.starts_with("PORT_WEBHOOK_INGEST_URL must not hold a user") && !error.contains("marked"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn a_proxy_that_would_be_ignored_is_refused_and_not_shown() {
-        let complaint = |name: &str, proxy: &str| {
-            let loaded = load(&application(), &[(SECRET, "s"), (name, proxy)]);
-            loaded.err().map(|error| error.to_string()).unwrap_or_default()
-        };
-        for right in [
-            "proxy:8080",
-            "http://proxy.example:8080",
-            "https://user:p%40ss@proxy/",
-            " ",
-            "10.0.0.1:3128",
-            "http://[::1]:1",
-        ] {
-            assert_eq!(complaint("HTTPS_PROXY", right), "", "{right}");
-        }
-        for wrong in [
-            "http://user:mar ked@proxy",
-            "user:m@rked@proxy",
-            "http://user:marked/@proxy",
-            "socks5://marked",
-            "http://",
-            "marked:port",
-        ] {
-            let said = complaint("https_proxy", wrong);
-            assert!(
-                said.starts_with("https_proxy must be the address of a proxy") && !said.contains("rked"),
-                "{wrong}: {said}"
-            );
-        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use reqwest::header::HeaderName;
 use secrecy::SecretString;
 
-use super::{Reader, set};
+use super::reader::{Reader, set};
 use crate::text::printable;
 
 const SECRET: &str = "PORT_WEBHOOK_SECRET";

@@ -1,0 +1,115 @@
+//! From the command line and the environment to a [`Config`]: everything is parsed, bounded and typed. No raw string leaves
+//! this module, and all invalid values are reported at once.
+
+mod azure;
+mod checkpoint;
+mod cloud;
+mod credential;
+mod error;
+mod limits;
+mod log;
+mod mode;
+mod port;
+mod proxies;
+mod reader;
+mod resend;
+mod scope;
+mod secret_url;
+mod sign_in;
+mod signing;
+mod tag_filters;
+#[cfg(test)]
+mod testing;
+mod url;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::cli::Settings;
+use reader::{Reader, set};
+
+pub use azure::AzureConfig;
+pub use checkpoint::{CheckpointConfig, OutOfScope};
+pub use credential::{Application, CredentialConfig, CredentialKind, Identity};
+pub use error::{ConfigError, Problem};
+pub use limits::Limits;
+pub use log::{LogConfig, LogFormat};
+pub use mode::Mode;
+pub use port::{Payload, PortConfig};
+pub(crate) use proxies::PROXIES;
+pub use reader::Environment;
+pub use resend::resend_ids;
+pub use scope::{ResourceType, Scope};
+pub use secret_url::SecretUrl;
+pub(crate) use sign_in::SECRET_VARIABLES;
+pub use signing::SigningConfig;
+pub use tag_filters::{TagCondition, TagFilters};
+
+/// Everything that a run needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `SYNC_MODE`. A checkpoint may make an incremental run a full one all the same.
+    pub mode: Mode,
+    /// Where changes come from.
+    pub azure: AzureConfig,
+    /// Where they go.
+    pub port: PortConfig,
+    /// Which of them.
+    pub scope: Scope,
+    /// How far back an incremental run without a checkpoint reads: 1 minute to 14 days, as long as Azure keeps records.
+    pub window: Duration,
+    /// `None`: the run is stateless.
+    pub checkpoint: Option<CheckpointConfig>,
+    /// `None`: envelopes that Port refuses are logged, and nothing else.
+    pub dead_letter_file: Option<PathBuf>,
+    /// 1 second to a day; `None`: a run takes as long as it takes.
+    pub run_timeout: Option<Duration>,
+    /// Print what would be posted, and change nothing anywhere.
+    pub dry_run: bool,
+    /// Not a setting: the same in every run of the binary.
+    pub limits: Limits,
+}
+
+impl Config {
+    /// What a run needs, or everything that is wrong with it.
+    pub fn load(settings: &Settings, environment: Environment<'_>) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(settings, environment);
+        reader.proxies();
+        let dry_run = reader.flag("DRY_RUN", settings.dry_run.as_deref());
+        let config = Self {
+            mode: reader.mode(),
+            azure: reader.azure(),
+            port: reader.port(dry_run),
+            scope: reader.scope(),
+            window: reader.window(),
+            checkpoint: reader.checkpoint(),
+            dead_letter_file: set(settings.dead_letter_file.as_deref()).map(PathBuf::from),
+            run_timeout: reader
+                .optional_count("RUN_TIMEOUT_SECONDS", settings.run_timeout_seconds.as_deref(), 1, 86_400)
+                .map(Duration::from_secs),
+            dry_run,
+            limits: Limits::default(),
+        };
+        reader.finish(config)
+    }
+}
+
+/// What the queries depend on, which needs no credentials.
+#[derive(Clone, Debug)]
+pub struct QueryConfig {
+    /// Which queries.
+    pub mode: Mode,
+    /// What filters become in them.
+    pub scope: Scope,
+    /// How far back those of changes reach.
+    pub window: Duration,
+}
+
+impl QueryConfig {
+    /// The same as [`Config::load`], of fewer settings.
+    pub fn load(settings: &Settings, environment: Environment<'_>) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(settings, environment);
+        let config = Self { mode: reader.mode(), scope: reader.scope(), window: reader.window() };
+        reader.finish(config)
+    }
+}

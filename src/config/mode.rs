@@ -1,0 +1,68 @@
+//! What a run reads: the mode, and how far back it reads without a checkpoint.
+
+use std::time::Duration;
+
+use super::reader::Reader;
+
+/// What a run reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// What changed.
+    #[default]
+    Incremental,
+    /// Everything that exists.
+    Full,
+}
+
+impl Mode {
+    /// As `SYNC_MODE` names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Incremental => "incremental",
+            Self::Full => "full",
+        }
+    }
+}
+
+impl Reader<'_> {
+    pub(super) fn mode(&mut self) -> Mode {
+        let modes = [("incremental", Mode::Incremental), ("full", Mode::Full)];
+        self.choice("SYNC_MODE", self.settings.mode.as_deref(), &modes)
+    }
+
+    pub(super) fn window(&mut self) -> Duration {
+        let minutes =
+            self.count("CHANGE_WINDOW_MINUTES", self.settings.change_window_minutes.as_deref(), 20160, 15).get();
+        Duration::from_secs(minutes as u64 * 60)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::read;
+    use super::*;
+    use crate::cli::Settings;
+
+    #[test]
+    fn the_mode_goes_by_its_name_in_any_case() {
+        let mode = |mode: Option<&str>| {
+            let settings = Settings { mode: mode.map(str::to_owned), ..Settings::default() };
+            read(&settings, &[], Reader::mode).map_err(|error| error.to_string())
+        };
+        assert_eq!(mode(None), Ok(Mode::Incremental));
+        assert_eq!(mode(Some("Full")), Ok(Mode::Full));
+        assert_eq!(mode(Some("both")), Err("SYNC_MODE is \"both\": expected incremental or full".into()));
+        assert_eq!([Mode::Incremental, Mode::Full].map(Mode::name), ["incremental", "full"]);
+    }
+
+    #[test]
+    fn the_window_is_bounded_by_how_long_azure_keeps_records() {
+        let window = |minutes: &str| {
+            let settings = Settings { change_window_minutes: Some(minutes.into()), ..Settings::default() };
+            read(&settings, &[], Reader::window).ok()
+        };
+        assert_eq!(window(""), Some(Duration::from_secs(15 * 60)));
+        assert_eq!(window("20160"), Some(Duration::from_secs(14 * 24 * 60 * 60)));
+        assert_eq!((window("0"), window("20161")), (None, None));
+    }
+}
