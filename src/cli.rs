@@ -341,7 +341,7 @@ pub struct Settings {
     )]
     pub change_overlap_minutes: Option<String>,
 
-    /// With a checkpoint, make a run a full one when the last is so old, 1 to 8760 [default: never]
+    /// With a checkpoint, compare everything that exists when the last full comparison is this old, 1 to 8760 [default: 24]
     #[arg(
         long,
         env = "FULL_SYNC_EVERY_HOURS",
@@ -351,6 +351,20 @@ pub struct Settings {
         help_heading = "Reliability"
     )]
     pub full_sync_every_hours: Option<String>,
+
+    /// Post everything in scope again, whatever the checkpoint says of it; makes the run a full one [default: false]
+    #[arg(
+        long,
+        env = "RESEND_ALL",
+        value_name = "true|false",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Reliability"
+    )]
+    pub resend_all: Option<String>,
 
     /// Append envelopes that Port refuses for themselves to this file, a JSON object a line [default: they are logged]
     #[arg(

@@ -13,8 +13,8 @@ pub struct CheckpointConfig {
     /// How far before the last run changes are read again, up to a day: records appear late, and their details later still
     /// ("Get resource changes", Azure Resource Graph).
     pub overlap: Duration,
-    /// How old the last full run may be, 1 hour to a year; `None`: as old as it is.
-    pub full_every: Option<Duration>,
+    /// How old the last full comparison may be, 1 hour to a year.
+    pub full_every: Duration,
     /// What becomes of groups that leave the scope of the tag filters.
     pub out_of_scope: OutOfScope,
 }
@@ -44,7 +44,7 @@ impl Reader<'_> {
         Some(CheckpointConfig {
             file: set(settings.checkpoint_file.as_deref())?.into(),
             overlap: Duration::from_secs(overlap.unwrap_or(120) * 60),
-            full_every: full_every.map(|hours| Duration::from_secs(hours * 3600)),
+            full_every: Duration::from_secs(full_every.unwrap_or(24) * 60 * 60),
             out_of_scope,
         })
     }
@@ -67,7 +67,19 @@ mod tests {
         let config = read(&settings, &[], Reader::checkpoint).unwrap().unwrap();
         assert_eq!(config.file, PathBuf::from("checkpoint.json"));
         assert_eq!(config.overlap, Duration::from_secs(2 * 60 * 60));
+        assert_eq!(config.full_every, Duration::from_secs(24 * 60 * 60));
         assert_eq!(config.out_of_scope, OutOfScope::Delete);
+    }
+
+    #[test]
+    fn a_full_comparison_is_due_within_a_year() {
+        let settings = Settings {
+            checkpoint_file: Some("checkpoint.json".into()),
+            full_sync_every_hours: Some("8760".into()),
+            ..Settings::default()
+        };
+        let config = read(&settings, &[], Reader::checkpoint).unwrap().unwrap();
+        assert_eq!(config.full_every, Duration::from_secs(365 * 24 * 60 * 60));
     }
 
     #[test]

@@ -64,6 +64,8 @@ pub struct Config {
     pub dead_letter_file: Option<PathBuf>,
     /// 1 second to a day; `None`: a run takes as long as it takes.
     pub run_timeout: Option<Duration>,
+    /// Post everything in scope again, whatever the checkpoint says of it; `mode` is then full.
+    pub resend_all: bool,
     /// Print what would be posted, and change nothing anywhere.
     pub dry_run: bool,
     /// Not a setting: the same in every run of the binary.
@@ -76,8 +78,9 @@ impl Config {
         let mut reader = Reader::new(settings, environment);
         reader.proxies();
         let dry_run = reader.flag("DRY_RUN", settings.dry_run.as_deref());
+        let resend_all = reader.resend_all();
         let config = Self {
-            mode: reader.mode(),
+            mode: reader.mode(resend_all),
             azure: reader.azure(),
             port: reader.port(dry_run),
             scope: reader.scope(),
@@ -87,6 +90,7 @@ impl Config {
             run_timeout: reader
                 .optional_count("RUN_TIMEOUT_SECONDS", settings.run_timeout_seconds.as_deref(), 1, 86_400)
                 .map(Duration::from_secs),
+            resend_all,
             dry_run,
             limits: Limits::default(),
         };
@@ -109,7 +113,8 @@ impl QueryConfig {
     /// The same as [`Config::load`], of fewer settings.
     pub fn load(settings: &Settings, environment: Environment<'_>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(settings, environment);
-        let config = Self { mode: reader.mode(), scope: reader.scope(), window: reader.window() };
+        let resend_all = reader.resend_all();
+        let config = Self { mode: reader.mode(resend_all), scope: reader.scope(), window: reader.window() };
         reader.finish(config)
     }
 }

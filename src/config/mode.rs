@@ -25,9 +25,14 @@ impl Mode {
 }
 
 impl Reader<'_> {
-    pub(super) fn mode(&mut self) -> Mode {
+    pub(super) fn mode(&mut self, resend_all: bool) -> Mode {
         let modes = [("incremental", Mode::Incremental), ("full", Mode::Full)];
-        self.choice("SYNC_MODE", self.settings.mode.as_deref(), &modes)
+        let mode = self.choice("SYNC_MODE", self.settings.mode.as_deref(), &modes);
+        if resend_all { Mode::Full } else { mode }
+    }
+
+    pub(super) fn resend_all(&mut self) -> bool {
+        self.flag("RESEND_ALL", self.settings.resend_all.as_deref())
     }
 
     pub(super) fn window(&mut self) -> Duration {
@@ -43,16 +48,27 @@ mod tests {
     use super::*;
     use crate::cli::Settings;
 
+    fn mode(mode: Option<&str>, resend_all: bool) -> Result<Mode, String> {
+        let settings = Settings { mode: mode.map(str::to_owned), ..Settings::default() };
+        read(&settings, &[], |reader| reader.mode(resend_all)).map_err(|error| error.to_string())
+    }
+
     #[test]
     fn the_mode_goes_by_its_name_in_any_case() {
-        let mode = |mode: Option<&str>| {
-            let settings = Settings { mode: mode.map(str::to_owned), ..Settings::default() };
-            read(&settings, &[], Reader::mode).map_err(|error| error.to_string())
-        };
-        assert_eq!(mode(None), Ok(Mode::Incremental));
-        assert_eq!(mode(Some("Full")), Ok(Mode::Full));
-        assert_eq!(mode(Some("both")), Err("SYNC_MODE is \"both\": expected incremental or full".into()));
+        assert_eq!(mode(None, false), Ok(Mode::Incremental));
+        assert_eq!(mode(Some("Full"), false), Ok(Mode::Full));
+        assert_eq!(mode(Some("both"), false), Err("SYNC_MODE is \"both\": expected incremental or full".into()));
         assert_eq!([Mode::Incremental, Mode::Full].map(Mode::name), ["incremental", "full"]);
+    }
+
+    #[test]
+    fn resending_everything_takes_a_full_run() {
+        assert_eq!(mode(None, true), Ok(Mode::Full));
+        assert_eq!(mode(Some("incremental"), true), Ok(Mode::Full));
+        assert!(mode(Some("both"), true).is_err(), "the mode is checked all the same");
+        let settings = Settings { resend_all: Some("true".into()), ..Settings::default() };
+        assert_eq!(read(&settings, &[], Reader::resend_all), Ok(true));
+        assert_eq!(read(&Settings::default(), &[], Reader::resend_all), Ok(false));
     }
 
     #[test]

@@ -10,10 +10,11 @@ use crate::sandbox::requests::Route;
 use crate::sandbox::settings::{CLIENT, SECRET, TENANT, WEBHOOK_KEY};
 
 /// Every setting that has a flag, the flag, a value that is wrong, and one that is right.
-const FLAGS: [(&str, &str, &str, &str); 24] = [
+const FLAGS: [(&str, &str, &str, &str); 25] = [
     ("PORT_WEBHOOK_SIGNATURE_HEADER", "--port-webhook-signature-header", "content-type", "x-hub-signature-256"),
     ("PORT_WEBHOOK_SIGNATURE_PREFIX", "--port-webhook-signature-prefix", "größe", "v1="),
     ("DRY_RUN", "--dry-run", "perhaps", "true"),
+    ("RESEND_ALL", "--resend-all", "perhaps", "true"),
     ("INCLUDE_CHANGE_ACTOR", "--include-change-actor", "perhaps", "true"),
     ("AZURE_CREDENTIAL", "--credential", "password", "client-secret"),
     ("PORT_WEBHOOK_PAYLOAD", "--port-webhook-payload", "many", "batch"),
@@ -44,11 +45,13 @@ const FLAGS: [(&str, &str, &str, &str); 24] = [
 
 /// Wrong values: the variable, the value, and what must be said of it besides their names.
 #[rustfmt::skip]
-const WRONG: [(&str, &str, &[&str]); 73] = [
+const WRONG: [(&str, &str, &[&str]); 75] = [
     ("PORT_WEBHOOK_SIGNATURE_HEADER", "x y", &["name of a header"]),
     ("PORT_WEBHOOK_SIGNATURE_HEADER", "Authorization", &["taken"]),
     ("PORT_WEBHOOK_SIGNATURE_PREFIX", "größe", &["ASCII"]),
     ("DRY_RUN", "perhaps", &["true", "false"]),
+    ("RESEND_ALL", "perhaps", &["true", "false"]),
+    ("RESEND_ALL", "all", &["true", "false"]),
     ("INCLUDE_CHANGE_ACTOR", "perhaps", &["true", "false"]),
     ("AZURE_CREDENTIAL", "password", &["client-secret", "managed-identity"]),
     ("AZURE_CREDENTIAL", "client-secret,azure-cli", &["client-secret", "managed-identity"]),
@@ -283,6 +286,22 @@ async fn a_flag_wins_over_its_variable_in_what_a_run_does() {
     assert_eq!(run.report()["mode"], "incremental", "{run}");
     let run = Program::new(&sandbox).env("SYNC_MODE", "incremental").args(["--mode", "full"]).run().await.exits(0);
     assert_eq!(run.report()["mode"], "full", "{run}");
+}
+
+#[tokio::test]
+async fn resending_everything_makes_the_run_a_full_one() {
+    let sandbox = start(settled()).await;
+    for program in [
+        Program::new(&sandbox).args(["--resend-all"]),
+        Program::new(&sandbox).env("RESEND_ALL", "true").args(["--mode", "incremental"]),
+    ] {
+        let run = program.run().await.exits(0);
+        assert_eq!(run.report()["mode"], "full", "{run}");
+    }
+    let run = Program::new(&sandbox).env("RESEND_ALL", "true").args(["--resend-all=false"]).run().await.exits(0);
+    assert_eq!(run.report()["mode"], "incremental", "{run}");
+    let queries = Program::bare().args(["queries", "--resend-all"]).run().await.exits(0);
+    assert_eq!(queries.out.matches("// ").count(), 4, "{queries}");
 }
 
 #[tokio::test]
