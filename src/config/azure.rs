@@ -6,18 +6,18 @@ use super::cloud::Cloud;
 use super::credential::CredentialConfig;
 use super::reader::Reader;
 
-/// Who signs in, where, and how many subscriptions one query names.
+/// Who signs in, where, and how many subscriptions go into one query.
 #[derive(Clone, Debug)]
 pub struct AzureConfig {
     /// The one credential of the run.
     pub credential: CredentialConfig,
-    /// `AZURE_TENANT_ID`, or empty where the credential needs none.
+    /// `AZURE_TENANT_ID`, or empty if the credential needs none.
     pub tenant_id: String,
     /// The origin of the sign-in host, https.
     pub authority_host: reqwest::Url,
-    /// The origin of Resource Manager, https: the access token goes there and nowhere else.
+    /// The origin of Resource Manager, https. The access token is sent only there.
     pub resource_manager: reqwest::Url,
-    /// 1 to 1,000 subscriptions, the most that Resource Graph takes in a query.
+    /// 1 to 1,000 subscriptions, the most Resource Graph accepts in one query.
     pub batch_size: NonZeroUsize,
 }
 
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_are_those_of_the_cloud_unless_they_are_set() {
+    fn endpoints_default_to_those_of_the_cloud() {
         let settings = Settings { azure_cloud: Some("azurechina".into()), ..managed_identity() };
         let azure = read(&settings, &[], Reader::azure).unwrap();
         assert_eq!(azure.authority_host, Cloud::China.authority_host());
@@ -74,7 +74,7 @@ mod tests {
         };
         let azure = read(&settings, &[], Reader::azure).unwrap();
         assert_eq!(azure.authority_host.as_str(), "https://sign-in.example/");
-        assert_eq!(azure.resource_manager.as_str(), "https://manager.example/", "a bare host name is taken as well");
+        assert_eq!(azure.resource_manager.as_str(), "https://manager.example/", "a bare host name is accepted");
     }
 
     #[test]

@@ -5,27 +5,27 @@ use std::time::Duration;
 
 use super::reader::{Reader, set};
 
-/// What is remembered from run to run.
+/// What runs with a checkpoint go by.
 #[derive(Clone, Debug)]
 pub struct CheckpointConfig {
-    /// The file; `.lock` and `.tmp` stand beside it.
+    /// The checkpoint file. `.lock` and `.tmp` files are created next to it.
     pub file: PathBuf,
-    /// How far before the last run changes are read again, up to a day: records appear late, and their details later still
-    /// ("Get resource changes", Azure Resource Graph).
+    /// How far before the last run changes are read again, up to a day. Change records appear late, and their details even
+    /// later ("Get resource changes", Azure Resource Graph).
     pub overlap: Duration,
     /// How old the last full comparison may be, 1 hour to a year.
     pub full_every: Duration,
-    /// What becomes of groups that leave the scope of the tag filters.
+    /// What happens to groups that no longer match the tag filters.
     pub out_of_scope: OutOfScope,
 }
 
-/// What to do with the entities of a group that left the scope.
+/// What happens to the entities of a group that left the scope.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OutOfScope {
-    /// They are deleted, resources first.
+    /// Delete them, resources first.
     #[default]
     Delete,
-    /// For catalogs that several filters feed.
+    /// Keep them, for a catalog that several filters feed.
     Keep,
 }
 

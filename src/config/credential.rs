@@ -1,31 +1,31 @@
-//! The kinds of credential, and what each needs to sign in.
+//! The kinds of credential, and the data each one signs in with.
 
 use std::path::PathBuf;
 
 use reqwest::Url;
 use secrecy::SecretString;
 
-/// A kind of credential, as `AZURE_CREDENTIAL` names it.
+/// A kind of credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CredentialKind {
-    /// An application, with a secret.
+    /// An application with a client secret.
     ClientSecret,
-    /// An application, vouched for by an ID token of GitHub Actions.
+    /// An application with a federated credential for GitHub Actions.
     GithubOidc,
-    /// An application, vouched for by the token of a pod's service account.
+    /// An application with a federated credential for a pod's service account.
     WorkloadIdentity,
-    /// An application, vouched for by a service connection of Azure Pipelines.
+    /// An application with a federated credential for a service connection in Azure Pipelines.
     AzurePipelines,
-    /// An application, with a certificate; only in a build with the feature `client-certificate`.
+    /// An application with a certificate. Needs the feature `client-certificate`.
     ClientCertificate,
-    /// The identity of the machine or the app that it runs on.
+    /// The identity assigned to the machine or app.
     ManagedIdentity,
-    /// Whoever is signed in with `az`.
+    /// The user signed in with `az`.
     AzureCli,
 }
 
 impl CredentialKind {
-    /// In the order in which they are inferred.
+    /// All kinds, in the order in which they are inferred.
     pub const ALL: [Self; 7] = [
         Self::ClientSecret,
         Self::GithubOidc,
@@ -36,7 +36,7 @@ impl CredentialKind {
         Self::AzureCli,
     ];
 
-    /// As `AZURE_CREDENTIAL` names it.
+    /// The name in `AZURE_CREDENTIAL`.
     pub fn name(self) -> &'static str {
         match self {
             Self::ClientSecret => "client-secret",
@@ -50,26 +50,26 @@ impl CredentialKind {
     }
 }
 
-/// The one credential of a run.
+/// The credential a run signs in with.
 #[derive(Clone, Debug)]
 pub struct CredentialConfig {
     /// Who signs in.
     pub identity: Identity,
-    /// Why it is this one: a clause for the log.
+    /// Why this credential was chosen, as a clause for the log.
     pub because: &'static str,
 }
 
 /// An application in a tenant.
 #[derive(Clone, Debug)]
 pub struct Application {
-    /// A directory's GUID, or a domain of its.
+    /// The directory's GUID or one of its domains.
     pub tenant_id: String,
     /// The application (client) id.
     pub client_id: String,
 }
 
-/// Who signs in, and how it proves that, for each [`CredentialKind`]; what each needs is in the README, under "Sign in without
-/// a secret".
+/// Who signs in and how it proves its identity, for each [`CredentialKind`]. The README lists what each needs under "Sign in
+/// without a secret".
 #[derive(Clone, Debug)]
 pub enum Identity {
     ClientSecret {
@@ -85,7 +85,7 @@ pub enum Identity {
         application: Application,
         token_file: PathBuf,
     },
-    /// `azure_identity` itself reads `SYSTEM_OIDCREQUESTURI`, which was checked.
+    /// `azure_identity` reads `SYSTEM_OIDCREQUESTURI` itself; it was validated here.
     AzurePipelines {
         application: Application,
         service_connection: String,
@@ -96,21 +96,21 @@ pub enum Identity {
         path: PathBuf,
         password: Option<SecretString>,
     },
-    /// `azure_identity` itself reads `IDENTITY_ENDPOINT` and `IDENTITY_HEADER`.
+    /// `azure_identity` reads `IDENTITY_ENDPOINT` and `IDENTITY_HEADER` itself.
     ManagedIdentity {
-        /// Which user-assigned identity; `None`: the system-assigned one.
+        /// The user-assigned identity; `None`: the system-assigned one.
         client_id: Option<String>,
-        /// In place of `http://169.254.169.254`.
+        /// Replaces `http://169.254.169.254`.
         metadata_host: Option<Url>,
     },
     AzureCli {
-        /// `None`: the tenant that `az` works in.
+        /// `None`: the current tenant of `az`.
         tenant_id: Option<String>,
     },
 }
 
 impl CredentialConfig {
-    /// Which kind it is.
+    /// The kind of this credential.
     pub fn kind(&self) -> CredentialKind {
         match &self.identity {
             Identity::ClientSecret { .. } => CredentialKind::ClientSecret,
@@ -123,7 +123,7 @@ impl CredentialConfig {
         }
     }
 
-    /// The tenant that it signs in to, where it must be known.
+    /// The tenant to sign in to, if the credential needs one.
     pub fn tenant_id(&self) -> Option<&str> {
         match &self.identity {
             Identity::ClientSecret { application, .. }

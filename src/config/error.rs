@@ -1,28 +1,28 @@
 //! Invalid settings, all reported at once.
 
-/// One setting that is wrong: which, and what is allowed.
+/// One invalid setting.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{variable} {problem}")]
 pub struct Problem {
-    /// The variable, or the argument where there is none.
+    /// The variable, or the argument if it has none.
     pub variable: &'static str,
-    /// A clause that goes on from its name. A secret's value is never in it.
+    /// What is wrong and what is allowed, as a clause that follows the name. Never contains a secret.
     pub problem: String,
 }
 
-/// Every setting that is wrong.
+/// Every invalid setting.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
 pub struct ConfigError(pub Vec<Problem>);
 
 impl ConfigError {
-    /// What a person is told, a problem a line.
+    /// The message for a person, one problem per line.
     pub fn complaint(&self) -> String {
         let problems: String = self.0.iter().map(|problem| format!("error: {problem}\n")).collect();
-        problems + "\nFor all settings, try 'azure-incremental --help'.\n"
+        problems + "\nRun 'azure-incremental --help' to list all settings.\n"
     }
 
-    /// Two parts of the configuration, or what is wrong with either.
+    /// Combines two parts of the configuration, or the problems of both.
     pub fn both<A, B>(a: Result<A, Self>, b: Result<B, Self>) -> Result<(A, B), Self> {
         match (a, b) {
             (Ok(a), Ok(b)) => Ok((a, b)),

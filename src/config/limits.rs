@@ -2,22 +2,22 @@
 
 use std::time::Duration;
 
-/// Times and sizes that have one right value in production, and others where a caller embeds the engine.
+/// Production uses the defaults; callers that embed the engine may need others.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// How often a failed request is tried again.
+    /// How often a failed request is retried.
     pub retries: usize,
-    /// The first wait before a retry; each further one is twice as long, up to `backoff_max`, plus jitter.
+    /// The wait before the first retry. It doubles for each further retry, up to `backoff_max`, plus jitter.
     pub backoff: Duration,
-    /// The longest wait that is not asked for by a server.
+    /// The longest wait that no server asked for.
     pub backoff_max: Duration,
-    /// The longest wait that a `Retry-After` is believed for.
+    /// The longest wait that a `Retry-After` can ask for.
     pub retry_after_max: Duration,
-    /// For one request to Azure, its answer included.
+    /// For one request to Azure, including its response.
     pub azure_timeout: Duration,
-    /// For signing in, all attempts together.
+    /// For signing in, including retries.
     pub sign_in_timeout: Duration,
-    /// For one post, its answer included.
+    /// For one post, including its response.
     pub post_timeout: Duration,
 }
 

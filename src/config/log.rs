@@ -8,34 +8,34 @@ use crate::text::printable;
 /// How the log and the report are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// For people to read.
     #[default]
     Text,
-    /// For machines: the log as JSON lines, the report as one object.
+    /// For programs: the log is JSON lines, and the report is one JSON object.
     Json,
 }
 
-/// How to log, which must be known before anything can be logged.
+/// Loaded separately, because logging must work before anything else does.
 #[derive(Clone, Debug)]
 pub struct LogConfig {
-    /// Of the log and the report.
+    /// The format of the log and the report.
     pub format: LogFormat,
     /// The directives of `RUST_LOG`.
     pub filter: String,
 }
 
-/// The filter where none is set.
+/// The default filter.
 const LOG_FILTER: &str = "info";
 
 impl LogConfig {
-    /// For a command that tells all of interest itself: only warnings, unless more is asked for.
+    /// Logs only warnings unless `RUST_LOG` asks for more. For a command whose output already says everything else.
     #[must_use]
     pub fn quieter(&self) -> Self {
         let filter = if self.filter == LOG_FILTER { "warn" } else { &self.filter };
         Self { format: self.format, filter: filter.into() }
     }
 
-    /// `LOG_FORMAT` and `RUST_LOG`, or what is wrong with them.
+    /// Loads `LOG_FORMAT` and `RUST_LOG`, or returns what is wrong with them.
     pub fn load(settings: &Settings, environment: Environment<'_>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(settings, environment);
         let format = reader.choice(

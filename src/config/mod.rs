@@ -1,5 +1,5 @@
-//! From the command line and the environment to a [`Config`]: everything is parsed, bounded and typed. No raw string leaves
-//! this module, and all invalid values are reported at once.
+//! Turns the command line and the environment into a [`Config`] in which every value is parsed, bounded and typed. All invalid
+//! values are reported at once.
 
 mod azure;
 mod checkpoint;
@@ -45,35 +45,36 @@ pub(crate) use sign_in::SECRET_VARIABLES;
 pub use signing::SigningConfig;
 pub use tag_filters::{TagCondition, TagFilters};
 
-/// Everything that a run needs to know.
+/// Everything a run needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `SYNC_MODE`. A checkpoint may make an incremental run a full one all the same.
+    /// `SYNC_MODE`. The checkpoint can still turn an incremental run into a full one.
     pub mode: Mode,
     /// Where changes come from.
     pub azure: AzureConfig,
-    /// Where they go.
+    /// Where envelopes go.
     pub port: PortConfig,
-    /// Which of them.
+    /// Which part of the estate is synced.
     pub scope: Scope,
-    /// How far back an incremental run without a checkpoint reads: 1 minute to 14 days, as long as Azure keeps records.
+    /// How far back an incremental run without a checkpoint reads: 1 minute to 14 days, which is how
+    /// long Azure keeps change records.
     pub window: Duration,
     /// `None`: the run is stateless.
     pub checkpoint: Option<CheckpointConfig>,
-    /// `None`: envelopes that Port refuses are logged, and nothing else.
+    /// `None`: envelopes that Port rejects are only logged.
     pub dead_letter_file: Option<PathBuf>,
-    /// 1 second to a day; `None`: a run takes as long as it takes.
+    /// 1 second to a day; `None`: no limit.
     pub run_timeout: Option<Duration>,
-    /// Post everything in scope again, whatever the checkpoint says of it; `mode` is then full.
+    /// Post everything in scope again, whatever the checkpoint says about it. `mode` is then full.
     pub resend_all: bool,
-    /// Print what would be posted, and change nothing anywhere.
+    /// Print what would be posted, and change nothing.
     pub dry_run: bool,
-    /// Not a setting: the same in every run of the binary.
+    /// Not configurable: the same in every run of the binary.
     pub limits: Limits,
 }
 
 impl Config {
-    /// What a run needs, or everything that is wrong with it.
+    /// Loads everything a run needs, or returns every invalid setting.
     pub fn load(settings: &Settings, environment: Environment<'_>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(settings, environment);
         reader.proxies();
@@ -98,19 +99,19 @@ impl Config {
     }
 }
 
-/// What the queries depend on, which needs no credentials.
+/// What the queries depend on. Loading it needs no credentials.
 #[derive(Clone, Debug)]
 pub struct QueryConfig {
-    /// Which queries.
+    /// Decides which queries are sent.
     pub mode: Mode,
-    /// What filters become in them.
+    /// Becomes the filters in the queries.
     pub scope: Scope,
-    /// How far back those of changes reach.
+    /// How far back queries for changes reach.
     pub window: Duration,
 }
 
 impl QueryConfig {
-    /// The same as [`Config::load`], of fewer settings.
+    /// Like [`Config::load`], for fewer settings.
     pub fn load(settings: &Settings, environment: Environment<'_>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(settings, environment);
         let resend_all = reader.resend_all();

@@ -7,7 +7,7 @@ use super::reader::Reader;
 /// What a run reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// What changed.
+    /// Only what changed.
     #[default]
     Incremental,
     /// Everything that exists.
@@ -15,7 +15,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// As `SYNC_MODE` names it.
+    /// The name in `SYNC_MODE`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Incremental => "incremental",
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mode_goes_by_its_name_in_any_case() {
+    fn the_name_of_a_mode_is_case_insensitive() {
         assert_eq!(mode(None, false), Ok(Mode::Incremental));
         assert_eq!(mode(Some("Full"), false), Ok(Mode::Full));
         assert_eq!(mode(Some("both"), false), Err("SYNC_MODE is \"both\": expected incremental or full".into()));
@@ -62,17 +62,17 @@ mod tests {
     }
 
     #[test]
-    fn resending_everything_takes_a_full_run() {
+    fn resend_all_makes_the_run_a_full_one() {
         assert_eq!(mode(None, true), Ok(Mode::Full));
         assert_eq!(mode(Some("incremental"), true), Ok(Mode::Full));
-        assert!(mode(Some("both"), true).is_err(), "the mode is checked all the same");
+        assert!(mode(Some("both"), true).is_err(), "SYNC_MODE is still validated");
         let settings = Settings { resend_all: Some("true".into()), ..Settings::default() };
         assert_eq!(read(&settings, &[], Reader::resend_all), Ok(true));
         assert_eq!(read(&Settings::default(), &[], Reader::resend_all), Ok(false));
     }
 
     #[test]
-    fn the_window_is_bounded_by_how_long_azure_keeps_records() {
+    fn the_window_is_at_most_as_long_as_azure_keeps_records() {
         let window = |minutes: &str| {
             let settings = Settings { change_window_minutes: Some(minutes.into()), ..Settings::default() };
             read(&settings, &[], Reader::window).ok()

@@ -10,23 +10,23 @@ use super::url::{has_user_info, is_loopback};
 /// Where envelopes go.
 #[derive(Clone, Debug)]
 pub struct PortConfig {
-    /// `None` in a dry run only, which needs none.
+    /// `None` only in a dry run, which does not need it.
     pub ingest_url: Option<SecretUrl>,
-    /// Posts in flight at once, 1 to 200.
+    /// How many posts are in flight at once, 1 to 200.
     pub concurrency: NonZeroUsize,
-    /// What one post carries.
+    /// What one post contains.
     pub payload: Payload,
     /// `None`: posts are not signed.
     pub signing: Option<SigningConfig>,
 }
 
-/// What one post carries.
+/// What one post contains.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Payload {
-    /// One envelope, as the guide's mapping reads it.
+    /// One envelope, as the mapping in Port's guide expects.
     #[default]
     Single,
-    /// Many envelopes in a list, for a mapping with `itemsToParse`.
+    /// A list of envelopes, for a mapping with `itemsToParse`.
     Batch,
 }
 
@@ -42,24 +42,21 @@ impl Reader<'_> {
         PortConfig { ingest_url: self.ingest_url(dry_run), concurrency, payload, signing: self.signing() }
     }
 
-    /// The URL holds a key, so no message shows it.
+    /// The URL contains a key, so no message shows it.
     fn ingest_url(&mut self, dry_run: bool) -> Option<SecretUrl> {
         const NAME: &str = "PORT_WEBHOOK_INGEST_URL";
         let value = self.variable(NAME);
         if value.is_none() && dry_run {
             return None;
         }
-        let value = self.required(NAME, value.as_deref(), "the URL of Port's webhook (Data sources > Webhook)");
+        let value =
+            self.required(NAME, value.as_deref(), "set it to the URL of Port's webhook (Data sources > Webhook)");
         if value.is_empty() {
             return None;
         }
         match reqwest::Url::parse(&value) {
             Ok(url) if has_user_info(&url) => {
-                self.wrong(
-                    NAME,
-                    "must not hold a user or a password before its host, which Port does not ask for; its value is not shown"
-                        .into(),
-                );
+                self.wrong(NAME, "must not contain a user name or password; its value is not shown".into());
                 None
             }
             Ok(url) if url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url)) => {
@@ -68,7 +65,7 @@ impl Reader<'_> {
             Ok(_) => {
                 self.wrong(
                     NAME,
-                    "must be an https URL (http only to a loopback address); its value is not shown".into(),
+                    "must be an https URL (http is allowed only for a loopback address); its value is not shown".into(),
                 );
                 None
             }
@@ -92,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_dry_run_does_without_the_url() {
+    fn only_a_dry_run_needs_no_url() {
         let config = read(&Settings::default(), &[], |reader| reader.port(true)).unwrap();
         assert!(config.ingest_url.is_none() && config.signing.is_none());
         assert_eq!((config.concurrency.get(), config.payload), (25, Payload::Single));
@@ -115,7 +112,7 @@ mod tests {
     fn a_password_in_the_url_is_rejected_and_not_shown() {
         let error = port("https://user:marked@ingest.example/key").unwrap_err();
         assert!(
-            error.starts_with("PORT_WEBHOOK_INGEST_URL must not hold a user") && !error.contains("marked"),
+            error.starts_with("PORT_WEBHOOK_INGEST_URL must not contain a user") && !error.contains("marked"),
             "{error}"
         );
     }

@@ -7,8 +7,8 @@ pub(crate) const PROXIES: [&str; 6] =
     ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
 
 impl Reader<'_> {
-    /// The client ignores a proxy that it cannot read, and would go past it in silence. It may hold a password, so no message
-    /// shows it.
+    /// The HTTP client silently ignores a proxy that it cannot parse, so invalid values are rejected here. A proxy URL may
+    /// contain a password, so no message shows it.
     pub(super) fn proxies(&mut self) {
         for name in PROXIES {
             let Some(value) = self.variable(name) else { continue };
@@ -18,7 +18,7 @@ impl Reader<'_> {
             if url.is_none() || !value.bytes().all(|byte| byte.is_ascii_graphic()) || value.matches('@').count() > 1 {
                 self.wrong(
                     name,
-                    "must be the address of a proxy, such as http://proxy.example:8080, with what is special in a password \
+                    "must be a proxy address such as http://proxy.example:8080, with special characters in the password \
                      percent-encoded; its value is not shown"
                         .into(),
                 );
@@ -59,7 +59,7 @@ mod tests {
         ] {
             let said = complaint("https_proxy", wrong);
             assert!(
-                said.starts_with("https_proxy must be the address of a proxy") && !said.contains("rked"),
+                said.starts_with("https_proxy must be a proxy address") && !said.contains("rked"),
                 "{wrong}: {said}"
             );
         }

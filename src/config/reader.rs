@@ -1,4 +1,4 @@
-//! Reads settings one at a time, and collects what is wrong with them.
+//! Reads settings one at a time and collects their problems.
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -8,10 +8,10 @@ use super::url::{has_user_info, quoted};
 use crate::cli::Settings;
 use crate::text::printable;
 
-/// Looks an environment variable up; `std::env::var_os` outside tests.
+/// Looks up an environment variable: `std::env::var_os` outside tests.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// Reads settings one by one and remembers what was wrong with them.
+/// Reads settings and collects their problems.
 pub(super) struct Reader<'a> {
     pub(super) settings: &'a Settings,
     pub(super) environment: Environment<'a>,
@@ -31,7 +31,7 @@ impl<'a> Reader<'a> {
         self.problems.push(Problem { variable, problem });
     }
 
-    /// A variable that has no flag; an empty one counts as unset.
+    /// Reads a variable that has no flag. An empty one counts as unset.
     pub(super) fn variable(&mut self, name: &'static str) -> Option<String> {
         match (self.environment)(name)?.into_string() {
             Ok(value) => Some(value).filter(|value| !value.trim().is_empty()),
@@ -42,10 +42,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn required(&mut self, variable: &'static str, value: Option<&str>, meaning: &str) -> String {
+    pub(super) fn required(&mut self, variable: &'static str, value: Option<&str>, hint: &str) -> String {
         let value = value.map(str::trim).unwrap_or_default();
         if value.is_empty() && !self.problems.iter().any(|problem| problem.variable == variable) {
-            self.wrong(variable, format!("is not set; it is {meaning}"));
+            self.wrong(variable, format!("is not set: {hint}"));
         }
         value.to_owned()
     }
@@ -80,7 +80,7 @@ impl<'a> Reader<'a> {
         self.choice(variable, value, &[("true", true), ("false", false), ("1", true), ("0", false)])
     }
 
-    /// One of a few names, in any case.
+    /// Reads one of a few names, case-insensitively.
     pub(super) fn choice<T: Copy + Default>(
         &mut self,
         variable: &'static str,
@@ -98,7 +98,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// An https origin: the token is sent there.
+    /// Reads an https origin. The access token is sent there.
     pub(super) fn endpoint(
         &mut self,
         variable: &'static str,
@@ -106,14 +106,16 @@ impl<'a> Reader<'a> {
         default: reqwest::Url,
     ) -> reqwest::Url {
         let Some(text) = set(value) else { return default };
-        // Microsoft's own tools take a bare host name as well.
+        // Microsoft's own tools also accept a bare host name.
         let whole = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
         let problem = match reqwest::Url::parse(&whole) {
-            Ok(url) if url.scheme() != "https" => "must be an https URL: the access token depends on it".into(),
+            Ok(url) if url.scheme() != "https" => {
+                "must be an https URL because a token or credential is sent there".into()
+            }
             Ok(url)
                 if url.path() != "/" || url.query().is_some() || url.fragment().is_some() || has_user_info(&url) =>
             {
-                "must be a host only, such as https://management.azure.com".into()
+                "must be a scheme and host only, such as https://management.azure.com".into()
             }
             Ok(url) => return url,
             Err(error) => format!("is not a URL: {error}"),
@@ -123,7 +125,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A value that is there; an empty one counts as unset, as Actions passes it for a missing secret.
+/// Trims a value. An empty one counts as unset, because GitHub Actions passes a missing secret as an empty string.
 pub(super) fn set(value: Option<&str>) -> Option<&str> {
     value.map(str::trim).filter(|value| !value.is_empty())
 }
@@ -176,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_that_cannot_be_read_is_not_called_missing_too() {
+    fn an_unreadable_setting_is_not_also_reported_as_missing() {
         let settings = Settings::default();
         let odd = |name: &str| (name == "NAME").then(not_utf8);
         let mut reader = Reader::new(&settings, &odd);

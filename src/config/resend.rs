@@ -1,4 +1,4 @@
-//! The ids that `resend` sends again.
+//! The ids to send with `resend`.
 
 use serde::Deserialize;
 
@@ -7,8 +7,8 @@ use crate::cli::ResendArgs;
 use crate::id::lower;
 use crate::text::printable;
 
-/// The lower-case ids that are to be sent again, each once: those on the command line and in a file of dead letters. An error
-/// names every id that is none, and every line that cannot be read.
+/// Collects the ids from the command line and from a file of dead letters, in lower case and without duplicates. The error
+/// names every invalid id and every invalid line.
 pub fn resend_ids(args: &ResendArgs) -> Result<Vec<String>, ConfigError> {
     let mut problems = Vec::new();
     let mut ids: Vec<String> = args.ids.clone();

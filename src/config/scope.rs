@@ -1,4 +1,4 @@
-//! Which part of the estate belongs in the catalog.
+//! Which part of the estate is synced to the catalog.
 
 use std::str::FromStr;
 
@@ -6,19 +6,19 @@ use super::reader::{Reader, set};
 use super::tag_filters::TagFilters;
 use crate::text::printable;
 
-/// Which part of the estate belongs in the catalog.
+/// Which part of the estate is synced to the catalog.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
-    /// Empty: all.
+    /// Empty: all types.
     pub resource_types: Vec<ResourceType>,
-    /// Of groups, and so of what is in them.
+    /// Conditions on groups, which also apply to the resources in them.
     pub tag_filters: TagFilters,
-    /// Whether envelopes tell who made a change.
+    /// Whether envelopes say who made a change.
     pub change_actor: bool,
 }
 
 impl Scope {
-    /// Whether the tags of groups decide what is in it.
+    /// Whether the scope depends on the tags of groups.
     pub(crate) fn is_filtered(&self) -> bool {
         !self.tag_filters.is_empty()
     }
@@ -29,7 +29,7 @@ impl Scope {
 pub struct ResourceType(String);
 
 impl ResourceType {
-    /// In lower case, as queries compare it.
+    /// The name in lower case, as queries compare it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -74,7 +74,7 @@ impl Reader<'_> {
                     self.wrong(
                         NAME,
                         format!(
-                            "is {}: not a JSON array of strings ({}); expected for example \
+                            "is {}: not a JSON array of strings ({}); for example, use \
                              [\"microsoft.keyvault/vaults\"]",
                             printable(text),
                             printable(&error.to_string())

@@ -1,4 +1,4 @@
-//! The conditions on the tags of resource groups.
+//! Conditions on the tags of resource groups.
 
 use std::fmt;
 
@@ -10,12 +10,12 @@ use super::reader::{Reader, set};
 use crate::id::lower;
 use crate::text::printable;
 
-/// Conditions on the tags of resource groups: every one of `include`, and none of `exclude`.
+/// A group is in scope if it meets every condition in `include` and none in `exclude`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TagFilters {
-    /// All must hold.
+    /// All of these must match.
     pub include: Vec<TagCondition>,
-    /// None may hold.
+    /// None of these may match.
     pub exclude: Vec<TagCondition>,
 }
 
@@ -30,7 +30,8 @@ impl<'de> Deserialize<'de> for TagFilters {
             exclude: Vec<TagCondition>,
         }
 
-        /// A struct may also come as a list of its fields; a list of filters would then be none.
+        /// Accepts only an object. Serde would also read a struct from a list of its fields, and so take a list of filters for
+        /// something else.
         struct Object;
 
         impl<'de> Visitor<'de> for Object {
@@ -57,17 +58,17 @@ impl TagFilters {
     }
 }
 
-/// A tag's name and value, as they were given; both match case-insensitively, the value as a whole. An empty value asks for a
-/// tag that is there and empty.
+/// A tag's name and value, as given. Both match case-insensitively, and the value must match as a whole. An empty value matches
+/// a tag whose value is empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TagCondition {
     /// Never empty.
     pub name: String,
-    /// Without wildcards.
+    /// Has no wildcards.
     pub value: String,
 }
 
-/// Reads an object of strings. A name that is there twice is an error: the last one would silently win.
+/// Reads an object of strings. A duplicate name is an error, because otherwise the last one would silently win.
 fn tag_conditions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TagCondition>, D::Error> {
     struct Conditions;
 
@@ -75,18 +76,18 @@ fn tag_conditions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TagC
         type Value = Vec<TagCondition>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object of tag names to values, both strings")
+            f.write_str("an object that maps tag names to string values")
         }
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut conditions: Vec<TagCondition> = Vec::new();
             while let Some((name, value)) = map.next_entry::<String, String>()? {
                 if name.is_empty() {
-                    return Err(serde::de::Error::custom("a tag's name is empty"));
+                    return Err(serde::de::Error::custom("a tag name is empty"));
                 }
                 if conditions.iter().any(|other| lower(&other.name) == lower(&name)) {
                     return Err(serde::de::Error::custom(format!(
-                        "the tag \"{}\" is there twice (tag names ignore case)",
+                        "the tag \"{}\" appears twice (tag names are case-insensitive)",
                         printable(&name)
                     )));
                 }
@@ -106,7 +107,7 @@ impl Reader<'_> {
             self.wrong(
                 "RESOURCE_GROUP_TAG_FILTERS",
                 format!(
-                    "is {}: {}; expected for example {{\"include\": {{\"Environment\": \"Production\"}}, \
+                    "is {}: {}; for example, use {{\"include\": {{\"Environment\": \"Production\"}}, \
                      \"exclude\": {{\"Temporary\": \"true\"}}}}",
                     printable(text),
                     printable(&error.to_string())
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_keep_their_order_and_their_spelling() {
+    fn conditions_keep_their_order_and_spelling() {
         let filters = filters(r#"{"include": {"Team": "Größe", "Env": ""}, "exclude": {"Env": "x"}}"#).unwrap();
         let pairs = |conditions: &[TagCondition]| -> Vec<(String, String)> {
             conditions.iter().map(|one| (one.name.clone(), one.value.clone())).collect()
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_be_misread_is_rejected() {
+    fn filters_that_would_be_misread_are_rejected() {
         for text in ["[]", "null", r#"{"includes": {}}"#, r#"{"include": {"a": 1}}"#, r#"{"include": {"": "b"}}"#] {
             let error = filters(text).unwrap_err();
             assert!(error.starts_with("RESOURCE_GROUP_TAG_FILTERS is "), "{text}: {error}");

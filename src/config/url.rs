@@ -1,4 +1,4 @@
-//! Checks that the URLs in the settings share.
+//! Checks for URLs in the settings, and how to show them.
 
 use std::net::Ipv4Addr;
 
@@ -6,10 +6,10 @@ use reqwest::Url;
 
 use crate::text::printable;
 
-/// What a URL of the configuration is, unless it may hold a password.
+/// A clause that shows the value of a URL, unless it may contain a password.
 pub(super) fn quoted(url: &str) -> String {
     if url.contains('@') {
-        "is not shown, as it may hold a password".into()
+        "is not shown because it may contain a password".into()
     } else {
         format!("is \"{}\"", printable(url))
     }
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loopback_address_is_told_from_one_that_looks_like_it() {
+    fn names_that_only_look_like_loopback_are_not() {
         for near in ["http://localhost", "http://127.8.9.1", "http://[::1]"] {
             assert!(is_loopback(&url(near)), "{near}");
         }
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_a_password_is_not_shown() {
+    fn a_possible_password_is_not_shown() {
         assert_eq!(quoted("https://a.example/x"), "is \"https://a.example/x\"");
         assert!(!quoted("https://marked@a.example").contains("marked"));
         assert!(has_user_info(&url("https://:p@a")) && has_user_info(&url("https://u@a")));
