@@ -1,30 +1,30 @@
-//! The command line: syntax and help, nothing else. Every value stays a string here; `config` makes typed ones of them.
+//! The syntax and help of the command line. Values stay strings here; `config` parses them.
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-/// Settings that have no flag.
+/// Settings without a flag.
 pub(crate) const ENVIRONMENT: &str = "\
-AZURE_CLIENT_SECRET                the service principal's secret
-AZURE_CLIENT_CERTIFICATE_PATH      its certificate, instead
-AZURE_CLIENT_CERTIFICATE_PASSWORD  what opens the certificate's file
-PORT_WEBHOOK_INGEST_URL            the URL of Port's webhook; it holds the webhook's key
-PORT_WEBHOOK_SECRET                the webhook's secret, to sign what is posted
-RUST_LOG                           filters the log, such as warn or debug [default: info]
-NO_COLOR                           no colours, not even on a terminal
-CLICOLOR_FORCE                     colours even where there is no terminal
-HTTPS_PROXY                        the proxy on the way out
-NO_PROXY                           hosts that are reached without it
-SSL_CERT_FILE                      certificates to trust instead of the system's (Linux)";
+AZURE_CLIENT_SECRET                client secret of the service principal
+AZURE_CLIENT_CERTIFICATE_PATH      certificate of the service principal (a PKCS#12 file)
+AZURE_CLIENT_CERTIFICATE_PASSWORD  password of the certificate file
+PORT_WEBHOOK_INGEST_URL            URL of Port's webhook; it contains the webhook's key
+PORT_WEBHOOK_SECRET                secret of Port's webhook; signs every post
+RUST_LOG                           log filter, such as warn or debug [default: info]
+NO_COLOR                           never use colours
+CLICOLOR_FORCE                     always use colours
+HTTPS_PROXY                        proxy for outgoing requests
+NO_PROXY                           hosts to reach without the proxy
+SSL_CERT_FILE                      file of certificates to trust instead of the system's (Linux)";
 
 pub(crate) const EXIT_CODES: &str = "\
-0  everything found was accepted
-1  failed: something was not read or not accepted
-2  configuration or usage
-3  no usable credentials, or the principal can read no subscription
-4  all delivered but for envelopes that Port refused for themselves
+0  everything found was delivered
+1  something could not be read or delivered
+2  invalid settings or usage
+3  the credentials do not work, or the principal cannot read any subscription
+4  everything was delivered except envelopes that Port rejected individually
 130, 143  stopped by SIGINT or SIGTERM";
 
 pub(crate) const EXAMPLES: &str = "\
@@ -47,10 +47,11 @@ fn after_help() -> String {
     )
 }
 
-/// Keeps a Port catalog in step with an Azure estate.
+/// Keeps a Port catalog in sync with an Azure estate.
 ///
-/// One run reads what changed from Azure Resource Graph, posts it to a Port webhook, reports, and exits with a code
-/// that says what happened. Every flag has an environment variable; the flag wins, and an empty variable counts as unset.
+/// One run reads changes from Azure Resource Graph, posts them to a Port webhook, prints a report, and exits with a code
+/// that says what happened. Every flag has an environment variable. The flag takes precedence, and an empty variable
+/// counts as unset.
 #[derive(Debug, Parser)]
 #[command(
     name = "azure-incremental",
@@ -67,57 +68,57 @@ pub struct Cli {
 
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
-    /// Go through everything that a run needs, and tell what is wrong and how to mend it; reads only
+    /// Check everything a run needs, and say what is wrong and how to fix it; read-only unless --probe is given
     Check(CheckArgs),
-    /// Print the queries that a run would send, ready for the portal's Resource Graph Explorer
+    /// Print the queries that a run would send, ready to paste into Resource Graph Explorer in the portal
     Queries,
-    /// Send some resources, groups or subscriptions as they are now: an upsert, or a delete of what is gone
-    // Left to itself, clap takes variables that are set for parts of the usage.
+    /// Send the current state of some resources, groups or subscriptions: an upsert, or a delete if it no longer exists
+    // By default, clap lists variables that are set as parts of the usage.
     #[command(override_usage = "azure-incremental resend [OPTIONS] [ID]... [--from <FILE>]")]
     Resend(ResendArgs),
-    /// Print what Port and GitHub need: blueprints, mappings and workflows, filled in with the settings given
+    /// Print the files that Port and GitHub need: blueprints, mappings and workflows with the given settings filled in
     #[command(override_usage = "azure-incremental init [OPTIONS] [FILE]... [--write <DIR> [--force]]")]
     Init(InitArgs),
-    /// Print a completion script for a shell
+    /// Print a shell completion script
     #[command(override_usage = "azure-incremental completions <SHELL>")]
     Completions(CompletionsArgs),
-    /// Print the manual page, for man(1)
+    /// Print the manual page for man(1)
     Man,
 }
 
-/// What to set up, and where.
+/// Which files to print or write, and where.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct InitArgs {
-    /// Only these: blueprints.json, mapping.json, mapping-batch.json, security.json, azure-incremental-sync.yml, azure-full-sync.yml
+    /// Only these files: blueprints.json, mapping.json, mapping-batch.json, security.json, azure-incremental-sync.yml, azure-full-sync.yml
     #[arg(value_name = "FILE")]
     pub files: Vec<String>,
 
-    /// Write the files into this directory; what is there and differs is left as it is, and named
+    /// Write the files to this directory; existing files that differ are reported and left unchanged
     #[arg(long, value_name = "DIR")]
     pub write: Option<PathBuf>,
 
-    /// With --write, replace files that differ
+    /// With --write, replace existing files that differ
     #[arg(long, requires = "write")]
     pub force: bool,
 }
 
-/// Which shell.
+/// Which shell to complete for.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct CompletionsArgs {
-    /// Of which shell
+    /// The shell to complete for
     #[arg(value_name = "SHELL")]
     pub shell: Shell,
 }
 
-/// How far to go.
+/// How much to check.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct CheckArgs {
-    /// Also post one envelope to Port, of an operation that no mapping reads
+    /// Also post one envelope to Port, with an operation that no mapping handles
     #[arg(long)]
     pub probe: bool,
 }
 
-/// What to send again.
+/// What to send.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 #[group(required = true, multiple = true)]
 pub struct ResendArgs {
@@ -125,16 +126,16 @@ pub struct ResendArgs {
     #[arg(value_name = "ID")]
     pub ids: Vec<String>,
 
-    /// A file of dead letters, as DEAD_LETTER_FILE writes it; all that it names are sent
+    /// Send everything named in this file of dead letters, as written by DEAD_LETTER_FILE
     #[arg(long, value_name = "FILE")]
     pub from: Option<PathBuf>,
 }
 
-/// The settings of a run, as they were typed.
+/// The settings of a run, unparsed.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Settings {
     /// How to sign in: `client-secret`, `github-oidc`, `workload-identity`, `azure-pipelines`, `client-certificate`,
-    /// `managed-identity` or `azure-cli` [default: the one that the environment is set up for]
+    /// `managed-identity` or `azure-cli` [default: inferred from the environment]
     #[arg(
         long,
         env = "AZURE_CREDENTIAL",
@@ -200,7 +201,7 @@ pub struct Settings {
     )]
     pub azure_resource_manager_endpoint: Option<String>,
 
-    /// Subscriptions asked about in one query, 1 to 1000 [default: 1000]
+    /// Subscriptions per query, 1 to 1000 [default: 1000]
     #[arg(
         long,
         env = "SUBSCRIPTION_BATCH_SIZE",
@@ -222,7 +223,7 @@ pub struct Settings {
     )]
     pub port_webhook_concurrency: Option<String>,
 
-    /// One envelope a post, or up to 100, for a mapping with itemsToParse: `single` or `batch` [default: single]
+    /// Envelopes per post: `single` (one) or `batch` (up to 100, for a mapping with itemsToParse) [default: single]
     #[arg(
         long,
         env = "PORT_WEBHOOK_PAYLOAD",
@@ -244,7 +245,7 @@ pub struct Settings {
     )]
     pub port_webhook_signature_header: Option<String>,
 
-    /// With PORT_WEBHOOK_SECRET, what stands before the signature [default: sha256=]
+    /// With PORT_WEBHOOK_SECRET, the prefix of the signature [default: sha256=]
     #[arg(
         long,
         env = "PORT_WEBHOOK_SIGNATURE_PREFIX",
@@ -259,7 +260,7 @@ pub struct Settings {
     #[arg(long, env = "SYNC_MODE", value_name = "MODE", global = true, hide_env_values = true, help_heading = "Scope")]
     pub mode: Option<String>,
 
-    /// How far back an incremental run without a checkpoint reads, 1 to 20160 [default: 15]
+    /// How far back an incremental run reads without a checkpoint, 1 to 20160 [default: 15]
     #[arg(
         long,
         env = "CHANGE_WINDOW_MINUTES",
@@ -270,7 +271,7 @@ pub struct Settings {
     )]
     pub change_window_minutes: Option<String>,
 
-    /// Only these types of resources: a JSON array, or comma-separated; case-insensitive [default: all]
+    /// Sync only these resource types: a JSON array or a comma-separated list; case-insensitive [default: all]
     #[arg(
         long,
         env = "RESOURCE_TYPES",
@@ -281,8 +282,8 @@ pub struct Settings {
     )]
     pub resource_types: Option<String>,
 
-    /// Only groups with these tags, and what is in them: `{"include": {"Environment": "Production"}, "exclude":
-    /// {"Temporary": "true"}}`; all of include must match and none of exclude [default: none]
+    /// Sync only resource groups with these tags, and the resources in them: `{"include": {"Environment": "Production"},
+    /// "exclude": {"Temporary": "true"}}`; a group must match all of include and none of exclude [default: none]
     #[arg(
         long,
         env = "RESOURCE_GROUP_TAG_FILTERS",
@@ -293,8 +294,8 @@ pub struct Settings {
     )]
     pub resource_group_tag_filters: Option<String>,
 
-    /// Let envelopes tell who made a change, as `changeAttributes` with `changedBy`, `clientType` and `operation`; they hold
-    /// people's addresses [default: false]
+    /// Include in each envelope who made the change, as `changeAttributes` with `changedBy`, `clientType` and `operation`; this
+    /// includes email addresses [default: false]
     #[arg(
         long,
         env = "INCLUDE_CHANGE_ACTOR",
@@ -308,7 +309,7 @@ pub struct Settings {
     )]
     pub include_change_actor: Option<String>,
 
-    /// What becomes of the entities of a group that left the scope: `delete` or `keep` [default: delete]
+    /// With a checkpoint, what to do with the entities of a group that left the scope: `delete` or `keep` [default: delete]
     #[arg(
         long,
         env = "OUT_OF_SCOPE",
@@ -319,7 +320,7 @@ pub struct Settings {
     )]
     pub out_of_scope: Option<String>,
 
-    /// Remember in this file what was delivered, and read from there on [default: none; every run reads the window]
+    /// Record in this file what was delivered, and continue from there [default: none; every run reads the window]
     #[arg(
         long,
         env = "CHECKPOINT_FILE",
@@ -330,7 +331,7 @@ pub struct Settings {
     )]
     pub checkpoint_file: Option<String>,
 
-    /// With a checkpoint, how far before it changes are read again, as records appear late, 0 to 1440 [default: 120]
+    /// With a checkpoint, how far before it changes are read again, because records appear late, 0 to 1440 [default: 120]
     #[arg(
         long,
         env = "CHANGE_OVERLAP_MINUTES",
@@ -341,7 +342,7 @@ pub struct Settings {
     )]
     pub change_overlap_minutes: Option<String>,
 
-    /// With a checkpoint, make a run a full one when the last is so old, 1 to 8760 [default: never]
+    /// With a checkpoint, compare everything that exists when the last full comparison is this old, 1 to 8760 [default: 24]
     #[arg(
         long,
         env = "FULL_SYNC_EVERY_HOURS",
@@ -352,7 +353,21 @@ pub struct Settings {
     )]
     pub full_sync_every_hours: Option<String>,
 
-    /// Append envelopes that Port refuses for themselves to this file, a JSON object a line [default: they are logged]
+    /// Post everything in scope again, whatever the checkpoint says about it; makes the run a full one [default: false]
+    #[arg(
+        long,
+        env = "RESEND_ALL",
+        value_name = "true|false",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Reliability"
+    )]
+    pub resend_all: Option<String>,
+
+    /// Append envelopes that Port rejects individually to this file, one JSON object per line [default: only log them]
     #[arg(
         long,
         env = "DEAD_LETTER_FILE",
@@ -363,7 +378,7 @@ pub struct Settings {
     )]
     pub dead_letter_file: Option<String>,
 
-    /// Stop in good order after so long, 1 to 86400 [default: never]
+    /// Stop cleanly after this time, 1 to 86400 [default: no limit]
     #[arg(
         long,
         env = "RUN_TIMEOUT_SECONDS",
@@ -374,8 +389,8 @@ pub struct Settings {
     )]
     pub run_timeout_seconds: Option<String>,
 
-    /// Do everything but post: envelopes go to standard output as JSON lines, the report to standard error. No checkpoint is
-    /// moved, and PORT_WEBHOOK_INGEST_URL is not needed [default: false]
+    /// Do everything except post: print envelopes to standard output as JSON lines, and the report to standard error. The
+    /// checkpoint stays unchanged, and PORT_WEBHOOK_INGEST_URL is not needed [default: false]
     #[arg(
         long,
         env = "DRY_RUN",
@@ -389,7 +404,7 @@ pub struct Settings {
     )]
     pub dry_run: Option<String>,
 
-    /// `text` for people, `json` for machines: the log and the report [default: text]
+    /// Format of the log and the report: `text` or `json` [default: text]
     #[arg(
         long,
         env = "LOG_FORMAT",

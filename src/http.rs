@@ -1,4 +1,4 @@
-//! The one HTTP client, one bounded attempt of a request, and the one rule by which attempts are repeated.
+//! The HTTP client, a bounded attempt of a request, and the rule for retries.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -11,29 +11,25 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Client, ClientBuilder, RequestBuilder, StatusCode, Url};
 use serde_json::error::Category;
 
-use crate::config::Limits;
+use crate::config::{Limits, PROXIES};
 use crate::error::Problem;
 use crate::secrets;
 use crate::text::{printable, printable_up_to};
 
-/// Variables that name a proxy, which the client itself reads.
-pub(crate) const PROXIES: [&str; 6] =
-    ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
-
-/// Of what an error says: the most characters of its message and of each of its codes, and the most codes.
+/// Limits on what is kept of an error: characters of its message, characters of each code, and number of codes.
 const LONGEST_MESSAGE: usize = 2000;
 const LONGEST_CODE: usize = 100;
 const MOST_CODES: usize = 16;
 
-/// The most that is set aside on the word of a `Content-Length` alone. For more than that an answer is given room for the
-/// largest, of which only what is written to takes memory, and what is left over goes back: many large answers are read side
-/// by side, and growing them in steps would leave holes between them.
+/// The most memory that is reserved because a `Content-Length` announces it. A larger response gets room for the largest one
+/// allowed at once: only the pages that are written to take memory, and the rest is given back. Many large responses are read
+/// concurrently, and growing them in steps would fragment the heap.
 const SMALL: usize = 64 << 10;
 
-/// The deepest JSON that is read. Resources are some ten levels deep; what reads them after us may have no limit.
+/// The deepest JSON that is accepted. Resources are about ten levels deep, and a consumer downstream may have no limit.
 const DEEPEST: usize = 128;
 
-/// The client, the limits that it keeps to, and a count of what had to be tried again.
+/// The client, its limits, and a count of retries.
 #[derive(Debug)]
 pub(crate) struct Http {
     client: Client,
@@ -41,23 +37,23 @@ pub(crate) struct Http {
     retried: AtomicU64,
 }
 
-/// An answer, whole. Any status.
+/// A complete response with any status.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
-/// A request that failed: which, and how.
+/// A request that failed, and how.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{} failed: {failure}", printable(.request))]
 pub(crate) struct RequestError {
-    /// Method and address as they may be shown: no query, no key.
+    /// The method and address without query and key, so that they can be shown.
     pub(crate) request: String,
     pub(crate) failure: Failure,
 }
 
-/// How a request fails.
+/// How a request failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error("no connection: {}", printable(.cause))]
@@ -74,18 +70,18 @@ pub(crate) enum Failure {
     Unreadable(String),
 }
 
-/// An answer that says no.
+/// A response whose status is not a success.
 #[derive(Clone, Debug)]
 pub(crate) struct StatusError {
     pub(crate) status: StatusCode,
     /// The service's own error codes, outermost first, such as `BadRequest`, `ResponsePayloadTooLarge`.
     pub(crate) codes: Vec<String>,
-    /// What the service said of it.
+    /// The service's own message.
     pub(crate) message: String,
     pub(crate) retry_after: Option<Duration>,
 }
 
-/// A limit, for people.
+/// A size limit for a message.
 fn size(bytes: usize) -> String {
     if bytes < 1 << 20 { format!("{} KB", bytes >> 10) } else { format!("{} MB", bytes >> 20) }
 }
@@ -108,7 +104,7 @@ impl RequestError {
         Self { request: request.into(), failure }
     }
 
-    /// Whether the same request may succeed later: 408, 429, 5xx, and connections that fail or break.
+    /// Whether the same request may succeed later: 408, 429, 5xx, and failed or broken connections.
     pub(crate) fn is_transient(&self) -> bool {
         match &self.failure {
             Failure::Connect { certificate, .. } => !certificate,
@@ -163,8 +159,8 @@ impl Problem for RequestError {
 }
 
 impl Http {
-    /// A client for up to `connections` requests at once to one host. Redirects are never followed: a token must not
-    /// travel to where a server points.
+    /// Creates a client for up to `connections` concurrent requests to one host. Redirects are never followed, because a server
+    /// must not decide where a token is sent.
     pub(crate) fn new(connections: usize, limits: Limits) -> Result<Self, RequestError> {
         for proxy in PROXIES.iter().filter_map(|name| std::env::var(name).ok()) {
             secrets::keep_password_of(&proxy);
@@ -173,12 +169,12 @@ impl Http {
         Ok(Self { client, limits, retried: AtomicU64::new(0) })
     }
 
-    /// A client for services beside the program, which goes past every proxy.
+    /// Creates a client that uses no proxy, for services on this machine.
     pub(crate) fn unproxied(limits: &Limits) -> Result<Client, RequestError> {
         built(builder(limits).no_proxy())
     }
 
-    /// The client for a URL of the configuration: what goes without TLS stays on this machine, and so goes past every proxy.
+    /// Returns the client for a configured URL. A URL without TLS is on this machine, so its client uses no proxy.
     pub(crate) fn client_for(&self, url: &Url) -> Result<Client, RequestError> {
         if url.scheme() == "http" { Self::unproxied(&self.limits) } else { Ok(self.client.clone()) }
     }
@@ -191,12 +187,12 @@ impl Http {
         &self.limits
     }
 
-    /// How many attempts were repetitions so far.
+    /// How many retries there were so far.
     pub(crate) fn retried(&self) -> u64 {
         self.retried.load(Ordering::Relaxed)
     }
 
-    /// One attempt, its answer of up to `largest` bytes read whole within `timeout`.
+    /// Makes one attempt and reads the whole response, of up to `largest` bytes, within `timeout`.
     pub(crate) async fn attempt(
         &self,
         request: RequestBuilder,
@@ -226,9 +222,9 @@ impl Http {
         tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(Failure::Timeout(timeout)))
     }
 
-    /// Repeats `attempt` while `again` says so of its error ([`RequestError::is_transient`] at most): up to
-    /// `Limits::retries` times, with exponential back-off and jitter, or after what the server's `Retry-After` says. No wait
-    /// goes past `deadline`.
+    /// Retries `attempt` while `again` accepts its error, which must be [transient](RequestError::is_transient). Retries up to
+    /// `Limits::retries` times, with exponential backoff and jitter, or after the server's `Retry-After`. No wait ends after
+    /// `deadline`.
     pub(crate) async fn retrying<T, A, F>(
         &self,
         deadline: Option<Instant>,
@@ -284,24 +280,24 @@ fn built(builder: ClientBuilder) -> Result<Client, RequestError> {
 }
 
 impl Answer {
-    /// The answer if it is a success, else what it says.
+    /// Returns the response if it is a success, and its error otherwise.
     pub(crate) fn success(self) -> Result<Self, Failure> {
         if self.status.is_success() { Ok(self) } else { Err(Failure::Status(self.refusal())) }
     }
 
-    /// The answer as JSON of such a form, or what is wrong with it.
+    /// Parses the body as JSON.
     pub(crate) fn json<'a, T: serde::Deserialize<'a>>(&'a self) -> Result<T, Failure> {
         json(&self.body)
     }
 
-    /// What an answer that is no success says.
+    /// Reads the error from a response that is not a success.
     pub(crate) fn refusal(&self) -> StatusError {
         let (codes, message) = error_body(&self.body);
         StatusError { status: self.status, codes, message, retry_after: retry_after(&self.headers, SystemTime::now()) }
     }
 }
 
-/// The body of an answer as JSON of such a form, or what is wrong with it.
+/// Parses the body of a response as JSON.
 pub(crate) fn json<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure> {
     let unreadable = |problem: String| Failure::Unreadable(problem);
     match body.trim_ascii_start() {
@@ -312,7 +308,7 @@ pub(crate) fn json<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, F
         }
         [b'{' | b'[', ..] => serde_json::from_slice(body).map_err(|error| unreadable(error.to_string())),
         other => {
-            // Whole enough for a secret in it to be known, before it is cut.
+            // Long enough that a secret in it is recognised before the text is cut.
             let text = String::from_utf8_lossy(other.get(..LONGEST_MESSAGE).unwrap_or(other)).into_owned();
             let beginning = printable_up_to(&text, 80);
             Err(unreadable(format!("it is not JSON, but begins with {beginning}")))
@@ -320,22 +316,22 @@ pub(crate) fn json<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, F
     }
 }
 
-/// A request as errors name it: its method, and its address without the query.
+/// Names a request in errors by its method and its address without the query.
 pub(crate) fn label(method: &str, url: &Url) -> String {
     format!("{method} {}{}", url.origin().ascii_serialization(), url.path())
 }
 
-/// What is wrong with JSON that may hold a secret: where, and no more, as the parser's own words quote it.
+/// Describes where JSON that may contain a secret is invalid. The parser's own message is left out because it quotes the text.
 pub(crate) fn place(error: &serde_json::Error) -> String {
     let what = match error.classify() {
-        Category::Io | Category::Eof => "it breaks off",
-        Category::Syntax => "it is no JSON",
-        Category::Data => "its JSON is another than expected",
+        Category::Io | Category::Eof => "it is truncated",
+        Category::Syntax => "it is not valid JSON",
+        Category::Data => "its JSON has an unexpected structure",
     };
     format!("{what}, at line {} column {}", error.line(), error.column())
 }
 
-/// Whether brackets are nested deeper than is read; what else is wrong with the JSON is its parser's to say.
+/// Whether brackets are nested too deeply. The parser reports everything else that is wrong.
 fn is_too_deep(json: &[u8]) -> bool {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for byte in json {
@@ -356,8 +352,8 @@ fn is_too_deep(json: &[u8]) -> bool {
     false
 }
 
-/// What an error body says: Azure's `{"error": {code, message, details}}`, Port's `{"error": …, "message": …}`, or the
-/// beginning of whatever it is.
+/// Reads the codes and the message from an error body: Azure's `{"error": {code, message, details}}`, Port's
+/// `{"error": …, "message": …}`, or the beginning of anything else.
 fn error_body(body: &[u8]) -> (Vec<String>, String) {
     #[derive(serde::Deserialize)]
     struct AzureBody {
@@ -404,11 +400,11 @@ fn cut(mut text: String, most: usize) -> String {
     text
 }
 
-/// `Retry-After` in either form of RFC 9110, section 10.2.3: seconds, or a date. Anything else is as if it were absent.
+/// Reads `Retry-After` as seconds or a date (RFC 9110, section 10.2.3). Anything else counts as absent.
 pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // Too many digits to read are still a number of seconds, and a long wait.
+        // A number too large to parse still means a long wait.
         return Some(Duration::from_secs(text.parse::<u32>().unwrap_or(u32::MAX).into()));
     }
     let then = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
@@ -417,7 +413,7 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
     Some(then.saturating_sub(now))
 }
 
-/// Whether an answer arrived, but its compression makes no sense. A connection that broke on the way fails the decoder too.
+/// Whether a response arrived but cannot be decompressed. A broken connection also fails the decoder, and is told apart here.
 fn is_corrupt(error: &reqwest::Error) -> bool {
     let mut source = error.source();
     while let Some(cause) = source {
@@ -431,8 +427,8 @@ fn is_corrupt(error: &reqwest::Error) -> bool {
     false
 }
 
-/// The cause of a failed exchange to its root: name resolution, refusal, TLS. reqwest's own words name the URL, which may
-/// hold a key, so only what lies beneath them is told.
+/// Describes the causes of a failed exchange, such as name resolution or TLS. reqwest's own message is left out because it
+/// names the URL, which may contain a key.
 fn classify(error: &reqwest::Error, timeout: Duration) -> Failure {
     if error.is_timeout() {
         return Failure::Timeout(timeout);
@@ -441,7 +437,7 @@ fn classify(error: &reqwest::Error, timeout: Duration) -> Failure {
     let mut source = error.source();
     while let Some(cause) = source {
         let text = cause.to_string();
-        // Layers often repeat what lies beneath them, or say only that something lies there.
+        // Layers often repeat the cause beneath them, or say only that there is one.
         if !text.starts_with("client error") && !causes.iter().any(|outer| outer.contains(&text)) {
             causes.push(text);
         }
@@ -562,9 +558,9 @@ mod tests {
     #[test]
     fn of_json_with_a_secret_only_the_place_is_told() {
         let place_of = |json: &str| place(&serde_json::from_str::<Vec<u8>>(json).unwrap_err());
-        assert_eq!(place_of("\"marked\""), "its JSON is another than expected, at line 1 column 8");
-        assert_eq!(place_of("[1,\n x"), "it is no JSON, at line 2 column 2");
-        assert_eq!(place_of("[1"), "it breaks off, at line 1 column 2");
+        assert_eq!(place_of("\"marked\""), "its JSON has an unexpected structure, at line 1 column 8");
+        assert_eq!(place_of("[1,\n x"), "it is not valid JSON, at line 2 column 2");
+        assert_eq!(place_of("[1"), "it is truncated, at line 1 column 2");
     }
 
     #[test]

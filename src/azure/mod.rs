@@ -1,11 +1,10 @@
-//! Azure's side: signing in, Resource Manager, Resource Graph.
+//! The Azure side: signing in, Resource Manager and Resource Graph.
 //!
-//! `credential` gives a token, `arm` puts it on a request and keeps to Resource Manager's rate, `graph` makes a proven result of
-//! many requests, under the quota of `quota`. What is asked is in `queries`, made of the pieces in `kql`. Nothing here knows of
-//! Port, or of what was read before.
+//! `credential` provides tokens. `arm` sends authorised requests within Resource Manager's rate limit. `graph` combines many
+//! requests into a result that is proven complete, within the limits that `quota` tracks. `queries` builds the queries from the
+//! pieces in `kql`. Nothing here knows about Port or about earlier runs.
 
 pub(crate) mod arm;
-pub mod cloud;
 pub(crate) mod credential;
 pub(crate) mod graph;
 pub(crate) mod kql;

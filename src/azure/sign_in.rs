@@ -347,6 +347,6 @@ mod tests {
         ] {
             assert_eq!(check(odd), Err("the lifetime of its token makes no sense".into()), "{odd}");
         }
-        assert_eq!(check("marked"), Err("it is no JSON, at line 1 column 1".into()));
+        assert_eq!(check("marked"), Err("it is not valid JSON, at line 1 column 1".into()));
     }
 }

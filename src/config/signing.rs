@@ -1,21 +1,21 @@
-//! How posts are signed, so that Port can tell them from a stranger's.
+//! How posts are signed, so that Port can verify their sender.
 
 use reqwest::header::HeaderName;
 use secrecy::SecretString;
 
-use super::{Reader, set};
+use super::reader::{Reader, set};
 use crate::text::printable;
 
 const SECRET: &str = "PORT_WEBHOOK_SECRET";
 const HEADER: &str = "PORT_WEBHOOK_SIGNATURE_HEADER";
 const PREFIX: &str = "PORT_WEBHOOK_SIGNATURE_PREFIX";
 
-/// As Port's documentation names them.
+/// The defaults in Port's documentation.
 const DEFAULT_HEADER: HeaderName = HeaderName::from_static("x-port-signature");
 const DEFAULT_PREFIX: &str = "sha256=";
 
-/// Headers that a request has already, or that something on the way reads.
-const TAKEN: [&str; 9] = [
+/// Headers that every request already has, or that proxies interpret.
+const RESERVED: [&str; 9] = [
     "accept",
     "accept-encoding",
     "authorization",
@@ -27,14 +27,14 @@ const TAKEN: [&str; 9] = [
     "x-delivery-id",
 ];
 
-/// Every body is signed with HMAC-SHA256. Port also offers SHA-1 and the secret in plain text; neither is safe to offer here.
+/// Every body is signed with HMAC-SHA256. Port also accepts SHA-1 and the plain secret; both are too weak to offer here.
 #[derive(Clone, Debug)]
 pub struct SigningConfig {
-    /// The same as in Port.
+    /// The secret configured in Port.
     pub secret: SecretString,
-    /// Which carries the signature; none that a request has anyway.
+    /// The header that carries the signature. Never a reserved one.
     pub header: HeaderName,
-    /// Visible ASCII, before the hexadecimal digits.
+    /// Printable ASCII that precedes the hexadecimal digits.
     pub prefix: String,
 }
 
@@ -43,15 +43,15 @@ impl Reader<'_> {
         let header = set(self.settings.port_webhook_signature_header.as_deref());
         let header = match header.map(|text| (text, text.parse::<HeaderName>())) {
             None => DEFAULT_HEADER,
-            Some((_, Ok(name))) if !TAKEN.contains(&name.as_str()) => name,
+            Some((_, Ok(name))) if !RESERVED.contains(&name.as_str()) => name,
             Some((text, Ok(_))) => {
-                self.wrong(HEADER, format!("is \"{}\": that header is taken", printable(text)));
+                self.wrong(HEADER, format!("is \"{}\": that header is reserved", printable(text)));
                 DEFAULT_HEADER
             }
             Some((text, Err(_))) => {
                 self.wrong(
                     HEADER,
-                    format!("is \"{}\": expected the name of a header, such as {DEFAULT_HEADER}", printable(text)),
+                    format!("is \"{}\": expected a header name such as {DEFAULT_HEADER}", printable(text)),
                 );
                 DEFAULT_HEADER
             }
@@ -60,7 +60,7 @@ impl Reader<'_> {
         if !prefix.bytes().all(|byte| byte.is_ascii_graphic()) {
             self.wrong(
                 PREFIX,
-                format!("is \"{}\": expected visible ASCII characters, such as {DEFAULT_PREFIX}", printable(prefix)),
+                format!("is \"{}\": expected printable ASCII characters such as {DEFAULT_PREFIX}", printable(prefix)),
             );
         }
         let secret = self.variable(SECRET)?;
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn header_and_prefix_are_ports_unless_they_are_set() {
+    fn header_and_prefix_default_to_those_of_port() {
         let default = signing(&Settings::default(), Some("s")).unwrap().unwrap();
         assert_eq!((default.header.as_str(), default.prefix.as_str()), ("x-port-signature", "sha256="));
         let settings = Settings {
@@ -100,8 +100,8 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_cannot_be_or_is_taken_is_refused_even_if_nothing_is_signed() {
-        for (header, said) in [("x y", "expected the name of a header"), ("Content-Type", "is taken")] {
+    fn an_invalid_or_reserved_header_is_rejected_even_without_a_secret() {
+        for (header, said) in [("x y", "expected a header name"), ("Content-Type", "is reserved")] {
             let settings = Settings { port_webhook_signature_header: Some(header.into()), ..Settings::default() };
             let error = signing(&settings, None).unwrap_err();
             assert!(error.starts_with(HEADER) && error.contains(said), "{error}");

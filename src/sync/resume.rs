@@ -166,7 +166,7 @@ fn full_is_due(checkpoint: &Checkpoint, settings: &CheckpointConfig, start: Time
     if checkpoint.subscriptions.values().all(|mark| mark.unread) {
         return Some("the last run that was to read everything did not come to its end".into());
     }
-    let every = signed(settings.full_every?);
+    let every = signed(settings.full_every);
     match checkpoint.full_at {
         Some(last) if start.duration_since(last) < every => None,
         Some(last) => Some(format!("the last full run was at {last:.0}, {} hours ago or more", every.as_hours())),

@@ -1,4 +1,4 @@
-//! Settings: which there are, what each may be, and what is said of one that is wrong.
+//! Settings: their flags, their bounds, and the messages for invalid values.
 
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
@@ -9,11 +9,12 @@ use crate::sandbox::faults::{Fault, Rule};
 use crate::sandbox::requests::Route;
 use crate::sandbox::settings::{CLIENT, SECRET, TENANT, WEBHOOK_KEY};
 
-/// Every setting that has a flag, the flag, a value that is wrong, and one that is right.
-const FLAGS: [(&str, &str, &str, &str); 24] = [
+/// Every setting with a flag: the variable, the flag, an invalid value and a valid one.
+const FLAGS: [(&str, &str, &str, &str); 25] = [
     ("PORT_WEBHOOK_SIGNATURE_HEADER", "--port-webhook-signature-header", "content-type", "x-hub-signature-256"),
     ("PORT_WEBHOOK_SIGNATURE_PREFIX", "--port-webhook-signature-prefix", "größe", "v1="),
     ("DRY_RUN", "--dry-run", "perhaps", "true"),
+    ("RESEND_ALL", "--resend-all", "perhaps", "true"),
     ("INCLUDE_CHANGE_ACTOR", "--include-change-actor", "perhaps", "true"),
     ("AZURE_CREDENTIAL", "--credential", "password", "client-secret"),
     ("PORT_WEBHOOK_PAYLOAD", "--port-webhook-payload", "many", "batch"),
@@ -42,13 +43,15 @@ const FLAGS: [(&str, &str, &str, &str); 24] = [
     ("LOG_FORMAT", "--log-format", "xml", "text"),
 ];
 
-/// Wrong values: the variable, the value, and what must be said of it besides their names.
+/// Invalid values: the variable, the value, and what the message must contain besides these two.
 #[rustfmt::skip]
-const WRONG: [(&str, &str, &[&str]); 73] = [
-    ("PORT_WEBHOOK_SIGNATURE_HEADER", "x y", &["name of a header"]),
-    ("PORT_WEBHOOK_SIGNATURE_HEADER", "Authorization", &["taken"]),
+const WRONG: [(&str, &str, &[&str]); 75] = [
+    ("PORT_WEBHOOK_SIGNATURE_HEADER", "x y", &["header name"]),
+    ("PORT_WEBHOOK_SIGNATURE_HEADER", "Authorization", &["reserved"]),
     ("PORT_WEBHOOK_SIGNATURE_PREFIX", "größe", &["ASCII"]),
     ("DRY_RUN", "perhaps", &["true", "false"]),
+    ("RESEND_ALL", "perhaps", &["true", "false"]),
+    ("RESEND_ALL", "all", &["true", "false"]),
     ("INCLUDE_CHANGE_ACTOR", "perhaps", &["true", "false"]),
     ("AZURE_CREDENTIAL", "password", &["client-secret", "managed-identity"]),
     ("AZURE_CREDENTIAL", "client-secret,azure-cli", &["client-secret", "managed-identity"]),
@@ -120,7 +123,7 @@ const WRONG: [(&str, &str, &[&str]); 73] = [
     ("RUST_LOG", "info=debug=trace", &["debug", "trace"]),
 ];
 
-/// Wrong values that may be, or may hold, a secret; and what must be said of them besides their names.
+/// Invalid values that may be or contain a secret, and what the message must contain besides the variable.
 const WRONG_AND_HIDDEN: [(&str, &str, &[&str]); 9] = [
     ("AZURE_TENANT_ID", "../elsewhere", &["directory id", "not shown"]),
     ("AZURE_TENANT_ID", "contoso onmicrosoft", &["directory id", "not shown"]),
@@ -128,12 +131,12 @@ const WRONG_AND_HIDDEN: [(&str, &str, &[&str]); 9] = [
     ("AZURE_AUTHORITY_HOST", "https://me:pass@sign-in.example", &["host only", "not shown"]),
     ("AZURE_AUTHORITY_HOST", "https://:pass@sign-in.example", &["host only", "not shown"]),
     ("AZURE_RESOURCE_MANAGER_ENDPOINT", "https://pass@manager.example", &["host only", "not shown"]),
-    ("PORT_WEBHOOK_INGEST_URL", "https://me:pass@ingest.example/key", &["a user or a password", "not shown"]),
+    ("PORT_WEBHOOK_INGEST_URL", "https://me:pass@ingest.example/key", &["a user name or password", "not shown"]),
     ("HTTPS_PROXY", "http://me:pa ss@proxy.example:8080", &["http://proxy.example:8080", "not shown"]),
-    ("all_proxy", "socks5://me:pass@proxy.example", &["address of a proxy", "not shown"]),
+    ("all_proxy", "socks5://me:pass@proxy.example", &["proxy address", "not shown"]),
 ];
 
-/// How many lines say that this variable is wrong.
+/// How many lines report this variable.
 fn complaints(run: &Run, variable: &str) -> usize {
     run.err.lines().filter(|line| line.starts_with(&format!("error: {variable} "))).count()
 }
@@ -251,7 +254,7 @@ async fn a_webhook_url_is_https_or_http_to_a_loopback_address_and_never_shown() 
         "http://localhost:1/KEY",
     ];
     for url in right {
-        // That it goes on to sign in shows that the URL was taken.
+        // The run fails only at sign-in, so the URL was accepted.
         let program = Program::new(&sandbox).env("PORT_WEBHOOK_INGEST_URL", url).env("AZURE_CLIENT_SECRET", "wrong");
         let run = program.run().await.exits(3);
         assert!(!run.has_said("KEY"), "{url} is shown; {run}");
@@ -262,7 +265,7 @@ async fn a_webhook_url_is_https_or_http_to_a_loopback_address_and_never_shown() 
 async fn each_setting_but_a_secret_has_a_flag_and_the_flag_wins() {
     let sandbox = start(empty()).await;
     for (variable, flag, wrong, right) in FLAGS {
-        // What keeps a run from starting when all else is right.
+        // Keeps the run from starting if everything else is valid.
         let program = || Program::new(&sandbox).without("AZURE_CLIENT_SECRET");
         if !wrong.trim().is_empty() {
             let run = program().env(variable, right).args([&format!("{flag}={wrong}")]).run().await.exits(2);
@@ -283,6 +286,22 @@ async fn a_flag_wins_over_its_variable_in_what_a_run_does() {
     assert_eq!(run.report()["mode"], "incremental", "{run}");
     let run = Program::new(&sandbox).env("SYNC_MODE", "incremental").args(["--mode", "full"]).run().await.exits(0);
     assert_eq!(run.report()["mode"], "full", "{run}");
+}
+
+#[tokio::test]
+async fn resending_everything_makes_the_run_a_full_one() {
+    let sandbox = start(settled()).await;
+    for program in [
+        Program::new(&sandbox).args(["--resend-all"]),
+        Program::new(&sandbox).env("RESEND_ALL", "true").args(["--mode", "incremental"]),
+    ] {
+        let run = program.run().await.exits(0);
+        assert_eq!(run.report()["mode"], "full", "{run}");
+    }
+    let run = Program::new(&sandbox).env("RESEND_ALL", "true").args(["--resend-all=false"]).run().await.exits(0);
+    assert_eq!(run.report()["mode"], "incremental", "{run}");
+    let queries = Program::bare().args(["queries", "--resend-all"]).run().await.exits(0);
+    assert_eq!(queries.out.matches("// ").count(), 4, "{queries}");
 }
 
 #[tokio::test]
@@ -335,7 +354,7 @@ async fn an_empty_variable_counts_as_unset() {
         assert_eq!(run.report()[field], unset.report()[field], "{field}; {run}");
     }
     assert!(run.err.contains("INFO"), "RUST_LOG is info; {run}");
-    // LOG_FORMAT is text.
+    // LOG_FORMAT defaults to text.
     let run = Program::new(&sandbox).env("LOG_FORMAT", "").run().await.exits(0);
     assert!(run.out.starts_with("mode"), "{run}");
 }
@@ -348,7 +367,7 @@ async fn no_secret_shows_in_any_log_or_report() {
     loud(Program::full(&sandbox)).run().await.exits(0).does_not_say(&secrets);
     loud(Program::full(&sandbox)).without("LOG_FORMAT").run().await.exits(0).does_not_say(&secrets);
 
-    // Each way in which a host can fail goes through other words.
+    // Each kind of failure has its own messages.
     for route in [Route::Token, Route::Subscriptions, Route::Graph, Route::Webhook] {
         for fault in [Fault::status(400), Fault::status(403), Fault::Html, Fault::Redirect("https://elsewhere".into())]
         {
@@ -368,7 +387,7 @@ async fn no_secret_shows_in_any_log_or_report() {
 #[tokio::test]
 async fn the_queries_command_prints_what_a_run_sends_and_needs_no_credentials() {
     let sandbox = start(settled()).await;
-    // A moment in a query is that of the run.
+    // Times in a query depend on when it is built.
     let moments = regex::Regex::new(r"datetime\([^)]*\)").unwrap();
     let scope = [
         ("RESOURCE_TYPES", "Microsoft.KeyVault/vaults,microsoft.web/sites"),
@@ -411,7 +430,7 @@ async fn the_queries_command_refuses_a_wrong_filter_too() {
     program.run().await.exits(2).says(&["RESOURCE_GROUP_TAG_FILTERS", "RESOURCE_TYPES"]);
 }
 
-/// The first line that a client sends to a proxy.
+/// Reads the first line that a client sends to a proxy.
 async fn first_line(proxy: &TcpListener) -> String {
     let (stream, _) = proxy.accept().await.unwrap();
     let mut stream = BufReader::new(stream);

@@ -211,12 +211,12 @@ async fn mistakes_of_az_are_told_as_it_tells_them() {
     let sandbox = start(settled()).await;
     let cases = [
         ("echo \"ERROR: Please run 'az login' to setup account.\" >&2; exit 1", "Please run 'az login'"),
-        ("echo 'not json'", "it is no JSON, at line 1 column 2"),
-        ("echo '{}'", "its JSON is another than expected"),
-        ("echo '{\"accessToken\": [\"marked-token\"]}'", "its JSON is another than expected"),
+        ("echo 'not json'", "it is not valid JSON, at line 1 column 2"),
+        ("echo '{}'", "its JSON has an unexpected structure"),
+        ("echo '{\"accessToken\": [\"marked-token\"]}'", "its JSON has an unexpected structure"),
         (
             "echo '{\"accessToken\": \"t\", \"tokenType\": \"Bearer\", \"expires_on\": \"marked-token\"}'",
-            "another than",
+            "an unexpected structure",
         ),
     ];
     for (script, said) in cases {

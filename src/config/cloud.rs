@@ -2,10 +2,10 @@
 
 use reqwest::Url;
 
-/// An Azure cloud. Endpoints as in Microsoft's "Azure Government developer guide" and "Azure China developer guide".
+/// An Azure cloud. Endpoints are from Microsoft's "Azure Government developer guide" and "Azure China developer guide".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Cloud {
-    /// The one that nearly everybody has.
+pub(super) enum Cloud {
+    /// The global cloud.
     #[default]
     Public,
     /// Azure Government.
@@ -15,10 +15,10 @@ pub enum Cloud {
 }
 
 impl Cloud {
-    pub(crate) const ALL: [Self; 3] = [Self::Public, Self::UsGovernment, Self::China];
+    pub(super) const ALL: [Self; 3] = [Self::Public, Self::UsGovernment, Self::China];
 
     /// As `AZURE_CLOUD` names it.
-    pub(crate) fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Public => "AzurePublic",
             Self::UsGovernment => "AzureUSGovernment",
@@ -26,7 +26,7 @@ impl Cloud {
         }
     }
 
-    pub(crate) fn authority_host(self) -> Url {
+    pub(super) fn authority_host(self) -> Url {
         origin(match self {
             Self::Public => "https://login.microsoftonline.com",
             Self::UsGovernment => "https://login.microsoftonline.us",
@@ -34,7 +34,7 @@ impl Cloud {
         })
     }
 
-    pub(crate) fn resource_manager(self) -> Url {
+    pub(super) fn resource_manager(self) -> Url {
         origin(match self {
             Self::Public => "https://management.azure.com",
             Self::UsGovernment => "https://management.usgovcloudapi.net",
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_cloud_has_https_endpoints_of_its_own() {
+    fn each_cloud_has_its_own_https_endpoints() {
         let hosts: std::collections::HashSet<String> = Cloud::ALL
             .iter()
             .flat_map(|cloud| [cloud.authority_host(), cloud.resource_manager()])

@@ -1,0 +1,36 @@
+//! Retries, waits and timeouts.
+
+use std::time::Duration;
+
+/// Production uses the defaults; callers that embed the engine may need others.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// How often a failed request is retried.
+    pub retries: usize,
+    /// The wait before the first retry. It doubles for each further retry, up to `backoff_max`, plus jitter.
+    pub backoff: Duration,
+    /// The longest wait that no server asked for.
+    pub backoff_max: Duration,
+    /// The longest wait that a `Retry-After` can ask for.
+    pub retry_after_max: Duration,
+    /// For one request to Azure, including its response.
+    pub azure_timeout: Duration,
+    /// For signing in, including retries.
+    pub sign_in_timeout: Duration,
+    /// For one post, including its response.
+    pub post_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            retries: 5,
+            backoff: Duration::from_millis(500),
+            backoff_max: Duration::from_secs(30),
+            retry_after_max: Duration::from_secs(120),
+            azure_timeout: Duration::from_secs(60),
+            sign_in_timeout: Duration::from_secs(25),
+            post_timeout: Duration::from_secs(20),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! How the log and the report are written.
+
+use super::error::ConfigError;
+use super::reader::{Environment, Reader};
+use crate::cli::Settings;
+use crate::text::printable;
+
+/// How the log and the report are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people to read.
+    #[default]
+    Text,
+    /// For programs: the log is JSON lines, and the report is one JSON object.
+    Json,
+}
+
+/// Loaded separately, because logging must work before anything else does.
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    /// The format of the log and the report.
+    pub format: LogFormat,
+    /// The directives of `RUST_LOG`.
+    pub filter: String,
+}
+
+/// The default filter.
+const LOG_FILTER: &str = "info";
+
+impl LogConfig {
+    /// Logs only warnings unless `RUST_LOG` asks for more. For a command whose output already says everything else.
+    #[must_use]
+    pub fn quieter(&self) -> Self {
+        let filter = if self.filter == LOG_FILTER { "warn" } else { &self.filter };
+        Self { format: self.format, filter: filter.into() }
+    }
+
+    /// Loads `LOG_FORMAT` and `RUST_LOG`, or returns what is wrong with them.
+    pub fn load(settings: &Settings, environment: Environment<'_>) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(settings, environment);
+        let format = reader.choice(
+            "LOG_FORMAT",
+            settings.log_format.as_deref(),
+            &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+        );
+        let filter = reader.variable("RUST_LOG").unwrap_or_else(|| LOG_FILTER.into());
+        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&filter) {
+            let why = error.to_string();
+            reader.wrong("RUST_LOG", format!("is \"{}\": {}", printable(&filter), printable(&why)));
+        }
+        reader.finish(Self { format, filter })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(format: Option<&str>, filter: Option<&str>) -> Result<LogConfig, ConfigError> {
+        let settings = Settings { log_format: format.map(str::to_owned), ..Settings::default() };
+        LogConfig::load(&settings, &|name: &str| filter.filter(|_| name == "RUST_LOG").map(Into::into))
+    }
+
+    #[test]
+    fn the_log_is_text_at_info_by_default() {
+        let config = load(None, None).unwrap();
+        assert_eq!((config.format, config.filter.as_str()), (LogFormat::Text, "info"));
+        assert_eq!(config.quieter().filter, "warn");
+    }
+
+    #[test]
+    fn a_filter_that_is_set_is_kept() {
+        let config = load(Some("JSON"), Some("debug")).unwrap();
+        assert_eq!((config.format, config.filter.as_str()), (LogFormat::Json, "debug"));
+        assert_eq!(config.quieter().filter, "debug");
+    }
+
+    #[test]
+    fn both_are_reported_when_both_are_wrong() {
+        let error = load(Some("xml"), Some("a=loud")).unwrap_err();
+        let variables: Vec<_> = error.0.iter().map(|problem| problem.variable).collect();
+        assert_eq!(variables, ["LOG_FORMAT", "RUST_LOG"]);
+    }
+}

@@ -1,0 +1,121 @@
+//! Turns the command line and the environment into a [`Config`] in which every value is parsed, bounded and typed. All invalid
+//! values are reported at once.
+
+mod azure;
+mod checkpoint;
+mod cloud;
+mod credential;
+mod error;
+mod limits;
+mod log;
+mod mode;
+mod port;
+mod proxies;
+mod reader;
+mod resend;
+mod scope;
+mod secret_url;
+mod sign_in;
+mod signing;
+mod tag_filters;
+#[cfg(test)]
+mod testing;
+mod url;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::cli::Settings;
+use reader::{Reader, set};
+
+pub use azure::AzureConfig;
+pub use checkpoint::{CheckpointConfig, OutOfScope};
+pub use credential::{Application, CredentialConfig, CredentialKind, Identity};
+pub use error::{ConfigError, Problem};
+pub use limits::Limits;
+pub use log::{LogConfig, LogFormat};
+pub use mode::Mode;
+pub use port::{Payload, PortConfig};
+pub(crate) use proxies::PROXIES;
+pub use reader::Environment;
+pub use resend::resend_ids;
+pub use scope::{ResourceType, Scope};
+pub use secret_url::SecretUrl;
+pub(crate) use sign_in::SECRET_VARIABLES;
+pub use signing::SigningConfig;
+pub use tag_filters::{TagCondition, TagFilters};
+
+/// Everything a run needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `SYNC_MODE`. The checkpoint can still turn an incremental run into a full one.
+    pub mode: Mode,
+    /// Where changes come from.
+    pub azure: AzureConfig,
+    /// Where envelopes go.
+    pub port: PortConfig,
+    /// Which part of the estate is synced.
+    pub scope: Scope,
+    /// How far back an incremental run without a checkpoint reads: 1 minute to 14 days, which is how
+    /// long Azure keeps change records.
+    pub window: Duration,
+    /// `None`: the run is stateless.
+    pub checkpoint: Option<CheckpointConfig>,
+    /// `None`: envelopes that Port rejects are only logged.
+    pub dead_letter_file: Option<PathBuf>,
+    /// 1 second to a day; `None`: no limit.
+    pub run_timeout: Option<Duration>,
+    /// Post everything in scope again, whatever the checkpoint says about it. `mode` is then full.
+    pub resend_all: bool,
+    /// Print what would be posted, and change nothing.
+    pub dry_run: bool,
+    /// Not configurable: the same in every run of the binary.
+    pub limits: Limits,
+}
+
+impl Config {
+    /// Loads everything a run needs, or returns every invalid setting.
+    pub fn load(settings: &Settings, environment: Environment<'_>) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(settings, environment);
+        reader.proxies();
+        let dry_run = reader.flag("DRY_RUN", settings.dry_run.as_deref());
+        let resend_all = reader.resend_all();
+        let config = Self {
+            mode: reader.mode(resend_all),
+            azure: reader.azure(),
+            port: reader.port(dry_run),
+            scope: reader.scope(),
+            window: reader.window(),
+            checkpoint: reader.checkpoint(),
+            dead_letter_file: set(settings.dead_letter_file.as_deref()).map(PathBuf::from),
+            run_timeout: reader
+                .optional_count("RUN_TIMEOUT_SECONDS", settings.run_timeout_seconds.as_deref(), 1, 86_400)
+                .map(Duration::from_secs),
+            resend_all,
+            dry_run,
+            limits: Limits::default(),
+        };
+        reader.finish(config)
+    }
+}
+
+/// What the queries depend on. Loading it needs no credentials.
+#[derive(Clone, Debug)]
+pub struct QueryConfig {
+    /// Decides which queries are sent.
+    pub mode: Mode,
+    /// Becomes the filters in the queries.
+    pub scope: Scope,
+    /// How far back queries for changes reach.
+    pub window: Duration,
+}
+
+impl QueryConfig {
+    /// Like [`Config::load`], for fewer settings.
+    pub fn load(settings: &Settings, environment: Environment<'_>) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(settings, environment);
+        let resend_all = reader.resend_all();
+        let config = Self { mode: reader.mode(resend_all), scope: reader.scope(), window: reader.window() };
+        reader.finish(config)
+    }
+}

@@ -1,0 +1,84 @@
+//! What a run reads: the mode, and how far back it reads without a checkpoint.
+
+use std::time::Duration;
+
+use super::reader::Reader;
+
+/// What a run reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Only what changed.
+    #[default]
+    Incremental,
+    /// Everything that exists.
+    Full,
+}
+
+impl Mode {
+    /// The name in `SYNC_MODE`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Incremental => "incremental",
+            Self::Full => "full",
+        }
+    }
+}
+
+impl Reader<'_> {
+    pub(super) fn mode(&mut self, resend_all: bool) -> Mode {
+        let modes = [("incremental", Mode::Incremental), ("full", Mode::Full)];
+        let mode = self.choice("SYNC_MODE", self.settings.mode.as_deref(), &modes);
+        if resend_all { Mode::Full } else { mode }
+    }
+
+    pub(super) fn resend_all(&mut self) -> bool {
+        self.flag("RESEND_ALL", self.settings.resend_all.as_deref())
+    }
+
+    pub(super) fn window(&mut self) -> Duration {
+        let minutes =
+            self.count("CHANGE_WINDOW_MINUTES", self.settings.change_window_minutes.as_deref(), 20160, 15).get();
+        Duration::from_secs(minutes as u64 * 60)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::read;
+    use super::*;
+    use crate::cli::Settings;
+
+    fn mode(mode: Option<&str>, resend_all: bool) -> Result<Mode, String> {
+        let settings = Settings { mode: mode.map(str::to_owned), ..Settings::default() };
+        read(&settings, &[], |reader| reader.mode(resend_all)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_name_of_a_mode_is_case_insensitive() {
+        assert_eq!(mode(None, false), Ok(Mode::Incremental));
+        assert_eq!(mode(Some("Full"), false), Ok(Mode::Full));
+        assert_eq!(mode(Some("both"), false), Err("SYNC_MODE is \"both\": expected incremental or full".into()));
+        assert_eq!([Mode::Incremental, Mode::Full].map(Mode::name), ["incremental", "full"]);
+    }
+
+    #[test]
+    fn resend_all_makes_the_run_a_full_one() {
+        assert_eq!(mode(None, true), Ok(Mode::Full));
+        assert_eq!(mode(Some("incremental"), true), Ok(Mode::Full));
+        assert!(mode(Some("both"), true).is_err(), "SYNC_MODE is still validated");
+        let settings = Settings { resend_all: Some("true".into()), ..Settings::default() };
+        assert_eq!(read(&settings, &[], Reader::resend_all), Ok(true));
+        assert_eq!(read(&Settings::default(), &[], Reader::resend_all), Ok(false));
+    }
+
+    #[test]
+    fn the_window_is_at_most_as_long_as_azure_keeps_records() {
+        let window = |minutes: &str| {
+            let settings = Settings { change_window_minutes: Some(minutes.into()), ..Settings::default() };
+            read(&settings, &[], Reader::window).ok()
+        };
+        assert_eq!(window(""), Some(Duration::from_secs(15 * 60)));
+        assert_eq!(window("20160"), Some(Duration::from_secs(14 * 24 * 60 * 60)));
+        assert_eq!((window("0"), window("20161")), (None, None));
+    }
+}
