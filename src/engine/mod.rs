@@ -17,6 +17,7 @@ mod resending;
 mod rules;
 mod sink;
 mod source;
+mod trust;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -138,7 +139,8 @@ pub(crate) struct Engine<'a, S: Source, K: Sink, R: Replica> {
     settings: &'a Settings,
     /// Of the run, on the source's clock.
     start: Timestamp,
-    orders: mpsc::Sender<Order<K::Parcel>>,
+    /// Until the last was given.
+    orders: RefCell<Option<mpsc::Sender<Order<K::Parcel>>>>,
     /// Entities that were intended in this run.
     sent: RefCell<HashSet<Key>>,
     /// Something was posted, and perhaps not settled.
@@ -177,7 +179,7 @@ impl<'a, S: Source, K: Sink, R: Replica> Engine<'a, S, K, R> {
             replica,
             settings,
             start,
-            orders,
+            orders: RefCell::new(Some(orders)),
             sent: RefCell::default(),
             is_posting: Cell::new(false),
             counts: RefCell::default(),
@@ -185,6 +187,16 @@ impl<'a, S: Source, K: Sink, R: Replica> Engine<'a, S, K, R> {
             broken: RefCell::default(),
         };
         (engine, receiver)
+    }
+
+    /// Gives no more orders: whoever posts may end.
+    pub(crate) fn close(&self) {
+        self.orders.take();
+    }
+
+    async fn order(&self, order: Order<K::Parcel>) -> Result<(), Fatal<R::Error>> {
+        let orders = self.orders.borrow().clone();
+        orders.ok_or(Fatal::Stopped)?.send(order).await.map_err(|_| Fatal::Stopped)
     }
 
     pub(crate) fn counts(&self) -> Counts {

@@ -36,7 +36,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
             }
             self.is_posting.set(true);
             let parcels = page.into_iter().map(|send| send.parcel).collect();
-            self.orders.send(Order::Post { wave, parcels }).await.map_err(|_| Fatal::Stopped)?;
+            self.order(Order::Post { wave, parcels }).await?;
         }
         Ok(())
     }
@@ -57,7 +57,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     pub(super) async fn settle_all(&self) -> Result<(), Fatal<R::Error>> {
         if self.is_posting.replace(false) {
             let (settled, waiting) = oneshot::channel();
-            self.orders.send(Order::Settle(settled)).await.map_err(|_| Fatal::Stopped)?;
+            self.order(Order::Settle(settled)).await?;
             waiting.await.map_err(|_| Fatal::Stopped)?;
         }
         match self.broken.take() {
