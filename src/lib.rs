@@ -98,8 +98,12 @@ pub(crate) mod progress;
 #[doc(hidden)]
 pub mod pure;
 pub mod report;
+#[allow(dead_code)]
+pub(crate) mod retry;
 pub(crate) mod secrets;
 pub mod signals;
+#[allow(dead_code, unused_imports)]
+pub(crate) mod sinks;
 pub(crate) mod sync;
 pub(crate) mod tally;
 pub(crate) mod text;

@@ -4,6 +4,8 @@ use std::error::Error;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::Content;
 use crate::model::Change;
 
@@ -16,6 +18,8 @@ pub(crate) struct Limits {
     pub(crate) parcels: NonZeroUsize,
     /// The sum of [`Parcel::size`] in a post of more than one.
     pub(crate) bytes: usize,
+    /// How long posts under way may take to end once the run is to stop.
+    pub(crate) landing: Duration,
 }
 
 /// A change as a sink takes it.
@@ -44,6 +48,8 @@ pub(crate) enum Fault {
     Denied,
     /// Nobody takes anything any more, and that is no error.
     Closed,
+    /// Nothing will be accepted any more, whatever is tried.
+    Broken,
 }
 
 /// Why a post was not accepted.
@@ -51,13 +57,41 @@ pub(crate) trait SinkError: Error + Clone + 'static {
     fn fault(&self) -> Fault;
 }
 
-/// What became of one parcel.
+/// What became of one parcel. It is final: what may still pass is an error of the whole post.
 pub(crate) type Outcome<E> = Result<(), E>;
+
+/// The answer to a post that was not refused as a whole.
+#[derive(Clone, Debug)]
+pub(crate) struct Receipt<E> {
+    /// One for each parcel, in their order.
+    pub(crate) outcomes: Vec<Outcome<E>>,
+    /// How long the sink asks to wait before the next post, whichever it is.
+    pub(crate) pause: Option<Duration>,
+}
+
+impl<E> From<Vec<Outcome<E>>> for Receipt<E> {
+    fn from(outcomes: Vec<Outcome<E>>) -> Self {
+        Self { outcomes, pause: None }
+    }
+}
+
+/// A rejected parcel, for whoever fixes it.
+#[derive(Clone, Debug)]
+pub(crate) struct Letter {
+    /// JSON, as it was posted.
+    pub(crate) envelope: Bytes,
+    /// The HTTP status of the answer, where there was one.
+    pub(crate) status: Option<u16>,
+    pub(crate) reason: String,
+}
 
 /// A catalog that takes changes.
 pub(crate) trait Sink {
     type Parcel: Parcel;
     type Error: SinkError;
+
+    /// What messages call it.
+    fn name(&self) -> &'static str;
 
     /// Which catalog it is: with another, nothing that is remembered holds.
     fn identity(&self) -> String;
@@ -68,5 +102,8 @@ pub(crate) trait Sink {
 
     /// One attempt at a post of these parcels. `delivery` is the same in every attempt at the same post. What became of each, or
     /// why the whole of it was not accepted.
-    async fn send(&self, parcels: &[Self::Parcel], delivery: &str) -> Result<Vec<Outcome<Self::Error>>, Self::Error>;
+    async fn send(&self, parcels: &[Self::Parcel], delivery: &str) -> Result<Receipt<Self::Error>, Self::Error>;
+
+    /// What is kept of a parcel that was rejected with this error.
+    fn letter(&self, parcel: &Self::Parcel, error: &Self::Error) -> Letter;
 }

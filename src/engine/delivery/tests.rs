@@ -1,0 +1,631 @@
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::num::NonZeroUsize;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use tokio::time::Instant;
+
+use super::*;
+use crate::engine::{Content, Letter, Outcome};
+use crate::model::{Change, Operation};
+
+const PASSING: Fault = Fault::Passing { after: None };
+
+const PATIENCE: Patience = Patience {
+    retries: 5,
+    first: Duration::from_millis(500),
+    longest: Duration::from_secs(30),
+    longest_asked: Duration::from_secs(120),
+};
+
+/// How long an answer takes.
+const ANSWER: Duration = Duration::from_millis(10);
+
+#[derive(Clone, Debug)]
+struct Row {
+    change: Change,
+    size: usize,
+}
+
+impl Row {
+    fn name(&self) -> u32 {
+        self.change.id.as_str().trim_start_matches("/s/").parse().unwrap()
+    }
+}
+
+impl Parcel for Row {
+    fn change(&self) -> &Change {
+        &self.change
+    }
+
+    fn content(&self) -> Content {
+        Content(0)
+    }
+
+    fn size(&self) -> usize {
+        self.size
+    }
+}
+
+fn sized(name: u32, size: usize) -> Row {
+    let id = Id::new(format!("/s/{name}"), 2, 2).unwrap();
+    let operation = Operation::Upsert;
+    Row { change: Change { id, operation, kind: "k".into(), changed_at: None, actor: None, row: Bytes::new() }, size }
+}
+
+fn rows(names: impl IntoIterator<Item = u32>) -> Vec<Row> {
+    names.into_iter().map(|name| sized(name, 1)).collect()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?}")]
+struct Refusal(Fault);
+
+impl SinkError for Refusal {
+    fn fault(&self) -> Fault {
+        self.0
+    }
+}
+
+/// An attempt, as the sink saw it.
+#[derive(Clone, Debug)]
+struct Attempt {
+    at: Duration,
+    names: Vec<u32>,
+    delivery: String,
+}
+
+/// A sink that answers as it is told, and holds the engine to its promises.
+struct Fake<F> {
+    limits: Limits,
+    patience: Patience,
+    answer: F,
+    start: Instant,
+    attempts: RefCell<Vec<Attempt>>,
+    open: RefCell<BTreeSet<u32>>,
+    posts: Cell<usize>,
+}
+
+impl<F: Fn(&[u32], usize) -> Result<Receipt<Refusal>, Refusal>> Fake<F> {
+    /// `answer` is given the names in a post, and how many attempts were made before, of any post.
+    fn new(in_flight: usize, parcels: usize, answer: F) -> Self {
+        let some = |number| NonZeroUsize::new(number).unwrap();
+        let limits = Limits { in_flight: some(in_flight), parcels: some(parcels), bytes: 1000, landing: LANDING };
+        Self {
+            limits,
+            patience: PATIENCE,
+            answer,
+            start: Instant::now(),
+            attempts: RefCell::default(),
+            open: RefCell::default(),
+            posts: Cell::new(0),
+        }
+    }
+
+    fn sizes(&self) -> Vec<usize> {
+        self.attempts.borrow().iter().map(|attempt| attempt.names.len()).collect()
+    }
+
+    fn count(&self) -> usize {
+        self.attempts.borrow().len()
+    }
+
+    /// How often each name was tried alone.
+    fn alone(&self) -> HashMap<u32, usize> {
+        let mut counts = HashMap::new();
+        for attempt in self.attempts.borrow().iter() {
+            if let [name] = *attempt.names {
+                *counts.entry(name).or_default() += 1;
+            }
+        }
+        counts
+    }
+}
+
+impl<F: Fn(&[u32], usize) -> Result<Receipt<Refusal>, Refusal>> Sink for Fake<F> {
+    type Parcel = Row;
+    type Error = Refusal;
+
+    fn name(&self) -> &'static str {
+        "the fake"
+    }
+
+    fn identity(&self) -> String {
+        String::new()
+    }
+
+    fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    fn render(&self, change: Change) -> Row {
+        Row { change, size: 1 }
+    }
+
+    async fn send(&self, parcels: &[Row], delivery: &str) -> Result<Receipt<Refusal>, Refusal> {
+        let names: Vec<u32> = parcels.iter().map(Row::name).collect();
+        assert!(parcels.len() <= self.limits.parcels.get());
+        assert!(parcels.len() == 1 || parcels.iter().map(Parcel::size).sum::<usize>() <= self.limits.bytes);
+        for name in &names {
+            assert!(self.open.borrow_mut().insert(*name), "{name} is under way twice");
+        }
+        self.posts.set(self.posts.get() + 1);
+        assert!(self.posts.get() <= self.limits.in_flight.get());
+        let before = self.count();
+        let attempt = Attempt { at: self.start.elapsed(), names: names.clone(), delivery: delivery.to_owned() };
+        self.attempts.borrow_mut().push(attempt);
+        tokio::time::sleep(ANSWER).await;
+        names.iter().for_each(|name| {
+            self.open.borrow_mut().remove(name);
+        });
+        self.posts.set(self.posts.get() - 1);
+        (self.answer)(&names, before)
+    }
+
+    fn letter(&self, _: &Row, error: &Refusal) -> Letter {
+        Letter { envelope: Bytes::new(), status: None, reason: error.to_string() }
+    }
+}
+
+fn accept(names: &[u32]) -> Result<Receipt<Refusal>, Refusal> {
+    Ok(vec![Ok(()); names.len()].into())
+}
+
+/// An answer to posts with some bad parcels in them.
+fn unless_bad(bad: BTreeMap<u32, Fault>) -> impl Fn(&[u32], usize) -> Result<Receipt<Refusal>, Refusal> {
+    move |names, _| match names.iter().find_map(|name| bad.get(name)) {
+        Some(fault) => Err(Refusal(*fault)),
+        None => accept(names),
+    }
+}
+
+type Told = Vec<(u32, Delivered<Refusal>)>;
+
+struct Ended {
+    result: Result<(), DeliveryError<Refusal>>,
+    told: Told,
+    retried: u64,
+    took: Duration,
+}
+
+impl Ended {
+    fn accepted(&self) -> BTreeSet<u32> {
+        self.told.iter().filter(|(_, outcome)| *outcome == Delivered::Accepted).map(|(name, _)| *name).collect()
+    }
+
+    fn failed(&self) -> usize {
+        self.told.iter().filter(|(_, outcome)| matches!(outcome, Delivered::Failed(_))).count()
+    }
+}
+
+async fn deliver<F>(sink: &Fake<F>, orders: Vec<(Wave, Vec<Row>)>, stop: impl Future) -> Ended
+where
+    F: Fn(&[u32], usize) -> Result<Receipt<Refusal>, Refusal>,
+{
+    let (sender, receiver) = mpsc::channel(2);
+    let feed = async move {
+        for (wave, parcels) in orders {
+            if sender.send(Order::Post { wave, parcels }).await.is_err() {
+                break;
+            }
+        }
+    };
+    let mut told = Vec::new();
+    let delivery = Delivery::new(sink, sink.patience);
+    let start = Instant::now();
+    let run = delivery.run(receiver, stop, |row: Row, outcome| told.push((row.name(), outcome)));
+    let (result, ()) = tokio::join!(run, feed);
+    Ended { result, told, retried: delivery.retried(), took: start.elapsed() }
+}
+
+async fn leaves<F>(sink: &Fake<F>, names: impl IntoIterator<Item = u32>) -> Ended
+where
+    F: Fn(&[u32], usize) -> Result<Receipt<Refusal>, Refusal>,
+{
+    deliver(sink, vec![(Wave::Leaves, rows(names))], std::future::pending::<()>()).await
+}
+
+fn paused<T>(test: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(test)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fits_is_one_post() {
+    let sink = Fake::new(3, 100, |names, _| accept(names));
+    let ended = leaves(&sink, 0..250).await;
+    assert_eq!(sink.sizes(), [100, 100, 50]);
+    assert_eq!((ended.accepted().len(), ended.retried), (250, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_id_is_in_a_post_twice_or_under_way_twice() {
+    let sink = Fake::new(3, 100, |names, _| accept(names));
+    let ended = leaves(&sink, [1, 2, 1, 1, 3]).await;
+    assert_eq!(sink.sizes(), [2, 1, 2]);
+    assert_eq!(ended.told.len(), 5);
+    assert!(ended.took >= 3 * ANSWER, "one after the other");
+}
+
+#[tokio::test(start_paused = true)]
+async fn posts_go_side_by_side_as_many_as_the_sink_takes() {
+    let sink = Fake::new(5, 1, |names, _| accept(names));
+    let ended = leaves(&sink, 0..50).await;
+    assert!(ended.took < 11 * ANSWER, "{:?}", ended.took);
+}
+
+#[tokio::test(start_paused = true)]
+async fn everything_of_a_wave_is_settled_before_the_next() {
+    let slow = |names: &[u32], before| if before == 0 { Err(Refusal(PASSING)) } else { accept(names) };
+    let sink = Fake::new(9, 1, slow);
+    let waves = [Wave::Roots, Wave::Containers, Wave::Leaves, Wave::Leaves, Wave::ContainerDeletes];
+    let orders = waves.iter().zip(0..).map(|(wave, at)| (*wave, rows(at * 10..at * 10 + 5))).collect();
+    let ended = deliver(&sink, orders, std::future::pending::<()>()).await;
+    let waves: Vec<u32> = ended.told.iter().map(|(name, _)| [0, 1, 2, 2, 4][*name as usize / 10]).collect();
+    assert!(waves.is_sorted() && waves.len() == 25, "{waves:?}");
+    let attempts: Vec<u32> =
+        sink.attempts.borrow().iter().map(|one| [0, 1, 2, 2, 4][one.names[0] as usize / 10]).collect();
+    assert!(attempts.is_sorted(), "{attempts:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_is_answered_once_all_before_is_settled() {
+    let slow = |names: &[u32], before| if before < 3 { Err(Refusal(PASSING)) } else { accept(names) };
+    let sink = Fake::new(2, 1, slow);
+    let (sender, receiver) = mpsc::channel(2);
+    let told = Cell::new(0);
+    let feed = async {
+        for at in 0..3 {
+            let parcels = rows(at * 10..at * 10 + 5);
+            sender.send(Order::Post { wave: Wave::Leaves, parcels }).await.unwrap();
+            let (ask, answer) = oneshot::channel();
+            sender.send(Order::Settle(ask)).await.unwrap();
+            answer.await.unwrap();
+            assert_eq!(told.get(), (at + 1) * 5);
+        }
+        drop(sender);
+    };
+    let delivery = Delivery::new(&sink, PATIENCE);
+    let run = delivery.run(receiver, std::future::pending::<()>(), |_, _| told.set(told.get() + 1));
+    let (result, ()) = tokio::join!(run, feed);
+    result.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_at_one_post_share_a_delivery_and_posts_do_not() {
+    let slow = |names: &[u32], before| if before < 3 { Err(Refusal(PASSING)) } else { accept(names) };
+    let sink = Fake::new(1, 1, slow);
+    let ended = leaves(&sink, 0..2).await;
+    let deliveries: Vec<String> = sink.attempts.borrow().iter().map(|one| one.delivery.clone()).collect();
+    assert!(deliveries[..4].iter().all(|one| *one == deliveries[0]) && deliveries[4] != deliveries[0]);
+    assert_eq!((ended.accepted().len(), ended.retried), (2, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_the_sink_asks_for_is_kept() {
+    let after = Some(Duration::from_secs(77));
+    let sink = Fake::new(
+        1,
+        1,
+        move |names: &[u32], before| {
+            if before == 0 { Err(Refusal(Fault::Passing { after })) } else { accept(names) }
+        },
+    );
+    let ended = leaves(&sink, 0..1).await;
+    assert_eq!(ended.took.as_secs(), 77);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_throttle_pauses_all_posts_together() {
+    let wait = Duration::from_secs(60);
+    for is_error in [true, false] {
+        let sink = Fake::new(4, 1, move |names: &[u32], before| match before {
+            20 if is_error => Err(Refusal(Fault::Throttled { after: Some(wait) })),
+            20 => Ok(Receipt { outcomes: vec![Ok(())], pause: Some(wait) }),
+            _ => accept(names),
+        });
+        let ended = leaves(&sink, 0..100).await;
+        assert_eq!(ended.accepted().len(), 100);
+        let times: Vec<Duration> = sink.attempts.borrow().iter().map(|one| one.at).collect();
+        let told = times[20] + ANSWER;
+        let early = times.iter().filter(|at| **at > told && **at < told + wait).count();
+        assert_eq!(early, 0, "{times:?}");
+        assert!(ended.took >= wait);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_pause_is_longer_than_a_server_is_granted() {
+    let sink = Fake::new(1, 1, |names: &[u32], before| {
+        if before == 0 {
+            Err(Refusal(Fault::Throttled { after: Some(Duration::from_secs(9999)) }))
+        } else {
+            accept(names)
+        }
+    });
+    let ended = leaves(&sink, 0..1).await;
+    assert_eq!((ended.took.as_secs(), ended.accepted().len()), (120, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_parcel_is_found_in_ever_smaller_halves() {
+    for fault in [Fault::Rejected, Fault::Denied] {
+        let sink = Fake::new(1, 8, unless_bad([(12, fault)].into()));
+        let ended = leaves(&sink, 0..18).await;
+        assert_eq!(sink.sizes(), [8, 8, 4, 4, 2, 1, 1, 2, 2], "{fault:?}");
+        assert_eq!((ended.accepted().len(), ended.told.len()), (17, 18));
+        assert!(ended.result.is_ok());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_passes_is_tried_for_long_as_a_whole_and_alone_and_once_in_between() {
+    let mut sink = Fake::new(1, 8, unless_bad([(12, PASSING)].into()));
+    sink.patience.first = Duration::from_millis(100);
+    let ended = leaves(&sink, 0..16).await;
+    assert_eq!(sink.sizes(), [8, 8, 8, 8, 8, 8, 8, 4, 4, 2, 1, 1, 1, 1, 1, 1, 1, 2]);
+    assert_eq!((ended.accepted().len(), ended.failed()), (15, 1));
+    assert!(ended.result.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receipt_may_tell_of_each_parcel() {
+    let outcomes = |names: &[u32]| -> Vec<Outcome<Refusal>> {
+        let outcome = |name: &u32| match name % 3 {
+            0 => Ok(()),
+            1 => Err(Refusal(Fault::Rejected)),
+            _ => Err(Refusal(Fault::Denied)),
+        };
+        names.iter().map(outcome).collect()
+    };
+    let sink = Fake::new(2, 10, |names, _| Ok(outcomes(names).into()));
+    let ended = leaves(&sink, 0..30).await;
+    assert_eq!(sink.sizes(), [10, 10, 10], "what is told of each is final");
+    for (name, outcome) in ended.told {
+        match name % 3 {
+            0 => assert_eq!(outcome, Delivered::Accepted),
+            1 => assert!(matches!(outcome, Delivered::Rejected(_))),
+            _ => assert!(matches!(outcome, Delivered::Failed(_))),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parcel_that_fails_forever_costs_its_own_retries_only() {
+    for (in_flight, parcels) in [(1, 1), (25, 1), (5, 100)] {
+        for bad in [1, 10, 30, 49] {
+            // Side by side, and the first of all.
+            let sink = Fake::new(in_flight, parcels, unless_bad((0..bad).map(|name| (name, PASSING)).collect()));
+            let ended = leaves(&sink, 0..1000).await;
+            assert!(ended.result.is_ok(), "{bad} in {parcels}, {in_flight} at once: {:?}", ended.result);
+            assert_eq!((ended.accepted().len(), ended.failed()), (1000 - bad as usize, bad as usize));
+            for (name, tries) in sink.alone() {
+                assert!(tries <= if name < bad { 6 } else { 1 }, "{name}: {tries}");
+            }
+            if (in_flight, bad, parcels) == (25, 1, 1) {
+                assert_eq!(sink.count(), 1005, "six attempts");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_fails_every_post_is_down_soon() {
+    for (in_flight, parcels, most) in [(1, 1, 70), (25, 1, 250), (25, 100, 300), (1, 100, 120)] {
+        let sink = Fake::new(
+            in_flight,
+            parcels,
+            |names: &[u32], before| {
+                if before < 2 { accept(names) } else { Err(Refusal(PASSING)) }
+            },
+        );
+        let ended = leaves(&sink, 0..20_000).await;
+        let error = ended.result.unwrap_err();
+        assert!(matches!(error, DeliveryError::Down { .. }), "{error}");
+        assert!(error.to_string().starts_with("the fake is down: nothing was accepted for "), "{error}");
+        assert!(sink.count() < most, "{} attempts; {in_flight} of {parcels}", sink.count());
+        assert!(ended.took < Duration::from_secs(65), "{:?}; {in_flight} of {parcels}", ended.took);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_nobody_reaches_is_down_after_two_posts() {
+    let sink = Fake::new(1, 1, |_: &[u32], _| Err(Refusal(Fault::Unreachable)));
+    let ended = leaves(&sink, 0..100).await;
+    assert!(matches!(ended.result, Err(DeliveryError::Down { .. })));
+    assert!(sink.count() <= 12, "{}", sink.count());
+    assert!(ended.told.len() <= 1, "the one that shows it is not told");
+    let sink = Fake::new(25, 100, |_: &[u32], _| Err(Refusal(Fault::Unreachable)));
+    let ended = leaves(&sink, 0..10_000).await;
+    assert!(matches!(ended.result, Err(DeliveryError::Down { .. })));
+    assert!(ended.took < Duration::from_secs(40), "{:?}", ended.took);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_is_always_throttled_is_down_after_two_posts() {
+    let sink = Fake::new(1, 1, |_: &[u32], _| Err(Refusal(Fault::Throttled { after: None })));
+    let ended = leaves(&sink, 0..100).await;
+    assert!(matches!(ended.result, Err(DeliveryError::Down { .. })));
+    assert_eq!(sink.count(), 12);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_denies_everything_ends_the_run_after_fifty() {
+    let sink = Fake::new(1, 1, |_: &[u32], _| Err(Refusal(Fault::Denied)));
+    let ended = leaves(&sink, 0..1000).await;
+    let error = ended.result.unwrap_err();
+    assert_eq!((sink.count(), ended.retried), (50, 0));
+    assert!(matches!(error, DeliveryError::Denied { .. }));
+    assert_eq!(error.to_string(), "the fake says that it is not one, or not yours: Denied");
+    assert_eq!(*error.error(), Refusal(Fault::Denied));
+
+    let sink = Fake::new(5, 100, |_: &[u32], _| Err(Refusal(Fault::Denied)));
+    let ended = leaves(&sink, 0..1000).await;
+    assert!(matches!(ended.result, Err(DeliveryError::Denied { .. })));
+    assert!(sink.count() < 120, "{}", sink.count());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_of_a_few_that_are_all_denied_ends_as_denied() {
+    let sink = Fake::new(2, 1, |_: &[u32], _| Err(Refusal(Fault::Denied)));
+    let ended = leaves(&sink, 0..3).await;
+    assert!(matches!(ended.result, Err(DeliveryError::Denied { .. })));
+    assert_eq!(ended.failed(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_accepted_something_and_then_denies_only_fails_each() {
+    let sink =
+        Fake::new(1, 1, |names: &[u32], before| if before < 1 { accept(names) } else { Err(Refusal(Fault::Denied)) });
+    let ended = leaves(&sink, 0..200).await;
+    assert!(ended.result.is_ok());
+    assert_eq!(sink.count(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_rejected_never_ends_a_run() {
+    for parcels in [1, 100] {
+        let sink = Fake::new(7, parcels, |_: &[u32], _| Err(Refusal(Fault::Rejected)));
+        let ended = leaves(&sink, 0..1000).await;
+        assert!(ended.result.is_ok());
+        assert!(ended.told.iter().all(|(_, outcome)| matches!(outcome, Delivered::Rejected(_))));
+        assert_eq!((ended.told.len(), ended.retried), (1000, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_sink_ends_the_run_without_an_error_and_a_broken_one_with_it() {
+    for (fault, is_error) in [(Fault::Closed, false), (Fault::Broken, true)] {
+        let sink =
+            Fake::new(1, 1, move |names: &[u32], before| if before < 3 { accept(names) } else { Err(Refusal(fault)) });
+        let ended = leaves(&sink, 0..100).await;
+        assert_eq!((ended.told.len(), sink.count(), ended.result.is_err()), (3, 4, is_error));
+        assert!(ended.result.is_ok_and(|()| true) || matches!(fault, Fault::Broken));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_accepted_before_the_sink_went_away_is_told() {
+    let sink = Fake::new(1, 4, |names: &[u32], before| match before {
+        0 => Err(Refusal(Fault::Rejected)),
+        1 => accept(names),
+        _ => Err(Refusal(Fault::Broken)),
+    });
+    let ended = leaves(&sink, 0..4).await;
+    assert_eq!(ended.accepted(), [0, 1].into());
+    assert!(matches!(ended.result, Err(DeliveryError::Broken(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_lets_what_is_under_way_end_and_begins_nothing() {
+    let sink = Fake::new(4, 1, |names, _| accept(names));
+    let stop = tokio::time::sleep(ANSWER + ANSWER / 2);
+    let ended = deliver(&sink, vec![(Wave::Leaves, rows(0..100))], stop).await;
+    assert!(ended.result.is_ok());
+    assert_eq!((ended.accepted().len(), sink.count()), (8, 8));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_does_not_wait_for_long_and_finds_no_parts() {
+    // One post that is to be halved, and one that is never accepted.
+    let sink = Fake::new(2, 8, unless_bad([(0, Fault::Rejected), (8, PASSING)].into()));
+    let stop = tokio::time::sleep(ANSWER / 2);
+    let ended = deliver(&sink, vec![(Wave::Leaves, rows(0..16))], stop).await;
+    assert!(ended.result.is_ok());
+    assert_eq!(ended.told, []);
+    assert!(ended.took <= LANDING + ANSWER, "{:?}", ended.took);
+    assert!(sink.sizes().iter().all(|size| *size == 8));
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    prop_oneof![Just(PASSING), Just(Fault::Rejected), Just(Fault::Denied)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn bad_parcels_hold_up_no_others(
+        bad in prop::collection::btree_map(0_u32..400, fault(), 0..50),
+        in_flight in 1_usize..30,
+        parcels in prop_oneof![Just(1_usize), 2_usize..=100],
+        orders in 1_usize..5,
+    ) {
+        let sink = Fake::new(in_flight, parcels, unless_bad(bad.clone()));
+        let all = rows(0..400);
+        let orders = all.chunks(400 / orders).map(|chunk| (Wave::Leaves, chunk.to_vec())).collect();
+        let ended = paused(deliver(&sink, orders, std::future::pending::<()>()));
+        prop_assert!(ended.result.is_ok(), "{:?}", ended.result);
+        prop_assert_eq!(ended.told.len(), 400);
+        let told: BTreeMap<u32, Delivered<Refusal>> = ended.told.into_iter().collect();
+        prop_assert_eq!(told.len(), 400);
+        for (name, outcome) in told {
+            let expected = match bad.get(&name) {
+                None => Delivered::Accepted,
+                Some(Fault::Rejected) => Delivered::Rejected(Refusal(Fault::Rejected)),
+                Some(fault) => Delivered::Failed(Refusal(*fault)),
+            };
+            prop_assert_eq!(outcome, expected, "{}", name);
+        }
+    }
+
+    #[test]
+    fn just_the_bad_are_rejected_and_the_order_is_kept(
+        flags in prop::collection::vec(prop::bool::weighted(0.05), 1..=100)
+    ) {
+        let count = u32::try_from(flags.len()).unwrap();
+        let bad: BTreeMap<u32, Fault> =
+            (0..count).zip(&flags).filter(|(_, bad)| **bad).map(|(name, _)| (name, Fault::Rejected)).collect();
+        let sink = Fake::new(1, 100, unless_bad(bad.clone()));
+        let ended = paused(leaves(&sink, 0..count));
+        let expected: Told = (0..count)
+            .map(|name| match bad.get(&name) {
+                Some(fault) => (name, Delivered::Rejected(Refusal(*fault))),
+                None => (name, Delivered::Accepted),
+            })
+            .collect();
+        prop_assert_eq!(ended.told, expected);
+        prop_assert!(sink.count() <= 1 + bad.len() * 14, "two posts for each of at most seven halvings");
+    }
+
+    #[test]
+    fn posts_hold_every_parcel_once_in_order_and_within_the_limits(
+        parcels in prop::collection::vec((0_u32..200, prop_oneof![20 => 0_usize..40, 1 => 0_usize..1500]), 0..200),
+        most in 1_usize..=100,
+    ) {
+        let sink = Fake::new(1, most, |names: &[u32], _| accept(names));
+        let parcels: Vec<Row> = parcels.into_iter().map(|(name, size)| sized(name, size)).collect();
+        let mut found = Vec::new();
+        for post in Posts::new(sink.limits, parcels.clone()) {
+            let names: BTreeSet<u32> = post.iter().map(Row::name).collect();
+            prop_assert!(names.len() == post.len() && post.len() <= most);
+            prop_assert!(post.len() == 1 || post.iter().map(Parcel::size).sum::<usize>() <= sink.limits.bytes);
+            found.extend(post.iter().map(|row| (row.name(), row.size)));
+        }
+        let all: Vec<(u32, usize)> = parcels.iter().map(|row| (row.name(), row.size)).collect();
+        prop_assert_eq!(found, all);
+    }
+
+    #[test]
+    fn no_wave_and_no_id_overtakes_itself(
+        orders in prop::collection::vec((0_usize..4, prop::collection::vec(0_u32..30, 0..20)), 0..12),
+        blips in prop::collection::btree_set(0_usize..60, 0..3),
+        in_flight in 1_usize..9,
+        parcels in 1_usize..6,
+    ) {
+        let waves = [Wave::Roots, Wave::Containers, Wave::Leaves, Wave::ContainerDeletes];
+        let sink = Fake::new(in_flight, parcels, move |names: &[u32], before| {
+            if blips.contains(&before) { Err(Refusal(PASSING)) } else { accept(names) }
+        });
+        // In each order its parcels have names of their own kind, by which they are told apart.
+        let orders: Vec<(Wave, Vec<Row>)> = orders
+            .into_iter()
+            .map(|(wave, names)| (waves[wave], rows(names.into_iter().map(|name| name * 4 + u32::try_from(wave).unwrap()))))
+            .collect();
+        let expected: Vec<u32> =
+            orders.iter().flat_map(|(_, rows)| rows.iter().map(|row| row.name() % 4)).collect();
+        let ended = paused(deliver(&sink, orders, std::future::pending::<()>()));
+        prop_assert!(ended.result.is_ok());
+        let told: Vec<u32> = ended.told.iter().map(|(name, _)| name % 4).collect();
+        prop_assert_eq!(told, expected);
+    }
+}

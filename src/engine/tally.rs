@@ -1,0 +1,340 @@
+//! What became of the changes of a run, in numbers.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{DeadLetters, Delivered, Parcel, Sink};
+use crate::freshness::{Freshness, Waits};
+use crate::model::{Change, Operation};
+use crate::text::printable;
+
+/// Kinds that are counted each on its own. Azure has some hundreds in use in a large estate; the rest share a line.
+const MOST_KINDS: usize = 1000;
+const OTHER_KINDS: &str = "other types";
+
+/// No kind has a longer name.
+const LONGEST_KIND: usize = 200;
+
+/// What is to be remembered of a change that was posted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settled {
+    Accepted,
+    /// It was rejected individually, and whoever is to fix it has it.
+    Rejected,
+    Failed,
+}
+
+/// What became of the changes of one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KindCounts {
+    /// Accepted.
+    pub(crate) upserts: u64,
+    /// Accepted.
+    pub(crate) deletes: u64,
+    /// Not accepted.
+    pub(crate) failed: u64,
+}
+
+/// Counts changes, and keeps those that were rejected.
+pub(crate) struct Tally {
+    dead_letters: Option<DeadLetters>,
+    upserts: u64,
+    deletes: u64,
+    rejected: u64,
+    failed: u64,
+    kinds: BTreeMap<Box<str>, KindCounts>,
+    /// The source's time, and when it was that.
+    clock: Option<(Timestamp, Instant)>,
+    waits: Waits,
+}
+
+impl Tally {
+    pub(crate) fn new(dead_letters: Option<DeadLetters>) -> Self {
+        Self {
+            dead_letters,
+            upserts: 0,
+            deletes: 0,
+            rejected: 0,
+            failed: 0,
+            kinds: BTreeMap::new(),
+            clock: None,
+            waits: Waits::new(),
+        }
+    }
+
+    /// Sets the clock by the source's: changes are dated by that one.
+    pub(crate) fn starts_at(&mut self, start: Timestamp) {
+        self.clock = Some((start, Instant::now()));
+    }
+
+    /// Counts what became of a parcel, logs it, and tells what is to be remembered of it.
+    pub(crate) fn record<K: Sink>(&mut self, sink: &K, parcel: &K::Parcel, outcome: &Delivered<K::Error>) -> Settled {
+        let change = parcel.change();
+        let settled = match outcome {
+            Delivered::Accepted => self.accept(change),
+            Delivered::Rejected(error) => {
+                tracing::error!("rejected: {}: {error}", printable(change.id.as_str()));
+                let letters = self.dead_letters.as_mut();
+                match letters.map(|letters| letters.write(&sink.letter(parcel, error))) {
+                    Some(Err(error)) => {
+                        // It is nowhere: not in the catalog, and not in the file.
+                        tracing::error!("{error}");
+                        self.failed += 1;
+                        Settled::Failed
+                    }
+                    Some(Ok(())) | None => {
+                        self.rejected += 1;
+                        Settled::Rejected
+                    }
+                }
+            }
+            Delivered::Failed(error) => {
+                tracing::error!("not delivered: {}: {error}", printable(change.id.as_str()));
+                self.failed += 1;
+                Settled::Failed
+            }
+        };
+        let counts = self.counts_of(&change.kind);
+        match (settled, change.operation) {
+            (Settled::Accepted, Operation::Upsert) => counts.upserts += 1,
+            (Settled::Accepted, Operation::Delete) => counts.deletes += 1,
+            (Settled::Rejected | Settled::Failed, _) => counts.failed += 1,
+        }
+        settled
+    }
+
+    fn accept(&mut self, change: &Change) -> Settled {
+        let wait = change.changed_at.and_then(|at| self.since(at));
+        if let Some(wait) = wait {
+            self.waits.add(wait);
+        }
+        if let Some(actor) = &change.actor {
+            tracing::debug!(
+                clientType = %printable(&actor.client_type),
+                operation = %printable(&actor.operation),
+                seconds = wait.unwrap_or_default().as_secs(),
+                "accepted: {}",
+                printable(change.id.as_str())
+            );
+        }
+        match change.operation {
+            Operation::Upsert => self.upserts += 1,
+            Operation::Delete => self.deletes += 1,
+        }
+        Settled::Accepted
+    }
+
+    fn counts_of(&mut self, kind: &str) -> &mut KindCounts {
+        let has_room = self.kinds.len() < MOST_KINDS || self.kinds.contains_key(kind);
+        let kind = if has_room && kind.len() <= LONGEST_KIND { kind } else { OTHER_KINDS };
+        self.kinds.entry(kind.into()).or_default()
+    }
+
+    /// How long ago a change was, on the source's clock. What it has in its future took no time.
+    fn since(&self, change: Timestamp) -> Option<Duration> {
+        let (start, then) = self.clock?;
+        let before = start.duration_since(change) + SignedDuration::try_from(then.elapsed()).ok()?;
+        Some(before.unsigned_abs()).filter(|_| before.is_positive()).or(Some(Duration::ZERO))
+    }
+
+    /// Accepted upserts.
+    pub(crate) fn upserts(&self) -> u64 {
+        self.upserts
+    }
+
+    /// Accepted deletes.
+    pub(crate) fn deletes(&self) -> u64 {
+        self.deletes
+    }
+
+    /// Rejected individually.
+    pub(crate) fn rejected(&self) -> u64 {
+        self.rejected
+    }
+
+    /// Neither accepted nor rejected.
+    pub(crate) fn failed(&self) -> u64 {
+        self.failed
+    }
+
+    /// All that was counted.
+    pub(crate) fn settled(&self) -> u64 {
+        self.upserts + self.deletes + self.rejected + self.failed
+    }
+
+    pub(crate) fn kinds(&self) -> &BTreeMap<Box<str>, KindCounts> {
+        &self.kinds
+    }
+
+    /// How long after their changes accepted parcels arrived.
+    pub(crate) fn freshness(&self) -> Option<Freshness> {
+        self.waits.in_short()
+    }
+
+    pub(crate) fn accepted_anything(&self) -> bool {
+        self.upserts + self.deletes > 0
+    }
+
+    /// Whether what was rejected may be taken for rejected: where nothing was accepted, the sink itself may be wrong.
+    pub(crate) fn is_trustworthy(&self) -> bool {
+        self.rejected == 0 || self.accepted_anything()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::engine::{Content, Fault, Letter, Limits, Receipt, SinkError};
+    use crate::model::Id;
+
+    struct Row(Change);
+
+    impl Parcel for Row {
+        fn change(&self) -> &Change {
+            &self.0
+        }
+
+        fn content(&self) -> Content {
+            Content(0)
+        }
+
+        fn size(&self) -> usize {
+            0
+        }
+    }
+
+    #[derive(Clone, Debug, thiserror::Error)]
+    #[error("no")]
+    struct No;
+
+    impl SinkError for No {
+        fn fault(&self) -> Fault {
+            Fault::Rejected
+        }
+    }
+
+    /// Whether its letters can be written.
+    enum Letters {
+        Good,
+        Bad,
+    }
+
+    impl Sink for Letters {
+        type Parcel = Row;
+        type Error = No;
+
+        fn name(&self) -> &'static str {
+            "it"
+        }
+
+        fn identity(&self) -> String {
+            String::new()
+        }
+
+        fn limits(&self) -> Limits {
+            Limits { in_flight: NonZeroUsize::MIN, parcels: NonZeroUsize::MIN, bytes: 0, landing: Duration::ZERO }
+        }
+
+        fn render(&self, change: Change) -> Row {
+            Row(change)
+        }
+
+        async fn send(&self, _: &[Row], _: &str) -> Result<Receipt<No>, No> {
+            Err(No)
+        }
+
+        fn letter(&self, _: &Row, error: &No) -> Letter {
+            let envelope = match self {
+                Self::Good => "{}",
+                Self::Bad => "{",
+            };
+            Letter { envelope: Bytes::from_static(envelope.as_bytes()), status: Some(422), reason: error.to_string() }
+        }
+    }
+
+    fn row(kind: &str, operation: Operation) -> Row {
+        let id = Id::new("/s/x", 2, 2).unwrap();
+        Row(Change { id, operation, kind: kind.into(), changed_at: None, actor: None, row: Bytes::new() })
+    }
+
+    fn record(tally: &mut Tally, row: &Row, outcome: &Delivered<No>) -> Settled {
+        tally.record(&Letters::Good, row, outcome)
+    }
+
+    #[test]
+    fn everything_is_counted_once_and_by_its_kind() {
+        let mut tally = Tally::new(None);
+        let (upsert, delete) = (row("a/b", Operation::Upsert), row("a/b", Operation::Delete));
+        assert_eq!(record(&mut tally, &upsert, &Delivered::Accepted), Settled::Accepted);
+        assert_eq!(record(&mut tally, &delete, &Delivered::Accepted), Settled::Accepted);
+        assert_eq!(record(&mut tally, &upsert, &Delivered::Rejected(No)), Settled::Rejected);
+        assert_eq!(record(&mut tally, &delete, &Delivered::Failed(No)), Settled::Failed);
+        record(&mut tally, &row("c/d", Operation::Upsert), &Delivered::Accepted);
+        assert_eq!((tally.upserts(), tally.deletes(), tally.rejected(), tally.failed()), (2, 1, 1, 1));
+        assert_eq!(tally.settled(), 5);
+        assert_eq!(tally.kinds()["a/b"], KindCounts { upserts: 1, deletes: 1, failed: 2 });
+        assert_eq!(tally.kinds()["c/d"], KindCounts { upserts: 1, deletes: 0, failed: 0 });
+    }
+
+    #[test]
+    fn kinds_are_as_many_as_fit_a_report() {
+        let mut tally = Tally::new(None);
+        for number in 0..MOST_KINDS + 10 {
+            record(&mut tally, &row(&format!("a/{number}"), Operation::Upsert), &Delivered::Accepted);
+        }
+        record(&mut tally, &row(&"x".repeat(LONGEST_KIND + 1), Operation::Upsert), &Delivered::Accepted);
+        record(&mut tally, &row("a/1", Operation::Upsert), &Delivered::Accepted);
+        assert_eq!(tally.kinds().len(), MOST_KINDS + 1);
+        assert_eq!((tally.kinds()[OTHER_KINDS].upserts, tally.kinds()["a/1"].upserts), (11, 2));
+    }
+
+    #[test]
+    fn what_is_rejected_is_not_believed_where_nothing_was_accepted() {
+        let mut tally = Tally::new(None);
+        assert!(tally.is_trustworthy() && !tally.accepted_anything());
+        for _ in 0..100 {
+            record(&mut tally, &row("a/b", Operation::Upsert), &Delivered::Rejected(No));
+        }
+        assert!(!tally.is_trustworthy());
+        record(&mut tally, &row("a/b", Operation::Delete), &Delivered::Accepted);
+        assert!(tally.is_trustworthy() && tally.accepted_anything());
+    }
+
+    #[test]
+    fn what_is_nowhere_has_failed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("letters");
+        let mut tally = Tally::new(Some(DeadLetters::open(&path).unwrap()));
+        let row = row("a/b", Operation::Upsert);
+        assert_eq!(tally.record(&Letters::Bad, &row, &Delivered::Rejected(No)), Settled::Failed);
+        assert_eq!(tally.record(&Letters::Good, &row, &Delivered::Rejected(No)), Settled::Rejected);
+        assert_eq!((tally.rejected(), tally.failed()), (1, 1));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"envelope\":{},\"status\":422,\"reason\":\"no\"}\n");
+    }
+
+    #[test]
+    fn waits_go_by_the_clock_of_the_source() {
+        let start: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        let changed = |seconds| {
+            Row(Change {
+                changed_at: Some(start - SignedDuration::from_secs(seconds)),
+                ..row("a/b", Operation::Upsert).0
+            })
+        };
+        let mut tally = Tally::new(None);
+        record(&mut tally, &changed(10), &Delivered::Accepted);
+        assert!(tally.freshness().is_none(), "no clock is set");
+        tally.starts_at(start);
+        record(&mut tally, &changed(600), &Delivered::Accepted);
+        record(&mut tally, &changed(-60), &Delivered::Accepted);
+        record(&mut tally, &changed(9000), &Delivered::Failed(No));
+        let freshness = tally.freshness().unwrap();
+        assert_eq!((freshness.changes, freshness.most.as_secs(), freshness.least.as_secs()), (2, 600, 0));
+    }
+}

@@ -1,0 +1,114 @@
+//! How often, and after which waits, something that failed is tried again.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+
+/// How long to go on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// How often a failed attempt is repeated.
+    pub(crate) retries: usize,
+    /// The first wait; each further one is twice as long, up to `longest`, plus jitter.
+    pub(crate) first: Duration,
+    pub(crate) longest: Duration,
+    /// The longest wait that a server is believed to need.
+    pub(crate) longest_asked: Duration,
+}
+
+/// What follows from an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    GiveUp,
+    /// After as long as the server asks for, or else after a wait of our own.
+    Again {
+        after: Option<Duration>,
+    },
+}
+
+impl Patience {
+    /// The wait that is granted to a server that asks for this one.
+    pub(crate) fn grant(&self, asked: Duration) -> Duration {
+        asked.min(self.longest_asked)
+    }
+}
+
+/// Repeats `attempt` while `next` says so and there are retries left; `repeated` counts them. `who` is for the log.
+pub(crate) async fn retrying<T, E: Display, F: Future<Output = Result<T, E>>>(
+    patience: &Patience,
+    who: &str,
+    mut attempt: impl FnMut() -> F,
+    mut next: impl FnMut(&E) -> Next,
+    mut repeated: impl FnMut(),
+) -> Result<T, E> {
+    let mut waits = ExponentialBuilder::new()
+        .with_min_delay(patience.first)
+        .with_max_delay(patience.longest)
+        .with_max_times(patience.retries)
+        .with_jitter()
+        .build();
+    loop {
+        let error = match attempt().await {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        let Next::Again { after } = next(&error) else { return Err(error) };
+        let Some(own) = waits.next() else { return Err(error) };
+        let wait = after.map_or(own, |asked| patience.grant(asked));
+        if let Some(asked) = after.filter(|asked| *asked > wait) {
+            tracing::warn!("{who} asks to wait {} s; waiting {} s", asked.as_secs(), wait.as_secs());
+        }
+        repeated();
+        tracing::warn!("{error}; trying again in {:.1} s", wait.as_secs_f32());
+        tokio::time::sleep(wait).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const PATIENCE: Patience = Patience {
+        retries: 3,
+        first: Duration::from_secs(1),
+        longest: Duration::from_secs(3),
+        longest_asked: Duration::from_secs(120),
+    };
+
+    /// How often something was tried that always fails, how often again, and how long that took.
+    async fn tries(next: Next) -> (u32, u32, Duration) {
+        let (attempts, repeated, start) = (Cell::new(0), Cell::new(0), Instant::now());
+        let attempt = || {
+            attempts.set(attempts.get() + 1);
+            std::future::ready(Err::<(), _>("no"))
+        };
+        let result = retrying(&PATIENCE, "it", attempt, |_| next, || repeated.set(repeated.get() + 1)).await;
+        assert_eq!(result, Err("no"));
+        (attempts.get(), repeated.get(), start.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waits_double_up_to_the_longest_with_jitter() {
+        let (attempts, repeated, took) = tries(Next::Again { after: None }).await;
+        assert_eq!((attempts, repeated), (4, 3));
+        assert!((6_000..=12_010).contains(&took.as_millis()), "{took:?} for 1, 2 and 3 s, each up to doubled");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_is_waited_for_as_it_asks_up_to_a_limit() {
+        let (_, _, took) = tries(Next::Again { after: Some(Duration::ZERO) }).await;
+        assert!(took < Duration::from_millis(10), "{took:?}");
+        let (_, _, took) = tries(Next::Again { after: Some(Duration::from_secs(3600)) }).await;
+        assert!((360_000..=360_010).contains(&took.as_millis()), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_given_up_is_not_repeated() {
+        assert_eq!(tries(Next::GiveUp).await, (1, 0, Duration::ZERO));
+    }
+}

@@ -1,0 +1,228 @@
+//! What an upsert says of its entity, as a hash: the row without what says how and when it was found out.
+
+use sha2::{Digest, Sha256};
+
+use crate::engine::Content;
+
+/// Columns that only records of changes have.
+const OF_THE_RECORD: [&[u8]; 4] =
+    [br#""changeType""#, br#""changeTime""#, br#""changedProperties""#, br#""changeAttributes""#];
+
+/// More than a row has.
+const COLUMNS: usize = 32;
+
+/// The first 64 bits of the SHA-256 of an envelope's type and of its row: of the raw text of each column, in the order of their
+/// names. The row is JSON on one line; one that is no object is taken as it is.
+pub(super) fn content(kind: &[u8], row: &[u8]) -> Content {
+    let mut sha = Sha256::new();
+    sha.update(kind);
+    match columns(row) {
+        Some(mut columns) => {
+            // Stable, so that a name that is there twice does not depend on chance.
+            columns.sort_by(|one, other| one.name.cmp(other.name));
+            for column in columns.iter().filter(|column| !OF_THE_RECORD.contains(&column.name)) {
+                sha.update(b",");
+                sha.update(column.name);
+                sha.update(b":");
+                sha.update(column.value);
+            }
+        }
+        None => sha.update(row),
+    }
+    Content(sha.finalize().iter().take(8).fold(0, |bits, byte| bits << 8 | u64::from(*byte)))
+}
+
+/// A column as it stands in its row: its name with the quotes, and its value.
+struct Column<'a> {
+    name: &'a [u8],
+    value: &'a [u8],
+}
+
+/// The columns of a row, without what they hold being read: the source has made sure that it is JSON.
+fn columns(row: &[u8]) -> Option<Vec<Column<'_>>> {
+    let mut rest = row.trim_ascii().strip_prefix(b"{")?.strip_suffix(b"}")?.trim_ascii();
+    let mut columns = Vec::with_capacity(COLUMNS);
+    while !rest.is_empty() {
+        let (name, after) = rest.split_at_checked(string(rest)?)?;
+        let after = after.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
+        let (value, after) = after.split_at_checked(value(after)?)?;
+        columns.push(Column { name, value });
+        rest = match after.trim_ascii_start() {
+            [] => &[],
+            [b',', next @ ..] => next.trim_ascii_start(),
+            _ => return None,
+        };
+    }
+    Some(columns)
+}
+
+/// How long the value is with which a text begins.
+fn value(text: &[u8]) -> Option<usize> {
+    match text.first()? {
+        b'"' => string(text),
+        b'{' | b'[' => nested(text),
+        _ => {
+            let end = text.iter().position(|byte| *byte == b',' || byte.is_ascii_whitespace());
+            Some(end.unwrap_or(text.len()))
+        }
+    }
+}
+
+/// How long the string is with which a text begins, quotes and all.
+fn string(text: &[u8]) -> Option<usize> {
+    let mut rest = text.strip_prefix(b"\"")?;
+    loop {
+        let end = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+        let (_, found) = rest.split_at_checked(end)?;
+        rest = match found {
+            [b'"', rest @ ..] => return Some(text.len() - rest.len()),
+            [_, _, rest @ ..] => rest,
+            _ => return None,
+        };
+    }
+}
+
+/// How long the array or object is with which a text begins.
+fn nested(text: &[u8]) -> Option<usize> {
+    let (mut rest, mut depth) = (text, 0_usize);
+    loop {
+        let next = rest.iter().position(|byte| matches!(byte, b'"' | b'{' | b'}' | b'[' | b']'))?;
+        let (_, found) = rest.split_at_checked(next)?;
+        rest = match found {
+            [b'"', ..] => found.split_at_checked(string(found)?)?.1,
+            [b'{' | b'[', rest @ ..] => {
+                depth += 1;
+                rest
+            }
+            [_, rest @ ..] => {
+                depth = depth.checked_sub(1)?;
+                if depth == 0 {
+                    return Some(text.len() - rest.len());
+                }
+                rest
+            }
+            [] => return None,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Instant;
+
+    use proptest::prelude::*;
+    use serde_json::value::RawValue;
+
+    use super::*;
+
+    const FULL: &str = r#"{"id":"/subscriptions/0B1F6471-1BF0-4DDA-AEC3-111122223333/resourceGroups/rg-Payments-12/providers/Microsoft.Storage/storageAccounts/payments1","resourceId":"/subscriptions/0b1f6471-1bf0-4dda-aec3-111122223333/resourcegroups/rg-payments-12/providers/microsoft.storage/storageaccounts/payments1","name":"payments\"1\\","type":"microsoft.storage/storageaccounts","location":"westeurope","tags":{"Environment":"Production","a}":"{[\\\"","n":[1,[]]},"subscriptionId":"0b1f6471-1bf0-4dda-aec3-111122223333","resourceGroup":"rg-payments-12","rgId":"/subscriptions/0B1F6471-1BF0-4DDA-AEC3-111122223333/resourceGroups/rg-Payments-12","rgName":"rg-Payments-12","rgLocation":"westeurope","rgTags":null,"count":-1.5e3}"#;
+
+    fn of(row: &str) -> Content {
+        content(b"resource", row.as_bytes())
+    }
+
+    #[test]
+    fn how_it_was_found_out_is_no_part_of_it() {
+        let record = r#""changeType":"Update","changeTime":"2026-01-02T03:04:05Z","changedProperties":{"a,}":"b"},"changeAttributes":null"#;
+        let found = FULL.replace("}END", "").replacen(r#""location""#, &format!(r#"{record},"location""#), 1);
+        assert_ne!(found, FULL);
+        assert_eq!(of(&found), of(FULL));
+        let last = format!("{},{record}}}", FULL.strip_suffix('}').unwrap());
+        assert_eq!(of(&last), of(FULL));
+        let first = format!("{{{record},{}", FULL.strip_prefix('{').unwrap());
+        assert_eq!(of(&first), of(FULL));
+        let nested = FULL.replacen(r#""n":[1"#, r#""changeType":"Update","n":[1"#, 1);
+        assert_ne!(of(&nested), of(FULL), "a tag of that name is one");
+    }
+
+    #[test]
+    fn the_same_columns_in_another_order_are_the_same() {
+        let one = r#"{"a":{"x":1},"b":"2","c":[]}"#;
+        let other = r#" { "c" : [] , "b":"2","a":{"x":1} } "#;
+        assert_eq!(of(one), of(other));
+        assert_ne!(of(one), of(r#"{"a":{"x":1},"b":"2"}"#));
+        assert_ne!(of(one), of(r#"{"a":"2","b":{"x":1},"c":[]}"#));
+    }
+
+    #[test]
+    fn a_container_is_not_a_resource() {
+        assert_ne!(content(b"resource", b"{}"), content(b"resourceContainer", b"{}"));
+    }
+
+    #[test]
+    fn it_is_the_same_on_every_machine_and_in_every_version() {
+        assert_eq!(of(r#"{"b":1,"a":"é"}"#), of(r#"{"a":"é","b":1}"#));
+        let digest = Sha256::digest(r#"resource,"a":"é","b":1"#);
+        let bits = digest.iter().take(8).fold(0, |bits, byte| bits << 8 | u64::from(*byte));
+        assert_eq!(of(r#"{"b":1,"a":"é"}"#), Content(bits));
+    }
+
+    #[test]
+    fn what_is_no_object_has_one_too() {
+        let odd = ["", "{", "{}", "[]", "null", "{\"a\"}", "{\"a\":", "{\"a\":\"\\", "{\"a\":[}", "{\"a\":1 2}"];
+        for (place, one) in odd.iter().enumerate().skip(3) {
+            for other in &odd[..place] {
+                assert_ne!(of(one), of(other), "{one} and {other}");
+            }
+        }
+    }
+
+    /// Prints what it costs: `cargo test --release --lib content -- --ignored --nocapture`.
+    #[test]
+    #[ignore = "a measurement"]
+    fn what_it_costs() {
+        const ROUNDS: u32 = 200_000;
+        let start = Instant::now();
+        let mut bits = 0;
+        for _ in 0..ROUNDS {
+            bits ^= of(std::hint::black_box(FULL)).0;
+        }
+        std::hint::black_box(bits);
+        println!("{} bytes: {:?} per row", FULL.len(), start.elapsed() / ROUNDS);
+    }
+
+    fn json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            any::<f64>().prop_map(Into::into),
+            any::<String>().prop_map(Into::into),
+        ];
+        leaf.prop_recursive(3, 20, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Into::into),
+                prop::collection::vec((any::<String>(), inner), 0..4)
+                    .prop_map(|entries| serde_json::Value::Object(entries.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn columns_are_found_as_a_parser_finds_them(
+            row in prop::collection::btree_map(any::<String>(), json(), 0..8),
+            spaced in any::<bool>(),
+        ) {
+            let text = if spaced { serde_json::to_string_pretty(&row) } else { serde_json::to_string(&row) }.unwrap();
+            let parsed: BTreeMap<String, &RawValue> = serde_json::from_str(&text).unwrap();
+            let found: BTreeMap<String, &str> = columns(text.as_bytes())
+                .unwrap()
+                .into_iter()
+                .map(|column| {
+                    let name = serde_json::from_slice(column.name).unwrap();
+                    (name, std::str::from_utf8(column.value).unwrap())
+                })
+                .collect();
+            let parsed: BTreeMap<String, &str> = parsed.into_iter().map(|(name, value)| (name, value.get())).collect();
+            prop_assert_eq!(found, parsed);
+        }
+
+        #[test]
+        fn odd_bytes_do_no_harm(row in prop::collection::vec(any::<u8>(), 0..200), text in "[{}\\[\\]\":,\\\\ a1]{0,60}") {
+            content(b"resource", &row);
+            of(&text);
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! A change as Port's mapping reads it. Pure.
+
+use std::collections::BTreeMap;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde_json::value::RawValue;
+
+use super::content::content;
+use crate::config::Payload;
+use crate::engine::{Content, Parcel};
+use crate::model::{Change, Operation, Stage};
+
+/// The most envelopes of a list.
+const MOST: usize = 100;
+
+const BEFORE: &[u8] = br#"{"data":"#;
+const MIDDLE: &[u8] = br#","operation":""#;
+const TYPE: &[u8] = br#"","type":""#;
+const AFTER: &[u8] = br#""}"#;
+
+/// Around the envelopes of a body that carries many.
+const LIST: &[u8] = br#"{"items":["#;
+const LIST_END: &[u8] = b"]}";
+
+/// The largest body that Port takes; it answers 413 to a larger one.
+const LARGEST: usize = 512 << 10;
+
+/// `{"data": {…the row…}, "operation": "upsert"|"delete", "type": "resource"|"resourceContainer"}`.
+#[derive(Clone, Debug)]
+pub(crate) struct Envelope {
+    change: Change,
+}
+
+impl Envelope {
+    pub(crate) fn new(change: Change) -> Self {
+        Self { change }
+    }
+
+    /// The whole of it, however large.
+    pub(crate) fn text(&self) -> Bytes {
+        self.parts().concat().into()
+    }
+
+    fn length(&self) -> usize {
+        self.parts().into_iter().map(<[u8]>::len).sum()
+    }
+
+    fn parts(&self) -> [&[u8]; 7] {
+        let operation: &[u8] = match self.change.operation {
+            Operation::Upsert => b"upsert",
+            Operation::Delete => b"delete",
+        };
+        [BEFORE, &self.change.row, MIDDLE, operation, TYPE, self.kind(), AFTER]
+    }
+
+    fn kind(&self) -> &'static [u8] {
+        match self.change.id.stage() {
+            Stage::Leaf => b"resource",
+            Stage::Root | Stage::Container => b"resourceContainer",
+        }
+    }
+
+    fn without_changed_properties(&self) -> Option<Self> {
+        let mut row: BTreeMap<String, &RawValue> = serde_json::from_slice(&self.change.row).ok()?;
+        row.remove("changedProperties");
+        Some(Self::new(Change { row: serde_json::to_vec(&row).ok()?.into(), ..self.change.clone() }))
+    }
+}
+
+impl Parcel for Envelope {
+    fn change(&self) -> &Change {
+        &self.change
+    }
+
+    fn content(&self) -> Content {
+        content(self.kind(), &self.change.row)
+    }
+
+    /// With the comma after it.
+    fn size(&self) -> usize {
+        self.length() + 1
+    }
+}
+
+/// How many envelopes a post carries, and how large they may be together.
+pub(super) fn limits(payload: Payload) -> (usize, usize) {
+    match payload {
+        Payload::Single => (1, LARGEST),
+        // No comma follows the last one.
+        Payload::Batch => (MOST, LARGEST + 1 - LIST.len() - LIST_END.len()),
+    }
+}
+
+/// The body of a post. An envelope for which that would be too large, even alone, goes without its `changedProperties`.
+pub(crate) fn body(payload: Payload, envelopes: &[Envelope]) -> Bytes {
+    let (open, close) = match payload {
+        Payload::Single => (&b""[..], &b""[..]),
+        Payload::Batch => (LIST, LIST_END),
+    };
+    let frame = open.len() + close.len();
+    let slim = match envelopes {
+        [alone] if frame + alone.length() > LARGEST => alone.without_changed_properties(),
+        _ => None,
+    };
+    let envelopes = slim.as_ref().map_or(envelopes, std::slice::from_ref);
+    let mut body = BytesMut::with_capacity(frame + envelopes.iter().map(Parcel::size).sum::<usize>());
+    body.put_slice(open);
+    for (place, envelope) in envelopes.iter().enumerate() {
+        if place > 0 {
+            body.put_u8(b',');
+        }
+        for part in envelope.parts() {
+            body.put_slice(part);
+        }
+    }
+    body.put_slice(close);
+    body.freeze()
+}
+
+/// The body that an envelope alone is posted in: a line of a dry run.
+pub(crate) fn line(envelope: &Envelope) -> Bytes {
+    body(Payload::Single, std::slice::from_ref(envelope))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::Id;
+
+    fn envelope(id: &str, container_end: usize, operation: Operation, row: &str) -> Envelope {
+        let shard_end = container_end.min("/subscriptions/s".len());
+        let id = Id::new(id, shard_end, container_end).unwrap();
+        let row = row.to_owned().into();
+        Envelope::new(Change { id, operation, kind: "a/b".into(), changed_at: None, actor: None, row })
+    }
+
+    fn resource(row: &str) -> Envelope {
+        envelope("/subscriptions/s/x", 16, Operation::Upsert, row)
+    }
+
+    fn sized(name: usize, size: usize) -> Envelope {
+        let row =
+            format!(r#"{{"resourceId":"/subscriptions/s/{name}","type":"a/b","name":"{}"}}"#, "é".repeat(size / 2));
+        envelope(&format!("/subscriptions/s/{name}"), 16, Operation::Upsert, &row)
+    }
+
+    fn single(envelope: Envelope) -> Bytes {
+        line(&envelope)
+    }
+
+    #[test]
+    fn a_resource_that_changed_is_an_upsert_around_its_row() {
+        let row = r#"{"resourceId":"/subscriptions/s/x","type":"a/b","name":"é \"x\"","changeType":"Create"}"#;
+        let body = format!(r#"{{"data":{row},"operation":"upsert","type":"resource"}}"#);
+        assert_eq!(single(resource(row)), body);
+        assert_eq!(resource(row).text(), body);
+    }
+
+    #[test]
+    fn an_envelope_that_is_too_large_goes_out_without_its_changed_properties() {
+        let row = |extra: &str| {
+            resource(&format!(
+                r#"{{"resourceId":"/subscriptions/s/x","type":"a/b","changedProperties":{{"a":"{extra}"}}}}"#
+            ))
+        };
+        let slim =
+            r#"{"data":{"resourceId":"/subscriptions/s/x","type":"a/b"},"operation":"upsert","type":"resource"}"#;
+        assert!(std::str::from_utf8(&single(row("b"))).unwrap().contains("changedProperties"));
+        assert_eq!(single(row(&"b".repeat(LARGEST))), slim);
+        let list = body(Payload::Batch, &[row(&"b".repeat(LARGEST - row("").length()))]);
+        assert_eq!(list, format!(r#"{{"items":[{slim}]}}"#), "the list around it counts");
+    }
+
+    #[test]
+    fn a_group_that_is_gone_is_a_delete_of_a_container() {
+        let row = r#"{"resourceId":"/subscriptions/s/resourcegroups/g","type":"microsoft.resources/subscriptions/resourcegroups","changeType":"Delete"}"#;
+        let id = "/subscriptions/s/resourcegroups/g";
+        let group = envelope(id, id.len(), Operation::Delete, row);
+        assert_eq!(single(group), format!(r#"{{"data":{row},"operation":"delete","type":"resourceContainer"}}"#));
+    }
+
+    #[test]
+    fn a_subscription_is_a_container() {
+        let subscription = envelope("/subscriptions/s", 16, Operation::Upsert, "{}");
+        assert_eq!(single(subscription), r#"{"data":{},"operation":"upsert","type":"resourceContainer"}"#);
+    }
+
+    #[test]
+    fn a_record_of_a_change_says_the_same_of_its_entity_as_a_full_read() {
+        let bare = resource(r#"{"resourceId":"/subscriptions/s/x","tags":{"a":"b"}}"#);
+        let record =
+            resource(r#"{"resourceId":"/subscriptions/s/x","tags":{"a":"b"},"changeType":"Update","changeTime":"x"}"#);
+        assert_eq!(bare.content(), record.content());
+        assert_ne!(bare.content(), resource(r#"{"resourceId":"/subscriptions/s/x","tags":{"a":"c"}}"#).content());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn bodies_hold_every_envelope_once_in_order(sizes in prop::collection::vec(0_usize..2_000, 2..MOST)) {
+            let envelopes: Vec<Envelope> = sizes.iter().enumerate().map(|(name, size)| sized(name, *size)).collect();
+            let whole = body(Payload::Batch, &envelopes);
+            let list: BTreeMap<String, Vec<Box<RawValue>>> = serde_json::from_slice(&whole).unwrap();
+            prop_assert_eq!(list.keys().collect::<Vec<_>>(), ["items"]);
+            let found: Vec<String> = list.into_values().flatten().map(|item| item.get().to_owned()).collect();
+            let expected: Vec<String> =
+                envelopes.iter().map(|envelope| String::from_utf8(envelope.text().into()).unwrap()).collect();
+            prop_assert!(found == expected);
+        }
+
+        #[test]
+        fn envelopes_within_the_limit_make_a_body_that_port_takes(
+            sizes in prop::collection::vec(0_usize..60_000, 2..30), slack in 0_usize..2
+        ) {
+            let (_, limit) = limits(Payload::Batch);
+            let mut envelopes: Vec<Envelope> = sizes.iter().enumerate().map(|(name, size)| sized(name, *size)).collect();
+            let sum = |envelopes: &[Envelope]| envelopes.iter().map(Parcel::size).sum::<usize>();
+            while sum(&envelopes) > limit {
+                envelopes.pop();
+            }
+            // As full as it can be.
+            let room = limit - sum(&envelopes);
+            if room > 200 {
+                envelopes.push(sized(99, room - sized(99, 0).size() - slack));
+            }
+            prop_assert!(sum(&envelopes) <= limit && body(Payload::Batch, &envelopes).len() <= LARGEST);
+        }
+    }
+}

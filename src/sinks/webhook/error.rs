@@ -1,0 +1,141 @@
+//! Why a post to Port's webhook was not accepted, whose fault that is, and what to do about it.
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+
+use crate::engine::{Fault, SinkError};
+use crate::error::Exit;
+use crate::http::{Failure, RequestError};
+
+/// A request that failed, as it is.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{request}")]
+pub(crate) struct WebhookError {
+    pub(crate) request: RequestError,
+    /// How long the rate limit stays used up.
+    pub(super) reset: Option<Duration>,
+}
+
+impl WebhookError {
+    pub(super) fn new(request: RequestError) -> Self {
+        Self { request, reset: None }
+    }
+
+    pub(crate) fn exit(&self) -> Exit {
+        match self.fault() {
+            Fault::Rejected => Exit::Refused,
+            _ => Exit::Failed,
+        }
+    }
+
+    /// What to do about it.
+    pub(crate) fn advice(&self) -> Option<&'static str> {
+        let transport = match &self.request.failure {
+            Failure::Connect { certificate: true, .. } => Some(
+                "if a proxy opens TLS on the way, name a file with its CA certificate in SSL_CERT_FILE; otherwise this \
+                 is not the host that it claims to be",
+            ),
+            Failure::Connect { .. } => {
+                Some("check the host name, the network, and HTTPS_PROXY where a proxy is needed")
+            }
+            Failure::Timeout(_) => Some("check the network, and HTTPS_PROXY where a proxy is needed"),
+            Failure::Status(status) if status.status.is_redirection() => {
+                Some("redirects are never followed; give the address where it leads instead")
+            }
+            _ => None,
+        };
+        match self.fault() {
+            Fault::Denied => {
+                transport.or(Some("check PORT_WEBHOOK_INGEST_URL against the URL that Port shows under Data sources"))
+            }
+            Fault::Rejected => Some(
+                "check that PORT_WEBHOOK_INGEST_URL is the URL of a custom webhook, and what Port's audit log says",
+            ),
+            _ => transport,
+        }
+    }
+}
+
+impl SinkError for WebhookError {
+    fn fault(&self) -> Fault {
+        match &self.request.failure {
+            Failure::Connect { certificate: false, .. } => Fault::Unreachable,
+            // Somebody else answers there.
+            Failure::Connect { certificate: true, .. } => Fault::Denied,
+            Failure::Timeout(_) | Failure::Interrupted(_) => Fault::Passing { after: None },
+            Failure::Status(error) => match error.status {
+                StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
+                    Fault::Rejected
+                }
+                StatusCode::TOO_MANY_REQUESTS => Fault::Throttled { after: self.reset.max(error.retry_after) },
+                status if status == StatusCode::REQUEST_TIMEOUT || status.is_server_error() => {
+                    Fault::Passing { after: error.retry_after }
+                }
+                // Port for somebody else, or something on the way that dislikes what is posted.
+                _ => Fault::Denied,
+            },
+            Failure::TooLarge(_) | Failure::Unreadable(_) => Fault::Denied,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::StatusError;
+
+    fn error(failure: Failure) -> WebhookError {
+        WebhookError::new(RequestError::new("POST", failure))
+    }
+
+    fn status(status: u16) -> WebhookError {
+        let status = StatusError {
+            status: StatusCode::from_u16(status).unwrap(),
+            codes: Vec::new(),
+            message: String::new(),
+            retry_after: Some(Duration::from_secs(7)),
+        };
+        error(Failure::Status(status))
+    }
+
+    #[test]
+    fn whose_fault_it_is_shows_in_the_answer() {
+        let after = Some(Duration::from_secs(7));
+        for (statuses, fault) in [
+            (&[400, 413, 422][..], Fault::Rejected),
+            (&[408, 500, 502, 503, 504, 599], Fault::Passing { after }),
+            (&[429], Fault::Throttled { after }),
+            (&[301, 302, 307, 308, 401, 403, 404, 405, 410, 418], Fault::Denied),
+        ] {
+            for one in statuses {
+                assert_eq!(status(*one).fault(), fault, "{one}");
+            }
+        }
+        let connect = |certificate| error(Failure::Connect { cause: "x".into(), certificate });
+        assert_eq!(connect(false).fault(), Fault::Unreachable);
+        assert_eq!(connect(true).fault(), Fault::Denied);
+        assert_eq!(error(Failure::Timeout(Duration::ZERO)).fault(), Fault::Passing { after: None });
+        assert_eq!(error(Failure::Interrupted("x".into())).fault(), Fault::Passing { after: None });
+        assert_eq!(error(Failure::Unreadable("x".into())).fault(), Fault::Denied);
+        assert_eq!(error(Failure::TooLarge(1)).fault(), Fault::Denied);
+    }
+
+    #[test]
+    fn the_longer_of_two_waits_holds() {
+        let wait = |reset| WebhookError { reset, ..status(429) }.fault();
+        assert_eq!(wait(Some(Duration::from_secs(9))), Fault::Throttled { after: Some(Duration::from_secs(9)) });
+        assert_eq!(wait(Some(Duration::from_secs(2))), Fault::Throttled { after: Some(Duration::from_secs(7)) });
+    }
+
+    #[test]
+    fn a_redirect_is_explained_and_a_wrong_key_too() {
+        assert!(status(308).advice().unwrap().contains("redirects"));
+        assert!(status(401).advice().unwrap().contains("PORT_WEBHOOK_INGEST_URL"));
+        assert!(error(Failure::Connect { cause: String::new(), certificate: true }).advice().unwrap().contains("CA"));
+        assert!(status(400).advice().unwrap().contains("audit log"));
+        assert!(status(503).advice().is_none());
+        assert_eq!((status(503).exit(), status(422).exit()), (Exit::Failed, Exit::Refused));
+        assert!(status(503).to_string().starts_with("POST failed: status 503"));
+    }
+}

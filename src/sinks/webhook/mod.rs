@@ -1,0 +1,263 @@
+//! Port's webhook: one attempt at a post, and what its answer means.
+//!
+//! A webhook answers 202 before its mapping is applied ("Webhook", Port's documentation). So what is known here is that Port has
+//! an envelope, not what became of it; all else about the mapping shows in Port's audit log only.
+
+mod content;
+mod envelope;
+mod error;
+mod signature;
+
+use std::num::NonZeroUsize;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap};
+use reqwest::{Client, StatusCode, Url};
+use secrecy::ExposeSecret;
+use serde::de::IgnoredAny;
+use sha2::{Digest, Sha256};
+
+pub(crate) use envelope::{Envelope, body, line};
+pub(crate) use error::WebhookError;
+
+use crate::config::{Payload, PortConfig, SecretUrl};
+use crate::engine::{LANDING, Letter, Limits, Receipt, Sink};
+use crate::http::{Answer, Failure, Http, RequestError};
+use crate::model::Change;
+use crate::secrets;
+use crate::text::printable_up_to;
+use signature::Signer;
+
+/// The header that Port's `requestIdentifierPath` can drop repeated deliveries by.
+const DELIVERY_ID: &str = "x-delivery-id";
+
+/// Port's answers are a line.
+const LARGEST_ANSWER: usize = 64 << 10;
+
+/// Characters of why an envelope was rejected.
+const LONGEST_REASON: usize = 2000;
+
+/// Port's webhook.
+pub(crate) struct Webhook<'a> {
+    http: &'a Http,
+    client: Client,
+    url: Url,
+    /// What may be shown of the URL.
+    label: String,
+    in_flight: NonZeroUsize,
+    payload: Payload,
+    signer: Option<Signer>,
+    identity: String,
+}
+
+impl<'a> Webhook<'a> {
+    pub(crate) fn new(
+        tenant: &str,
+        config: &PortConfig,
+        url: &SecretUrl,
+        http: &'a Http,
+    ) -> Result<Self, RequestError> {
+        let label = format!("POST to Port's webhook at {}", url.origin());
+        let identity = identity(tenant, config, url.expose());
+        let url: Url = url
+            .expose()
+            .parse()
+            .map_err(|_| RequestError::new(label.as_str(), Failure::Unreadable("its URL is not one".into())))?;
+        secrets::keep_key_of(&url);
+        let PortConfig { concurrency: in_flight, payload, .. } = *config;
+        let signer = config.signing.as_ref().map(Signer::new);
+        let client = http.client_for(&url)?;
+        Ok(Self { http, client, url, label, in_flight, payload, signer, identity })
+    }
+
+    /// One attempt at a post of a body. How long Port asks everybody to wait, if it does.
+    pub(crate) async fn post(&self, body: Bytes, delivery: &str) -> Result<Option<Duration>, WebhookError> {
+        let mut request =
+            self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/json").header(DELIVERY_ID, delivery);
+        let signature = self.signer.as_ref().map(|signer| signer.sign(&body));
+        if let (Some(signer), Some(signature)) = (&self.signer, &signature) {
+            request = request.header(signer.header(), signature);
+        }
+        let answer = self.http.attempt(request.body(body), self.http.limits().post_timeout, LARGEST_ANSWER).await;
+        let (result, reset) = match answer {
+            Ok(answer) => {
+                let reset = reset_in(answer.status, &answer.headers, SystemTime::now());
+                (answer.success().and_then(|answer| is_ports(&answer)), reset)
+            }
+            Err(failure) => (Err(failure), None),
+        };
+        let Err(failure) = result else { return Ok(reset) };
+        if let Some(signature) = signature.as_ref().and_then(|signature| signature.to_str().ok()) {
+            secrets::keep_signature(signature);
+        }
+        Err(WebhookError { request: RequestError::new(self.label.as_str(), failure), reset })
+    }
+}
+
+impl Sink for Webhook<'_> {
+    type Parcel = Envelope;
+    type Error = WebhookError;
+
+    fn name(&self) -> &'static str {
+        "Port's webhook"
+    }
+
+    fn identity(&self) -> String {
+        self.identity.clone()
+    }
+
+    fn limits(&self) -> Limits {
+        let (parcels, bytes) = envelope::limits(self.payload);
+        let parcels = NonZeroUsize::new(parcels).unwrap_or(NonZeroUsize::MIN);
+        Limits { in_flight: self.in_flight, parcels, bytes, landing: LANDING }
+    }
+
+    fn render(&self, change: Change) -> Envelope {
+        Envelope::new(change)
+    }
+
+    async fn send(&self, envelopes: &[Envelope], delivery: &str) -> Result<Receipt<WebhookError>, WebhookError> {
+        let pause = self.post(body(self.payload, envelopes), delivery).await?;
+        Ok(Receipt { outcomes: vec![Ok(()); envelopes.len()], pause })
+    }
+
+    fn letter(&self, envelope: &Envelope, error: &WebhookError) -> Letter {
+        let reason = match &error.request.failure {
+            Failure::Status(status) => printable_up_to(&status.message, LONGEST_REASON).to_string(),
+            other => other.to_string(),
+        };
+        Letter { envelope: envelope.text(), status: error.request.status().map(|status| status.as_u16()), reason }
+    }
+}
+
+/// Which catalog a webhook writes to, and in which form. Its URL and the secret that signs posts show as a hash of both: with
+/// either of them alone nothing can be guessed from it.
+pub(crate) fn identity(tenant: &str, config: &PortConfig, url: &str) -> String {
+    let mut sha = Sha256::new();
+    let mut add = |part: &str| {
+        sha.update(part.len().to_le_bytes());
+        sha.update(part);
+    };
+    add(url);
+    let signing = match &config.signing {
+        Some(signing) => {
+            add(signing.secret.expose_secret());
+            add(signing.header.as_str());
+            add(&signing.prefix);
+            "signed"
+        }
+        None => "unsigned",
+    };
+    let payload = match config.payload {
+        Payload::Single => "single",
+        Payload::Batch => "batch",
+    };
+    let hash: String = sha.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    format!("webhook {hash} {payload} {signing} tenant {tenant}")
+}
+
+/// Takes a success for Port's only where it looks like one: it answers 202 ("Webhook", Port's documentation), and whatever
+/// else it may come to say is JSON. A page of a proxy or of another host is neither.
+fn is_ports(answer: &Answer) -> Result<(), Failure> {
+    if answer.status == StatusCode::ACCEPTED || answer.json::<IgnoredAny>().is_ok() {
+        return Ok(());
+    }
+    let kind = answer.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("no content type");
+    Err(Failure::Unreadable(format!("status {} with {kind} is not what Port answers", answer.status.as_u16())))
+}
+
+/// How long Port asks everybody to wait: its limit is used up until `x-ratelimit-reset`, in epoch seconds ("Rate limits",
+/// Port's API reference), by Port's own clock where it tells it.
+fn reset_in(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
+    if status != StatusCode::TOO_MANY_REQUESTS && number("x-ratelimit-remaining") != Some(0) {
+        return None;
+    }
+    let reset = number("x-ratelimit-reset")?;
+    let theirs = headers.get(DATE).and_then(|date| date.to_str().ok());
+    let theirs = theirs.and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
+    let now = match theirs {
+        Some(date) => u64::try_from(date.timestamp().as_second()).ok()?,
+        None => now.duration_since(UNIX_EPOCH).ok()?.as_secs(),
+    };
+    Some(Duration::from_secs(reset.saturating_sub(now)))
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::{HeaderName, HeaderValue};
+
+    use super::*;
+    use crate::config::SigningConfig;
+
+    fn config() -> PortConfig {
+        PortConfig {
+            ingest_url: None,
+            concurrency: NonZeroUsize::MIN,
+            payload: Payload::Single,
+            signing: Some(SigningConfig {
+                secret: "marked-secret".into(),
+                header: HeaderName::from_static("x-port-signature"),
+                prefix: "sha256=".into(),
+            }),
+        }
+    }
+
+    #[test]
+    fn the_identity_changes_with_whatever_would_make_another_catalog() {
+        let key = "https://ingest.example/marked-key";
+        let signed = |change: fn(&mut SigningConfig)| {
+            let mut config = config();
+            config.signing.as_mut().map(change);
+            identity("t", &config, key)
+        };
+        let all = [
+            identity("t", &config(), key),
+            identity("u", &config(), key),
+            identity("t", &config(), "https://ingest.example/another"),
+            identity("t", &PortConfig { payload: Payload::Batch, ..config() }, key),
+            identity("t", &PortConfig { signing: None, ..config() }, key),
+            signed(|signing| signing.secret = "another".into()),
+            signed(|signing| signing.header = HeaderName::from_static("x-other")),
+            signed(|signing| signing.prefix = String::new()),
+        ];
+        for (place, one) in all.iter().enumerate() {
+            assert!(!one.contains("marked"), "{one}");
+            assert!(!all[..place].contains(one), "{one}");
+        }
+        assert_eq!(identity("t", &config(), key), all[0]);
+    }
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn a_used_up_rate_limit_is_reset_on_ports_clock() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_445_412_440);
+        let reset = ("x-ratelimit-reset", "1445412480");
+        let used_up = ("x-ratelimit-remaining", "0");
+        let wait = |status, pairs: &[_]| reset_in(status, &headers(pairs), now).map(|wait| wait.as_secs());
+        assert_eq!(wait(StatusCode::ACCEPTED, &[used_up, reset]), Some(40));
+        assert_eq!(wait(StatusCode::TOO_MANY_REQUESTS, &[reset]), Some(40));
+        let date = ("date", "Wed, 21 Oct 2015 07:27:50 GMT");
+        assert_eq!(wait(StatusCode::ACCEPTED, &[used_up, reset, date]), Some(10));
+        assert_eq!(wait(StatusCode::ACCEPTED, &[("x-ratelimit-remaining", "1"), reset]), None);
+        assert_eq!(wait(StatusCode::ACCEPTED, &[used_up]), None);
+        assert_eq!(wait(StatusCode::ACCEPTED, &[used_up, ("x-ratelimit-reset", "1")]), Some(0), "it is over");
+    }
+
+    #[test]
+    fn a_success_is_ports_if_it_looks_like_one() {
+        let answer = |status, body: &'static str| Answer {
+            status,
+            headers: headers(&[("content-type", "text/html")]),
+            body: Bytes::from_static(body.as_bytes()),
+        };
+        assert!(is_ports(&answer(StatusCode::ACCEPTED, "")).is_ok());
+        assert!(is_ports(&answer(StatusCode::OK, r#"{"ok":true}"#)).is_ok());
+        let failure = is_ports(&answer(StatusCode::OK, "<html>")).unwrap_err().to_string();
+        assert!(failure.contains("status 200 with text/html is not what Port answers"), "{failure}");
+    }
+}
