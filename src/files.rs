@@ -16,6 +16,14 @@ pub(crate) fn private() -> OpenOptions {
     options
 }
 
+/// Options for a file that only its owner reads, wherever it lies: a link to it is followed.
+pub(crate) fn private_anywhere() -> OpenOptions {
+    let mut options = private();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
+    options
+}
+
 /// Opens a file that is to be written; one that others could read is taken from them.
 pub(crate) fn open(options: &OpenOptions, path: &Path) -> io::Result<File> {
     let file = regular(options.open(path))?;

@@ -78,6 +78,8 @@
 pub mod actions;
 pub mod azure;
 pub mod check;
+#[allow(dead_code, reason = "being built beside what it replaces")]
+mod checkpoint;
 pub mod cli;
 pub mod commands;
 pub mod config;

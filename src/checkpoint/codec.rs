@@ -1,0 +1,281 @@
+//! Keys and entries as bytes, and back.
+//!
+//! A key is the shard's number, the length of the container's part of the id, that part, and the rest of the id. So what is in a
+//! shard is one range of keys, and so is what is in a container.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::engine::{Absent, Content, Entry, State};
+use crate::model::{Id, Scope};
+
+/// No byte of an id is as great.
+const BEYOND: u8 = 0xff;
+
+/// The shard's number.
+const NUMBER: usize = 4;
+/// The number, and the length of the container's part.
+const HEAD: usize = NUMBER + 2;
+
+pub(super) fn key(number: u32, id: &Id) -> Vec<u8> {
+    let text = id.as_str();
+    let mut key = prefix(number, text.get(id.shard_end()..id.container_end()).unwrap_or_default());
+    key.extend_from_slice(text.get(id.container_end()..).unwrap_or_default().as_bytes());
+    key
+}
+
+/// The key of a container, with which the keys of its leaves begin. Without a container's part it is the shard's own.
+fn prefix(number: u32, container: &str) -> Vec<u8> {
+    let length = u16::try_from(container.len()).unwrap_or(u16::MAX);
+    [&number.to_be_bytes()[..], &length.to_be_bytes(), container.as_bytes()].concat()
+}
+
+/// The shard's number in a key.
+pub(super) fn number(key: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(*key.first_chunk()?))
+}
+
+/// Where the container's part of a key ends.
+fn container_end(key: &[u8]) -> Option<usize> {
+    let length = u16::from_be_bytes(*key.get(NUMBER..)?.first_chunk()?);
+    Some(HEAD + usize::from(length))
+}
+
+/// The id of a key of this shard.
+pub(super) fn id(shard: &str, key: &[u8]) -> Option<Id> {
+    let rest = std::str::from_utf8(key.get(HEAD..)?).ok()?;
+    let container_end = shard.len() + container_end(key)? - HEAD;
+    Id::new([shard, rest].concat(), shard.len(), container_end)
+}
+
+/// Whether it is a leaf in a container, and not the container itself or what belongs to the shard.
+pub(super) fn is_in_container(key: &[u8]) -> bool {
+    container_end(key).is_some_and(|end| end > HEAD && key.len() > end)
+}
+
+/// Beyond all keys of the container that this key is of or in.
+pub(super) fn beyond_container(key: &[u8]) -> Vec<u8> {
+    let prefix = container_end(key).and_then(|end| key.get(..end)).unwrap_or(key);
+    [prefix, &[BEYOND]].concat()
+}
+
+/// A range of keys.
+#[derive(Clone, Debug)]
+pub(super) struct Keys {
+    from: Bound<Vec<u8>>,
+    /// Exclusive.
+    to: Vec<u8>,
+}
+
+impl Keys {
+    /// All of a shard.
+    pub(super) fn of_shard(number: u32) -> Self {
+        let from = Bound::Included(number.to_be_bytes().to_vec());
+        Self { from, to: number.saturating_add(1).to_be_bytes().to_vec() }
+    }
+
+    /// The leaves of a container, or those of a shard that are in none.
+    pub(super) fn of_leaves(number: u32, parent: &Id) -> Self {
+        let parent = key(number, parent);
+        Self { to: beyond_container(&parent), from: Bound::Excluded(parent) }
+    }
+
+    /// The containers of a shard and all that is in them.
+    pub(super) fn of_containers(number: u32) -> Self {
+        Self { from: Bound::Included(beyond_container(&prefix(number, ""))), ..Self::of_shard(number) }
+    }
+
+    pub(super) fn after(self, key: Vec<u8>) -> Self {
+        self.beginning(Bound::Excluded(key))
+    }
+
+    /// Without what comes before this key.
+    pub(super) fn from(self, key: Vec<u8>) -> Self {
+        self.beginning(Bound::Included(key))
+    }
+
+    fn beginning(self, from: Bound<Vec<u8>>) -> Self {
+        let earliest = |bound: &Bound<Vec<u8>>| match bound {
+            Bound::Included(key) => (key.clone(), false),
+            Bound::Excluded(key) => (key.clone(), true),
+            Bound::Unbounded => (Vec::new(), false),
+        };
+        // What begins beyond its end would be no range.
+        if earliest(&from).0 >= self.to {
+            return Self { from: Bound::Included(self.to.clone()), ..self };
+        }
+        if earliest(&from) > earliest(&self.from) { Self { from, ..self } } else { self }
+    }
+
+    pub(super) fn bounds(&self) -> (Bound<&[u8]>, Bound<&[u8]>) {
+        (self.from.as_ref().map(Vec::as_slice), Bound::Excluded(&self.to))
+    }
+}
+
+/// An entry in as many bytes as it needs: its flags, its content, since when it is absent, when it was last answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Packed {
+    length: u8,
+    bytes: [u8; Self::LONGEST],
+}
+
+const THERE: u8 = 1 << 2;
+const UNREAD: u8 = 1 << 3;
+
+impl Packed {
+    const LONGEST: usize = 1 + 3 * 8;
+
+    pub(super) fn new(entry: &Entry) -> Self {
+        let (state, content) = match entry.state {
+            State::Nothing => (0, None),
+            State::Unknown => (1, None),
+            State::Held(content) => (2, Some(content)),
+            State::Refused(content) => (3, Some(content)),
+        };
+        let scope = match entry.scope {
+            None => 0,
+            Some(Scope::In) => 1,
+            Some(Scope::Out) => 2,
+        };
+        let (absent, since) = match entry.absent {
+            None => (0, None),
+            Some(Absent::Proven) => (1, None),
+            Some(Absent::Since(since)) => (2, Some(since)),
+        };
+        let flag = |is_set, bit| if is_set { bit } else { 0 };
+        let flags = state | flag(entry.there, THERE) | flag(entry.unread, UNREAD) | scope << 4 | absent << 6;
+        let mut packed = Self { length: 0, bytes: [0; Self::LONGEST] };
+        packed.push(&[flags]);
+        for number in [content.map(|content| content.0.to_le_bytes()), since.map(of_time), entry.at.map(of_time)] {
+            packed.push(number.as_ref().map_or(&[][..], |number| number));
+        }
+        packed
+    }
+
+    fn push(&mut self, more: &[u8]) {
+        for (to, from) in self.bytes.iter_mut().skip(self.length.into()).zip(more) {
+            *to = *from;
+            self.length += 1;
+        }
+    }
+
+    pub(super) fn from_bytes(stored: &[u8]) -> Option<Self> {
+        let mut bytes = [0; Self::LONGEST];
+        bytes.get_mut(..stored.len())?.copy_from_slice(stored);
+        let packed = Self { length: u8::try_from(stored.len()).ok()?, bytes };
+        packed.entry().map(|_| packed)
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length.into()).unwrap_or_default()
+    }
+
+    /// The entry; `None` if these bytes are none.
+    pub(super) fn entry(&self) -> Option<Entry> {
+        let mut reader = Reader(self.as_bytes());
+        let [flags] = reader.array()?;
+        let state = match flags & 3 {
+            0 => State::Nothing,
+            1 => State::Unknown,
+            2 => State::Held(Content(u64::from_le_bytes(reader.array()?))),
+            _ => State::Refused(Content(u64::from_le_bytes(reader.array()?))),
+        };
+        let scope = match flags >> 4 & 3 {
+            0 => None,
+            1 => Some(Scope::In),
+            2 => Some(Scope::Out),
+            _ => return None,
+        };
+        let absent = match flags >> 6 {
+            0 => None,
+            1 => Some(Absent::Proven),
+            2 => Some(Absent::Since(to_time(reader.array()?)?)),
+            _ => return None,
+        };
+        let at = if reader.0.is_empty() { None } else { Some(to_time(reader.array()?)?) };
+        let entry = Entry { state, at, absent, there: flags & THERE != 0, scope, unread: flags & UNREAD != 0 };
+        reader.0.is_empty().then_some(entry)
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        self.entry().is_some_and(|entry| entry.is_held())
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.entry().is_some_and(|entry| entry.is_open())
+    }
+}
+
+/// Nanoseconds since 1970. What lies outside of the years 1678 to 2262 becomes the nearest that does not.
+pub(super) fn nanoseconds(time: Timestamp) -> i64 {
+    let nanoseconds = time.as_nanosecond();
+    i64::try_from(nanoseconds).unwrap_or(if nanoseconds < 0 { i64::MIN } else { i64::MAX })
+}
+
+pub(super) fn timestamp(nanoseconds: i64) -> Option<Timestamp> {
+    Timestamp::from_nanosecond(nanoseconds.into()).ok()
+}
+
+fn of_time(time: Timestamp) -> [u8; 8] {
+    nanoseconds(time).to_le_bytes()
+}
+
+fn to_time(bytes: [u8; 8]) -> Option<Timestamp> {
+    timestamp(i64::from_le_bytes(bytes))
+}
+
+/// Entries that were put, or forgotten, together: in the order of their keys, each without what it shares with the one before.
+pub(super) fn journal<'a>(entries: impl Iterator<Item = (&'a [u8], Option<Packed>)>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut last: &[u8] = &[];
+    for (key, value) in entries {
+        let shared = last.iter().zip(key).take_while(|(one, other)| one == other).count();
+        let rest = key.get(shared..).unwrap_or_default();
+        let value = value.as_ref().map_or(&[][..], Packed::as_bytes);
+        for length in [shared, rest.len(), value.len()] {
+            bytes.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
+        }
+        bytes.extend_from_slice(rest);
+        bytes.extend_from_slice(value);
+        last = key;
+    }
+    bytes
+}
+
+pub(super) type Put = (Arc<[u8]>, Option<Packed>);
+
+pub(super) fn from_journal(bytes: &[u8]) -> Option<Vec<Put>> {
+    let mut reader = Reader(bytes);
+    let mut entries: Vec<Put> = Vec::new();
+    while !reader.0.is_empty() {
+        let (shared, rest, value) = (reader.length()?, reader.length()?, reader.length()?);
+        let last = entries.last().map_or(&[][..], |(key, _)| key);
+        let key = [last.get(..shared)?, reader.take(rest)?].concat();
+        let value = match reader.take(value)? {
+            [] => None,
+            value => Some(Packed::from_bytes(value)?),
+        };
+        entries.push((key.into(), value));
+    }
+    Some(entries)
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    fn length(&mut self) -> Option<usize> {
+        usize::try_from(u32::from_le_bytes(self.array()?)).ok()
+    }
+}

@@ -1,0 +1,79 @@
+//! What can go wrong with the checkpoint, how it is told, and which exit it leads to.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::error::Exit;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CheckpointError {
+    #[error("the checkpoint {} is in use by another process", .path.display())]
+    InUse { path: PathBuf },
+    #[error("CHECKPOINT_FILE: {} cannot be {action}: {source}", .path.display())]
+    Unusable { path: PathBuf, action: &'static str, source: Fault },
+    /// Only where nothing may be written; else such a file is set aside.
+    #[error("the checkpoint {} is damaged: {source}", .path.display())]
+    Damaged { path: PathBuf, source: Fault },
+    #[error(
+        "CHECKPOINT_FILE: {} has format {found}, which a newer version of this program wrote; this version knows format {known}",
+        .path.display()
+    )]
+    Newer { path: PathBuf, found: u32, known: u32 },
+    #[error("cannot write the checkpoint {}: {source}", .path.display())]
+    Write { path: PathBuf, source: Fault },
+    #[error("cannot read the checkpoint {}: {source}", .path.display())]
+    Read { path: PathBuf, source: Fault },
+}
+
+/// What the file, or what is in it, has against us.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Store(Box<redb::Error>),
+    /// The database is sound, and what is in it is not ours.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// The thread that worked on the file panicked, or was stopped with the program.
+    #[error("the database failed: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+macro_rules! faults {
+    ($($error:ident)*) => {
+        $(impl From<redb::$error> for Fault {
+            fn from(error: redb::$error) -> Self {
+                match redb::Error::from(error) {
+                    redb::Error::Io(error) => Self::Io(error),
+                    error => Self::Store(Box::new(error)),
+                }
+            }
+        })*
+    };
+}
+
+faults!(StorageError TableError TransactionError CommitError DatabaseError CompactionError);
+
+impl CheckpointError {
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Unusable { .. } | Self::Newer { .. } => Exit::Configuration,
+            Self::InUse { .. } | Self::Damaged { .. } | Self::Write { .. } | Self::Read { .. } => Exit::Failed,
+        }
+    }
+
+    /// What to do about it.
+    pub(crate) fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::InUse { .. } => Some("wait until the other run ends; schedule runs so that they do not overlap"),
+            Self::Unusable { .. } => {
+                Some("make sure that its directory exists and this user may write to it, or set CHECKPOINT_FILE to another path")
+            }
+            Self::Damaged { .. } => Some("the next run sets it aside and reads everything in full"),
+            Self::Newer { .. } => Some("use the newer version of the program, or set CHECKPOINT_FILE to another path"),
+            Self::Write { .. } => Some("check the disk; the file is as it was at its last write, so run again"),
+            Self::Read { .. } => Some("check the disk; the next run checks the file before it uses it"),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! What was put and is not in the entries of the file yet: it lies over them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::codec::{self, Keys, Packed, Put};
+
+#[derive(Debug, Default)]
+pub(super) struct Overlay {
+    slots: BTreeMap<Arc<[u8]>, Slot>,
+    /// The keys of those that no save has.
+    unsaved: Vec<Arc<[u8]>>,
+    /// How many entries the journal has; of some keys, several.
+    journalled: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Slot {
+    /// `None`: it is forgotten.
+    pub(super) value: Option<Packed>,
+    /// Whether the entry below is held, once that is known.
+    pub(super) was_held: Option<bool>,
+    is_saved: bool,
+}
+
+impl Overlay {
+    /// What the journal of the file has.
+    pub(super) fn from_journal(puts: Vec<Put>) -> Self {
+        let journalled = puts.len();
+        let slot = |value| Slot { value, was_held: None, is_saved: true };
+        let slots = puts.into_iter().map(|(key, value)| (key, slot(value))).collect();
+        Self { slots, unsaved: Vec::new(), journalled }
+    }
+
+    pub(super) fn put(&mut self, key: Vec<u8>, value: Option<Packed>) {
+        match self.slots.get_mut(&*key) {
+            Some(slot) if slot.value == value => {}
+            Some(slot) => {
+                slot.value = value;
+                if std::mem::replace(&mut slot.is_saved, false) {
+                    self.unsaved.push(key.into());
+                }
+            }
+            None => {
+                let key: Arc<[u8]> = key.into();
+                self.unsaved.push(Arc::clone(&key));
+                self.slots.insert(key, Slot { value, was_held: None, is_saved: false });
+            }
+        }
+    }
+
+    pub(super) fn get(&self, key: &[u8]) -> Option<&Slot> {
+        self.slots.get(key)
+    }
+
+    pub(super) fn range(&self, keys: &Keys) -> impl Iterator<Item = (&Arc<[u8]>, &Slot)> {
+        self.slots.range::<[u8], _>(keys.bounds())
+    }
+
+    pub(super) fn range_mut(&mut self, keys: &Keys) -> impl Iterator<Item = (&Arc<[u8]>, &mut Slot)> {
+        self.slots.range_mut::<[u8], _>(keys.bounds())
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<[u8]>, &Slot)> {
+        self.slots.iter()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn count_unsaved(&self) -> usize {
+        self.unsaved.len()
+    }
+
+    /// How many entries the journal would have after the next save.
+    pub(super) fn count_journalled(&self) -> usize {
+        self.journalled + self.unsaved.len()
+    }
+
+    /// The numbers of the shards whose entries these are.
+    pub(super) fn numbers(&self) -> BTreeSet<u32> {
+        self.slots.keys().filter_map(|key| codec::number(key)).collect()
+    }
+
+    /// Everything, for the entries of the file.
+    pub(super) fn all(&self) -> Vec<Put> {
+        self.slots.iter().map(|(key, slot)| (Arc::clone(key), slot.value)).collect()
+    }
+
+    /// What no save has, for the journal.
+    pub(super) fn journal(&self, keys: &[Arc<[u8]>]) -> Vec<u8> {
+        codec::journal(keys.iter().map(|key| (&**key, self.slots.get(key).and_then(|slot| slot.value))))
+    }
+
+    /// The keys of what no save has, in order: from now on these are being saved.
+    pub(super) fn begin(&mut self) -> Vec<Arc<[u8]>> {
+        let mut keys = std::mem::take(&mut self.unsaved);
+        keys.sort_unstable();
+        for key in &keys {
+            if let Some(slot) = self.slots.get_mut(key) {
+                slot.is_saved = true;
+            }
+        }
+        keys
+    }
+
+    /// They are in the journal.
+    pub(super) fn journalled(&mut self, count: usize) {
+        self.journalled += count;
+    }
+
+    /// All but what was put meanwhile is where it belongs.
+    pub(super) fn folded(&mut self) {
+        self.journalled = 0;
+        self.slots.retain(|_, slot| {
+            slot.was_held = None;
+            !slot.is_saved
+        });
+    }
+
+    /// The save of these failed.
+    pub(super) fn failed(&mut self, keys: Vec<Arc<[u8]>>) {
+        for key in keys {
+            if let Some(slot) = self.slots.get_mut(&key).filter(|slot| slot.is_saved) {
+                slot.is_saved = false;
+                self.unsaved.push(key);
+            }
+        }
+    }
+}
+
+/// The next entries of a range: what lies over them hides what is below.
+pub(super) fn merge<E>(
+    below: impl Iterator<Item = Result<(Vec<u8>, Packed), E>>,
+    over: impl Iterator<Item = (Arc<[u8]>, Option<Packed>)>,
+    most: usize,
+) -> Result<Vec<(Vec<u8>, Packed)>, E> {
+    let (mut below, mut over) = (below.peekable(), over.peekable());
+    let mut merged = Vec::new();
+    while merged.len() < most {
+        let is_below_first = match (below.peek(), over.peek()) {
+            (None, None) => break,
+            (Some(Err(_)), _) | (Some(_), None) => true,
+            (None, Some(_)) => false,
+            (Some(Ok((one, _))), Some((other, _))) if one[..] == other[..] => {
+                below.next();
+                false
+            }
+            (Some(Ok((one, _))), Some((other, _))) => one[..] < other[..],
+        };
+        if is_below_first {
+            merged.extend(below.next().transpose()?);
+        } else {
+            merged.extend(over.next().and_then(|(key, value)| Some((key.to_vec(), value?))));
+        }
+    }
+    Ok(merged)
+}

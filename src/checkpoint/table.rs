@@ -1,0 +1,240 @@
+//! The tables of the file: what they hold, how they are read, and the one transaction by which they change.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use redb::{
+    Database, ReadOnlyTable, ReadTransaction, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, Table,
+    TableDefinition, TableError, WriteTransaction,
+};
+
+use super::codec::{self, Keys, Packed, Put};
+use super::error::Fault;
+use super::shards::Shard;
+use crate::engine::Mark;
+
+/// The version of this layout.
+pub(super) const FORMAT: u32 = 1;
+
+/// Small things by name.
+const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+/// A shard's number, the two times of its mark, and how many of the `entries` are held.
+const SHARDS: TableDefinition<&str, (u32, Option<i64>, Option<i64>, u64)> = TableDefinition::new("shards");
+const ENTRIES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("entries");
+/// The keys of those entries that are open.
+const OPEN: TableDefinition<&[u8], ()> = TableDefinition::new("open");
+/// What was put since the entries were last written, a save after the other.
+const JOURNAL: TableDefinition<u64, &[u8]> = TableDefinition::new("journal");
+
+pub(super) const SINK: &str = "sink";
+pub(super) const SCOPE: &str = "scope";
+pub(super) const LAST: &str = "last";
+const FORMAT_KEY: &str = "format";
+
+/// What a run holds in memory from the beginning.
+#[derive(Debug, Default)]
+pub(super) struct Loaded {
+    pub(super) shards: Vec<(Arc<str>, Shard)>,
+    pub(super) sink: Option<String>,
+    pub(super) scope: Option<String>,
+    pub(super) last: Option<String>,
+    pub(super) journal: Vec<Put>,
+    /// The number that the next save has in the journal.
+    pub(super) next: u64,
+}
+
+/// The format that a file says it has.
+pub(super) fn format(database: &Database) -> Result<u32, Fault> {
+    let meta = database.begin_read()?.open_table(META)?;
+    let format = meta.get(FORMAT_KEY)?.ok_or(Fault::Malformed("it does not say which format it has"))?;
+    Ok(u32::from_le_bytes(format.value().try_into().map_err(|_| Fault::Malformed("its format is no number"))?))
+}
+
+/// Makes the tables of a new file.
+pub(super) fn create(database: &Database) -> Result<(), Fault> {
+    let transaction = database.begin_write()?;
+    transaction.open_table(META)?.insert(FORMAT_KEY, &FORMAT.to_le_bytes()[..])?;
+    transaction.open_table(SHARDS)?;
+    transaction.open_table(ENTRIES)?;
+    transaction.open_table(OPEN)?;
+    transaction.open_table(JOURNAL)?;
+    Ok(transaction.commit()?)
+}
+
+pub(super) fn load(database: &Database) -> Result<Loaded, Fault> {
+    let transaction = database.begin_read()?;
+    Tables::open(&transaction)?;
+    let meta = transaction.open_table(META)?;
+    let text = |name| match meta.get(name)? {
+        Some(bytes) => String::from_utf8(bytes.value().to_vec()).map(Some).map_err(|_| Fault::Malformed("a name is no text")),
+        None => Ok(None),
+    };
+    let mut loaded = Loaded { sink: text(SINK)?, scope: text(SCOPE)?, last: text(LAST)?, ..Loaded::default() };
+    let time = |time: Option<i64>| match time.map(codec::timestamp) {
+        Some(None) => Err(Fault::Malformed("a mark is no time")),
+        Some(time) => Ok(time),
+        None => Ok(None),
+    };
+    for shard in transaction.open_table(SHARDS)?.iter()? {
+        let (name, row) = shard?;
+        let (number, since, full, held) = row.value();
+        let mark = Mark { since: time(since)?, full: time(full)? };
+        loaded.shards.push((name.value().into(), Shard { number, mark, held }));
+    }
+    for save in transaction.open_table(JOURNAL)?.iter()? {
+        let (number, bytes) = save?;
+        loaded.next = number.value() + 1;
+        let entries = codec::from_journal(bytes.value()).ok_or(Fault::Malformed("the journal cannot be read"))?;
+        loaded.journal.extend(entries);
+    }
+    Ok(loaded)
+}
+
+/// The entries as they were at the last save that folded.
+pub(super) struct Tables {
+    entries: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    open: ReadOnlyTable<&'static [u8], ()>,
+}
+
+type Found = Result<(Vec<u8>, Packed), Fault>;
+
+impl Tables {
+    pub(super) fn begin(database: &Database) -> Result<Self, Fault> {
+        Ok(Self::open(&database.begin_read()?)?)
+    }
+
+    fn open(transaction: &ReadTransaction) -> Result<Self, TableError> {
+        Ok(Self { entries: transaction.open_table(ENTRIES)?, open: transaction.open_table(OPEN)? })
+    }
+
+    pub(super) fn entry(&self, key: &[u8]) -> Result<Option<Packed>, Fault> {
+        self.entries.get(key)?.map(|value| packed(value.value())).transpose()
+    }
+
+    pub(super) fn entries<'a>(&self, keys: &'a Keys) -> Result<impl Iterator<Item = Found> + use<'a>, Fault> {
+        let range = self.entries.range::<&[u8]>(keys.bounds())?;
+        Ok(range.map(|found| {
+            let (key, value) = found?;
+            Ok((key.value().to_vec(), packed(value.value())?))
+        }))
+    }
+
+    pub(super) fn open_entries(&self, keys: &Keys) -> Result<impl Iterator<Item = Found>, Fault> {
+        let range = self.open.range::<&[u8]>(keys.bounds())?;
+        Ok(range.map(|found| {
+            let (key, _) = found?;
+            let entry = self.entry(key.value())?.ok_or(Fault::Malformed("an open entry is missing"))?;
+            Ok((key.value().to_vec(), entry))
+        }))
+    }
+
+    pub(super) fn is_open(&self, key: &[u8]) -> Result<bool, Fault> {
+        Ok(self.open.get(key)?.is_some())
+    }
+
+    pub(super) fn count_open(&self) -> Result<u64, Fault> {
+        Ok(self.open.len()?)
+    }
+}
+
+fn packed(bytes: &[u8]) -> Result<Packed, Fault> {
+    Packed::from_bytes(bytes).ok_or(Fault::Malformed("an entry cannot be read"))
+}
+
+/// All that one save changes.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) entries: Entries,
+    pub(super) shards: Vec<(Arc<str>, Shard)>,
+    pub(super) meta: Vec<(&'static str, String)>,
+}
+
+#[derive(Debug)]
+pub(super) enum Entries {
+    Unchanged,
+    /// They are noted as they came; the next opening finds them there.
+    Journal(u64, Vec<u8>),
+    /// All that the journal has and what came since, in order, go where they belong. The shards of the batch are all of theirs.
+    Fold(Vec<Put>),
+}
+
+/// Does it durably, all of it or nothing. Of a fold, tells how many entries the shards hold.
+pub(super) fn commit(database: &Database, batch: Batch) -> Result<Vec<(Arc<str>, u64)>, Fault> {
+    let Batch { entries, mut shards, meta } = batch;
+    let transaction = database.begin_write()?;
+    let mut held = Vec::new();
+    match entries {
+        Entries::Unchanged => {}
+        Entries::Journal(number, bytes) => {
+            transaction.open_table(JOURNAL)?.insert(number, &bytes[..])?;
+        }
+        Entries::Fold(puts) => {
+            let changes = fold(&transaction, puts)?;
+            for (name, shard) in &mut shards {
+                if let Some(change) = changes.get(&shard.number) {
+                    shard.held = shard.held.saturating_add_signed(*change);
+                    held.push((Arc::clone(name), shard.held));
+                }
+            }
+        }
+    }
+    if !shards.is_empty() {
+        let mut table = transaction.open_table(SHARDS)?;
+        for (name, Shard { number, mark, held }) in shards {
+            let [since, full] = [mark.since, mark.full].map(|time| time.map(codec::nanoseconds));
+            table.insert(&*name, (number, since, full, held))?;
+        }
+    }
+    if !meta.is_empty() {
+        let mut table = transaction.open_table(META)?;
+        for (name, text) in meta {
+            table.insert(name, text.as_bytes())?;
+        }
+    }
+    transaction.commit()?;
+    Ok(held)
+}
+
+/// Tells by how much the number of held entries changes in each shard.
+fn fold(transaction: &WriteTransaction, puts: Vec<Put>) -> Result<BTreeMap<u32, i64>, Fault> {
+    let mut entries = transaction.open_table(ENTRIES)?;
+    let mut open = transaction.open_table(OPEN)?;
+    let mut changes: BTreeMap<u32, i64> = BTreeMap::new();
+    for (key, value) in puts {
+        let before = replace(&mut entries, &key, value)?;
+        let change = i64::from(value.is_some_and(|value| value.is_held()))
+            - i64::from(before.is_some_and(|before| before.is_held()));
+        if let Some(number) = codec::number(&key).filter(|_| change != 0) {
+            *changes.entry(number).or_default() += change;
+        }
+        match (before.is_some_and(|before| before.is_open()), value.is_some_and(|value| value.is_open())) {
+            (false, true) => _ = open.insert(&*key, ())?,
+            (true, false) => _ = open.remove(&*key)?,
+            _ => {}
+        }
+    }
+    transaction.delete_table(JOURNAL)?;
+    transaction.open_table(JOURNAL)?;
+    Ok(changes)
+}
+
+fn replace(
+    entries: &mut Table<&'static [u8], &'static [u8]>,
+    key: &[u8],
+    value: Option<Packed>,
+) -> Result<Option<Packed>, Fault> {
+    let before = match &value {
+        Some(value) => entries.insert(key, value.as_bytes())?,
+        None => entries.remove(key)?,
+    };
+    before.map(|before| packed(before.value())).transpose()
+}
+
+/// How many bytes of the file are in use.
+pub(super) fn used(database: &Database) -> Result<u64, Fault> {
+    let transaction = database.begin_write()?;
+    let stats = transaction.stats()?;
+    let used = stats.allocated_pages().saturating_mul(stats.page_size() as u64);
+    transaction.abort()?;
+    Ok(used)
+}

@@ -1,0 +1,400 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+use crate::engine::{Absent, Content, State};
+use crate::error::Exit;
+use crate::model::Scope;
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+fn time(second: i64) -> Timestamp {
+    Timestamp::from_second(1_790_000_000 + second).unwrap()
+}
+
+/// The ids of a small estate: shards, containers, leaves in both. Names of all lengths, and such as begin alike.
+fn ids() -> Vec<Id> {
+    let mut ids = Vec::new();
+    for shard in ["/s/a", "/s/ab", "/s/b"] {
+        ids.push(Id::new(shard, shard.len(), shard.len()).unwrap());
+        for leaf in ["/l", "/g/a", "/é\u{0}x"] {
+            ids.push(Id::new([shard, leaf].concat(), shard.len(), shard.len()).unwrap());
+        }
+        for container in ["/g/a", "/g/ab", "/g/\u{0}", "/g/b"] {
+            let container = [shard, container].concat();
+            ids.push(Id::new(&*container, shard.len(), container.len()).unwrap());
+            for leaf in ["/l", "/m", "b"] {
+                ids.push(Id::new([&container, leaf].concat(), shard.len(), container.len()).unwrap());
+            }
+        }
+    }
+    // "/s/a/g/ab" is a container, and no leaf of "/s/a/g/a" as well; one text is one entity.
+    let mut texts = std::collections::BTreeSet::new();
+    ids.retain(|id| texts.insert(id.as_str().to_owned()));
+    ids
+}
+
+fn root(shard: &str) -> Id {
+    Id::new(shard, shard.len(), shard.len()).unwrap()
+}
+
+fn held(content: u64) -> Entry {
+    Entry { state: State::Held(Content(content)), at: Some(time(1)), there: true, ..Entry::NEW }
+}
+
+fn any_time() -> impl Strategy<Value = Timestamp> {
+    (any::<i64>()).prop_map(|nanoseconds| Timestamp::from_nanosecond(nanoseconds.into()).unwrap())
+}
+
+fn any_entry() -> impl Strategy<Value = Entry> {
+    let state = prop_oneof![
+        any::<u64>().prop_map(|content| State::Held(Content(content))),
+        any::<u64>().prop_map(|content| State::Refused(Content(content))),
+        Just(State::Unknown),
+        Just(State::Nothing),
+    ];
+    let absent = prop_oneof![Just(None), Just(Some(Absent::Proven)), any_time().prop_map(|at| Some(Absent::Since(at)))];
+    let scope = prop_oneof![Just(None), Just(Some(Scope::In)), Just(Some(Scope::Out))];
+    let at = proptest::option::of(any_time());
+    (state, at, absent, any::<bool>(), scope, any::<bool>())
+        .prop_map(|(state, at, absent, there, scope, unread)| Entry { state, at, absent, there, scope, unread })
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Put(prop::sample::Index, Option<Entry>),
+    Mark(prop::sample::Index, Mark),
+    Terms(bool),
+    Last(u8),
+    Save,
+    /// A save that nobody waits for.
+    Abandon,
+    Reopen,
+    Kill,
+    Look,
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let mark = (proptest::option::of(any_time()), proptest::option::of(any_time()));
+    prop_oneof![
+        12 => (any::<prop::sample::Index>(), proptest::option::weighted(0.8, any_entry()))
+            .prop_map(|(id, entry)| Step::Put(id, entry)),
+        2 => (any::<prop::sample::Index>(), mark).prop_map(|(id, (since, full))| Step::Mark(id, Mark { since, full })),
+        1 => any::<bool>().prop_map(Step::Terms),
+        1 => any::<u8>().prop_map(Step::Last),
+        4 => Just(Step::Save),
+        1 => Just(Step::Abandon),
+        1 => Just(Step::Reopen),
+        1 => Just(Step::Kill),
+        2 => Just(Step::Look),
+    ]
+}
+
+#[derive(Clone, Debug, Default)]
+struct Model {
+    entries: BTreeMap<Id, Entry>,
+    marks: BTreeMap<Id, Mark>,
+    terms: Option<Terms>,
+    last: Option<String>,
+}
+
+impl Model {
+    fn pages(
+        most: usize,
+        page: impl Fn(Option<&Id>, usize) -> Result<Vec<(Id, Entry)>, CheckpointError>,
+    ) -> BTreeMap<Id, Entry> {
+        let mut all = BTreeMap::new();
+        let mut after = None;
+        loop {
+            let found = page(after.as_ref(), most).unwrap();
+            assert!(found.len() <= most);
+            let Some((last, _)) = found.last() else { return all };
+            after = Some(last.clone());
+            for (id, entry) in found {
+                assert_eq!(all.insert(id.clone(), entry), None, "{id} came twice");
+            }
+        }
+    }
+
+    fn some(&self, is_meant: impl Fn(&Id, &Entry) -> bool) -> BTreeMap<Id, Entry> {
+        let meant = self.entries.iter().filter(|(id, entry)| is_meant(id, entry));
+        meant.map(|(id, entry)| (id.clone(), *entry)).collect()
+    }
+
+    fn check(&self, checkpoint: &Checkpoint, ids: &[Id], most: usize) {
+        let mut totals = Totals::default();
+        for id in ids {
+            assert_eq!(checkpoint.entry(id).unwrap(), self.entries.get(id).copied(), "{id}");
+            let children = Self::pages(most, |after, most| checkpoint.children(id, after, most));
+            if id.stage() != Stage::Leaf {
+                assert_eq!(children, self.some(|child, _| child.parent().as_ref() == Some(id)), "in {id}");
+            }
+        }
+        for shard in ids.iter().filter(|id| id.stage() == Stage::Root) {
+            let entries = Self::pages(most, |after, most| checkpoint.entries(shard, after, most));
+            assert_eq!(entries, self.some(|id, _| id.root() == *shard));
+            assert!(entries.keys().all(|id| ids.iter().any(|other| {
+                (other, other.shard_end(), other.container_end()) == (id, id.shard_end(), id.container_end())
+            })));
+            let open = Self::pages(most, |after, most| checkpoint.open_entries(shard, after, most));
+            assert_eq!(open, self.some(|id, entry| id.root() == *shard && entry.is_open()));
+            let held = self.some(|id, entry| id.root() == *shard && entry.is_held()).len() as u64;
+            assert_eq!(checkpoint.held(shard).unwrap(), held);
+            assert_eq!(checkpoint.mark(shard), self.marks.get(shard).copied().unwrap_or_default());
+            totals.held += held;
+            totals.open += open.len() as u64;
+        }
+        assert_eq!(checkpoint.totals().unwrap(), totals);
+        let marked = self.marks.iter().filter(|(_, mark)| **mark != Mark::default()).map(|(id, _)| id.clone());
+        let shards: std::collections::BTreeSet<_> = marked.chain(self.entries.keys().map(Id::root)).collect();
+        assert_eq!(checkpoint.shards().unwrap(), Vec::from_iter(shards));
+        assert_eq!((checkpoint.terms(), checkpoint.last_run()), (self.terms.clone(), self.last.clone()));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_put_is_read_and_what_is_saved_outlives_the_run(
+        steps in prop::collection::vec(any_step(), 1..80),
+        most_over in 1..20_usize,
+        most in 1..12_usize,
+    ) {
+        let directory = tempfile::tempdir().unwrap();
+        runtime().block_on(run(&directory, steps, most_over, most));
+    }
+
+    #[test]
+    fn an_entry_is_read_as_it_was_written(entry in any_entry()) {
+        let packed = Packed::new(&entry);
+        prop_assert_eq!(packed.entry(), Some(entry));
+        prop_assert_eq!(Packed::from_bytes(packed.as_bytes()), Some(packed));
+        prop_assert_eq!((packed.is_held(), packed.is_open()), (entry.is_held(), entry.is_open()));
+    }
+
+    #[test]
+    fn bytes_that_are_no_entry_are_never_taken_for_one(bytes in prop::collection::vec(any::<u8>(), 0..30)) {
+        if let Some(packed) = Packed::from_bytes(&bytes) {
+            let again = Packed::new(&packed.entry().unwrap());
+            prop_assert_eq!(again.as_bytes(), &bytes[..]);
+        }
+        _ = codec::from_journal(&bytes);
+    }
+
+    #[test]
+    fn an_id_is_read_as_it_was_written(shard in ".{0,9}", container in ".{0,9}", leaf in ".{0,9}", number in any::<u32>()) {
+        let container_end = shard.len() + container.len();
+        let id = Id::new([&*shard, &container, &leaf].concat(), shard.len(), container_end).unwrap();
+        let key = codec::key(number, &id);
+        let read = codec::id(&shard, &key).unwrap();
+        prop_assert_eq!(
+            (read.as_str(), read.shard_end(), read.container_end(), codec::number(&key)),
+            (id.as_str(), id.shard_end(), id.container_end(), Some(number))
+        );
+    }
+
+    #[test]
+    fn a_journal_is_read_as_it_was_written(
+        puts in prop::collection::btree_map(prop::collection::vec(0..3_u8, 0..6), proptest::option::of(any_entry()), 0..9),
+    ) {
+        let puts: Vec<_> = puts.iter().map(|(key, entry)| (Arc::from(&key[..]), entry.as_ref().map(Packed::new))).collect();
+        let bytes = codec::journal(puts.iter().map(|(key, value): &(Arc<[u8]>, _)| (&**key, *value)));
+        prop_assert_eq!(codec::from_journal(&bytes), Some(puts));
+        for cut in 0..bytes.len() {
+            _ = codec::from_journal(&bytes[..cut]);
+        }
+    }
+}
+
+async fn run(directory: &TempDir, steps: Vec<Step>, most_over: usize, most: usize) {
+    let ids = ids();
+    let roots: Vec<_> = ids.iter().filter(|id| id.stage() == Stage::Root).cloned().collect();
+    let mut path = directory.path().join("0");
+    let mut checkpoint = Checkpoint::open_with(&path, most_over).await.unwrap();
+    let (mut model, mut saved) = (Model::default(), Model::default());
+    for (number, step) in steps.into_iter().chain([Step::Look, Step::Reopen, Step::Look]).enumerate() {
+        match step {
+            Step::Put(id, entry) => {
+                let id = id.get(&ids);
+                checkpoint.put(id, entry).unwrap();
+                match entry {
+                    Some(entry) => _ = model.entries.insert(id.clone(), entry),
+                    None => _ = model.entries.remove(id),
+                }
+            }
+            Step::Mark(shard, mark) => {
+                checkpoint.set_mark(shard.get(&roots), mark);
+                model.marks.insert(shard.get(&roots).clone(), mark);
+            }
+            Step::Terms(other) => {
+                let terms = Terms { sink: "sink".into(), scope: if other { "all" } else { "some" }.into() };
+                checkpoint.set_terms(terms.clone());
+                model.terms = Some(terms);
+            }
+            Step::Last(last) => {
+                checkpoint.set_last_run(last.to_string());
+                model.last = Some(last.to_string());
+            }
+            Step::Save => {
+                checkpoint.save().await.unwrap();
+                saved = model.clone();
+            }
+            Step::Abandon => {
+                // It may be done before it is looked at for the first time.
+                _ = futures::poll!(Box::pin(checkpoint.save()));
+                model.check(&checkpoint, &ids, most);
+                let before = model.clone();
+                checkpoint.put(&ids[1], Some(held(number as u64))).unwrap();
+                model.entries.insert(ids[1].clone(), held(number as u64));
+                model.check(&checkpoint, &ids, most);
+                if number % 2 == 0 {
+                    checkpoint.save().await.unwrap();
+                    saved = model.clone();
+                } else {
+                    // Waits for the one that was abandoned, and saves nothing else.
+                    checkpoint.finish(&mut *checkpoint.saving.lock().await).await.unwrap();
+                    saved = before;
+                }
+            }
+            Step::Reopen => {
+                checkpoint.close().await.unwrap();
+                saved = model.clone();
+                checkpoint = Checkpoint::open_with(&path, most_over).await.unwrap();
+            }
+            Step::Kill => {
+                // As the file is, so a kill leaves it.
+                path = directory.path().join(format!("{}", number + 1));
+                let old = checkpoint.path.clone();
+                fs::copy(old, &path).unwrap();
+                checkpoint = Checkpoint::open_with(&path, most_over).await.unwrap();
+                model = saved.clone();
+            }
+            Step::Look => {
+                model.check(&checkpoint, &ids, most);
+            }
+        }
+    }
+    assert!(names(directory).iter().all(|name| !name.contains("corrupt")), "{:?}", names(directory));
+}
+
+fn names(directory: &TempDir) -> Vec<String> {
+    let names = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    names
+}
+
+/// The estate of a measurement: ids as Azure writes them, in any order.
+fn azure_ids(count: u64) -> Vec<Id> {
+    const TYPES: [&str; 6] = [
+        "microsoft.compute/virtualmachines/vm-",
+        "microsoft.storage/storageaccounts/st",
+        "microsoft.network/networkinterfaces/nic-app-prod-",
+        "microsoft.keyvault/vaults/kv-",
+        "microsoft.web/sites/app-backend-api-",
+        "microsoft.sql/servers/sql-main-westeurope/databases/db-",
+    ];
+    let mut ids = Vec::new();
+    for number in 0..count {
+        let mixed = |salt: u64| (number.wrapping_add(salt)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) ^ salt;
+        let shard = number % 40;
+        let shard_text = format!("/subscriptions/{:08x}-1b2c-4d3e-8f90-{:012x}", shard * 0x1357_9bdf % 0xffff_ffff, shard * 0xdead_beef);
+        let group = mixed(1) % (count / 1200 + 1);
+        let container = format!("{shard_text}/resourcegroups/rg-team{}-workload-{group}-prod", group % 17);
+        let kind = TYPES[usize::try_from(mixed(2) % 6).unwrap()];
+        let text = format!("{container}/providers/{kind}{:06x}{:x}", mixed(3) % 0xff_ffff, number);
+        ids.push(Id::new(text, shard_text.len(), container.len()).unwrap());
+    }
+    // Answers come in an order of their own.
+    ids.sort_by_key(|id| codec::key(0, id).iter().fold(7_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)));
+    ids
+}
+
+async fn fill(checkpoint: &Checkpoint, ids: &[Id]) {
+    for (page, ids) in ids.chunks(1000).enumerate() {
+        for id in ids {
+            checkpoint.put(id, Some(Entry::NEW.doubted())).unwrap();
+        }
+        checkpoint.save().await.unwrap();
+        for (number, id) in ids.iter().enumerate() {
+            let content = (page * 1000 + number) as u64;
+            checkpoint.put(id, Some(held(content.wrapping_mul(0x9e37_79b9_7f4a_7c15)))).unwrap();
+        }
+    }
+    for shard in ids.iter().map(Id::root).collect::<std::collections::BTreeSet<_>>() {
+        checkpoint.set_mark(&shard, Mark { since: Some(time(7)), full: Some(time(7)) });
+    }
+    checkpoint.save().await.unwrap();
+}
+
+/// Wall and processor time since the last call, and the memory of the process at its highest.
+struct Meter(Instant, f64);
+
+impl Meter {
+    fn new() -> Self {
+        Self(Instant::now(), Self::cpu())
+    }
+
+    fn cpu() -> f64 {
+        let stat = fs::read_to_string("/proc/self/stat").unwrap();
+        let times: Vec<f64> = stat.rsplit(')').next().unwrap().split(' ').skip(12).take(2).map(|t| t.parse().unwrap()).collect();
+        (times[0] + times[1]) / 100.0
+    }
+
+    fn tell(&mut self, what: &str) {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let line = |name: &str| status.lines().find(|line| line.starts_with(name)).unwrap().split_whitespace().nth(1).unwrap().to_owned();
+        eprintln!(
+            "{what}: wall {:.3} s, cpu {:.2} s, rss {} kB, peak {} kB",
+            self.0.elapsed().as_secs_f64(), Self::cpu() - self.1, line("VmRSS"), line("VmHWM")
+        );
+        *self = Self::new();
+    }
+}
+
+#[test]
+#[ignore = "a measurement: COUNT=200000 FILE=/tmp/x STEP=fill|idle|again"]
+fn measure() {
+    let count = std::env::var("COUNT").map_or(20_000, |count| count.parse().unwrap());
+    let path = std::path::PathBuf::from(std::env::var("FILE").unwrap_or("/tmp/measured-checkpoint".into()));
+    let most_over = std::env::var("MOST").map_or(MOST_OVER, |most| most.parse().unwrap());
+    let step = std::env::var("STEP").unwrap_or("fill".into());
+    let ids = if step == "idle" { Vec::new() } else { azure_ids(count) };
+    runtime().block_on(async {
+        let mut meter = Meter::new();
+        meter.tell("before");
+        let checkpoint = Checkpoint::open_with(&path, most_over).await.unwrap();
+        meter.tell("open");
+        match &*step {
+            "idle" => {
+                let shard = checkpoint.shards().unwrap().pop().unwrap();
+                checkpoint.set_mark(&shard, Mark { since: Some(Timestamp::now()), full: None });
+                checkpoint.save().await.unwrap();
+                meter.tell("one mark saved");
+            }
+            "look" => {
+                for id in &ids {
+                    assert!(checkpoint.entry(id).unwrap().is_some());
+                }
+                meter.tell("looked up");
+                eprintln!("{:?}", checkpoint.totals().unwrap());
+            }
+            _ => {
+                fill(&checkpoint, &ids).await;
+                meter.tell("filled");
+            }
+        }
+        checkpoint.close().await.unwrap();
+        meter.tell("closed");
+        let size = fs::metadata(&path).unwrap().len();
+        eprintln!("{size} bytes, {} an entity", size / count);
+    });
+}
