@@ -100,6 +100,8 @@ pub mod pure;
 pub mod report;
 pub(crate) mod secrets;
 pub mod signals;
+#[allow(dead_code)]
+pub(crate) mod sources;
 pub(crate) mod sync;
 pub(crate) mod tally;
 pub(crate) mod text;

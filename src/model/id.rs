@@ -38,7 +38,11 @@ impl Id {
             && text.is_char_boundary(shard_end)
             && text.is_char_boundary(container_end);
         is_split.then_some(())?;
-        Some(Self { shard_end: u16::try_from(shard_end).ok()?, container_end: u16::try_from(container_end).ok()?, text })
+        Some(Self {
+            shard_end: u16::try_from(shard_end).ok()?,
+            container_end: u16::try_from(container_end).ok()?,
+            text,
+        })
     }
 
     pub(crate) fn as_str(&self) -> &str {
