@@ -239,6 +239,93 @@ impl RunError {
     }
 }
 
+<<<<<<< HEAD
+=======
+const UNTRUSTED: &str = "if a proxy opens TLS on the way, name a file with its CA certificate in SSL_CERT_FILE; otherwise this \
+                         is not the host that it claims to be";
+
+pub(crate) fn request_advice(error: &RequestError) -> Option<&'static str> {
+    match &error.failure {
+        Failure::Connect { certificate: true, .. } => Some(UNTRUSTED),
+        Failure::Connect { .. } => Some("check the host name, the network, and HTTPS_PROXY where a proxy is needed"),
+        Failure::Timeout(_) => Some("check the network, and HTTPS_PROXY where a proxy is needed"),
+        Failure::Status(status) if status.status.is_redirection() => {
+            Some("redirects are never followed; give the address where it leads instead")
+        }
+        Failure::Status(status) if status.status.as_u16() == 401 => {
+            Some("a new access token was refused as well; check that AZURE_CLOUD and the endpoints belong together")
+        }
+        Failure::Status(status) if status.status.as_u16() == 403 => {
+            Some("the service principal may not do this; assign it the Reader role")
+        }
+        _ => None,
+    }
+}
+
+/// Whether a message has this code, and not one that only begins alike.
+fn names(message: &str, code: &str) -> bool {
+    message.match_indices(code).any(|(at, _)| {
+        let rest = message.get(at + code.len()..).unwrap_or_default();
+        !rest.starts_with(|next: char| next.is_ascii_digit())
+    })
+}
+
+/// The usual codes, from "Microsoft Entra authentication and authorization error codes".
+pub(crate) fn credential_advice(error: &CredentialError) -> Option<&'static str> {
+    const CODES: [(&str, &str); 17] = [
+        ("AADSTS7000215", "AZURE_CLIENT_SECRET is wrong; it must be the secret's value, not its id"),
+        ("AADSTS7000222", "the client secret has expired; create a new one and set AZURE_CLIENT_SECRET"),
+        ("AADSTS700016", "AZURE_CLIENT_ID names no application in this tenant; check it and AZURE_TENANT_ID"),
+        ("AADSTS90002", "AZURE_TENANT_ID names no tenant in this cloud; check it and AZURE_CLOUD"),
+        ("AADSTS900023", "AZURE_TENANT_ID is neither a directory id nor a domain"),
+        ("AADSTS53003", "a Conditional Access policy forbids the sign-in; ask who runs the tenant"),
+        ("AADSTS700213", NO_FEDERATION),
+        ("AADSTS70021", NO_FEDERATION),
+        ("AADSTS700211", NO_FEDERATION),
+        ("AADSTS700212", NO_FEDERATION),
+        ("AADSTS700024", "the federated token has expired, or a clock is wrong; compare this machine's with Azure's"),
+        (
+            "AADSTS7000229",
+            "the application has no service principal in this tenant; create one: az ad sp create --id …",
+        ),
+        ("AADSTS7000112", "the application is disabled; enable it under Enterprise applications"),
+        ("AADSTS50034", "AZURE_CLIENT_ID names nobody in this tenant; check it and AZURE_TENANT_ID"),
+        ("AADSTS500011", "this cloud does not know the Resource Manager endpoint; check AZURE_CLOUD and the endpoints"),
+        ("AADSTS90013", "AZURE_CLIENT_ID is not an application (client) id"),
+        ("AADSTS700027", "the application does not know this certificate; upload it under Certificates & secrets"),
+    ];
+    const NO_FEDERATION: &str = "the application has no federated credential for this; add one whose issuer and subject are \
+                                 those of the workflow, pod or service connection (Certificates & secrets)";
+    match error {
+        CredentialError::Refused(message) => {
+            CODES.iter().find(|(code, _)| names(message, code)).map(|(_, advice)| *advice)
+        }
+        CredentialError::Unusable { kind, .. } => Some(match kind {
+            CredentialKind::ClientSecret => "check AZURE_TENANT_ID and AZURE_CLIENT_ID",
+            CredentialKind::GithubOidc => "check that the job has the permission id-token: write",
+            CredentialKind::WorkloadIdentity => "check that AZURE_FEDERATED_TOKEN_FILE names a file that can be read",
+            CredentialKind::AzurePipelines => {
+                "check SYSTEM_ACCESSTOKEN, and that the pipeline may use the service connection"
+            }
+            CredentialKind::ClientCertificate => "check the file, and AZURE_CLIENT_CERTIFICATE_PASSWORD",
+            CredentialKind::ManagedIdentity => {
+                "check that the identity is assigned to this machine, and AZURE_CLIENT_ID, which names a user-assigned one"
+            }
+            CredentialKind::AzureCli => "check that az is installed, and sign in with az login",
+        }),
+        CredentialError::Unreachable(RequestError { failure: Failure::Connect { certificate: true, .. }, .. }) => {
+            Some(UNTRUSTED)
+        }
+        CredentialError::Unreachable(error) if error.status().is_some_and(|status| status.is_redirection()) => {
+            request_advice(error)
+        }
+        CredentialError::Unreachable(_) => {
+            Some("check AZURE_AUTHORITY_HOST, AZURE_CLOUD, the network, and HTTPS_PROXY where a proxy is needed")
+        }
+    }
+}
+
+>>>>>>> rg
 #[cfg(test)]
 mod tests {
     use super::*;
