@@ -104,13 +104,10 @@ pub mod report;
 pub(crate) mod retry;
 pub(crate) mod secrets;
 pub mod signals;
-<<<<<<< HEAD
 #[allow(dead_code, unused_imports)]
 pub(crate) mod sinks;
-=======
 #[allow(dead_code)]
 pub(crate) mod sources;
->>>>>>> rg
 pub(crate) mod sync;
 pub(crate) mod tally;
 pub(crate) mod text;

@@ -13,7 +13,6 @@ use reqwest::{StatusCode, Url};
 
 use super::credential::{Credential, CredentialError};
 use crate::config::AzureConfig;
-use crate::error::{credential_advice, request_advice};
 use crate::http::{self, Answer, Failure, Http, RequestError};
 
 /// Resource Manager's token bucket for reads: "Understand how Azure Resource Manager throttles requests", subscription and
@@ -80,14 +79,6 @@ impl ArmError {
             Self::Credential(CredentialError::Refused(_) | CredentialError::Unusable { .. }) => true,
             Self::Credential(CredentialError::Unreachable(_)) => false,
             Self::Request(error) => error.status() == Some(StatusCode::UNAUTHORIZED),
-        }
-    }
-
-    /// What to do about it, where that is known.
-    pub(crate) fn advice(&self) -> Option<&'static str> {
-        match self {
-            Self::Credential(error) => credential_advice(error),
-            Self::Request(error) => request_advice(error),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::error::Exit;
+use crate::error::{Exit, Problem};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CheckpointError {
@@ -55,16 +55,15 @@ macro_rules! faults {
 
 faults!(StorageError TableError TransactionError CommitError DatabaseError CompactionError);
 
-impl CheckpointError {
-    pub(crate) fn exit(&self) -> Exit {
+impl Problem for CheckpointError {
+    fn exit(&self) -> Exit {
         match self {
             Self::Unusable { .. } | Self::Newer { .. } => Exit::Configuration,
             Self::InUse { .. } | Self::Damaged { .. } | Self::Write { .. } | Self::Read { .. } => Exit::Failed,
         }
     }
 
-    /// What to do about it.
-    pub(crate) fn advice(&self) -> Option<&'static str> {
+    fn advice(&self) -> Option<&'static str> {
         match self {
             Self::InUse { .. } => Some("wait until the other run ends; schedule runs so that they do not overlap"),
             Self::Unusable { .. } => {

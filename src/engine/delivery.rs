@@ -1,8 +1,3 @@
-<<<<<<< HEAD
-//! Types only; the rest comes.
-use tokio::sync::oneshot;
-
-=======
 //! Posts parcels to a sink: so many posts at once, in the order of their waves, again where that may help, in ever smaller parts
 //! where a post fails as a whole.
 
@@ -29,7 +24,6 @@ pub(crate) const LANDING: Duration = Duration::from_secs(10);
 const LOGGED: usize = 100;
 
 /// Parcels that may be posted side by side. Everything of one wave is settled before another begins.
->>>>>>> sinks
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wave {
     Roots,
@@ -38,18 +32,6 @@ pub(crate) enum Wave {
     ContainerDeletes,
 }
 
-<<<<<<< HEAD
-pub(crate) enum Order<P> {
-    Post { wave: Wave, parcels: Vec<P> },
-    Settle(oneshot::Sender<()>),
-}
-
-pub(crate) enum Delivered<E> {
-    Accepted,
-    Rejected(E),
-    Failed(E),
-}
-=======
 /// What is to be done next.
 #[derive(Debug)]
 pub(crate) enum Order<P> {
@@ -466,4 +448,3 @@ impl<P: Parcel> Iterator for Posts<P> {
 
 #[cfg(test)]
 mod tests;
->>>>>>> sinks

@@ -6,24 +6,20 @@
 //! (`posting`). Marks follow reading alone: what was not delivered is an entry that says so.
 #![allow(dead_code, reason = "being built beside what it replaces")]
 
-<<<<<<< HEAD
+mod dead_letters;
 mod decide;
 mod delivery;
+mod health;
 mod missing;
 mod opening;
 mod posting;
 mod reading;
-=======
-mod dead_letters;
-mod delivery;
-mod health;
->>>>>>> sinks
 mod replica;
 mod resending;
 mod rules;
 mod sink;
 mod source;
-<<<<<<< HEAD
+mod tally;
 mod trust;
 
 use std::cell::{Cell, RefCell};
@@ -34,17 +30,12 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
 use crate::model::{Change, Id};
-use delivery::Order;
-=======
-mod tally;
-
 pub(crate) use dead_letters::{DeadLetterError, DeadLetters};
 pub(crate) use delivery::{Delivered, Delivery, DeliveryError, LANDING, Order, Wave};
->>>>>>> sinks
 pub(crate) use replica::{Absent, Content, Entry, Mark, Replica, State, Terms};
 pub(crate) use sink::{Fault, Letter, Limits, Outcome, Parcel, Receipt, Sink, SinkError};
-pub(crate) use source::{Answer, Found, Intake, Reading, Source, Window};
-<<<<<<< HEAD
+pub(crate) use source::{Answer, Coverage, Found, Intake, Reading, Source, Window};
+pub(crate) use tally::{KindCounts, Settled, Tally};
 
 /// Entries that are looked at, and changes that are posted, at once.
 const PAGE: usize = 1000;
@@ -280,6 +271,3 @@ impl<'a, S: Source, K: Sink, R: Replica> Engine<'a, S, K, R> {
 fn before(time: Timestamp, back: SignedDuration) -> Timestamp {
     time.checked_sub(back).unwrap_or(Timestamp::MIN)
 }
-=======
-pub(crate) use tally::{KindCounts, Settled, Tally};
->>>>>>> sinks

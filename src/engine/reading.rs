@@ -9,9 +9,8 @@ use tokio::sync::mpsc;
 use super::decide::Send;
 use super::delivery::Wave;
 use super::rules::{Rule, holds};
-use super::source::Coverage;
 use super::{
-    Absent, Answer, Engine, Entry, Fatal, Full, Key, Mark, Parcel, RECORDS_KEPT, ROWS_LATE, Reading, Replica, Shard,
+    Absent, Answer, Coverage, Engine, Entry, Fatal, Full, Key, Mark, Parcel, RECORDS_KEPT, ROWS_LATE, Reading, Replica, Shard,
     Sink, Source, State, Window, before,
 };
 use crate::model::{Finding, Id, Operation, Record, RecordKind, Scope, Stage};
@@ -195,7 +194,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                 Window::Everything { kept: before(self.start, RECORDS_KEPT), recent: before(self.start, ROWS_LATE) }
             }
         };
-        let coverage = if self.replica.remembers() { Coverage::Shown } else { Coverage::Assumed };
+        let coverage = self.coverage();
         let reads_all = full && self.source.unseen() == Scope::In;
         // Begun side by side, taken one after the other.
         let opened = futures::try_join!(
@@ -260,6 +259,11 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
             self.sweep(id)?;
         }
         self.save().await
+    }
+
+    /// Where nothing is remembered, nothing depends on what was looked at.
+    fn coverage(&self) -> Coverage {
+        if self.replica.remembers() { Coverage::Shown } else { Coverage::Assumed }
     }
 
     fn window_of(&self, shard: &Id, full: bool) -> Option<Timestamp> {
@@ -555,7 +559,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
             return Ok(is_selective.then(|| Answer { covered: b.shards.iter().cloned().collect(), failed: Vec::new() }));
         } else {
             let shards = b.shards;
-            match self.source.within(shards, &within).await {
+            match self.source.within(shards, &within, self.coverage()).await {
                 Ok(reading) => {
                     self.take(reading, async |page| self.leaves(b, Page::Rows, page, held, deletes).await).await?
                 }

@@ -87,7 +87,12 @@ pub(crate) trait Source {
     async fn leaves<'a>(&'a self, shards: &'a [Id], coverage: Coverage) -> Result<Self::Reading<'a>, Self::Error>;
 
     /// All leaves that exist in these containers of these shards.
-    async fn within<'a>(&'a self, shards: &'a [Id], containers: &'a [Id]) -> Result<Self::Reading<'a>, Self::Error>;
+    async fn within<'a>(
+        &'a self,
+        shards: &'a [Id],
+        containers: &'a [Id],
+        coverage: Coverage,
+    ) -> Result<Self::Reading<'a>, Self::Error>;
 
     /// Those of these ids that have a row, whatever the filters; the shards' own containers are asked for with them.
     async fn ask(&self, ids: &[Id]) -> Result<Found, Self::Error>;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::engine::{Fault, Letter, Limits, Parcel, Receipt, Sink, SinkError};
-use crate::error::Exit;
+use crate::error::{Exit, Problem};
 use crate::model::Change;
 
 /// Lines that are written together.
@@ -90,8 +90,8 @@ impl<P: Parcel> Sink for Preview<P> {
     }
 }
 
-impl PreviewError {
-    pub(crate) fn exit(&self) -> Exit {
+impl Problem for PreviewError {
+    fn exit(&self) -> Exit {
         match self.fault() {
             Fault::Closed => Exit::Ok,
             _ => Exit::Failed,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::StatusCode;
 
 use crate::engine::{Fault, SinkError};
-use crate::error::Exit;
+use crate::error::{Exit, Problem};
 use crate::http::{Failure, RequestError};
 
 /// A request that failed, as it is.
@@ -21,29 +21,21 @@ impl WebhookError {
     pub(super) fn new(request: RequestError) -> Self {
         Self { request, reset: None }
     }
+}
 
-    pub(crate) fn exit(&self) -> Exit {
+impl Problem for WebhookError {
+    fn exit(&self) -> Exit {
         match self.fault() {
             Fault::Rejected => Exit::Refused,
             _ => Exit::Failed,
         }
     }
 
-    /// What to do about it.
-    pub(crate) fn advice(&self) -> Option<&'static str> {
+    fn advice(&self) -> Option<&'static str> {
         let transport = match &self.request.failure {
-            Failure::Connect { certificate: true, .. } => Some(
-                "if a proxy opens TLS on the way, name a file with its CA certificate in SSL_CERT_FILE; otherwise this \
-                 is not the host that it claims to be",
-            ),
-            Failure::Connect { .. } => {
-                Some("check the host name, the network, and HTTPS_PROXY where a proxy is needed")
-            }
-            Failure::Timeout(_) => Some("check the network, and HTTPS_PROXY where a proxy is needed"),
-            Failure::Status(status) if status.status.is_redirection() => {
-                Some("redirects are never followed; give the address where it leads instead")
-            }
-            _ => None,
+            // A person may not do this, or the address is wrong: what the webhook means by it is told below.
+            Failure::Status(status) if !status.status.is_redirection() => None,
+            _ => self.request.advice(),
         };
         match self.fault() {
             Fault::Denied => {

@@ -1,7 +1,7 @@
 //! Why Resource Graph gave no whole answer, what that means for the run, and what a person can do about it.
 
 use crate::azure::arm::ArmError;
-use crate::error::Exit;
+use crate::error::{Exit, Problem};
 use crate::http::{Failure, RequestError};
 
 /// Why a query's result is not here, or not whole.
@@ -34,23 +34,24 @@ pub(super) enum Trouble {
     Broken,
 }
 
-impl GraphError {
-    pub(crate) fn exit(&self) -> Exit {
+impl Problem for GraphError {
+    fn exit(&self) -> Exit {
         match self {
             Self::Request { source, .. } if source.is_refusal() => Exit::Credentials,
             _ => Exit::Failed,
         }
     }
 
-    /// What to do about it, where that is known.
-    pub(crate) fn advice(&self) -> Option<&'static str> {
+    fn advice(&self) -> Option<&'static str> {
         match self {
             Self::Request { source, .. } => source.advice(),
             Self::Unproven { .. } => Some("the estate changed too fast to be read whole; the next run reads it again"),
             Self::TooLarge { .. } | Self::LeftOut { .. } | Self::Stopped => None,
         }
     }
+}
 
+impl GraphError {
     /// Whether it only says that something else ended the reading.
     pub(crate) fn is_stop(&self) -> bool {
         matches!(self, Self::Stopped)

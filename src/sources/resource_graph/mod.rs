@@ -30,7 +30,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::azure::arm::{Arm, ArmError};
 use crate::azure::subscriptions;
 use crate::config;
-use crate::engine::{self, Answer, Found, Intake, Source, Window};
+use crate::engine::{self, Answer, Coverage, Found, Intake, Source, Window};
 use crate::model::{Change, Finding, Id, Scope, Stage};
 
 pub(crate) use client::Client;
@@ -93,9 +93,12 @@ impl ResourceGraph {
         Opened::now(self.setting(), query, &guids(shards)).await
     }
 
-    /// Those of these shards whose own row is shown.
-    async fn covered(&self, shards: &[Id]) -> Result<HashSet<Id>, GraphError> {
-        Ok(self.collect(shards, Query::Subscriptions).await?.answer.covered)
+    /// Those of these shards whose own row is shown, where anything depends on that.
+    async fn shown(&self, shards: &[Id], coverage: Coverage) -> Result<HashSet<Id>, GraphError> {
+        match coverage {
+            Coverage::Shown => self.covered(shards).await,
+            Coverage::Assumed => Ok(HashSet::new()),
+        }
     }
 
     /// All that a query of few rows finds.
@@ -116,8 +119,13 @@ impl ResourceGraph {
     }
 
     /// Opens a query, and asks right beside it what is looked at.
-    async fn beside_coverage<'a>(&'a self, shards: &'a [Id], query: Query<'a>) -> Result<Reading<'a>, GraphError> {
-        let (opened, covered) = futures::try_join!(self.open(shards, query), self.covered(shards))?;
+    async fn beside_coverage<'a>(
+        &'a self,
+        shards: &'a [Id],
+        query: Query<'a>,
+        coverage: Coverage,
+    ) -> Result<Reading<'a>, GraphError> {
+        let (opened, covered) = futures::try_join!(self.open(shards, query), self.shown(shards, coverage))?;
         Ok(Reading { graph: self, shards, queries: vec![opened], covered })
     }
 }
@@ -134,7 +142,16 @@ impl Source for ResourceGraph {
         if self.scope.tag_filters.include.is_empty() { Scope::In } else { Scope::Out }
     }
 
-    async fn changes<'a>(&'a self, shards: &'a [Id], window: Window) -> Result<(Reading<'a>, Reading<'a>), GraphError> {
+    async fn covered(&self, shards: &[Id]) -> Result<HashSet<Id>, GraphError> {
+        Ok(self.collect(shards, Query::Subscriptions).await?.answer.covered)
+    }
+
+    async fn changes<'a>(
+        &'a self,
+        shards: &'a [Id],
+        window: Window,
+        coverage: Coverage,
+    ) -> Result<(Reading<'a>, Reading<'a>), GraphError> {
         let (containers, leaves) = match window {
             Window::Since(since) => (Query::ChangedContainers { since }, Query::ChangedResources { since }),
             Window::Everything { kept, recent } => {
@@ -143,7 +160,7 @@ impl Source for ResourceGraph {
         };
         // Asked side by side: one round trip where nothing changed.
         let (containers, leaves, covered) =
-            futures::try_join!(self.open(shards, containers), self.open(shards, leaves), self.covered(shards))?;
+            futures::try_join!(self.open(shards, containers), self.open(shards, leaves), self.shown(shards, coverage))?;
         let reading = |opened, covered| Reading { graph: self, shards, queries: vec![opened], covered };
         Ok((reading(containers, covered.clone()), reading(leaves, covered)))
     }
@@ -154,16 +171,21 @@ impl Source for ResourceGraph {
         Ok(Reading { graph: self, shards, queries: vec![opened], covered: HashSet::new() })
     }
 
-    async fn leaves<'a>(&'a self, shards: &'a [Id]) -> Result<Reading<'a>, GraphError> {
-        self.beside_coverage(shards, Query::Resources).await
+    async fn leaves<'a>(&'a self, shards: &'a [Id], coverage: Coverage) -> Result<Reading<'a>, GraphError> {
+        self.beside_coverage(shards, Query::Resources, coverage).await
     }
 
     /// Brings what is directly in a subscription as well: no group would bring it where groups are read instead of everything.
-    async fn within<'a>(&'a self, shards: &'a [Id], containers: &'a [Id]) -> Result<Reading<'a>, GraphError> {
+    async fn within<'a>(
+        &'a self,
+        shards: &'a [Id],
+        containers: &'a [Id],
+        coverage: Coverage,
+    ) -> Result<Reading<'a>, GraphError> {
         let mut portions = names::portions(containers);
         let groups = portions.next().unwrap_or_default();
         let first = Query::ResourcesOfGroups { groups, ungrouped: Ungrouped::Included };
-        let mut reading = self.beside_coverage(shards, first).await?;
+        let mut reading = self.beside_coverage(shards, first, coverage).await?;
         reading.queries.extend(portions.map(|groups| {
             let ungrouped = Ungrouped::LeftOut;
             Opened::later(Query::ResourcesOfGroups { groups, ungrouped })
