@@ -230,11 +230,12 @@ fn replace(
     before.map(|before| packed(before.value())).transpose()
 }
 
-/// How many bytes of the file are in use.
+/// How many bytes of the file the tables take.
 pub(super) fn used(database: &Database) -> Result<u64, Fault> {
     let transaction = database.begin_write()?;
     let stats = transaction.stats()?;
-    let used = stats.allocated_pages().saturating_mul(stats.page_size() as u64);
+    let pages = stats.leaf_pages().saturating_add(stats.branch_pages());
+    let used = pages.saturating_mul(stats.page_size() as u64);
     transaction.abort()?;
     Ok(used)
 }

@@ -8,7 +8,6 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::engine::{Absent, Content, State};
-use crate::error::Exit;
 use crate::model::Scope;
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -329,7 +328,7 @@ async fn fill(checkpoint: &Checkpoint, ids: &[Id]) {
             checkpoint.put(id, Some(held(content.wrapping_mul(0x9e37_79b9_7f4a_7c15)))).unwrap();
         }
     }
-    for shard in ids.iter().map(Id::root).collect::<std::collections::BTreeSet<_>>() {
+    for shard in checkpoint.shards().unwrap() {
         checkpoint.set_mark(&shard, Mark { since: Some(time(7)), full: Some(time(7)) });
     }
     checkpoint.save().await.unwrap();
@@ -395,6 +394,8 @@ fn measure() {
         checkpoint.close().await.unwrap();
         meter.tell("closed");
         let size = fs::metadata(&path).unwrap().len();
+        let database = redb::Database::open(&path).unwrap();
+        eprintln!("{:?}", database.begin_write().unwrap().stats().unwrap());
         eprintln!("{size} bytes, {} an entity", size / count);
     });
 }
