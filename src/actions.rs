@@ -112,7 +112,6 @@ fn summary(report: &Report) -> String {
         ("failed", report.failed),
         ("unresolved", report.unresolved),
         ("skipped", report.skipped),
-        ("pending", report.pending),
         ("retried", report.retried),
         ("subscriptions", report.subscriptions),
         ("queries", report.queries),

@@ -12,20 +12,22 @@ use reqwest::Url;
 use reqwest::header::{DATE, HeaderMap};
 use serde::Deserialize;
 use serde_json::json;
+use serde_json::value::RawValue;
+use uuid::Uuid;
 
 use crate::azure::arm::{Arm, ArmError};
-use crate::azure::graph::{GraphError, PATH};
-use crate::azure::queries::{self, Groups, Part, Query, Which};
-use crate::azure::quota::Quota;
 use crate::azure::subscriptions::{self, Subscription};
-use crate::config::{CheckpointConfig, Config, LogFormat, Payload, SecretUrl};
-use crate::error::{Exit, RunError};
+use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::config::{CheckpointConfig, Config, LogFormat, Mode, Payload, ScopeTerms, SecretUrl};
+use crate::engine::Replica;
+use crate::error::{Exit, Problem};
 use crate::freshness::ForPeople;
-use crate::http::{self, Http, RequestError};
-use crate::port::webhook::{Outcome, Webhook};
-use crate::sync::plan;
-use crate::sync::resume::Found;
-use crate::sync::store;
+use crate::http::{Http, RequestError};
+use crate::run::RunError;
+use crate::sinks::webhook::{self, Webhook};
+use crate::sources::resource_graph::GraphError;
+use crate::sources::resource_graph::client::{Client, QuotaTold};
+use crate::sources::resource_graph::queries::{self, Query};
 use crate::text::{inert, printable, printable_up_to};
 
 /// Azure refuses tokens whose times are further off than this.
@@ -79,7 +81,7 @@ impl<W: Write> Telling<W> {
         self.tell(State::Note, what, text.as_ref());
     }
 
-    fn wrong(&mut self, what: &str, error: &RunError) {
+    fn wrong(&mut self, what: &str, error: &impl Problem) {
         self.exit = self.exit.or_worse(error.exit());
         match error.advice() {
             Some(advice) => self.tell(State::Wrong, what, &format!("{error}; {advice}")),
@@ -99,7 +101,7 @@ pub async fn run(config: &Config, probe: bool, format: LogFormat, output: impl W
             azure(config, &http, &mut telling).await;
             port(config, &http, probe, &mut telling).await;
         }
-        Err(error) => telling.wrong("network", &error.into()),
+        Err(error) => telling.wrong("network", &error),
     }
     checkpoint(config, &mut telling).await;
     telling.exit
@@ -122,17 +124,17 @@ async fn azure(config: &Config, http: &Arc<Http>, telling: &mut Telling<impl Wri
     let manager = &config.azure.resource_manager;
     match reach(http, manager.clone()).await {
         Ok(headers) => clock(&headers, Timestamp::now(), telling),
-        Err(error) => return telling.wrong("Resource Manager", &error.into()),
+        Err(error) => return telling.wrong("Resource Manager", &error),
     }
     let arm = match Arm::new(&config.azure, Arc::clone(http)) {
         Ok(arm) => arm,
-        Err(error) => return telling.wrong("sign-in", &error.into()),
+        Err(error) => return telling.wrong("sign-in", &error),
     };
     let credential = &config.azure.credential;
     let listed = match subscriptions::list(&arm).await {
         Ok(listed) => listed,
-        Err(ArmError::Credential(error)) => return telling.wrong("sign-in", &error.into()),
-        Err(error) => return telling.wrong("subscriptions", &RunError::Subscriptions(error)),
+        Err(ArmError::Credential(error)) => return telling.wrong("sign-in", &error),
+        Err(error) => return telling.wrong("subscriptions", &RunError::Listing(error)),
     };
     telling.ok("sign-in", format!("{}, as {}", credential.kind().name(), credential.because));
     if listed.is_empty() {
@@ -140,7 +142,7 @@ async fn azure(config: &Config, http: &Arc<Http>, telling: &mut Telling<impl Wri
     }
     tell_subscriptions(&listed, telling);
     let start = arm.first_date().unwrap_or_else(Timestamp::now);
-    Asking { config, arm, quota: Quota::new(), listed: &listed }.all(start, telling).await;
+    Asking { config, client: Client::new(arm), listed: &listed }.all(start, telling).await;
 }
 
 fn clock(headers: &HeaderMap, now: Timestamp, telling: &mut Telling<impl Write>) {
@@ -182,14 +184,7 @@ fn some(names: &[String]) -> String {
     if names.len() > SHOWN { format!("{shown}, …") } else { shown }
 }
 
-/// One answer of Resource Graph.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Answer {
-    total_records: u64,
-    data: Vec<Row>,
-}
-
+/// What is read of a row.
 #[derive(Deserialize)]
 struct Row {
     #[serde(default)]
@@ -201,8 +196,7 @@ struct Row {
 /// Small questions to Resource Graph, over all subscriptions.
 struct Asking<'a> {
     config: &'a Config,
-    arm: Arm,
-    quota: Quota,
+    client: Client,
     listed: &'a [Subscription],
 }
 
@@ -210,26 +204,29 @@ impl Asking<'_> {
     async fn all(&self, start: Timestamp, telling: &mut Telling<impl Write>) {
         let scope = &self.config.scope;
         let window = SignedDuration::try_from(self.config.window).unwrap_or(SignedDuration::MAX);
-        let which = Which::Since(plan::before(start, window));
+        let since = start.checked_sub(window).unwrap_or(Timestamp::MIN);
         let tables = [
-            Query::Containers { scope, groups: Groups::InScope },
-            Query::Resources { scope },
-            Query::ChangedContainers { scope, which, groups: Groups::InScope },
-            Query::ChangedResources { scope, which },
+            Query::Containers,
+            Query::Resources,
+            Query::ChangedContainers { since },
+            Query::ChangedResources { since },
         ];
         let mut announced = None;
         for query in tables {
-            match self.ask(query.name(), &query.text(Part::WHOLE), 1).await {
-                Ok((total, _, headers)) => {
+            match self.ask(query.name(), &query.whole(scope), 1).await {
+                Ok((total, _, quota)) => {
                     telling.ok(query.name(), format!("{total} found"));
-                    announced = quota(&headers).or(announced);
+                    announced = quota.or(announced);
                 }
-                Err(error) => telling.wrong(query.name(), &error.into()),
+                Err(error) => telling.wrong(query.name(), &error),
             }
         }
         match announced {
-            Some(text) => telling.ok("quota", text),
-            None => telling.note("quota", "Resource Graph announces none; queries go out one at a time"),
+            Some(QuotaTold { remaining, resets_after }) => {
+                let resets_after = resets_after.unwrap_or_else(|| "?".into());
+                telling.ok("quota", format!("{remaining} queries left, reset in {resets_after}"));
+            }
+            None => telling.note("quota", "Resource Graph announces none; 15 queries in 5 seconds are assumed"),
         }
         if scope.is_filtered() {
             self.groups(telling).await;
@@ -240,7 +237,7 @@ impl Asking<'_> {
     }
 
     async fn groups(&self, telling: &mut Telling<impl Write>) {
-        match self.ask("groups", &queries::groups_in_scope(&self.config.scope), SHOWN + 1).await {
+        match self.ask("groups", &queries::groups_in_scope(&self.config.scope), SHOWN as u64 + 1).await {
             Ok((0, ..)) => telling.note(
                 "tag filters",
                 "no group matches: nothing but subscriptions and deletes would be sent; compare RESOURCE_GROUP_TAG_FILTERS with \
@@ -250,7 +247,7 @@ impl Asking<'_> {
                 let names: Vec<String> = rows.into_iter().filter_map(|row| row.name).collect();
                 telling.ok("tag filters", format!("{total} groups in scope: {}", some(&names)));
             }
-            Err(error) => telling.wrong("tag filters", &error.into()),
+            Err(error) => telling.wrong("tag filters", &error),
         }
     }
 
@@ -273,41 +270,29 @@ impl Asking<'_> {
                     );
                 }
             }
-            Err(error) => telling.wrong("resource types", &error.into()),
+            Err(error) => telling.wrong("resource types", &error),
         }
     }
 
-    /// The number of rows over all batches, the first `rows` of each, and the headers of the last answer.
-    async fn ask(&self, name: &'static str, text: &str, rows: usize) -> Result<(u64, Vec<Row>, HeaderMap), GraphError> {
-        let failed = |source: ArmError| GraphError::Request { query: name, source };
-        let url = self.arm.url(PATH).map_err(|error| failed(error.into()))?;
-        let mut whole = (0, Vec::new(), HeaderMap::new());
+    /// The number of rows over all batches, the first `rows` of each, and what was told of the quota last.
+    async fn ask(
+        &self,
+        name: &'static str,
+        text: &str,
+        rows: u64,
+    ) -> Result<(u64, Vec<Row>, Option<QuotaTold>), GraphError> {
+        let mut whole = (0, Vec::new(), None);
         for batch in self.listed.chunks(self.config.azure.batch_size.get()) {
             let subscriptions: Vec<&str> = batch.iter().map(|one| one.id.as_str()).collect();
-            let body = json!({
-                "subscriptions": subscriptions,
-                "query": text,
-                "options": { "resultFormat": "objectArray", "$top": rows },
-            });
-            let answer =
-                self.arm.post(url.clone(), Bytes::from(body.to_string()), &self.quota).await.map_err(failed)?;
-            let Answer { total_records, data } = answer.json().map_err(|failure| {
-                let label = http::label("POST", &url);
-                failed(RequestError::new(label, failure).into())
-            })?;
-            whole.0 = u64::saturating_add(whole.0, total_records);
-            whole.1.extend(data.into_iter().take(rows));
-            whole.2 = answer.headers;
+            let answered = self.client.ask(name, text, &subscriptions, rows).await?;
+            whole.0 = u64::saturating_add(whole.0, answered.total);
+            // One that is no object has neither.
+            let row = |row: &Box<RawValue>| serde_json::from_str(row.get()).ok();
+            whole.1.extend(answered.rows.iter().filter_map(row));
+            whole.2 = answered.quota;
         }
         Ok(whole)
     }
-}
-
-fn quota(headers: &HeaderMap) -> Option<String> {
-    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::to_owned);
-    let remaining = text("x-ms-user-quota-remaining")?;
-    let resets = text("x-ms-user-quota-resets-after").unwrap_or_else(|| "?".into());
-    Some(format!("{remaining} queries left, counted anew in {resets}"))
 }
 
 async fn port(config: &Config, http: &Http, probe: bool, telling: &mut Telling<impl Write>) {
@@ -325,23 +310,18 @@ async fn port(config: &Config, http: &Http, probe: bool, telling: &mut Telling<i
                     scheme(secret)
                 ),
             ),
-            Err(error) => return telling.wrong("webhook", &error.into()),
+            Err(error) => return telling.wrong("webhook", &error),
         },
         Err(_) => telling.note("webhook", "its URL has no host"),
     }
     if probe {
-        let probed = match Webhook::new(&config.port, secret, http) {
-            Ok(webhook) => match webhook.send(envelope(config.port.payload)).await {
-                Ok(Outcome::Accepted) => Ok(()),
-                Ok(Outcome::Refused(error) | Outcome::Failed(error)) => {
-                    Err(webhook.verdict().err().map_or_else(|| error.into(), RunError::from))
-                }
-                Err(error) => Err(error.into()),
-            },
-            Err(error) => Err(RunError::from(error)),
+        let webhook = match Webhook::new(&config.azure.tenant_id, &config.port, secret, http) {
+            Ok(webhook) => webhook,
+            Err(error) => return telling.wrong("probe", &error),
         };
+        let probed = webhook.post(envelope(config.port.payload), &Uuid::new_v4().to_string()).await;
         match probed {
-            Ok(()) => telling.ok("probe", "Port took an envelope that no mapping reads; its audit log shows it"),
+            Ok(_) => telling.ok("probe", "Port took an envelope that no mapping reads; its audit log shows it"),
             Err(error) => telling.wrong("probe", &error),
         }
     }
@@ -370,32 +350,55 @@ async fn checkpoint(config: &Config, telling: &mut Telling<impl Write>) {
         let minutes = config.window.as_secs() / 60;
         return telling.ok(WHAT, format!("none: every incremental run reads the last {minutes} minutes"));
     };
-    // As a dry run does: no lock, no trace.
-    let found = match Found::open(&Config { dry_run: true, ..config.clone() }).await {
-        Ok(Some(found)) => found,
-        Ok(None) => return,
-        Err(error) => return telling.wrong(WHAT, &error.into()),
+    if let Err(error) = Checkpoint::try_to_write(file) {
+        return telling.wrong(WHAT, &error);
+    }
+    // As a dry run does: nothing of it is written.
+    let held = match Checkpoint::open_to_read(file).await {
+        Ok(held) => held,
+        Err(error @ CheckpointError::Damaged { .. }) => {
+            return telling.note(WHAT, format!("{error}; the next run sets it aside and reads everything"));
+        }
+        Err(error @ CheckpointError::InUse { .. }) => return telling.note(WHAT, error.to_string()),
+        Err(error) => return telling.wrong(WHAT, &error),
     };
-    if let Err(error) = found.check_filters(config.mode) {
-        return telling.wrong(WHAT, &error.into());
+    let Some(was) = held.terms() else {
+        return telling.note(WHAT, format!("{} does not exist yet; the next run reads everything", file.display()));
+    };
+    let (then, now) = (ScopeTerms::parse(&was.scope), ScopeTerms::of(&config.scope));
+    if let Some(variable) = then.missing_from(&now).filter(|_| config.mode == Mode::Incremental) {
+        return telling.wrong(WHAT, &RunError::FilterGone { file: file.clone(), variable });
     }
-    if let Err(error) = store::try_to_write(file, "check") {
-        return telling.wrong(WHAT, &error.into());
+    if let Some(url) = &config.port.ingest_url
+        && was.sink != webhook::identity(&config.azure.tenant_id, &config.port, url.expose())
+    {
+        let file = file.display();
+        return telling.note(WHAT, format!("{file} belongs to another webhook; the next run sends everything again"));
     }
-    let now = Timestamp::now();
-    match found.times(now) {
-        Ok((subscriptions, oldest, full)) => {
-            let ago = |at: Option<Timestamp>| {
-                at.map_or("never".into(), |at| format!("{} ago", ForPeople(now.duration_since(at).unsigned_abs())))
-            };
-            telling.ok(
-                WHAT,
-                format!("{subscriptions} subscriptions, read to {} or later; last full run {}", ago(oldest), ago(full)),
-            );
-        }
-        Err(why) => {
-            telling.note(WHAT, format!("{} cannot be used: {why}; the next run reads everything", file.display()));
-        }
+    if let Some(variable) = now.changed_from(&then) {
+        return telling.note(WHAT, format!("{variable} has changed; the next run compares everything"));
+    }
+    let times = || -> Result<String, CheckpointError> {
+        let marks: Vec<_> = held.shards()?.iter().map(|shard| held.mark(shard)).collect();
+        let now = Timestamp::now();
+        let ago = |at: Option<Timestamp>| {
+            at.map_or("never".into(), |at| format!("{} ago", ForPeople(now.duration_since(at).unsigned_abs())))
+        };
+        let since = marks.iter().filter_map(|mark| mark.since).min();
+        let full = marks.iter().filter_map(|mark| mark.full).max();
+        let totals = held.totals()?;
+        Ok(format!(
+            "{} subscriptions, {} entities held, {} in doubt; read to {} or later, last compared in full {}",
+            marks.len(),
+            totals.held,
+            totals.in_doubt,
+            ago(since),
+            ago(full)
+        ))
+    };
+    match times() {
+        Ok(text) => telling.ok(WHAT, text),
+        Err(error) => telling.wrong(WHAT, &error),
     }
 }
 

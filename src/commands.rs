@@ -3,7 +3,8 @@
 use crate::cli::{Command, InitArgs, Settings};
 use crate::config::{ConfigError, Environment, LogConfig, Problem, QueryConfig};
 use crate::error::Exit;
-use crate::{init, manual, queries};
+use crate::sources::resource_graph::queries;
+use crate::{init, manual};
 
 /// What such a command has to say, and how it ended.
 pub struct Printed {
@@ -28,7 +29,7 @@ pub fn print(
         Some(Command::Queries) => {
             let (_, config) =
                 ConfigError::both(LogConfig::load(settings, environment), QueryConfig::load(settings, environment))?;
-            queries(&config)
+            queries::explorer(&config)
         }
         Some(Command::Init(args)) => {
             // What is filled in must be right.

@@ -1,19 +1,9 @@
-//! What can end a run badly, what a person can do about it, and the one way from there to an exit code.
+//! How a run ends: the exit codes, and what every error must say of them.
 
 use std::fmt;
 use std::process::ExitCode;
 
 use serde::{Serialize, Serializer};
-
-use crate::azure::arm::ArmError;
-use crate::azure::credential::CredentialError;
-use crate::azure::graph::{GraphError, SinkError};
-use crate::http::RequestError;
-use crate::port::dead_letter::DeadLetterError;
-use crate::port::preview::PreviewError;
-use crate::port::webhook::WebhookError;
-use crate::sync::resume::FilterGone;
-use crate::sync::store::StoreError;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,105 +126,6 @@ impl Problem for Stop {
             Self::Interrupted => Exit::Interrupted,
             Self::Terminated => Exit::Terminated,
             Self::TimedOut => Exit::Failed,
-        }
-    }
-}
-
-/// What ended a run, or a part of it.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum RunError {
-    #[error(transparent)]
-    Setup(#[from] RequestError),
-    #[error(transparent)]
-    Credential(#[from] CredentialError),
-    #[error("listing the subscriptions: {0}")]
-    Subscriptions(#[source] ArmError),
-    #[error("the principal can read no subscription")]
-    NoSubscription,
-    #[error("{0}")]
-    Query(#[from] GraphError),
-    #[error(transparent)]
-    Webhook(#[from] WebhookError),
-    #[error(transparent)]
-    Preview(#[from] PreviewError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    DeadLetter(#[from] DeadLetterError),
-    #[error("the checkpoint cannot be written: {0}")]
-    Checkpoint(serde_json::Error),
-    #[error(transparent)]
-    FilterGone(#[from] FilterGone),
-    #[error("{0} of the ids could not be looked up; the log names each")]
-    NotLookedUp(u64),
-    #[error(transparent)]
-    Stopped(#[from] Stop),
-    #[error("{0} envelopes were not delivered; the log names each")]
-    NotDelivered(u64),
-    #[error("Port refused {0} envelopes for themselves; the log names each")]
-    EnvelopesRefused(u64),
-    #[error("{0} envelopes that Port refused in an earlier run were found again; they are not tried again as they are")]
-    StillRefused(u64),
-    #[error(
-        "Port refused {0} envelopes, ten of them in a row, or accepted none at all: it is the webhook that is wrong"
-    )]
-    AllRefused(u64),
-}
-
-impl RunError {
-    pub(crate) fn exit(&self) -> Exit {
-        match self {
-            Self::Credential(CredentialError::Refused(_) | CredentialError::Unusable { .. }) | Self::NoSubscription => {
-                Exit::Credentials
-            }
-            Self::Subscriptions(error) if error.is_refusal() => Exit::Credentials,
-            Self::Query(GraphError::Request { source, .. }) if source.is_refusal() => Exit::Credentials,
-            Self::EnvelopesRefused(_) | Self::StillRefused(_) => Exit::Refused,
-            Self::Store(StoreError::Rights { .. }) | Self::FilterGone(_) | Self::DeadLetter(_) => Exit::Configuration,
-            Self::Stopped(Stop::Interrupted) => Exit::Interrupted,
-            Self::Stopped(Stop::Terminated) => Exit::Terminated,
-            _ => Exit::Failed,
-        }
-    }
-
-    /// Whether it only says that something else ended the run.
-    pub(crate) fn is_stop(&self) -> bool {
-        matches!(self, Self::Query(GraphError::Sink(SinkError::Stopped(_))))
-    }
-
-    /// What to do about it, where that is known.
-    pub(crate) fn advice(&self) -> Option<&'static str> {
-        match self {
-            Self::Setup(error) => error.advice(),
-            Self::Credential(error) => error.advice(),
-            Self::Subscriptions(error) | Self::Query(GraphError::Request { source: error, .. }) => error.advice(),
-            Self::NoSubscription => Some(
-                "assign the Reader role to the service principal on the subscriptions to be read; it may take minutes to act",
-            ),
-            Self::Query(GraphError::Unproven { .. }) => {
-                Some("the estate changed too fast to be read whole; the next run reads it again")
-            }
-            Self::Webhook(WebhookError::Rejected(error))
-                if error.status().is_some_and(|status| status.is_redirection()) =>
-            {
-                error.advice()
-            }
-            Self::Webhook(WebhookError::Rejected(_)) => {
-                Some("check PORT_WEBHOOK_INGEST_URL against the URL that Port shows under Data sources")
-            }
-            Self::Webhook(WebhookError::Down { error, .. }) => error.advice(),
-            Self::AllRefused(_) => Some(
-                "check that PORT_WEBHOOK_INGEST_URL is the URL of a custom webhook, and what Port's audit log says",
-            ),
-            Self::FilterGone(_) => Some("set the filter again, or, if it is gone for good, run once with --mode full"),
-            Self::Store(StoreError::Rights { .. }) => Some(
-                "its directory must be there, and this user may write to it; or set CHECKPOINT_FILE to another path",
-            ),
-            Self::Store(StoreError::TooLarge { .. }) => Some(
-                "divide the estate among runs with a checkpoint each, by RESOURCE_TYPES or RESOURCE_GROUP_TAG_FILTERS",
-            ),
-            Self::Store(StoreError::Locked { .. }) => Some("let it end; schedule runs so that they do not overlap"),
-            _ => None,
         }
     }
 }

@@ -6,24 +6,32 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 
-use crate::azure::graph::Page;
-use crate::azure::kql::{self, Literal};
-use crate::config::{Payload, TagFilters};
+use crate::checkpoint;
+use crate::config::{Payload, Scope, TagFilters};
+use crate::engine::Posts;
 use crate::http;
 use crate::id::lower;
-use crate::port::envelope::{self, Parcels};
-use crate::sync::change::Change;
-use crate::sync::checkpoint::Checkpoint;
+use crate::model::Change;
+use crate::sinks::webhook::{self, Envelope};
+use crate::sources::resource_graph::kql::{self, Literal};
+use crate::sources::resource_graph::page::Page;
+use crate::sources::resource_graph::row::Row;
 
 /// How many rows an answer of Resource Graph has; 0 where it is none.
 pub fn rows(answer: &Bytes) -> usize {
-    Page::<Change>::parse(answer).map_or(0, |page| page.rows.len())
+    changes(answer).len()
 }
 
 /// The bodies that its rows are posted in.
 pub fn bodies(answer: &Bytes, payload: Payload) -> Vec<Bytes> {
-    let rows = Page::<Change>::parse(answer).map_or_else(|_| Vec::new(), |page| page.rows);
-    Parcels::new(payload, rows).map(|parcel| envelope::body(payload, &parcel)).collect()
+    let envelopes = changes(answer).into_iter().map(Envelope::new).collect();
+    let (most, bytes) = webhook::limits(payload);
+    Posts::new(most, bytes, envelopes).map(|post| webhook::body(payload, &post)).collect()
+}
+
+fn changes(answer: &Bytes) -> Vec<Change> {
+    let rows = Page::parse(answer, &Scope::default()).map_or_else(|_| Vec::new(), |page| page.rows);
+    rows.into_iter().filter_map(|row| if let Row::Of(finding) = row { Some(finding.change) } else { None }).collect()
 }
 
 /// A text as a literal of KQL.
@@ -46,9 +54,7 @@ pub fn retry_after(value: &[u8], now: SystemTime) -> Option<Duration> {
     http::retry_after(&headers, now)
 }
 
-/// Whether the bytes of a checkpoint file, once read, written and read again, say the same; `None` where they are no checkpoint.
-pub fn checkpoint_survives(file: &[u8]) -> Option<bool> {
-    let read = Checkpoint::parse_any(file).ok()?;
-    let written = read.to_bytes(true).ok()?;
-    Some(Checkpoint::parse_any(&written).is_ok_and(|again| again == read))
+/// Whether the bytes of an entry of the checkpoint, once read, written and read again, say the same; `None` where they are none.
+pub fn entry_survives(stored: &[u8]) -> Option<bool> {
+    checkpoint::entry_survives(stored)
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use crate::config::LogFormat;
-use crate::error::{Exit, RunError};
+use crate::config::{LogFormat, Mode};
+use crate::engine::{Counts, Tally};
+use crate::error::{Exit, Problem};
 use crate::freshness::Freshness;
 
 /// The counts of a run.
@@ -34,10 +35,11 @@ pub struct Report {
     pub deletes: u64,
     /// Changes without a current row, which were not sent: an upsert of nothing would wipe the entity.
     pub unresolved: u64,
-    /// Changes that were read again and not sent again, as they were delivered before.
+    /// Entities that were read and not sent, as the catalog has them so.
     pub skipped: u64,
-    /// Resources whose record and current row disagree, to be read again by later runs.
-    pub pending: u64,
+    /// What the checkpoint holds at the end; `None` without one.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub compared: Option<Compared>,
     /// Attempts that were repetitions, of all requests.
     pub retried: u64,
     /// Envelopes that were not accepted.
@@ -55,6 +57,16 @@ pub struct Report {
     pub exit: Exit,
     /// What went wrong, a sentence each.
     pub errors: Vec<String>,
+}
+
+/// What the checkpoint holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Compared {
+    /// Entities that are, or may be, in the catalog through this program.
+    pub held: u64,
+    /// Entities that may have changed unseen: not accepted yet, or missing without a record. Later runs ask for them by id.
+    pub in_doubt: u64,
 }
 
 /// What became of the envelopes of one type of resource.
@@ -87,7 +99,7 @@ impl Report {
             deletes: 0,
             unresolved: 0,
             skipped: 0,
-            pending: 0,
+            compared: None,
             retried: 0,
             failed: 0,
             types: BTreeMap::new(),
@@ -99,7 +111,7 @@ impl Report {
     }
 
     /// Notes and logs what went wrong.
-    pub(crate) fn fail(&mut self, error: &RunError) {
+    pub(crate) fn fail(&mut self, error: &impl Problem) {
         let message = match error.advice() {
             Some(advice) => format!("{error}; {advice}"),
             None => error.to_string(),
@@ -107,6 +119,34 @@ impl Report {
         tracing::error!("{message}");
         self.exit = self.exit.or_worse(error.exit());
         self.errors.push(message);
+    }
+}
+
+impl Report {
+    /// Adds what became of the envelopes, and what was compared.
+    pub(crate) fn settle(&mut self, tally: &Tally, counts: &Counts) {
+        self.upserts = tally.upserts();
+        self.deletes = tally.deletes();
+        self.failed = tally.rejected() + tally.failed() + counts.still_refused;
+        self.unresolved = counts.unresolved;
+        self.skipped = counts.same;
+        self.types = tally
+            .kinds()
+            .iter()
+            .map(|(kind, counts)| {
+                let counts = TypeCounts { upserts: counts.upserts, deletes: counts.deletes, failed: counts.failed };
+                (kind.to_string(), counts)
+            })
+            .collect();
+        // A full run also repeats deletes of long ago, which says nothing of how late it is.
+        if self.mode == Mode::Incremental.name() && !self.dry_run {
+            self.freshness = tally.freshness();
+        }
+    }
+
+    /// What the checkpoint keeps of it, as JSON.
+    pub(crate) fn account(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
     }
 }
 
@@ -134,7 +174,6 @@ impl fmt::Display for Report {
             ("deletes", self.deletes),
             ("unresolved", self.unresolved),
             ("skipped", self.skipped),
-            ("pending", self.pending),
             ("retried", self.retried),
             ("failed", self.failed),
         ];
@@ -144,6 +183,10 @@ impl fmt::Display for Report {
         }
         for (name, count) in counts {
             writeln!(f, "{name:<15}{count:>11}")?;
+        }
+        if let Some(Compared { held, in_doubt }) = self.compared {
+            let differ = self.upserts + self.deletes + self.failed;
+            writeln!(f, "{:<15}{held} entities held, {differ} differ, {in_doubt} in doubt", "compared")?;
         }
         if let Some(freshness) = &self.freshness {
             writeln!(f, "{:<15}{freshness}", "freshness")?;

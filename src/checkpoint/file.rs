@@ -33,6 +33,8 @@ const JSON: u8 = b'{';
 pub(super) struct Opened {
     pub(super) database: Database,
     pub(super) loaded: Loaded,
+    /// Why the file that was there could not be used.
+    pub(super) replaced: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +48,12 @@ enum Access {
 enum Obstacle {
     InUse,
     /// It cannot serve, and is set aside.
-    Unfit { why: &'static str, fault: Fault, is_empty: bool, identity: Option<Identity> },
+    Unfit {
+        why: &'static str,
+        fault: Fault,
+        is_empty: bool,
+        identity: Option<Identity>,
+    },
     Error(CheckpointError),
 }
 
@@ -57,9 +64,10 @@ pub(super) async fn open(path: &Path) -> Result<Opened, CheckpointError> {
     let mut was_empty = false;
     let mut access = Access::Write;
     let mut attempts = 0;
+    let mut replaced = None;
     loop {
         let (why, fault, identity) = match attempt(path, access).await {
-            Ok(opened) => return Ok(opened),
+            Ok(opened) => return Ok(Opened { replaced, ..opened }),
             Err(Obstacle::Error(error)) => return Err(error),
             Err(Obstacle::InUse) if Instant::now() >= deadline => {
                 return Err(CheckpointError::InUse { path: path.to_owned() });
@@ -79,6 +87,7 @@ pub(super) async fn open(path: &Path) -> Result<Opened, CheckpointError> {
             }
             Err(Obstacle::Unfit { why, fault, identity, .. }) => (why, fault, identity),
         };
+        replaced.get_or_insert_with(|| fault.to_string());
         attempts += 1;
         if attempts > MOST_ATTEMPTS {
             return Err(unusable(path, "replaced", fault));
@@ -86,12 +95,16 @@ pub(super) async fn open(path: &Path) -> Result<Opened, CheckpointError> {
         match set_aside(path, why, identity) {
             Ok(Aside::Moved(aside)) => {
                 let (path, aside) = (path.display(), aside.display());
-                tracing::warn!("the checkpoint {path} cannot be used: {fault}; it is now {aside}, and a new one begins");
+                tracing::warn!(
+                    "the checkpoint {path} cannot be used: {fault}; it is now {aside}, and a new one begins"
+                );
             }
             Ok(Aside::Copied(aside)) => {
                 access = Access::WriteAnew;
                 let (path, aside) = (path.display(), aside.display());
-                tracing::warn!("the checkpoint {path} cannot be used: {fault}; {aside} is a copy of it, and a new one begins");
+                tracing::warn!(
+                    "the checkpoint {path} cannot be used: {fault}; {aside} is a copy of it, and a new one begins"
+                );
             }
             Ok(Aside::WasEmpty) => {
                 access = Access::WriteAnew;
@@ -101,6 +114,20 @@ pub(super) async fn open(path: &Path) -> Result<Opened, CheckpointError> {
             Err(error) => return Err(unusable(path, "set aside", error.into())),
         }
     }
+}
+
+/// Whether a run could write it. Nothing is changed.
+pub(super) fn try_to_write(path: &Path) -> Result<(), CheckpointError> {
+    let attempt = || match fs::metadata(path) {
+        Ok(_) => files::open(files::private_anywhere().write(true), path).map(drop),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let probe = beside(path, "check");
+            files::open(files::private().write(true).create_new(true), &probe)?;
+            fs::remove_file(&probe)
+        }
+        Err(error) => Err(error),
+    };
+    attempt().map_err(|error| unusable(path, "written", error.into()))
 }
 
 /// Opens it to be read only; `None` if there is none. Nothing is ever written, and nobody is waited for.
@@ -175,7 +202,7 @@ fn try_open(path: &Path, access: Access) -> Result<Opened, Obstacle> {
         storage.release().map_err(|error| refused(error.into()))?;
         sync_directory(path);
     }
-    Ok(Opened { database, loaded })
+    Ok(Opened { database, loaded, replaced: None })
 }
 
 fn unusable(path: &Path, action: &'static str, source: Fault) -> CheckpointError {
@@ -262,7 +289,8 @@ fn set_aside(path: &Path, why: &str, identity: Option<Identity>) -> io::Result<A
 
 fn copy_aside(path: &Path, aside: &Path) -> io::Result<()> {
     let mut copy = files::private().write(true).create_new(true).open(aside)?;
-    let copied = files::open_to_read(path).and_then(|mut file| io::copy(&mut file, &mut copy)).and_then(|_| copy.sync_all());
+    let copied =
+        files::open_to_read(path).and_then(|mut file| io::copy(&mut file, &mut copy)).and_then(|_| copy.sync_all());
     if let Err(error) = copied {
         _ = fs::remove_file(aside);
         return Err(error);

@@ -47,6 +47,8 @@ const SMALL: u64 = 4 << 20;
 
 pub(crate) struct Checkpoint {
     path: PathBuf,
+    /// Why the file that was there could not be used.
+    replaced: Option<String>,
     mode: Mode,
     /// `None` where there is no file.
     database: Option<Arc<Database>>,
@@ -104,11 +106,20 @@ enum Which {
     Open,
 }
 
+/// Whether an entry that is stored so, once read and stored again, says the same; `None` where it is none.
+pub(crate) fn entry_survives(stored: &[u8]) -> Option<bool> {
+    let entry = codec::Packed::from_bytes(stored)?.entry()?;
+    Some(codec::Packed::new(&entry).entry() == Some(entry))
+}
+
+/// Entries that are looked at together.
+const PAGE: usize = 1000;
+
 /// What the checkpoint holds, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
     pub(crate) held: u64,
-    pub(crate) open: u64,
+    pub(crate) in_doubt: u64,
 }
 
 impl Checkpoint {
@@ -130,22 +141,33 @@ impl Checkpoint {
         Self::new(path, Mode::Read, opened, MOST_OVER)
     }
 
+    /// Whether a run could write the file. Nothing is changed.
+    pub(crate) fn try_to_write(path: &Path) -> Result<(), CheckpointError> {
+        file::try_to_write(path)
+    }
+
     /// One without a file.
     pub(crate) fn stateless() -> Self {
-        Self::with(Path::new(""), Mode::Forget, None, (Overlay::default(), Shards::default(), Loaded::default()), MOST_OVER)
+        Self::with(
+            Path::new(""),
+            Mode::Forget,
+            None,
+            (Overlay::default(), Shards::default(), Loaded::default()),
+            MOST_OVER,
+        )
     }
 
     fn new(path: &Path, mode: Mode, opened: Option<Opened>, most_over: usize) -> Result<Self, CheckpointError> {
-        let (database, mut loaded) = match opened {
-            Some(Opened { database, loaded }) => (Some(database), loaded),
-            None => (None, Loaded::default()),
+        let (database, mut loaded, replaced) = match opened {
+            Some(Opened { database, loaded, replaced }) => (Some(database), loaded, replaced),
+            None => (None, Loaded::default(), None),
         };
         let overlay = Overlay::from_journal(std::mem::take(&mut loaded.journal));
         let shards = Shards::new(std::mem::take(&mut loaded.shards)).ok_or_else(|| CheckpointError::Read {
             path: path.to_owned(),
             source: Fault::Malformed("two shards have one number"),
         })?;
-        Ok(Self::with(path, mode, database, (overlay, shards, loaded), most_over))
+        Ok(Self { replaced, ..Self::with(path, mode, database, (overlay, shards, loaded), most_over) })
     }
 
     fn with(
@@ -159,6 +181,7 @@ impl Checkpoint {
         let memory = Memory { overlay, shards, terms, last: loaded.last, is_changed: false, next: loaded.next };
         Self {
             path: path.to_owned(),
+            replaced: None,
             mode,
             database: database.map(Arc::new),
             most_over,
@@ -167,6 +190,11 @@ impl Checkpoint {
             saving: Mutex::new(None),
             has_folded: Cell::new(false),
         }
+    }
+
+    /// Why the file that was there could not be used, if there was one.
+    pub(crate) fn replaced(&self) -> Option<&str> {
+        self.replaced.as_deref()
     }
 
     /// The account of the last run that was saved, as JSON.
@@ -188,7 +216,15 @@ impl Checkpoint {
         for name in names {
             totals.held += self.held_in(&name).map_err(|fault| self.cannot_read(fault))?;
         }
-        totals.open = self.count_open().map_err(|fault| self.cannot_read(fault))?;
+        for shard in self.shards()? {
+            let mut after = None;
+            loop {
+                let page = self.open_entries(&shard, after.as_ref(), PAGE)?;
+                let Some((last, _)) = page.last() else { break };
+                after = Some(last.clone());
+                totals.in_doubt += page.iter().filter(|(_, entry)| entry.is_in_doubt()).count() as u64;
+            }
+        }
         Ok(totals)
     }
 
@@ -283,7 +319,9 @@ impl Checkpoint {
         let mut meta = Vec::new();
         if is_meta {
             let terms = memory.terms.iter();
-            meta.extend(terms.flat_map(|terms| [(table::SINK, terms.sink.clone()), (table::SCOPE, terms.scope.clone())]));
+            meta.extend(
+                terms.flat_map(|terms| [(table::SINK, terms.sink.clone()), (table::SCOPE, terms.scope.clone())]),
+            );
             meta.extend(memory.last.iter().map(|last| (table::LAST, last.clone())));
         }
         Ok(Some((Batch { entries, shards, meta }, Taken { keys, shards: changed, is_meta, folds })))
@@ -381,17 +419,6 @@ impl Checkpoint {
             change += i64::from(slot.value.is_some_and(|value| value.is_held())) - i64::from(was_held);
         }
         Ok(held.saturating_add_signed(change))
-    }
-
-    fn count_open(&self) -> Result<u64, Fault> {
-        let tables = self.tables()?;
-        let mut count = tables.as_ref().map_or(Ok(0), |tables| tables.count_open())?;
-        for (key, slot) in self.memory.borrow().overlay.iter() {
-            let was_open = tables.as_ref().map_or(Ok(false), |tables| tables.is_open(key))?;
-            let change = i64::from(slot.value.is_some_and(|value| value.is_open())) - i64::from(was_open);
-            count = count.saturating_add_signed(change);
-        }
-        Ok(count)
     }
 
     fn shard_ids(&self) -> Result<Vec<Id>, Fault> {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use redb::{
-    Database, ReadOnlyTable, ReadTransaction, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, Table,
-    TableDefinition, TableError, WriteTransaction,
+    Database, ReadOnlyTable, ReadTransaction, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
+    Table, TableDefinition, TableError, WriteTransaction,
 };
 
 use super::codec::{self, Keys, Packed, Put};
@@ -66,7 +66,9 @@ pub(super) fn load(database: &Database) -> Result<Loaded, Fault> {
     Tables::open(&transaction)?;
     let meta = transaction.open_table(META)?;
     let text = |name| match meta.get(name)? {
-        Some(bytes) => String::from_utf8(bytes.value().to_vec()).map(Some).map_err(|_| Fault::Malformed("a name is no text")),
+        Some(bytes) => {
+            String::from_utf8(bytes.value().to_vec()).map(Some).map_err(|_| Fault::Malformed("a name is no text"))
+        }
         None => Ok(None),
     };
     let mut loaded = Loaded { sink: text(SINK)?, scope: text(SCOPE)?, last: text(LAST)?, ..Loaded::default() };

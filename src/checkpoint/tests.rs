@@ -305,7 +305,11 @@ fn azure_ids(count: u64) -> Vec<Id> {
     for number in 0..count {
         let mixed = |salt: u64| (number.wrapping_add(salt)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) ^ salt;
         let shard = number % 40;
-        let shard_text = format!("/subscriptions/{:08x}-1b2c-4d3e-8f90-{:012x}", shard * 0x1357_9bdf % 0xffff_ffff, shard * 0xdead_beef);
+        let shard_text = format!(
+            "/subscriptions/{:08x}-1b2c-4d3e-8f90-{:012x}",
+            shard * 0x1357_9bdf % 0xffff_ffff,
+            shard * 0xdead_beef
+        );
         let group = mixed(1) % (count / 1200 + 1);
         let container = format!("{shard_text}/resourcegroups/rg-team{}-workload-{group}-prod", group % 17);
         let kind = TYPES[usize::try_from(mixed(2) % 6).unwrap()];
@@ -313,7 +317,9 @@ fn azure_ids(count: u64) -> Vec<Id> {
         ids.push(Id::new(text, shard_text.len(), container.len()).unwrap());
     }
     // Answers come in an order of their own.
-    ids.sort_by_key(|id| codec::key(0, id).iter().fold(7_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)));
+    ids.sort_by_key(|id| {
+        codec::key(0, id).iter().fold(7_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+    });
     ids
 }
 
@@ -344,16 +350,22 @@ impl Meter {
 
     fn cpu() -> f64 {
         let stat = fs::read_to_string("/proc/self/stat").unwrap();
-        let times: Vec<f64> = stat.rsplit(')').next().unwrap().split(' ').skip(12).take(2).map(|t| t.parse().unwrap()).collect();
+        let times: Vec<f64> =
+            stat.rsplit(')').next().unwrap().split(' ').skip(12).take(2).map(|t| t.parse().unwrap()).collect();
         (times[0] + times[1]) / 100.0
     }
 
     fn tell(&mut self, what: &str) {
         let status = fs::read_to_string("/proc/self/status").unwrap();
-        let line = |name: &str| status.lines().find(|line| line.starts_with(name)).unwrap().split_whitespace().nth(1).unwrap().to_owned();
+        let line = |name: &str| {
+            status.lines().find(|line| line.starts_with(name)).unwrap().split_whitespace().nth(1).unwrap().to_owned()
+        };
         eprintln!(
             "{what}: wall {:.3} s, cpu {:.2} s, rss {} kB, peak {} kB",
-            self.0.elapsed().as_secs_f64(), Self::cpu() - self.1, line("VmRSS"), line("VmHWM")
+            self.0.elapsed().as_secs_f64(),
+            Self::cpu() - self.1,
+            line("VmRSS"),
+            line("VmHWM")
         );
         *self = Self::new();
     }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::Letter;
+use crate::error::{Exit, Problem};
 use crate::files;
 use crate::text::inert;
 
@@ -17,6 +18,12 @@ use crate::text::inert;
 pub(crate) struct DeadLetterError {
     path: PathBuf,
     error: io::Error,
+}
+
+impl Problem for DeadLetterError {
+    fn exit(&self) -> Exit {
+        Exit::Configuration
+    }
 }
 
 /// A file of dead letters, one JSON object per line: `{"envelope": …, "status": …, "reason": …}`.

@@ -13,7 +13,8 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::health::Health;
-use super::{Fault, Limits, Parcel, Receipt, Sink, SinkError};
+use super::{Fault, Parcel, Receipt, Sink, SinkError};
+use crate::error::Problem;
 use crate::model::Id;
 use crate::retry::{self, Next, Patience};
 
@@ -153,7 +154,7 @@ impl<'a, K: Sink> Delivery<'a, K> {
                         if wave.replace(next) != Some(next) {
                             flight.land().await?;
                         }
-                        for post in Posts::new(limits, parcels) {
+                        for post in Posts::new(limits.parcels.get(), limits.bytes, parcels) {
                             flight.post(post).await?;
                         }
                     }
@@ -398,26 +399,28 @@ fn delivered<E: SinkError>(error: E) -> Delivered<E> {
     }
 }
 
-impl<E> DeliveryError<E> {
-    /// The sink's own.
-    pub(crate) fn error(&self) -> &E {
+impl<E: Problem> Problem for DeliveryError<E> {
+    fn advice(&self) -> Option<&'static str> {
         match self {
-            Self::Denied { error, .. } | Self::Down { error, .. } | Self::Broken(error) => error,
+            Self::Denied { error, .. } | Self::Down { error, .. } | Self::Broken(error) => error.advice(),
         }
     }
 }
 
 /// Divides parcels among posts, in their order, as many in each as fit. No id is in a post twice, since a sink need not say in
 /// which order it takes what a post holds.
-struct Posts<P> {
+pub(crate) struct Posts<P> {
     parcels: Peekable<vec::IntoIter<P>>,
-    limits: Limits,
+    /// Parcels in a post, and the sum of their sizes.
+    most: usize,
+    bytes: usize,
     ids: HashSet<Id>,
 }
 
 impl<P: Parcel> Posts<P> {
-    fn new(limits: Limits, parcels: Vec<P>) -> Self {
-        Self { parcels: parcels.into_iter().peekable(), limits, ids: HashSet::new() }
+    /// Posts of up to `most` parcels of up to so many bytes; one that is larger goes alone.
+    pub(crate) fn new(most: usize, bytes: usize, parcels: Vec<P>) -> Self {
+        Self { parcels: parcels.into_iter().peekable(), most, bytes, ids: HashSet::new() }
     }
 }
 
@@ -426,7 +429,7 @@ impl<P: Parcel> Iterator for Posts<P> {
 
     fn next(&mut self) -> Option<Vec<P>> {
         let first = self.parcels.next()?;
-        let most = self.limits.parcels.get();
+        let most = self.most;
         if most == 1 {
             return Some(vec![first]);
         }
@@ -436,8 +439,7 @@ impl<P: Parcel> Iterator for Posts<P> {
         let mut post = Vec::with_capacity(most.min(self.parcels.len() + 1));
         post.push(first);
         while post.len() < most {
-            let fits =
-                |parcel: &P| size + parcel.size() <= self.limits.bytes && self.ids.insert(parcel.change().id.clone());
+            let fits = |parcel: &P| size + parcel.size() <= self.bytes && self.ids.insert(parcel.change().id.clone());
             let Some(parcel) = self.parcels.next_if(fits) else { break };
             size += parcel.size();
             post.push(parcel);

@@ -4,7 +4,6 @@
 //! records and, once a day, all rows are read (`reading`); what is missing is asked for (`missing`); what is wanted of each
 //! entity is compared with its entry (`decide`); what differs is written down as intended, posted (`delivery`) and settled
 //! (`posting`). Marks follow reading alone: what was not delivered is an entry that says so.
-#![allow(dead_code, reason = "being built beside what it replaces")]
 
 mod dead_letters;
 mod decide;
@@ -31,11 +30,11 @@ use tokio::sync::mpsc;
 
 use crate::model::{Change, Id};
 pub(crate) use dead_letters::{DeadLetterError, DeadLetters};
-pub(crate) use delivery::{Delivered, Delivery, DeliveryError, LANDING, Order, Wave};
+pub(crate) use delivery::{Delivered, Delivery, LANDING, Order, Posts};
 pub(crate) use replica::{Absent, Content, Entry, Mark, Replica, State, Terms};
-pub(crate) use sink::{Fault, Letter, Limits, Outcome, Parcel, Receipt, Sink, SinkError};
+pub(crate) use sink::{Fault, Letter, Limits, Parcel, Receipt, Sink, SinkError};
 pub(crate) use source::{Answer, Coverage, Found, Intake, Reading, Source, Window};
-pub(crate) use tally::{KindCounts, Settled, Tally};
+pub(crate) use tally::Tally;
 
 /// Entries that are looked at, and changes that are posted, at once.
 const PAGE: usize = 1000;
@@ -265,6 +264,11 @@ impl<'a, S: Source, K: Sink, R: Replica> Engine<'a, S, K, R> {
     ) -> Result<(), Fatal<R::Error>> {
         self.each(|after| self.replica.entries(shard, after, PAGE), act)
     }
+}
+
+/// From when on records are read of what nothing is known of: of what may be gone, and of what may not show yet.
+pub(crate) fn kept_and_recent(start: Timestamp) -> (Timestamp, Timestamp) {
+    (before(start, RECORDS_KEPT), before(start, ROWS_LATE))
 }
 
 /// A time so long before another.

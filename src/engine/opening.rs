@@ -1,8 +1,13 @@
 //! What a replica still says when a run opens it.
 
+use jiff::SignedDuration;
+
 use super::rules::{Rule, holds};
 use super::{Engine, Entry, Fatal, Mark, PAGE, RECORDS_KEPT, Replica, Sink, Source};
 use crate::model::Id;
+
+/// A mark this far ahead of the source's clock was not made by a run.
+const FUTURE: SignedDuration = SignedDuration::from_mins(10);
 
 impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     /// Takes the replica for what it is worth: what it says of another sink, or said too long ago, is in doubt; with another
@@ -27,7 +32,9 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         }
         for shard in listed {
             let since = self.replica.mark(shard).since;
-            if since.is_some_and(|since| self.start.duration_since(since) > RECORDS_KEPT) {
+            let age = since.map(|since| self.start.duration_since(since));
+            // Nor does a mark that this run's clock has not come to say anything.
+            if age.is_some_and(|age| age > RECORDS_KEPT || age < -FUTURE) {
                 if holds(Rule::Old) {
                     self.forget(shard).await?;
                 } else {

@@ -3,8 +3,9 @@
 use tokio::sync::oneshot;
 
 use super::decide::Send;
-use super::delivery::{Delivered, Order, Wave};
+use super::delivery::{Order, Wave};
 use super::rules::{Rule, holds};
+use super::tally::Settled;
 use super::{Absent, Engine, Entry, Fatal, Key, Parcel, Replica, Resend, Sink, Source, State};
 use crate::model::{Id, Operation, Stage};
 
@@ -67,20 +68,20 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     }
 
     /// Notes what became of a parcel.
-    pub(crate) fn settle(&self, parcel: &K::Parcel, delivered: &Delivered<K::Error>) {
-        if let Err(Fatal::Replica(error)) = self.try_settle(parcel, delivered) {
+    pub(crate) fn settle(&self, parcel: &K::Parcel, settled: Settled) {
+        if let Err(Fatal::Replica(error)) = self.try_settle(parcel, settled) {
             // Told where the run waits for its posts.
             self.broken.borrow_mut().get_or_insert(error);
         }
     }
 
-    fn try_settle(&self, parcel: &K::Parcel, delivered: &Delivered<K::Error>) -> Result<(), Fatal<R::Error>> {
+    fn try_settle(&self, parcel: &K::Parcel, settled: Settled) -> Result<(), Fatal<R::Error>> {
         let change = parcel.change();
         let id = &change.id;
         let entry = self.entry(id)?.unwrap_or(Entry::NEW);
         let at = Some(self.start);
-        match (delivered, change.operation) {
-            (Delivered::Accepted, Operation::Upsert) => {
+        match (settled, change.operation) {
+            (Settled::Accepted, Operation::Upsert) => {
                 let state = State::Held(self.content(parcel));
                 self.put(id, Entry { state, at, absent: None, there: true, ..entry })?;
                 let keeps_children = entry.there && holds(Rule::There);
@@ -90,7 +91,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                 }
                 Ok(())
             }
-            (Delivered::Accepted, Operation::Delete) => {
+            (Settled::Accepted, Operation::Delete) => {
                 let absent = match entry.absent {
                     None | Some(Absent::Proven) => None,
                     since if !holds(Rule::WatchAnew) => since,
@@ -100,11 +101,11 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                 let is_remembered = holds(Rule::Tombstone) || gone.absent.is_some() || gone.scope.is_some();
                 self.replica.put(id, is_remembered.then_some(gone)).map_err(Fatal::Replica)
             }
-            (Delivered::Rejected(_), Operation::Upsert) => {
+            (Settled::Rejected, Operation::Upsert) => {
                 self.put(id, Entry { state: State::Refused(self.content(parcel)), at, ..entry })
             }
-            (Delivered::Rejected(_) | Delivered::Failed(_), _) if holds(Rule::Failed) => self.put(id, entry.doubted()),
-            (Delivered::Rejected(_) | Delivered::Failed(_), _) => Ok(()),
+            (Settled::Rejected | Settled::Failed, _) if holds(Rule::Failed) => self.put(id, entry.doubted()),
+            (Settled::Rejected | Settled::Failed, _) => Ok(()),
         }
     }
 

@@ -10,8 +10,8 @@ use super::decide::Send;
 use super::delivery::Wave;
 use super::rules::{Rule, holds};
 use super::{
-    Absent, Answer, Coverage, Engine, Entry, Fatal, Full, Key, Mark, Parcel, RECORDS_KEPT, ROWS_LATE, Reading, Replica, Shard,
-    Sink, Source, State, Window, before,
+    Absent, Answer, Coverage, Engine, Entry, Fatal, Full, Key, Mark, Parcel, Reading, Replica, Shard, Sink, Source,
+    State, Window, before, kept_and_recent,
 };
 use crate::model::{Finding, Id, Operation, Record, RecordKind, Scope, Stage};
 
@@ -191,7 +191,8 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         let window = match windows.values().copied().collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().min()) {
             Some(since) => Window::Since(since),
             None => {
-                Window::Everything { kept: before(self.start, RECORDS_KEPT), recent: before(self.start, ROWS_LATE) }
+                let (kept, recent) = kept_and_recent(self.start);
+                Window::Everything { kept, recent }
             }
         };
         let coverage = self.coverage();
@@ -297,7 +298,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                 self.failures.borrow_mut().push(error);
                 Ok(None)
             },
-            |answer| Ok(Some(answer)),
+            |answer| Ok(Some(answer).filter(|answer| answer.failed.is_empty() || holds(Rule::Poison))),
         )
     }
 

@@ -67,14 +67,6 @@ impl Entry {
     pub(crate) const NEW: Self =
         Self { state: State::Nothing, at: None, absent: None, there: false, scope: None, unread: false };
 
-    /// What the catalog was last known to have, or to have rejected.
-    pub(crate) fn content(&self) -> Option<Content> {
-        match self.state {
-            State::Held(content) | State::Refused(content) => Some(content),
-            State::Unknown | State::Nothing => None,
-        }
-    }
-
     /// Whether something of it is, or may be, in the catalog.
     pub(crate) fn is_held(&self) -> bool {
         self.state != State::Nothing
@@ -87,6 +79,11 @@ impl Entry {
             State::Nothing => self.absent.is_some() || self.unread || self.scope != Some(Scope::Out),
             State::Held(_) | State::Refused(_) => self.absent.is_some() || self.unread,
         }
+    }
+
+    /// Whether the catalog may not have of it what it should.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.is_held() && self.is_open()
     }
 
     /// The same, of which nobody knows what the catalog has.

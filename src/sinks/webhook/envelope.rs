@@ -83,7 +83,7 @@ impl Parcel for Envelope {
 }
 
 /// How many envelopes a post carries, and how large they may be together.
-pub(super) fn limits(payload: Payload) -> (usize, usize) {
+pub(crate) fn limits(payload: Payload) -> (usize, usize) {
     match payload {
         Payload::Single => (1, LARGEST),
         // No comma follows the last one.

@@ -18,7 +18,7 @@ use secrecy::ExposeSecret;
 use serde::de::IgnoredAny;
 use sha2::{Digest, Sha256};
 
-pub(crate) use envelope::{Envelope, body, line};
+pub(crate) use envelope::{Envelope, body, limits, line};
 pub(crate) use error::WebhookError;
 
 use crate::config::{Payload, PortConfig, SecretUrl};

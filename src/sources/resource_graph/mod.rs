@@ -38,7 +38,7 @@ pub(crate) use error::GraphError;
 use names::Asked;
 use queries::{Query, Ungrouped};
 use reading::{Opened, Reader, Setting};
-pub(crate) use shards::Shard;
+pub(crate) use shards::Subscription;
 
 /// Questions under way at once. What asks them takes what comes, so that they need not wait for the posts as readings do.
 const QUESTIONS: usize = 2;
@@ -81,8 +81,8 @@ impl ResourceGraph {
     }
 
     /// All subscriptions that the principal can read: "Subscriptions - List", Azure Resource Manager REST reference.
-    pub(crate) async fn shards(&self) -> Result<Vec<Shard>, ArmError> {
-        Ok(subscriptions::list(self.client.arm()).await?.iter().filter_map(Shard::of).collect())
+    pub(crate) async fn shards(&self) -> Result<Vec<Subscription>, ArmError> {
+        Ok(subscriptions::list(self.client.arm()).await?.iter().filter_map(Subscription::of).collect())
     }
 
     fn setting(&self) -> Setting<'_, Client> {

@@ -5,10 +5,11 @@
 
 use std::borrow::Cow;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::kql;
-use crate::config::{ResourceType, Scope};
+use crate::config::{Mode, QueryConfig, ResourceType, Scope};
+use crate::engine;
 use crate::model::Id;
 
 /// A query of Resource Graph.
@@ -295,6 +296,31 @@ resourcecontainers
 | project id, resourceId, sourceResourceId = resourceId, type
 | order by resourceId asc"
     )
+}
+
+/// The queries that a run without a checkpoint would send, each under a line with its name, ready for the Resource Graph
+/// Explorer.
+pub(crate) fn explorer(config: &QueryConfig) -> String {
+    let now = Timestamp::now();
+    let ago = |back: SignedDuration| now.checked_sub(back).unwrap_or(Timestamp::MIN);
+    let queries = match config.mode {
+        Mode::Incremental => {
+            let since = ago(SignedDuration::try_from(config.window).unwrap_or(SignedDuration::MAX));
+            vec![Query::ChangedContainers { since }, Query::ChangedResources { since }]
+        }
+        Mode::Full => {
+            let (kept, recent) = engine::kept_and_recent(now);
+            vec![
+                Query::ChangedContainers { since: kept },
+                Query::AbsentResources { kept, recent },
+                Query::Containers,
+                Query::Resources,
+            ]
+        }
+    };
+    let texts: Vec<String> =
+        queries.iter().map(|query| format!("// {}\n{}\n", query.name(), query.whole(&config.scope))).collect();
+    texts.join("\n")
 }
 
 /// The groups that the tag filters match, of which there are some.

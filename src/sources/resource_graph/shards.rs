@@ -5,13 +5,12 @@ use serde_json::value::RawValue;
 
 use super::arm_id::{ArmId, SUBSCRIPTION_TYPE, id_of};
 use super::json::on_one_line;
-use crate::azure::subscriptions::Subscription;
+use crate::azure::subscriptions::Subscription as Listed;
 use crate::model::{Change, Id, Operation};
 
 /// A subscription that is listed.
 #[derive(Clone, Debug)]
-pub(crate) struct Shard {
-    pub(crate) id: Id,
+pub(crate) struct Subscription {
     /// As people know it.
     pub(crate) name: String,
     /// Whether resources can live in it; Resource Graph may leave out the others.
@@ -36,9 +35,9 @@ struct ContainerRow<'a> {
     resource_group: &'a str,
 }
 
-impl Shard {
+impl Subscription {
     /// `None` for what is no subscription, which the listing lets none be.
-    pub(super) fn of(subscription: &Subscription) -> Option<Self> {
+    pub(super) fn of(subscription: &Listed) -> Option<Self> {
         let text = format!("/subscriptions/{}", subscription.id);
         let row = ContainerRow {
             id: &text,
@@ -53,14 +52,14 @@ impl Shard {
         };
         let id = id_of(&text)?;
         let root = Change {
-            id: id.clone(),
+            id,
             operation: Operation::Upsert,
             kind: SUBSCRIPTION_TYPE.into(),
             changed_at: None,
             actor: None,
             row: on_one_line(serde_json::to_vec(&row).ok()?.into()),
         };
-        Some(Self { id, name: subscription.name.clone(), is_active: subscription.is_active(), root })
+        Some(Self { name: subscription.name.clone(), is_active: subscription.is_active(), root })
     }
 }
 

@@ -1,0 +1,481 @@
+//! One run: what is discovered, planned, transferred and settled. The only place that sees all parts.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::{FutureExt, Shared};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::azure::arm::{Arm, ArmError};
+use crate::azure::credential::CredentialError;
+use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::config::{AzureConfig, Config, Limits, Mode, OutOfScope, Payload, ScopeTerms};
+use crate::engine::{
+    Bounds, Counts, DeadLetterError, DeadLetters, Delivery, Engine, Fatal, Full, Leaving, Replica, Resend, Settings,
+    Shard, Sink, Tally, Terms,
+};
+use crate::error::{Exit, Problem, Stop};
+use crate::http::{Http, RequestError};
+use crate::model::Id;
+use crate::progress::{self, Seen};
+use crate::report::{Compared, Report};
+use crate::retry::Patience;
+use crate::sinks::preview::Preview;
+use crate::sinks::webhook::{self, Envelope, Webhook};
+use crate::sources::resource_graph::arm_id::id_of;
+use crate::sources::resource_graph::{ResourceGraph, Subscription};
+use crate::text::{Inert, printable};
+
+/// What a run is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Read what the mode and the checkpoint say, and deliver it.
+    Sync,
+    /// Deliver what these lower-case ids name, as it is now.
+    Resend(Vec<String>),
+}
+
+/// What ends a run before its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunError {
+    #[error(transparent)]
+    Setup(#[from] RequestError),
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    #[error("listing the subscriptions: {0}")]
+    Listing(#[from] ArmError),
+    #[error("the principal can read no subscription")]
+    NoSubscription,
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    DeadLetters(#[from] DeadLetterError),
+    /// More likely a misspelt variable than a wish: it would widen the scope to everything.
+    #[error("the checkpoint {} cannot be used: it was made with {variable}, which is not set any more", .file.display())]
+    FilterGone { file: PathBuf, variable: &'static str },
+    #[error(transparent)]
+    Stopped(#[from] Stop),
+}
+
+impl Problem for RunError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Setup(error) => error.exit(),
+            Self::Credential(error) => error.exit(),
+            Self::Listing(error) => error.exit(),
+            Self::NoSubscription => Exit::Credentials,
+            Self::Checkpoint(error) => error.exit(),
+            Self::DeadLetters(error) => error.exit(),
+            Self::FilterGone { .. } => Exit::Configuration,
+            Self::Stopped(stop) => stop.exit(),
+        }
+    }
+
+    fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Setup(error) => error.advice(),
+            Self::Credential(error) => error.advice(),
+            Self::Listing(error) => error.advice(),
+            Self::NoSubscription => Some(NO_SUBSCRIPTION),
+            Self::Checkpoint(error) => error.advice(),
+            Self::DeadLetters(error) => error.advice(),
+            Self::FilterGone { .. } => {
+                Some("set the filter again or, if it is gone for good, run once with --mode full")
+            }
+            Self::Stopped(_) => None,
+        }
+    }
+}
+
+pub(crate) const NO_SUBSCRIPTION: &str = "assign the Reader role to the service principal on the subscriptions to be read; it can take minutes to take effect";
+
+/// What was not delivered, at the end of a run.
+#[derive(Debug, thiserror::Error)]
+enum Shortfall {
+    #[error("{0} of the ids could not be looked up; the log names each")]
+    NotLookedUp(u64),
+    #[error("{0} envelopes were not delivered; the log names each")]
+    NotDelivered(u64),
+    #[error("Port rejected {0} envelopes individually; the log names each")]
+    Rejected(u64),
+    #[error(
+        "{0} envelopes that Port rejected in an earlier run were found again; they are not tried again as they are"
+    )]
+    StillRejected(u64),
+    #[error("Port rejected {0} envelopes and accepted none: the webhook itself may be wrong")]
+    AllRejected(u64),
+}
+
+impl Problem for Shortfall {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Rejected(_) | Self::StillRejected(_) => Exit::Refused,
+            Self::NotLookedUp(_) | Self::NotDelivered(_) | Self::AllRejected(_) => Exit::Failed,
+        }
+    }
+
+    fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::AllRejected(_) => Some(
+                "check that PORT_WEBHOOK_INGEST_URL is the URL of a custom webhook, and what Port's audit log says",
+            ),
+            _ => None,
+        }
+    }
+}
+
+/// One run: reads, delivers, and tells what happened. Errors are logged as they arise. When `stop` is ready, the run ends in
+/// good order.
+pub async fn run(config: &Config, work: &Work, stop: impl Future<Output = Stop>) -> Report {
+    let started = Instant::now();
+    let mut report = Report::new(match work {
+        Work::Sync => config.mode.name(),
+        Work::Resend(_) => "resend",
+    });
+    report.dry_run = config.dry_run;
+    let stop = async {
+        tokio::select! {
+            stop = stop => stop,
+            () = sleep_for(config.run_timeout) => Stop::TimedOut,
+        }
+    }
+    .shared();
+    let outcome = async {
+        let run = Run::prepare(config, work, stop).await?;
+        let result = Box::pin(run.go(&mut report)).await;
+        report.retried += run.http.retried();
+        let closed = run.replica.close().await;
+        result.and(closed.map_err(RunError::from))
+    };
+    if let Err(error) = Box::pin(outcome).await {
+        report.fail(&error);
+    }
+    report.elapsed = started.elapsed();
+    report
+}
+
+async fn sleep_for(timeout: Option<Duration>) {
+    match timeout {
+        Some(timeout) => tokio::time::sleep(timeout).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What a run has before it asks anybody: all of it is there, and may be used.
+struct Run<'a, S: Future<Output = Stop>> {
+    config: &'a Config,
+    work: &'a Work,
+    stop: Shared<S>,
+    http: Arc<Http>,
+    replica: Checkpoint,
+    dead_letters: RefCell<Option<DeadLetters>>,
+}
+
+/// What Azure says that there is.
+struct Estate {
+    source: ResourceGraph,
+    listed: Vec<Subscription>,
+    /// The start of the run, on Azure's clock.
+    start: Timestamp,
+}
+
+/// What a run reads, and why.
+struct Plan {
+    settings: Settings,
+    mode: Mode,
+    full_because: Option<String>,
+}
+
+impl<'a, S: Future<Output = Stop>> Run<'a, S> {
+    /// Looks for whatever must be there before anything is sent.
+    async fn prepare(config: &'a Config, work: &'a Work, stop: Shared<S>) -> Result<Self, RunError> {
+        let http = Arc::new(Http::new(config.port.concurrency.get(), config.limits.clone())?);
+        let dead_letters =
+            config.dead_letter_file.as_deref().filter(|_| !config.dry_run).map(DeadLetters::open).transpose()?;
+        let replica = match &config.checkpoint {
+            None => Checkpoint::stateless(),
+            Some(checkpoint) if config.dry_run => Checkpoint::open_to_read(&checkpoint.file).await?,
+            Some(checkpoint) => Checkpoint::open(&checkpoint.file).await?,
+        };
+        let run = Self { config, work, stop, http, replica, dead_letters: RefCell::new(dead_letters) };
+        run.check_filters()?;
+        Ok(run)
+    }
+
+    /// Refuses to widen the scope to everything because a filter is not there any more, unless a full run was asked for.
+    fn check_filters(&self) -> Result<(), RunError> {
+        let (Some(checkpoint), Some(was)) = (&self.config.checkpoint, self.replica.terms()) else { return Ok(()) };
+        let gone = ScopeTerms::parse(&was.scope).missing_from(&ScopeTerms::of(&self.config.scope));
+        match gone.filter(|_| self.config.mode == Mode::Incremental && *self.work == Work::Sync) {
+            Some(variable) => Err(RunError::FilterGone { file: checkpoint.file.clone(), variable }),
+            None => Ok(()),
+        }
+    }
+
+    async fn go(&self, report: &mut Report) -> Result<(), RunError> {
+        let estate = self.discover().await?;
+        report.subscriptions = estate.listed.len() as u64;
+        let AzureConfig { tenant_id, .. } = &self.config.azure;
+        let port = &self.config.port;
+        match &port.ingest_url {
+            Some(url) if !self.config.dry_run => {
+                let webhook = Webhook::new(tenant_id, port, url, &self.http)?;
+                self.transfer(&webhook, &estate, report).await
+            }
+            url => {
+                let identity = match url {
+                    Some(url) => webhook::identity(tenant_id, port, url.expose()),
+                    // A dry run that was told of no webhook goes by that of the checkpoint.
+                    None => self.replica.terms().map(|was| was.sink).unwrap_or_default(),
+                };
+                let preview = Preview::new(identity, Envelope::new, webhook::line, Inert(io::stdout()));
+                self.transfer(&preview, &estate, report).await
+            }
+        }
+    }
+
+    /// Signs in, and lists what can be read.
+    async fn discover(&self) -> Result<Estate, RunError> {
+        let AzureConfig { batch_size, .. } = &self.config.azure;
+        let arm = Arm::new(&self.config.azure, Arc::clone(&self.http))?;
+        let pages = pages_at_once(self.config.port.payload);
+        let source = ResourceGraph::new(arm, self.config.scope.clone(), *batch_size, pages);
+        let listed = tokio::select! {
+            listed = source.shards() => listed?,
+            stop = self.stop.clone() => return Err(stop.into()),
+        };
+        if listed.is_empty() {
+            return Err(RunError::NoSubscription);
+        }
+        let start = source.client().arm().first_date().unwrap_or_else(|| {
+            tracing::warn!("Resource Manager's answer has no usable Date header; going by this machine's clock");
+            Timestamp::now()
+        });
+        tracing::info!("{} subscriptions; Azure time: {start:.0}", listed.len());
+        Ok(Estate { source, listed, start })
+    }
+
+    /// What is read of it, by the mode and the checkpoint.
+    fn plan(&self, estate: &Estate, sink: String) -> Plan {
+        let config = self.config;
+        let was = self.replica.terms();
+        let terms = Terms { sink, scope: ScopeTerms::of(&config.scope).to_text() };
+        let (overlap, full) = match &config.checkpoint {
+            Some(checkpoint) if config.mode == Mode::Incremental => {
+                (signed(checkpoint.overlap), Full::Every(signed(checkpoint.full_every)))
+            }
+            Some(checkpoint) => (signed(checkpoint.overlap), Full::Now),
+            None if config.mode == Mode::Incremental => {
+                (SignedDuration::ZERO, Full::Never { window: signed(config.window) })
+            }
+            None => (SignedDuration::ZERO, Full::Now),
+        };
+        let full_because = self.why_full(estate, was.as_ref(), &terms, full);
+        let leaving = match config.checkpoint.as_ref().map(|checkpoint| checkpoint.out_of_scope) {
+            Some(OutOfScope::Keep) => Leaving::Keep,
+            Some(OutOfScope::Delete) | None => Leaving::Delete,
+        };
+        let resend = match self.work {
+            Work::Sync if !config.resend_all => Resend::Nothing,
+            Work::Sync | Work::Resend(_) => Resend::All,
+        };
+        let mode = if full_because.is_some() { Mode::Full } else { config.mode };
+        Plan {
+            settings: Settings { terms, overlap, full, leaving, resend, bounds: Bounds::default() },
+            mode,
+            full_because,
+        }
+    }
+
+    /// Why all rows of every subscription are read, where that was not asked for.
+    fn why_full(&self, estate: &Estate, was: Option<&Terms>, terms: &Terms, full: Full) -> Option<String> {
+        let Full::Every(every) = full else { return None };
+        if let Some(why) = self.replica.replaced() {
+            return Some(format!("the checkpoint cannot be used: {why}"));
+        }
+        let Some(was) = was else { return Some("there is no checkpoint yet".into()) };
+        if was.sink != terms.sink {
+            return Some("the checkpoint belongs to another webhook, or to another form of its posts".into());
+        }
+        if let Some(variable) = ScopeTerms::parse(&terms.scope).changed_from(&ScopeTerms::parse(&was.scope)) {
+            return Some(format!("{variable} has changed"));
+        }
+        let last: Vec<Option<Timestamp>> =
+            estate.listed.iter().map(|one| self.replica.mark(&one.root.id).full).collect();
+        let is_due = |last: &Option<Timestamp>| last.is_none_or(|last| estate.start.duration_since(last) >= every);
+        if !last.iter().all(is_due) {
+            return None;
+        }
+        Some(match last.iter().flatten().max() {
+            Some(last) => format!("the last full comparison was at {last:.0}, {} hours ago or more", every.as_hours()),
+            None => "no full comparison has succeeded yet".into(),
+        })
+    }
+
+    /// Reads, compares and delivers, and tells what became of it.
+    async fn transfer<K>(&self, sink: &K, estate: &Estate, report: &mut Report) -> Result<(), RunError>
+    where
+        K: Sink,
+        K::Error: Problem,
+    {
+        let plan = self.plan(estate, sink.identity());
+        if *self.work == Work::Sync {
+            report.mode = plan.mode.name();
+            report.full_because.clone_from(&plan.full_because);
+        }
+        let Estate { source, listed, start } = estate;
+        let listed: &Vec<Shard> = &listed.iter().map(|one| Shard { root: one.root.clone() }).collect();
+        let (engine, orders) = Engine::new(source, sink, &self.replica, &plan.settings, *start);
+        let tally = RefCell::new(Tally::new(self.dead_letters.take()));
+        tally.borrow_mut().starts_at(*start);
+        let done = Cell::new(0);
+        let reading = async {
+            let read = async {
+                let read = match self.work {
+                    Work::Sync => engine.run(listed).await.map(|()| 0),
+                    Work::Resend(ids) => engine.resend(listed, &to_ids(ids)).await,
+                };
+                engine.close();
+                read
+            };
+            tokio::select! {
+                read = read => Ok(read),
+                stop = self.stop.clone() => {
+                    engine.close();
+                    Err(stop)
+                }
+            }
+        };
+        let delivery = Delivery::new(sink, patience(&self.config.limits));
+        let posting = delivery.run(orders, self.stop.clone(), |parcel, outcome| {
+            done.set(done.get() + 1);
+            let settled = tally.borrow_mut().record(sink, &parcel, &outcome);
+            engine.settle(&parcel, settled);
+        });
+        let progress = progress::draw(plan.mode == Mode::Full && !self.config.dry_run, || Seen {
+            rows: source.client().rows(),
+            total: source.client().announced(),
+            posted: done.get(),
+        });
+        let (read, posted) = tokio::select! {
+            both = async { tokio::join!(reading, posting) } => both,
+            never = progress => match never {},
+        };
+        report.queries = source.client().queries();
+        report.rows = source.client().rows();
+        report.retried += delivery.retried();
+        engine.take_failures().iter().filter(|error| !error.is_stop()).for_each(|error| report.fail(error));
+        let mut stopped = self.stop.clone().now_or_never();
+        match read {
+            Ok(Ok(unknown)) if unknown > 0 => report.fail(&Shortfall::NotLookedUp(unknown)),
+            Ok(Ok(_)) => {}
+            // Why nobody takes the rest is told by who posts.
+            Ok(Err(Fatal::Stopped)) => {}
+            Ok(Err(Fatal::Replica(error))) => report.fail(&error),
+            Err(stop) => stopped = Some(stop),
+        }
+        if let Err(error) = &posted {
+            report.fail(error);
+        }
+        let tally = tally.into_inner();
+        self.tell_uncovered(estate, &engine.counts());
+        report.settle(&tally, &engine.counts());
+        self.settle(&engine, listed, &tally, report).await?;
+        stopped.map_or(Ok(()), |stop| Err(stop.into()))
+    }
+
+    /// Names the subscriptions that Resource Manager lists and Resource Graph did not look at.
+    fn tell_uncovered(&self, estate: &Estate, counts: &Counts) {
+        for id in &counts.uncovered {
+            let Some(Subscription { name, is_active, .. }) = estate.listed.iter().find(|one| one.root.id == *id) else {
+                continue;
+            };
+            let name = printable(name);
+            match (self.replica.mark(id).since, is_active) {
+                (Some(since), _) => tracing::warn!(
+                    "Resource Graph did not look at subscription {name} ({id}), last read at {since:.0}; its changes are read once it does"
+                ),
+                (None, true) => {
+                    tracing::warn!(
+                        "Resource Graph does not know subscription {name} ({id}) yet; it is read once it does"
+                    );
+                }
+                (None, false) => {
+                    tracing::debug!("Resource Graph does not know subscription {name} ({id}), which is not active")
+                }
+            }
+        }
+        if counts.guarded > 0 {
+            tracing::warn!(
+                "{} entities are missing, more than a tenth of their subscription; they are deleted only if they are still missing \
+                 after 24 h",
+                counts.guarded
+            );
+        }
+    }
+
+    /// Writes down what is remembered, and tells what was not delivered.
+    async fn settle<K: Sink>(
+        &self,
+        engine: &Engine<'_, ResourceGraph, K, Checkpoint>,
+        listed: &[Shard],
+        tally: &Tally,
+        report: &mut Report,
+    ) -> Result<(), RunError> {
+        let still_rejected = engine.counts().still_refused;
+        if tally.failed() > 0 {
+            report.fail(&Shortfall::NotDelivered(tally.failed()));
+        }
+        if !tally.is_trustworthy() {
+            report.fail(&Shortfall::AllRejected(tally.rejected()));
+            if let Err(Fatal::Replica(error)) = engine.distrust_rejections(listed) {
+                report.fail(&error);
+            }
+        } else if tally.rejected() > 0 {
+            report.fail(&Shortfall::Rejected(tally.rejected()));
+        }
+        if still_rejected > 0 {
+            report.fail(&Shortfall::StillRejected(still_rejected));
+        }
+        if self.replica.remembers() {
+            let totals = self.replica.totals()?;
+            report.compared = Some(Compared { held: totals.held, in_doubt: totals.in_doubt });
+            self.replica.set_last_run(report.account());
+        }
+        Ok(())
+    }
+}
+
+fn to_ids(ids: &[String]) -> Vec<Id> {
+    ids.iter().filter_map(|id| id_of(id)).collect()
+}
+
+/// How many pages are read ahead of the posts. Posted one by one, a page takes as long as ten queries, and more of them would
+/// only wait, in memory. Posted in lists, it takes as long as a query: the quota's 15 then read ten thousand rows in one go,
+/// these and the first pages and what was deleted.
+fn pages_at_once(payload: Payload) -> NonZeroUsize {
+    const FEW: NonZeroUsize = NonZeroUsize::new(2).unwrap();
+    const MANY: NonZeroUsize = NonZeroUsize::new(11).unwrap();
+    match payload {
+        Payload::Single => FEW,
+        Payload::Batch => MANY,
+    }
+}
+
+/// Settings are bounded to a year and less.
+fn signed(duration: Duration) -> SignedDuration {
+    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
+}
+
+fn patience(limits: &Limits) -> Patience {
+    Patience {
+        retries: limits.retries,
+        first: limits.backoff,
+        longest: limits.backoff_max,
+        longest_asked: limits.retry_after_max,
+    }
+}
