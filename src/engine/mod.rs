@@ -9,6 +9,8 @@
 mod decide;
 mod delivery;
 mod missing;
+#[cfg(test)]
+mod model_test;
 mod opening;
 mod posting;
 mod reading;
