@@ -40,10 +40,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
             entry.absent = None;
             self.put(&id, entry)?;
         }
-        let container = match id.stage() {
-            Stage::Leaf => id.parent(),
-            Stage::Root | Stage::Container => None,
-        };
+        let container = id.parent().filter(|parent| parent.stage() == Stage::Container);
         let group = match &container {
             Some(container) => self.entry(container)?,
             None => None,
@@ -53,14 +50,11 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                 Stage::Root => true,
                 Stage::Container => entry.scope == Some(Scope::In),
                 Stage::Leaf => {
-                    let by_container = match &container {
-                        Some(container) if container.stage() == Stage::Root => self.source.unseen(),
-                        _ => group.and_then(|group| group.scope).unwrap_or(self.source.unseen()),
-                    };
-                    let is_doubtful = group.is_some_and(|group| group.state == State::Unknown)
-                        && container.as_ref().is_some_and(|container| !batch.met(container));
-                    if by_container == Scope::Out && is_doubtful && holds(Rule::OwnScope) {
-                        // Whether it is still out, nobody could say in this run.
+                    let by_container = group.and_then(|group| group.scope).unwrap_or(self.source.unseen());
+                    if by_container == Scope::Out
+                        && holds(Rule::OwnScope)
+                        && self.is_doubtful(batch, &id, group.as_ref())
+                    {
                         return Ok(None);
                     }
                     scope.unwrap_or(Scope::In) == Scope::In && by_container == Scope::In
@@ -113,6 +107,14 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         }))
     }
 
+    /// Whether a container was out of scope when it was last seen, and nobody could say in this run whether it still is.
+    fn is_doubtful(&self, batch: &Batch<'_>, leaf: &Id, container: Option<&Entry>) -> bool {
+        let (Some(entry), Some(id)) = (container, leaf.parent()) else { return false };
+        // Before all of a shard was read, what is noted may go by other settings.
+        let is_open = entry.state == State::Unknown || entry.unread || self.replica.mark(&leaf.root()).full.is_none();
+        is_open && !batch.met(&id)
+    }
+
     /// Leaves an entity that is out of scope to whom it may concern.
     fn let_go(&self, id: &Id, entry: Entry) -> Result<(), Fatal<R::Error>> {
         let kept = match id.stage() {
@@ -136,7 +138,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
 }
 
 impl Batch<'_> {
-    fn met(&self, container: &Id) -> bool {
+    pub(super) fn met(&self, container: &Id) -> bool {
         self.met.contains(&Key::of(container))
     }
 }

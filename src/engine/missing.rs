@@ -245,7 +245,9 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                 Some(Absent::Proven) | None => false,
             };
             if is_over {
-                self.put(id, Entry { absent: None, scope: None, ..entry })?;
+                self.put(id, Entry { absent: None, scope: None, unread: false, ..entry })?;
+            } else if entry.unread && entry.absent.is_none() {
+                self.put(id, Entry { absent: Some(Absent::Since(self.start)), ..entry })?;
             }
             return Ok(None);
         }

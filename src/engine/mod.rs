@@ -10,6 +10,8 @@ mod decide;
 mod delivery;
 mod health;
 mod missing;
+#[cfg(test)]
+mod model_test;
 mod opening;
 mod posting;
 mod reading;

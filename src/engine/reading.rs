@@ -220,15 +220,18 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                 Ok(())
             })
             .await?;
+        self.note_failed(b, told_containers.as_ref())?;
         records.retain(|finding| b.counts(finding));
         self.roots(b, shards, &records).await?;
         let mut deletes = Vec::new();
         let shown_containers = self.containers(b, records, containers, &mut deletes).await?;
 
+        self.note_unread(b)?;
         let mut held = Held::default();
         let told_leaves = self
             .take(changed_leaves, async |page| self.leaves(b, Page::Records, page, &mut held, &mut deletes).await)
             .await?;
+        self.note_failed(b, told_leaves.as_ref())?;
         let shown_leaves = self.rows(b, full, leaves, &mut held, &mut deletes).await?;
         let is_all_read = |id: &Id| {
             let is_covered =
@@ -412,7 +415,23 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
             true => Entry { scope: Some(scope), unread: entry.unread || is_unread, absent: None, ..entry },
             false => Entry { scope: Some(Scope::Out), ..Entry::NEW },
         };
+        if noted.unread {
+            b.afresh.insert(id.clone());
+        }
         if known == Some(noted) { Ok(()) } else { self.put(id, noted) }
+    }
+
+    /// Containers that an earlier run has left to be read. This is known before the first leaf is looked at.
+    fn note_unread(&self, b: &mut Batch<'_>) -> Result<(), Fatal<R::Error>> {
+        for shard in b.shards {
+            self.each_open(shard, |id, entry| {
+                if entry.unread && entry.absent.is_none() {
+                    b.afresh.insert(id);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
     }
 
     /// Nothing is known of what a container holds: what was held is in doubt, and what was deleted may be there again.
@@ -540,19 +559,19 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         held: &mut Held,
         deletes: &mut Vec<Send<K::Parcel>>,
     ) -> Result<Option<Answer>, Fatal<R::Error>> {
-        let mut within = Vec::new();
+        let mut within: Vec<Id> = b.afresh.iter().cloned().collect();
         let is_selective = full && all.is_none();
-        for shard in b.shards {
-            self.each_container(shard, is_selective, |id, entry| {
-                if entry.unread {
-                    b.afresh.insert(id.clone());
-                }
-                if entry.unread || (is_selective && entry.scope == Some(Scope::In)) {
-                    within.push(id);
-                }
-                Ok(())
-            })?;
+        if is_selective {
+            for shard in b.shards {
+                self.each_child(shard, |id, entry| {
+                    if id.stage() == Stage::Container && entry.scope == Some(Scope::In) && !b.is_afresh(&id) {
+                        within.push(id);
+                    }
+                    Ok(())
+                })?;
+            }
         }
+        within.sort_unstable();
         let answer = if let Some(all) = all {
             self.take(all, async |page| self.leaves(b, Page::Rows, page, held, deletes).await).await?
         } else if within.is_empty() {
@@ -574,7 +593,9 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         self.note_failed(b, answer.as_ref())?;
         if let Some(answer) = &answer {
             for container in b.afresh.iter().filter(|container| answer.covered.contains(container.shard())) {
-                if let Some(entry) = self.entry(container)? {
+                // Of one that was out of scope, and was not seen itself, nothing was concluded.
+                let is_over = |entry: &Entry| entry.scope != Some(Scope::Out) || b.met(container);
+                if let Some(entry) = self.entry(container)?.filter(is_over) {
                     self.put(container, Entry { unread: false, ..entry })?;
                 }
             }
@@ -589,17 +610,6 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
             }
         }
         Ok(answer)
-    }
-
-    /// Containers of a shard: all, or those that are open.
-    fn each_container(
-        &self,
-        shard: &Id,
-        all: bool,
-        mut act: impl FnMut(Id, Entry) -> Result<(), Fatal<R::Error>>,
-    ) -> Result<(), Fatal<R::Error>> {
-        let act = |id: Id, entry| if id.stage() == Stage::Container { act(id, entry) } else { Ok(()) };
-        if all { self.each_child(shard, act) } else { self.each_open(shard, act) }
     }
 
     /// What is left once all rows were read: what is gone, and what is missed.
@@ -698,7 +708,9 @@ impl Held {
 pub(super) fn is_open_question(entry: &Entry, is_hourly: bool) -> bool {
     match entry.state {
         State::Unknown => holds(Rule::AskUnknown) || entry.absent.is_some(),
-        State::Held(_) | State::Refused(_) => entry.absent.is_some(),
+        State::Held(_) | State::Refused(_) => entry.absent.is_some() || entry.unread,
+        // Before everything in a container is read, its own row has to say whether it is in scope.
+        State::Nothing if entry.unread && entry.absent.is_none() => true,
         State::Nothing => matches!(entry.absent, Some(Absent::Since(_))) && is_hourly && holds(Rule::Watch),
     }
 }

@@ -1,0 +1,318 @@
+//! A source, a sink and a replica in memory, each of which gives way at every step, so that a run can end there.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::num::NonZeroUsize;
+use std::task::Poll;
+
+use bytes::Bytes;
+
+use super::text::{Fault, Filter};
+use super::world::{State, World, time};
+use crate::engine::rules::{Rule, holds};
+use crate::engine::source::Coverage;
+use crate::engine::{
+    Answer, Content, Found, Intake, Limits, Outcome, Parcel, Reading, Shard, Sink, SinkError, Source, Window,
+};
+use crate::model::{Change, Finding, Id, Operation, RecordKind, Scope, Stage};
+
+/// Findings in a page of the source.
+const PAGE: usize = 2;
+
+/// Gives way once: time goes on, and the run may end here.
+pub(super) async fn give_way() {
+    let mut has_waited = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut has_waited, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// The content of an entity as the catalog is to have it; of a leaf its tag is no part.
+pub(super) fn content(id: &Id, state: State) -> u64 {
+    match id.stage() {
+        Stage::Leaf => state.version.into(),
+        Stage::Root | Stage::Container => (2 * state.version + state.tag).into(),
+    }
+}
+
+fn change(id: &Id, state: Option<State>) -> Change {
+    let row: &[u8] = match state.map(|state| content(id, state)) {
+        None => b"",
+        Some(0) => b"0",
+        Some(1) => b"1",
+        Some(2) => b"2",
+        Some(_) => b"3",
+    };
+    let operation = if state.is_some() { Operation::Upsert } else { Operation::Delete };
+    Change {
+        id: id.clone(),
+        operation,
+        kind: Box::default(),
+        changed_at: None,
+        actor: None,
+        row: Bytes::from_static(row),
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no answer")]
+pub(super) struct NoAnswer;
+
+pub(super) struct FakeSource<'w> {
+    pub(super) world: &'w RefCell<World>,
+    pub(super) scope: Filter,
+    pub(super) together: usize,
+}
+
+#[derive(Clone)]
+enum What {
+    Records(Window),
+    Rows,
+    Within(Vec<Id>),
+}
+
+pub(super) struct FakeReading<'s> {
+    source: &'s FakeSource<'s>,
+    what: What,
+    /// Leaves, or else what they are in.
+    leaves: bool,
+    covered: HashSet<Id>,
+    is_whole: bool,
+}
+
+impl FakeSource<'_> {
+    pub(super) fn listing(&self) -> Vec<Shard> {
+        let mut world = self.world.borrow_mut();
+        let is_listed = |id: &&Id| id.stage() == Stage::Root && !world.is_on(Fault::Unlisted, id);
+        let listed: Vec<Id> = world.truth.keys().filter(is_listed).cloned().collect();
+        let shard = |id: Id| Some(Shard { root: change(&id, Some(world.replicated(&id)?)) });
+        listed.into_iter().filter_map(shard).collect()
+    }
+
+    fn scope_of(&self, id: &Id, state: Option<State>) -> Option<Scope> {
+        let is_in = match self.scope {
+            Filter::All => true,
+            Filter::Tagged(tag) => state?.tag == tag,
+        };
+        (id.stage() == Stage::Container).then_some(if is_in { Scope::In } else { Scope::Out })
+    }
+
+    fn finding(&self, id: &Id, state: Option<State>) -> Finding {
+        let scope = self.scope_of(id, state).filter(|_| state.is_some());
+        Finding { change: change(id, state), exists: state.is_some(), scope, record: None }
+    }
+
+    /// What an answer looks at, and whether it is whole.
+    async fn look(&self, shards: &[Id]) -> Result<(HashSet<Id>, bool), NoAnswer> {
+        give_way().await;
+        let mut world = self.world.borrow_mut();
+        let covered = world.look(shards);
+        if shards.iter().any(|shard| world.is_on(Fault::Shut, shard)) {
+            return Err(NoAnswer);
+        }
+        Ok((covered, !shards.iter().any(|shard| world.is_on(Fault::Short, shard))))
+    }
+
+    async fn read(&self, shards: &[Id], what: What, leaves: bool) -> Result<FakeReading<'_>, NoAnswer> {
+        let (covered, is_whole) = self.look(shards).await?;
+        Ok(FakeReading { source: self, what, leaves, covered, is_whole })
+    }
+}
+
+impl FakeReading<'_> {
+    /// The next page after an id, as it is now, and the last id that was looked at for it.
+    fn page(&self, after: Option<&Id>, failed: &mut Vec<Id>) -> (Vec<Finding>, Option<Id>) {
+        let mut world = self.source.world.borrow_mut();
+        let mut page = Vec::new();
+        for id in world.after(after) {
+            let is_of_stage = match (&self.what, id.stage()) {
+                (What::Records(_), Stage::Root) => !self.leaves,
+                (_, Stage::Root) => false,
+                (_, Stage::Container) => !self.leaves,
+                (_, Stage::Leaf) => self.leaves,
+            };
+            if !is_of_stage || !self.covered.contains(id.shard()) {
+                continue;
+            }
+            let Some(finding) = self.find(&mut world, &id) else { continue };
+            if world.is_at(Fault::Poison, &id) {
+                failed.push(id);
+                continue;
+            }
+            if !self.is_whole && world.random.chance(0.5) {
+                continue;
+            }
+            page.push(finding);
+            if page.len() == PAGE {
+                return (page, Some(id));
+            }
+        }
+        (page, None)
+    }
+
+    fn find(&self, world: &mut World, id: &Id) -> Option<Finding> {
+        let row = world.row(id);
+        let (since, recent) = match &self.what {
+            What::Rows => return row.map(|row| self.source.finding(id, Some(row))),
+            What::Within(containers) => {
+                let row = row.filter(|_| id.parent().is_some_and(|container| containers.contains(&container)));
+                return row.map(|row| self.source.finding(id, Some(row)));
+            }
+            What::Records(Window::Since(since)) => (since, None),
+            What::Records(Window::Everything { kept, recent }) => (kept, Some(*recent).filter(|_| self.leaves)),
+        };
+        let record = world.latest(id, since.as_second())?;
+        let is_enough =
+            recent.is_none_or(|recent| row.is_none() && (record.kind == RecordKind::Delete || record.at >= recent));
+        is_enough.then(|| Finding { record: Some(record), ..self.source.finding(id, row) })
+    }
+}
+
+impl Reading for FakeReading<'_> {
+    type Error = NoAnswer;
+
+    async fn deliver(self, intake: Intake) -> Result<Answer, NoAnswer> {
+        let mut failed = Vec::new();
+        let mut after = None;
+        loop {
+            give_way().await;
+            let (page, last) = self.page(after.as_ref(), &mut failed);
+            if !page.is_empty() && intake.send(page).await.is_err() {
+                return Err(NoAnswer);
+            }
+            after = last;
+            if after.is_none() {
+                break;
+            }
+        }
+        let is_poisoned = !failed.is_empty() && !holds(Rule::Poison);
+        if self.is_whole && !is_poisoned { Ok(Answer { covered: self.covered, failed }) } else { Err(NoAnswer) }
+    }
+}
+
+impl Source for FakeSource<'_> {
+    type Error = NoAnswer;
+    type Reading<'a>
+        = FakeReading<'a>
+    where
+        Self: 'a;
+
+    fn together(&self) -> usize {
+        self.together
+    }
+
+    fn unseen(&self) -> Scope {
+        if self.scope == Filter::All { Scope::In } else { Scope::Out }
+    }
+
+    async fn covered(&self, shards: &[Id]) -> Result<HashSet<Id>, NoAnswer> {
+        Ok(self.look(shards).await?.0)
+    }
+
+    async fn changes<'a>(
+        &'a self,
+        shards: &'a [Id],
+        window: Window,
+        _: Coverage,
+    ) -> Result<(FakeReading<'a>, FakeReading<'a>), NoAnswer> {
+        let containers = self.read(shards, What::Records(window), false).await?;
+        let covered = containers.covered.clone();
+        let leaves = FakeReading { what: containers.what.clone(), leaves: true, covered, ..containers };
+        Ok((containers, leaves))
+    }
+
+    async fn containers<'a>(&'a self, shards: &'a [Id]) -> Result<FakeReading<'a>, NoAnswer> {
+        self.world.borrow_mut().full_reads += 1;
+        self.read(shards, What::Rows, false).await
+    }
+
+    async fn leaves<'a>(&'a self, shards: &'a [Id], _: Coverage) -> Result<FakeReading<'a>, NoAnswer> {
+        self.read(shards, What::Rows, true).await
+    }
+
+    async fn within<'a>(&'a self, shards: &'a [Id], containers: &'a [Id]) -> Result<FakeReading<'a>, NoAnswer> {
+        self.read(shards, What::Within(containers.to_vec()), true).await
+    }
+
+    async fn ask(&self, ids: &[Id]) -> Result<Found, NoAnswer> {
+        let shards: Vec<Id> = ids.iter().map(Id::root).collect::<HashSet<Id>>().into_iter().collect();
+        let (covered, _) = self.look(&shards).await?;
+        let mut world = self.world.borrow_mut();
+        world.asked += ids.len();
+        let mut found = Found { findings: Vec::new(), answer: Answer { covered, failed: Vec::new() } };
+        for id in ids.iter().filter(|id| found.answer.covered.contains(id.shard())) {
+            let row = world.row(id);
+            if world.is_at(Fault::Poison, id) {
+                found.answer.failed.push(id.clone());
+            } else if row.is_some() {
+                found.findings.push(self.finding(id, row));
+            }
+        }
+        Ok(found)
+    }
+
+    fn gone(&self, id: &Id) -> Change {
+        change(id, None)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not accepted")]
+pub(super) struct NotAccepted;
+
+impl SinkError for NotAccepted {
+    fn fault(&self) -> crate::engine::Fault {
+        crate::engine::Fault::Rejected
+    }
+}
+
+pub(super) struct FakeParcel(Change);
+
+impl FakeParcel {
+    pub(super) fn number(&self) -> u64 {
+        self.0.row.first().map_or(0, |digit| u64::from(digit - b'0'))
+    }
+}
+
+impl Parcel for FakeParcel {
+    fn change(&self) -> &Change {
+        &self.0
+    }
+
+    fn content(&self) -> Content {
+        Content(self.number())
+    }
+
+    fn size(&self) -> usize {
+        1
+    }
+}
+
+pub(super) struct FakeSink;
+
+impl Sink for FakeSink {
+    type Parcel = FakeParcel;
+    type Error = NotAccepted;
+
+    fn identity(&self) -> String {
+        unreachable!("the settings say it")
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { in_flight: NonZeroUsize::MIN, parcels: NonZeroUsize::MIN, bytes: 1 }
+    }
+
+    fn render(&self, change: Change) -> FakeParcel {
+        FakeParcel(change)
+    }
+
+    async fn send(&self, _: &[FakeParcel], _: &str) -> Result<Vec<Outcome<NotAccepted>>, NotAccepted> {
+        unreachable!("the play posts")
+    }
+}
