@@ -213,14 +213,14 @@ impl Story {
             }
             Ended::Reported(report) => {
                 self.log.push(format!(
-                    "{now}: {} {}+{} of {} posts, {} unresolved, {} skipped, {} pending: {}",
+                    "{now}: {} {}+{} of {} posts, {} unresolved, {} skipped, {} in doubt: {}",
                     report.mode,
                     report.upserts,
                     report.deletes,
                     after - before,
                     report.unresolved,
                     report.skipped,
-                    report.pending,
+                    report.compared.map_or(0, |compared| compared.in_doubt),
                     report.exit
                 ));
                 if report.exit == Exit::Ok {
