@@ -1,27 +1,26 @@
 //! Posts parcels to a sink: so many posts at once, in the order of their waves, again where that may help, in ever smaller parts
 //! where a post fails as a whole.
 
-use std::cell::{Cell, RefCell};
-use std::collections::{HashSet, VecDeque};
-use std::iter::Peekable;
-use std::time::Duration;
-use std::vec;
+mod flight;
+mod posts;
+#[cfg(test)]
+mod tests;
 
-use futures::future::{FutureExt, LocalBoxFuture};
-use futures::stream::{FuturesUnordered, StreamExt};
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+use futures::StreamExt;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::health::Health;
-use super::{Fault, Limits, Parcel, Receipt, Sink, SinkError};
-use crate::model::Id;
+use super::{Fault, Receipt, Sink, SinkError};
 use crate::retry::{self, Next, Patience};
+use flight::{End, Flight, Part, Posted, Tries};
+use posts::Posts;
 
 /// How long posts to a server may take to end once the run is to stop.
 pub(crate) const LANDING: Duration = Duration::from_secs(10);
-
-/// Parcels between two lines of the log.
-const LOGGED: usize = 100;
 
 /// Parcels that may be posted side by side. Everything of one wave is settled before another begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +64,15 @@ pub(crate) enum DeliveryError<E> {
     Broken(E),
 }
 
+impl<E> DeliveryError<E> {
+    /// The sink's own.
+    pub(crate) fn error(&self) -> &E {
+        match self {
+            Self::Denied { error, .. } | Self::Down { error, .. } | Self::Broken(error) => error,
+        }
+    }
+}
+
 /// One delivery to a sink.
 pub(crate) struct Delivery<'a, K> {
     sink: &'a K,
@@ -72,47 +80,6 @@ pub(crate) struct Delivery<'a, K> {
     /// Never borrowed across an await.
     health: RefCell<Health>,
     retried: Cell<u64>,
-}
-
-/// What goes into one post.
-struct Part<P> {
-    parcels: Vec<P>,
-    tries: Tries,
-}
-
-/// How often a part is tried.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Tries {
-    /// Once, because the whole was tried for long.
-    One,
-    AsPatient,
-}
-
-/// A post that came to its end.
-struct Posted<P, E> {
-    part: Part<P>,
-    result: Result<Receipt<E>, E>,
-}
-
-/// Why nothing more is posted.
-enum End<E> {
-    Closed,
-    Error(DeliveryError<E>),
-}
-
-/// Posts under way, and those that wait for a place among them.
-struct Flight<'a, K: Sink, R> {
-    delivery: &'a Delivery<'a, K>,
-    /// Posts under way at once.
-    most: usize,
-    waiting: VecDeque<Part<K::Parcel>>,
-    posts: FuturesUnordered<LocalBoxFuture<'a, Posted<K::Parcel, K::Error>>>,
-    /// The ids in either.
-    ids: HashSet<Id>,
-    settled: usize,
-    /// The last denial.
-    denial: Option<K::Error>,
-    record: R,
 }
 
 impl<'a, K: Sink> Delivery<'a, K> {
@@ -240,211 +207,3 @@ impl<'a, K: Sink> Delivery<'a, K> {
         }
     }
 }
-
-impl<'a, K: Sink, R: FnMut(K::Parcel, Delivered<K::Error>)> Flight<'a, K, R> {
-    fn new(delivery: &'a Delivery<'a, K>, most: usize, record: R) -> Self {
-        Self {
-            delivery,
-            most,
-            waiting: VecDeque::new(),
-            posts: FuturesUnordered::new(),
-            ids: HashSet::new(),
-            settled: 0,
-            denial: None,
-            record,
-        }
-    }
-
-    /// Begins a post as soon as there is a place for it, and none of its ids is under way.
-    async fn post(&mut self, parcels: Vec<K::Parcel>) -> Result<(), End<K::Error>> {
-        while parcels.iter().any(|parcel| self.ids.contains(&parcel.change().id)) {
-            self.land_one().await?;
-        }
-        self.ids.extend(parcels.iter().map(|parcel| parcel.change().id.clone()));
-        self.waiting.push_back(Part { parcels, tries: Tries::AsPatient });
-        self.fill();
-        while !self.waiting.is_empty() {
-            self.land_one().await?;
-        }
-        Ok(())
-    }
-
-    /// The one point that bounds posts under way.
-    fn fill(&mut self) {
-        while self.posts.len() < self.most {
-            let Some(part) = self.waiting.pop_front() else { break };
-            let delivery = self.delivery;
-            self.posts.push(delivery.post(part).boxed_local());
-        }
-    }
-
-    /// Waits until everything is settled.
-    async fn land(&mut self) -> Result<(), End<K::Error>> {
-        while !self.posts.is_empty() {
-            self.land_one().await?;
-        }
-        Ok(())
-    }
-
-    async fn land_one(&mut self) -> Result<(), End<K::Error>> {
-        match self.posts.next().await {
-            Some(posted) => self.settle(posted),
-            None => Ok(()),
-        }
-    }
-
-    /// Waits for what is under way, and begins nothing more.
-    async fn land_posts(&mut self) {
-        self.most = 0;
-        while let Some(posted) = self.posts.next().await {
-            if self.settle(posted).is_err() {
-                break;
-            }
-        }
-    }
-
-    fn settle(&mut self, Posted { part, result }: Posted<K::Parcel, K::Error>) -> Result<(), End<K::Error>> {
-        match result {
-            Ok(receipt) => {
-                for (parcel, outcome) in part.parcels.into_iter().zip(receipt.outcomes) {
-                    self.tell(parcel, outcome.map_or_else(delivered, |()| Delivered::Accepted));
-                }
-            }
-            Err(error) => self.settle_failure(part, error)?,
-        }
-        self.fill();
-        Ok(())
-    }
-
-    /// A post that failed as a whole: whose fault it is, the sink's, some parcel's, or that of the way there.
-    fn settle_failure(&mut self, part: Part<K::Parcel>, error: K::Error) -> Result<(), End<K::Error>> {
-        let Part { parcels, tries } = part;
-        let fault = error.fault();
-        let is_asked_singly = {
-            let mut health = self.delivery.health.borrow_mut();
-            // The whole of it was given up before.
-            if tries == Tries::AsPatient || !matches!(fault, Fault::Passing { .. }) {
-                health.give_up(fault, parcels.len());
-            }
-            let sink = self.delivery.sink.name();
-            match fault {
-                Fault::Closed => return Err(End::Closed),
-                Fault::Broken => return Err(End::Error(DeliveryError::Broken(error))),
-                Fault::Denied if health.denies_everything() => {
-                    return Err(End::Error(DeliveryError::Denied { sink, error }));
-                }
-                Fault::Passing { .. } | Fault::Throttled { .. } | Fault::Unreachable if health.is_down() => {
-                    let since = health.failing_for();
-                    return Err(End::Error(DeliveryError::Down { sink, error, since }));
-                }
-                _ => health.is_asked_singly(fault),
-            }
-        };
-        if fault == Fault::Denied {
-            self.denial = Some(error.clone());
-        }
-        let is_divided = match fault {
-            Fault::Rejected | Fault::Denied | Fault::Passing { .. } => parcels.len() > 1,
-            Fault::Throttled { .. } | Fault::Unreachable | Fault::Closed | Fault::Broken => false,
-        };
-        if is_divided {
-            let first = if is_asked_singly && fault != Fault::Rejected { 1 } else { parcels.len() / 2 };
-            tracing::debug!("{} in one post: {error}; posting {first} and the rest apart", parcels.len());
-            self.divide(parcels, first, fault);
-        } else {
-            for parcel in parcels {
-                self.tell(parcel, delivered(error.clone()));
-            }
-        }
-        Ok(())
-    }
-
-    /// Lets the parts of a post go before all that waits.
-    fn divide(&mut self, mut parcels: Vec<K::Parcel>, first: usize, fault: Fault) {
-        let rest = parcels.split_off(first);
-        for parcels in [rest, parcels] {
-            let was_tried = matches!(fault, Fault::Passing { .. }) && parcels.len() > 1;
-            let tries = if was_tried { Tries::One } else { Tries::AsPatient };
-            self.waiting.push_front(Part { parcels, tries });
-        }
-    }
-
-    fn tell(&mut self, parcel: K::Parcel, outcome: Delivered<K::Error>) {
-        self.ids.remove(parcel.change().id.as_str());
-        (self.record)(parcel, outcome);
-        self.settled += 1;
-        if self.settled.is_multiple_of(LOGGED) {
-            tracing::debug!("{} parcels posted", self.settled);
-        }
-    }
-
-    /// What denied some posts was the sink, if it accepted none.
-    fn verdict(&self) -> Result<(), End<K::Error>> {
-        match &self.denial {
-            Some(error) if !self.delivery.health.borrow().has_accepted() => {
-                let sink = self.delivery.sink.name();
-                Err(End::Error(DeliveryError::Denied { sink, error: error.clone() }))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// What became of a parcel that met this error alone.
-fn delivered<E: SinkError>(error: E) -> Delivered<E> {
-    match error.fault() {
-        Fault::Rejected => Delivered::Rejected(error),
-        _ => Delivered::Failed(error),
-    }
-}
-
-impl<E> DeliveryError<E> {
-    /// The sink's own.
-    pub(crate) fn error(&self) -> &E {
-        match self {
-            Self::Denied { error, .. } | Self::Down { error, .. } | Self::Broken(error) => error,
-        }
-    }
-}
-
-/// Divides parcels among posts, in their order, as many in each as fit. No id is in a post twice, since a sink need not say in
-/// which order it takes what a post holds.
-struct Posts<P> {
-    parcels: Peekable<vec::IntoIter<P>>,
-    limits: Limits,
-    ids: HashSet<Id>,
-}
-
-impl<P: Parcel> Posts<P> {
-    fn new(limits: Limits, parcels: Vec<P>) -> Self {
-        Self { parcels: parcels.into_iter().peekable(), limits, ids: HashSet::new() }
-    }
-}
-
-impl<P: Parcel> Iterator for Posts<P> {
-    type Item = Vec<P>;
-
-    fn next(&mut self) -> Option<Vec<P>> {
-        let first = self.parcels.next()?;
-        let most = self.limits.parcels.get();
-        if most == 1 {
-            return Some(vec![first]);
-        }
-        let mut size = first.size();
-        self.ids.clear();
-        self.ids.insert(first.change().id.clone());
-        let mut post = Vec::with_capacity(most.min(self.parcels.len() + 1));
-        post.push(first);
-        while post.len() < most {
-            let fits =
-                |parcel: &P| size + parcel.size() <= self.limits.bytes && self.ids.insert(parcel.change().id.clone());
-            let Some(parcel) = self.parcels.next_if(fits) else { break };
-            size += parcel.size();
-            post.push(parcel);
-        }
-        Some(post)
-    }
-}
-
-#[cfg(test)]
-mod tests;
