@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use tokio::time::Instant;
 
 use super::*;
-use crate::engine::{Content, Letter, Outcome};
-use crate::model::{Change, Operation};
+use crate::engine::{Content, Letter, Limits, Outcome, Parcel};
+use crate::model::{Change, Id, Operation};
 
 const PASSING: Fault = Fault::Passing { after: None };
 
@@ -155,9 +155,9 @@ impl<F: Fn(&[u32], usize) -> Result<Receipt<Refusal>, Refusal>> Sink for Fake<F>
         let attempt = Attempt { at: self.start.elapsed(), names: names.clone(), delivery: delivery.to_owned() };
         self.attempts.borrow_mut().push(attempt);
         tokio::time::sleep(ANSWER).await;
-        names.iter().for_each(|name| {
+        for name in &names {
             self.open.borrow_mut().remove(name);
-        });
+        }
         self.posts.set(self.posts.get() - 1);
         (self.answer)(&names, before)
     }
@@ -167,6 +167,7 @@ impl<F: Fn(&[u32], usize) -> Result<Receipt<Refusal>, Refusal>> Sink for Fake<F>
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "an answer like all others")]
 fn accept(names: &[u32]) -> Result<Receipt<Refusal>, Refusal> {
     Ok(vec![Ok(()); names.len()].into())
 }
@@ -595,7 +596,7 @@ proptest! {
         let sink = Fake::new(1, most, |names: &[u32], _| accept(names));
         let parcels: Vec<Row> = parcels.into_iter().map(|(name, size)| sized(name, size)).collect();
         let mut found = Vec::new();
-        for post in Posts::new(sink.limits, parcels.clone()) {
+        for post in Posts::new(sink.limits.parcels.get(), sink.limits.bytes, parcels.clone()) {
             let names: BTreeSet<u32> = post.iter().map(Row::name).collect();
             prop_assert!(names.len() == post.len() && post.len() <= most);
             prop_assert!(post.len() == 1 || post.iter().map(Parcel::size).sum::<usize>() <= sink.limits.bytes);

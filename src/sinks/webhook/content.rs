@@ -109,7 +109,6 @@ fn nested(text: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::time::Instant;
 
     use proptest::prelude::*;
     use serde_json::value::RawValue;
@@ -166,20 +165,6 @@ mod tests {
                 assert_ne!(of(one), of(other), "{one} and {other}");
             }
         }
-    }
-
-    /// Prints what it costs: `cargo test --release --lib content -- --ignored --nocapture`.
-    #[test]
-    #[ignore = "a measurement"]
-    fn what_it_costs() {
-        const ROUNDS: u32 = 200_000;
-        let start = Instant::now();
-        let mut bits = 0;
-        for _ in 0..ROUNDS {
-            bits ^= of(std::hint::black_box(FULL)).0;
-        }
-        std::hint::black_box(bits);
-        println!("{} bytes: {:?} per row", FULL.len(), start.elapsed() / ROUNDS);
     }
 
     fn json() -> impl Strategy<Value = serde_json::Value> {

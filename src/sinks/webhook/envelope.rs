@@ -146,15 +146,11 @@ mod tests {
         envelope(&format!("/subscriptions/s/{name}"), 16, Operation::Upsert, &row)
     }
 
-    fn single(envelope: Envelope) -> Bytes {
-        line(&envelope)
-    }
-
     #[test]
     fn a_resource_that_changed_is_an_upsert_around_its_row() {
         let row = r#"{"resourceId":"/subscriptions/s/x","type":"a/b","name":"é \"x\"","changeType":"Create"}"#;
         let body = format!(r#"{{"data":{row},"operation":"upsert","type":"resource"}}"#);
-        assert_eq!(single(resource(row)), body);
+        assert_eq!(line(&resource(row)), body);
         assert_eq!(resource(row).text(), body);
     }
 
@@ -167,8 +163,8 @@ mod tests {
         };
         let slim =
             r#"{"data":{"resourceId":"/subscriptions/s/x","type":"a/b"},"operation":"upsert","type":"resource"}"#;
-        assert!(std::str::from_utf8(&single(row("b"))).unwrap().contains("changedProperties"));
-        assert_eq!(single(row(&"b".repeat(LARGEST))), slim);
+        assert!(std::str::from_utf8(&line(&row("b"))).unwrap().contains("changedProperties"));
+        assert_eq!(line(&row(&"b".repeat(LARGEST))), slim);
         let list = body(Payload::Batch, &[row(&"b".repeat(LARGEST - row("").length()))]);
         assert_eq!(list, format!(r#"{{"items":[{slim}]}}"#), "the list around it counts");
     }
@@ -178,13 +174,13 @@ mod tests {
         let row = r#"{"resourceId":"/subscriptions/s/resourcegroups/g","type":"microsoft.resources/subscriptions/resourcegroups","changeType":"Delete"}"#;
         let id = "/subscriptions/s/resourcegroups/g";
         let group = envelope(id, id.len(), Operation::Delete, row);
-        assert_eq!(single(group), format!(r#"{{"data":{row},"operation":"delete","type":"resourceContainer"}}"#));
+        assert_eq!(line(&group), format!(r#"{{"data":{row},"operation":"delete","type":"resourceContainer"}}"#));
     }
 
     #[test]
     fn a_subscription_is_a_container() {
         let subscription = envelope("/subscriptions/s", 16, Operation::Upsert, "{}");
-        assert_eq!(single(subscription), r#"{"data":{},"operation":"upsert","type":"resourceContainer"}"#);
+        assert_eq!(line(&subscription), r#"{"data":{},"operation":"upsert","type":"resourceContainer"}"#);
     }
 
     #[test]

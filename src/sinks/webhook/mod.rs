@@ -187,9 +187,13 @@ fn reset_in(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Option<
 #[cfg(test)]
 mod tests {
     use reqwest::header::{HeaderName, HeaderValue};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
 
     use super::*;
     use crate::config::SigningConfig;
+    use crate::engine::{Fault, SinkError};
+    use crate::model::{Id, Operation};
 
     fn config() -> PortConfig {
         PortConfig {
@@ -259,5 +263,97 @@ mod tests {
         assert!(is_ports(&answer(StatusCode::OK, r#"{"ok":true}"#)).is_ok());
         let failure = is_ports(&answer(StatusCode::OK, "<html>")).unwrap_err().to_string();
         assert!(failure.contains("status 200 with text/html is not what Port answers"), "{failure}");
+    }
+
+    /// What became of a post of two envelopes that is answered so, and the request.
+    async fn sent(answer: &'static str) -> (Result<Receipt<WebhookError>, WebhookError>, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url: Url = format!("http://{}/marked-key", listener.local_addr().unwrap()).parse().unwrap();
+        let http = Http::new(1, crate::config::Limits::default()).unwrap();
+        let webhook = Webhook {
+            http: &http,
+            client: http.client_for(&url).unwrap(),
+            url,
+            label: "POST".into(),
+            in_flight: NonZeroUsize::MIN,
+            payload: Payload::Batch,
+            signer: config().signing.as_ref().map(Signer::new),
+            identity: String::new(),
+        };
+        let envelopes = ["x", "y"].map(|name| {
+            let id = Id::new(format!("/s/{name}"), 2, 2).unwrap();
+            let row = format!(r#"{{"name":"{name}"}}"#).into();
+            let operation = Operation::Upsert;
+            webhook.render(Change { id, operation, kind: "a/b".into(), changed_at: None, actor: None, row })
+        });
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = String::new();
+            while !request.ends_with("]}") {
+                let mut bytes = [0; 4096];
+                let length = stream.read(&mut bytes).await.unwrap();
+                assert!(length > 0, "it breaks off: {request}");
+                request += std::str::from_utf8(&bytes[..length]).unwrap();
+            }
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            request
+        };
+        tokio::join!(webhook.send(&envelopes, "a-delivery"), serve)
+    }
+
+    #[tokio::test]
+    async fn a_post_is_one_signed_body_that_names_its_delivery() {
+        let (result, request) = sent("HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n").await;
+        let receipt = result.unwrap();
+        assert_eq!((receipt.outcomes.len(), receipt.pause), (2, None));
+        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("POST /marked-key HTTP/1.1"), "{head}");
+        for line in ["content-type: application/json", "x-delivery-id: a-delivery", "x-port-signature: sha256="] {
+            assert!(head.to_lowercase().contains(line), "{head}");
+        }
+        assert_eq!(
+            body,
+            r#"{"items":[{"data":{"name":"x"},"operation":"upsert","type":"resource"},{"data":{"name":"y"},"operation":"upsert","type":"resource"}]}"#
+        );
+    }
+
+    #[tokio::test]
+    async fn a_rate_limit_is_told_with_a_success_and_with_an_error() {
+        let (result, _) = sent(
+            "HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\nx-ratelimit-remaining: 0\r\nx-ratelimit-reset: 1445412480\r\n\
+             date: Wed, 21 Oct 2015 07:27:50 GMT\r\n\r\n",
+        )
+        .await;
+        assert_eq!(result.unwrap().pause, Some(Duration::from_secs(10)));
+        let (result, _) = sent("HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\nretry-after: 7\r\n\r\n").await;
+        assert_eq!(result.unwrap_err().fault(), Fault::Throttled { after: Some(Duration::from_secs(7)) });
+    }
+
+    #[tokio::test]
+    async fn a_rejected_envelope_becomes_a_letter_with_what_port_says() {
+        let (result, _) = sent(
+            "HTTP/1.1 422 Unprocessable\r\ncontent-length: 50\r\n\r\n{\"ok\":false,\"error\":\"x\",\"message\":\"no such vault\"}",
+        )
+        .await;
+        let error = result.unwrap_err();
+        assert_eq!(error.fault(), Fault::Rejected);
+        let http = Http::new(1, crate::config::Limits::default()).unwrap();
+        let url: Url = "https://ingest.example/".parse().unwrap();
+        let webhook = Webhook {
+            http: &http,
+            client: http.client().clone(),
+            url,
+            label: String::new(),
+            in_flight: NonZeroUsize::MIN,
+            payload: Payload::Single,
+            signer: None,
+            identity: String::new(),
+        };
+        let id = Id::new("/s/x", 2, 2).unwrap();
+        let (kind, row) = ("a/b".into(), Bytes::from_static(b"{}"));
+        let change = Change { id, operation: Operation::Delete, kind, changed_at: None, actor: None, row };
+        let letter = webhook.letter(&webhook.render(change), &error);
+        assert_eq!((letter.status, letter.reason.as_str()), (Some(422), "no such vault"));
+        assert_eq!(letter.envelope, r#"{"data":{},"operation":"delete","type":"resource"}"#);
     }
 }

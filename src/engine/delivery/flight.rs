@@ -1,0 +1,211 @@
+//! Posts under way, and what follows from the end of each.
+
+use std::collections::{HashSet, VecDeque};
+
+use futures::future::{FutureExt, LocalBoxFuture};
+use futures::stream::{FuturesUnordered, StreamExt};
+
+use super::{Delivered, Delivery, DeliveryError};
+use crate::engine::{Fault, Parcel, Receipt, Sink, SinkError};
+use crate::model::Id;
+
+/// Parcels between two lines of the log.
+const LOGGED: usize = 100;
+
+/// What goes into one post.
+pub(super) struct Part<P> {
+    pub(super) parcels: Vec<P>,
+    pub(super) tries: Tries,
+}
+
+/// How often a part is tried.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tries {
+    /// Once, because the whole was tried for long.
+    One,
+    AsPatient,
+}
+
+/// A post that came to its end.
+pub(super) struct Posted<P, E> {
+    pub(super) part: Part<P>,
+    pub(super) result: Result<Receipt<E>, E>,
+}
+
+/// Why nothing more is posted.
+pub(super) enum End<E> {
+    Closed,
+    Error(DeliveryError<E>),
+}
+
+/// Posts under way, and those that wait for a place among them.
+pub(super) struct Flight<'a, K: Sink, R> {
+    delivery: &'a Delivery<'a, K>,
+    /// Posts under way at once.
+    most: usize,
+    waiting: VecDeque<Part<K::Parcel>>,
+    pub(super) posts: FuturesUnordered<LocalBoxFuture<'a, Posted<K::Parcel, K::Error>>>,
+    /// The ids in either.
+    ids: HashSet<Id>,
+    settled: usize,
+    /// The last denial.
+    denial: Option<K::Error>,
+    record: R,
+}
+
+impl<'a, K: Sink, R: FnMut(K::Parcel, Delivered<K::Error>)> Flight<'a, K, R> {
+    pub(super) fn new(delivery: &'a Delivery<'a, K>, most: usize, record: R) -> Self {
+        Self {
+            delivery,
+            most,
+            waiting: VecDeque::new(),
+            posts: FuturesUnordered::new(),
+            ids: HashSet::new(),
+            settled: 0,
+            denial: None,
+            record,
+        }
+    }
+
+    /// Begins a post as soon as there is a place for it, and none of its ids is under way.
+    pub(super) async fn post(&mut self, parcels: Vec<K::Parcel>) -> Result<(), End<K::Error>> {
+        while parcels.iter().any(|parcel| self.ids.contains(&parcel.change().id)) {
+            self.land_one().await?;
+        }
+        self.ids.extend(parcels.iter().map(|parcel| parcel.change().id.clone()));
+        self.waiting.push_back(Part { parcels, tries: Tries::AsPatient });
+        self.fill();
+        while !self.waiting.is_empty() {
+            self.land_one().await?;
+        }
+        Ok(())
+    }
+
+    /// The one point that bounds posts under way.
+    fn fill(&mut self) {
+        while self.posts.len() < self.most {
+            let Some(part) = self.waiting.pop_front() else { break };
+            let delivery = self.delivery;
+            self.posts.push(delivery.post(part).boxed_local());
+        }
+    }
+
+    /// Waits until everything is settled.
+    pub(super) async fn land(&mut self) -> Result<(), End<K::Error>> {
+        while !self.posts.is_empty() {
+            self.land_one().await?;
+        }
+        Ok(())
+    }
+
+    async fn land_one(&mut self) -> Result<(), End<K::Error>> {
+        match self.posts.next().await {
+            Some(posted) => self.settle(posted),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for what is under way, and begins nothing more.
+    pub(super) async fn land_posts(&mut self) {
+        self.most = 0;
+        while let Some(posted) = self.posts.next().await {
+            if self.settle(posted).is_err() {
+                break;
+            }
+        }
+    }
+
+    pub(super) fn settle(&mut self, Posted { part, result }: Posted<K::Parcel, K::Error>) -> Result<(), End<K::Error>> {
+        match result {
+            Ok(receipt) => {
+                for (parcel, outcome) in part.parcels.into_iter().zip(receipt.outcomes) {
+                    self.tell(parcel, outcome.map_or_else(delivered, |()| Delivered::Accepted));
+                }
+            }
+            Err(error) => self.settle_failure(part, error)?,
+        }
+        self.fill();
+        Ok(())
+    }
+
+    /// A post that failed as a whole: whose fault it is, the sink's, some parcel's, or that of the way there.
+    fn settle_failure(&mut self, part: Part<K::Parcel>, error: K::Error) -> Result<(), End<K::Error>> {
+        let Part { parcels, tries } = part;
+        let fault = error.fault();
+        let is_asked_singly = {
+            let mut health = self.delivery.health.borrow_mut();
+            // The whole of it was given up before.
+            if tries == Tries::AsPatient || !matches!(fault, Fault::Passing { .. }) {
+                health.give_up(fault, parcels.len());
+            }
+            let sink = self.delivery.sink.name();
+            match fault {
+                Fault::Closed => return Err(End::Closed),
+                Fault::Broken => return Err(End::Error(DeliveryError::Broken(error))),
+                Fault::Denied if health.denies_everything() => {
+                    return Err(End::Error(DeliveryError::Denied { sink, error }));
+                }
+                Fault::Passing { .. } | Fault::Throttled { .. } | Fault::Unreachable if health.is_down() => {
+                    let since = health.failing_for();
+                    return Err(End::Error(DeliveryError::Down { sink, error, since }));
+                }
+                _ => health.is_asked_singly(fault),
+            }
+        };
+        if fault == Fault::Denied {
+            self.denial = Some(error.clone());
+        }
+        let is_divided = match fault {
+            Fault::Rejected | Fault::Denied | Fault::Passing { .. } => parcels.len() > 1,
+            Fault::Throttled { .. } | Fault::Unreachable | Fault::Closed | Fault::Broken => false,
+        };
+        if is_divided {
+            let first = if is_asked_singly && fault != Fault::Rejected { 1 } else { parcels.len() / 2 };
+            tracing::debug!("{} in one post: {error}; posting {first} and the rest apart", parcels.len());
+            self.divide(parcels, first, fault);
+        } else {
+            for parcel in parcels {
+                self.tell(parcel, delivered(error.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the parts of a post go before all that waits.
+    fn divide(&mut self, mut parcels: Vec<K::Parcel>, first: usize, fault: Fault) {
+        let rest = parcels.split_off(first);
+        for parcels in [rest, parcels] {
+            let was_tried = matches!(fault, Fault::Passing { .. }) && parcels.len() > 1;
+            let tries = if was_tried { Tries::One } else { Tries::AsPatient };
+            self.waiting.push_front(Part { parcels, tries });
+        }
+    }
+
+    fn tell(&mut self, parcel: K::Parcel, outcome: Delivered<K::Error>) {
+        self.ids.remove(parcel.change().id.as_str());
+        (self.record)(parcel, outcome);
+        self.settled += 1;
+        if self.settled.is_multiple_of(LOGGED) {
+            tracing::debug!("{} parcels posted", self.settled);
+        }
+    }
+
+    /// What denied some posts was the sink, if it accepted none.
+    pub(super) fn verdict(&self) -> Result<(), End<K::Error>> {
+        match &self.denial {
+            Some(error) if !self.delivery.health.borrow().has_accepted() => {
+                let sink = self.delivery.sink.name();
+                Err(End::Error(DeliveryError::Denied { sink, error: error.clone() }))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What became of a parcel that met this error alone.
+fn delivered<E: SinkError>(error: E) -> Delivered<E> {
+    match error.fault() {
+        Fault::Rejected => Delivered::Rejected(error),
+        _ => Delivered::Failed(error),
+    }
+}

@@ -1,0 +1,49 @@
+//! What goes into which post.
+
+use std::collections::HashSet;
+use std::iter::Peekable;
+use std::vec;
+
+use crate::engine::Parcel;
+use crate::model::Id;
+
+/// Divides parcels among posts, in their order, as many in each as fit. No id is in a post twice, since a sink need not say in
+/// which order it takes what a post holds.
+pub(crate) struct Posts<P> {
+    parcels: Peekable<vec::IntoIter<P>>,
+    most: usize,
+    bytes: usize,
+    ids: HashSet<Id>,
+}
+
+impl<P: Parcel> Posts<P> {
+    /// Posts of up to `most` parcels of up to so many bytes; one that is larger goes alone.
+    pub(crate) fn new(most: usize, bytes: usize, parcels: Vec<P>) -> Self {
+        Self { parcels: parcels.into_iter().peekable(), most, bytes, ids: HashSet::new() }
+    }
+}
+
+impl<P: Parcel> Iterator for Posts<P> {
+    type Item = Vec<P>;
+
+    fn next(&mut self) -> Option<Vec<P>> {
+        let first = self.parcels.next()?;
+        let most = self.most;
+        if most == 1 {
+            return Some(vec![first]);
+        }
+        let mut size = first.size();
+        self.ids.clear();
+        self.ids.insert(first.change().id.clone());
+        let mut post = Vec::with_capacity(most.min(self.parcels.len() + 1));
+        post.push(first);
+        while post.len() < most {
+            let fits =
+                |parcel: &P| size + parcel.size() <= self.bytes && self.ids.insert(parcel.change().id.clone());
+            let Some(parcel) = self.parcels.next_if(fits) else { break };
+            size += parcel.size();
+            post.push(parcel);
+        }
+        Some(post)
+    }
+}
