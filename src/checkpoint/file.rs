@@ -19,7 +19,7 @@ const WAIT: Duration = Duration::from_secs(10);
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// What the database keeps of the file in memory. It is read in order of its keys, so more would not help.
-const CACHE: usize = 4 << 20;
+const CACHE: usize = 2 << 20;
 
 /// Files set aside within one second, and attempts to begin anew.
 const MOST_ASIDE: u32 = 100;
@@ -260,7 +260,7 @@ fn set_aside(path: &Path, why: &str, identity: Option<Identity>) -> io::Result<A
     Ok(Aside::Copied(aside))
 }
 
-fn copy_aside(path: &Path, aside: &Path) -> io::Result<()> {
+pub(super) fn copy_aside(path: &Path, aside: &Path) -> io::Result<()> {
     let mut copy = files::private().write(true).create_new(true).open(aside)?;
     let copied = files::open_to_read(path).and_then(|mut file| io::copy(&mut file, &mut copy)).and_then(|_| copy.sync_all());
     if let Err(error) = copied {

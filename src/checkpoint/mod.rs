@@ -11,6 +11,8 @@ mod overlay;
 mod shards;
 mod staged;
 mod table;
+#[cfg(all(test, unix))]
+mod damage_tests;
 #[cfg(test)]
 mod tests;
 

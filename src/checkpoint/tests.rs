@@ -10,7 +10,7 @@ use super::*;
 use crate::engine::{Absent, Content, State};
 use crate::model::Scope;
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(super) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
@@ -40,11 +40,11 @@ fn ids() -> Vec<Id> {
     ids
 }
 
-fn root(shard: &str) -> Id {
+pub(super) fn root(shard: &str) -> Id {
     Id::new(shard, shard.len(), shard.len()).unwrap()
 }
 
-fn held(content: u64) -> Entry {
+pub(super) fn held(content: u64) -> Entry {
     Entry { state: State::Held(Content(content)), at: Some(time(1)), there: true, ..Entry::NEW }
 }
 
@@ -284,7 +284,7 @@ async fn run(directory: &TempDir, steps: Vec<Step>, most_over: usize, most: usiz
     assert!(names(directory).iter().all(|name| !name.contains("corrupt")), "{:?}", names(directory));
 }
 
-fn names(directory: &TempDir) -> Vec<String> {
+pub(super) fn names(directory: &TempDir) -> Vec<String> {
     let names = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<_> = names.collect();
     names.sort();
