@@ -43,7 +43,9 @@ fn read_all(checkpoint: &Checkpoint, count: u64) -> Option<()> {
 
 #[test]
 fn a_flipped_bit_is_found_or_does_no_harm() {
-    let random = |seed: u64| (seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31).wrapping_mul(0xd6e8_feb8_6659_fd93) >> 7;
+    let random = |seed: u64| {
+        (seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31).wrapping_mul(0xd6e8_feb8_6659_fd93) >> 7
+    };
     for most_over in [10, 100_000] {
         let directory = tempfile::tempdir().unwrap();
         let good = directory.path().join("good");
@@ -88,7 +90,9 @@ async fn a_truncated_file_is_set_aside() {
     let path = directory.path().join("file");
     filled(&path, 2000, 10).await;
     let good = fs::read(&path).unwrap();
-    for (number, length) in [0, 1, 8, 9, 100, 320, 4095, 4096, 5000, 50_000, good.len() / 2, good.len() - 1].iter().enumerate() {
+    for (number, length) in
+        [0, 1, 8, 9, 100, 320, 4095, 4096, 5000, 50_000, good.len() / 2, good.len() - 1].iter().enumerate()
+    {
         fs::write(&path, &good[..*length]).unwrap();
         let checkpoint = Checkpoint::open(&path).await.unwrap();
         assert_eq!(read_all(&checkpoint, 2000), None, "{length}");
@@ -109,8 +113,12 @@ async fn what_another_program_wrote_is_set_aside_and_what_an_older_version_wrote
     transaction.commit().unwrap();
     drop(foreign);
     let foreign = fs::read(&path).unwrap();
-    let cases: [(&[u8], &str); 4] =
-        [(b"{\"version\": 1}", "old"), (b"SQLite format 3\0 and so on", "corrupt"), (&[0; 9000], "corrupt"), (&foreign, "corrupt")];
+    let cases: [(&[u8], &str); 4] = [
+        (b"{\"version\": 1}", "old"),
+        (b"SQLite format 3\0 and so on", "corrupt"),
+        (&[0; 9000], "corrupt"),
+        (&foreign, "corrupt"),
+    ];
     for (content, why) in cases {
         fs::write(&path, content).unwrap();
         assert!(matches!(Checkpoint::open_to_read(&path).await, Err(CheckpointError::Damaged { .. })));
@@ -162,15 +170,6 @@ async fn a_place_that_cannot_be_written_is_named_at_once() {
         assert!(error.to_string().starts_with(&format!("CHECKPOINT_FILE: {path} cannot be ")), "{error}");
         assert_eq!((error.exit(), error.advice().is_some()), (Exit::Configuration, true));
     }
-}
-
-#[tokio::test]
-async fn a_full_disk_is_told_at_opening() {
-    // It takes what is written to it as a disk that is full does.
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("file");
-    std::os::unix::fs::symlink("/dev/full", &path).unwrap();
-    assert!(matches!(Checkpoint::open(&path).await, Err(CheckpointError::Unusable { .. })));
 }
 
 #[tokio::test]

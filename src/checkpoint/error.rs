@@ -67,13 +67,13 @@ impl CheckpointError {
     pub(crate) fn advice(&self) -> Option<&'static str> {
         match self {
             Self::InUse { .. } => Some("wait until the other run ends; schedule runs so that they do not overlap"),
-            Self::Unusable { .. } => {
-                Some("make sure that its directory exists and this user may write to it, or set CHECKPOINT_FILE to another path")
-            }
+            Self::Unusable { .. } => Some(
+                "make sure that its directory exists and this user may write to it, or set CHECKPOINT_FILE to another path",
+            ),
             Self::Damaged { .. } => Some("the next run sets it aside and reads everything in full"),
             Self::Newer { .. } => Some("use the newer version of the program, or set CHECKPOINT_FILE to another path"),
             Self::Write { .. } => Some("check the disk; the file is as it was at its last write, so run again"),
-            Self::Read { .. } => Some("check the disk; the next run checks the file before it uses it"),
+            Self::Read { .. } => None,
         }
     }
 }

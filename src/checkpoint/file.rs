@@ -46,7 +46,12 @@ enum Access {
 enum Obstacle {
     InUse,
     /// It cannot serve, and is set aside.
-    Unfit { why: &'static str, fault: Fault, is_empty: bool, identity: Option<Identity> },
+    Unfit {
+        why: &'static str,
+        fault: Fault,
+        is_empty: bool,
+        identity: Option<Identity>,
+    },
     Error(CheckpointError),
 }
 
@@ -86,12 +91,16 @@ pub(super) async fn open(path: &Path) -> Result<Opened, CheckpointError> {
         match set_aside(path, why, identity) {
             Ok(Aside::Moved(aside)) => {
                 let (path, aside) = (path.display(), aside.display());
-                tracing::warn!("the checkpoint {path} cannot be used: {fault}; it is now {aside}, and a new one begins");
+                tracing::warn!(
+                    "the checkpoint {path} cannot be used: {fault}; it is now {aside}, and a new one begins"
+                );
             }
             Ok(Aside::Copied(aside)) => {
                 access = Access::WriteAnew;
                 let (path, aside) = (path.display(), aside.display());
-                tracing::warn!("the checkpoint {path} cannot be used: {fault}; {aside} is a copy of it, and a new one begins");
+                tracing::warn!(
+                    "the checkpoint {path} cannot be used: {fault}; {aside} is a copy of it, and a new one begins"
+                );
             }
             Ok(Aside::WasEmpty) => {
                 access = Access::WriteAnew;
@@ -262,7 +271,8 @@ fn set_aside(path: &Path, why: &str, identity: Option<Identity>) -> io::Result<A
 
 pub(super) fn copy_aside(path: &Path, aside: &Path) -> io::Result<()> {
     let mut copy = files::private().write(true).create_new(true).open(aside)?;
-    let copied = files::open_to_read(path).and_then(|mut file| io::copy(&mut file, &mut copy)).and_then(|_| copy.sync_all());
+    let copied =
+        files::open_to_read(path).and_then(|mut file| io::copy(&mut file, &mut copy)).and_then(|_| copy.sync_all());
     if let Err(error) = copied {
         _ = fs::remove_file(aside);
         return Err(error);

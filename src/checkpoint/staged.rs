@@ -176,10 +176,13 @@ impl StorageBackend for Staged {
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
-        self.on(|file| file.set_len(length), |_, stage| {
-            stage.set_len(length);
-            Ok(())
-        })
+        self.on(
+            |file| file.set_len(length),
+            |_, stage| {
+                stage.set_len(length);
+                Ok(())
+            },
+        )
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -196,7 +199,11 @@ impl StorageBackend for Staged {
 
     fn try_lock_range(&self, start: End, end: End) -> Result<bool, BackendError> {
         let file = &self.0.file;
-        self.locked(if self.0.shares { file.try_lock_shared_range(start, end) } else { file.try_lock_range(start, end) }?)
+        self.locked(if self.0.shares {
+            file.try_lock_shared_range(start, end)
+        } else {
+            file.try_lock_range(start, end)
+        }?)
     }
 
     fn try_lock_shared_range(&self, start: End, end: End) -> Result<bool, BackendError> {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use redb::{
-    Database, ReadOnlyTable, ReadTransaction, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, Table,
-    TableDefinition, TableError, WriteTransaction,
+    Database, ReadOnlyTable, ReadTransaction, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
+    Table, TableDefinition, TableError, WriteTransaction,
 };
 
 use super::codec::{self, Keys, Packed, Put};
@@ -19,7 +19,8 @@ pub(super) const FORMAT: u32 = 1;
 /// Small things by name.
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 /// A shard's number, the two times of its mark, and how many of the `entries` are held.
-const SHARDS: TableDefinition<&str, (u32, Option<i64>, Option<i64>, u64)> = TableDefinition::new("shards");
+type Row = (u32, Option<i64>, Option<i64>, u64);
+const SHARDS: TableDefinition<&str, Row> = TableDefinition::new("shards");
 const ENTRIES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("entries");
 /// The keys of those entries that are open.
 const OPEN: TableDefinition<&[u8], ()> = TableDefinition::new("open");
@@ -66,7 +67,9 @@ pub(super) fn load(database: &Database) -> Result<Loaded, Fault> {
     Tables::open(&transaction)?;
     let meta = transaction.open_table(META)?;
     let text = |name| match meta.get(name)? {
-        Some(bytes) => String::from_utf8(bytes.value().to_vec()).map(Some).map_err(|_| Fault::Malformed("a name is no text")),
+        Some(bytes) => {
+            String::from_utf8(bytes.value().to_vec()).map(Some).map_err(|_| Fault::Malformed("a name is no text"))
+        }
         None => Ok(None),
     };
     let mut loaded = Loaded { sink: text(SINK)?, scope: text(SCOPE)?, last: text(LAST)?, ..Loaded::default() };
@@ -158,11 +161,14 @@ pub(super) enum Entries {
     Fold(Vec<Put>),
 }
 
-/// Does it durably, all of it or nothing. Of a fold, tells how many entries the shards hold.
-pub(super) fn commit(database: &Database, batch: Batch) -> Result<Vec<(Arc<str>, u64)>, Fault> {
+/// How many entries the shards hold that a fold has changed.
+pub(super) type Held = Vec<(Arc<str>, u64)>;
+
+/// Does it durably, all of it or nothing.
+pub(super) fn commit(database: &Database, batch: Batch) -> Result<Held, Fault> {
     let Batch { entries, mut shards, meta } = batch;
     let transaction = database.begin_write()?;
-    let mut held = Vec::new();
+    let mut held = Held::new();
     match entries {
         Entries::Unchanged => {}
         Entries::Journal(number, bytes) => {
