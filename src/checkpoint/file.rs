@@ -138,10 +138,10 @@ async fn attempt(path: &Path, access: Access) -> Result<Opened, Obstacle> {
 fn try_open(path: &Path, access: Access) -> Result<Opened, Obstacle> {
     let action = if access == Access::Read { "read" } else { "written" };
     let refused = |fault: Fault| Obstacle::Error(unusable(path, action, fault));
-    let found = fs::metadata(path).ok();
-    let identity = found.as_ref().and_then(Identity::of);
+    let found_before = fs::metadata(path).ok();
+    let identity = found_before.as_ref().and_then(Identity::of);
     let unfit = |why, fault| Obstacle::Unfit { why, fault, is_empty: false, identity };
-    if found.as_ref().is_some_and(fs::Metadata::is_dir) {
+    if found_before.as_ref().is_some_and(fs::Metadata::is_dir) {
         return Err(unfit("corrupt", Fault::Malformed("it is a directory")));
     }
     let file = match access {
@@ -152,7 +152,7 @@ fn try_open(path: &Path, access: Access) -> Result<Opened, Obstacle> {
     };
     let file = file.map_err(|error| refused(error.into()))?;
     let is_empty = file.metadata().map_err(|error| refused(error.into()))?.len() == 0;
-    if found.is_some() && is_empty && access != Access::WriteAnew {
+    if found_before.is_some() && is_empty && access != Access::WriteAnew {
         return Err(Obstacle::Unfit { why: "corrupt", fault: EMPTY, is_empty: true, identity });
     }
 
@@ -181,7 +181,13 @@ fn try_open(path: &Path, access: Access) -> Result<Opened, Obstacle> {
     }
     let loaded = table::load(&database).map_err(|fault| unfit("corrupt", fault))?;
     if access != Access::Read {
-        storage.release().map_err(|error| refused(error.into()))?;
+        storage.release().map_err(|error| {
+            // Half of a new file would be in the way of the next run.
+            if found_before.is_none() {
+                _ = fs::canonicalize(path).and_then(fs::remove_file);
+            }
+            refused(error.into())
+        })?;
         sync_directory(path);
     }
     Ok(Opened { database, loaded })

@@ -42,7 +42,7 @@ use crate::model::{Id, Stage};
 const MOST_OVER: usize = 20_000;
 
 /// A file smaller than this is not worth compacting.
-const SMALL: u64 = 4 << 20;
+const SMALL: u64 = 512 << 10;
 
 pub(crate) struct Checkpoint {
     path: PathBuf,
