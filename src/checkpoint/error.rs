@@ -72,7 +72,7 @@ impl Problem for CheckpointError {
             Self::Damaged { .. } => Some("the next run sets it aside and reads everything in full"),
             Self::Newer { .. } => Some("use the newer version of the program, or set CHECKPOINT_FILE to another path"),
             Self::Write { .. } => Some("check the disk; the file is as it was at its last write, so run again"),
-            Self::Read { .. } => Some("check the disk; the next run checks the file before it uses it"),
+            Self::Read { .. } => None,
         }
     }
 }

@@ -19,7 +19,7 @@ const WAIT: Duration = Duration::from_secs(10);
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// What the database keeps of the file in memory. It is read in order of its keys, so more would not help.
-const CACHE: usize = 4 << 20;
+const CACHE: usize = 2 << 20;
 
 /// Files set aside within one second, and attempts to begin anew.
 const MOST_ASIDE: u32 = 100;
@@ -156,10 +156,10 @@ async fn attempt(path: &Path, access: Access) -> Result<Opened, Obstacle> {
 fn try_open(path: &Path, access: Access) -> Result<Opened, Obstacle> {
     let action = if access == Access::Read { "read" } else { "written" };
     let refused = |fault: Fault| Obstacle::Error(unusable(path, action, fault));
-    let found = fs::metadata(path).ok();
-    let identity = found.as_ref().and_then(Identity::of);
+    let found_before = fs::metadata(path).ok();
+    let identity = found_before.as_ref().and_then(Identity::of);
     let unfit = |why, fault| Obstacle::Unfit { why, fault, is_empty: false, identity };
-    if found.as_ref().is_some_and(fs::Metadata::is_dir) {
+    if found_before.as_ref().is_some_and(fs::Metadata::is_dir) {
         return Err(unfit("corrupt", Fault::Malformed("it is a directory")));
     }
     let file = match access {
@@ -170,7 +170,7 @@ fn try_open(path: &Path, access: Access) -> Result<Opened, Obstacle> {
     };
     let file = file.map_err(|error| refused(error.into()))?;
     let is_empty = file.metadata().map_err(|error| refused(error.into()))?.len() == 0;
-    if found.is_some() && is_empty && access != Access::WriteAnew {
+    if found_before.is_some() && is_empty && access != Access::WriteAnew {
         return Err(Obstacle::Unfit { why: "corrupt", fault: EMPTY, is_empty: true, identity });
     }
 
@@ -199,7 +199,13 @@ fn try_open(path: &Path, access: Access) -> Result<Opened, Obstacle> {
     }
     let loaded = table::load(&database).map_err(|fault| unfit("corrupt", fault))?;
     if access != Access::Read {
-        storage.release().map_err(|error| refused(error.into()))?;
+        storage.release().map_err(|error| {
+            // Half of a new file would be in the way of the next run.
+            if found_before.is_none() {
+                _ = fs::canonicalize(path).and_then(fs::remove_file);
+            }
+            refused(error.into())
+        })?;
         sync_directory(path);
     }
     Ok(Opened { database, loaded, replaced: None })
@@ -287,7 +293,7 @@ fn set_aside(path: &Path, why: &str, identity: Option<Identity>) -> io::Result<A
     Ok(Aside::Copied(aside))
 }
 
-fn copy_aside(path: &Path, aside: &Path) -> io::Result<()> {
+pub(super) fn copy_aside(path: &Path, aside: &Path) -> io::Result<()> {
     let mut copy = files::private().write(true).create_new(true).open(aside)?;
     let copied =
         files::open_to_read(path).and_then(|mut file| io::copy(&mut file, &mut copy)).and_then(|_| copy.sync_all());

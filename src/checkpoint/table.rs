@@ -19,7 +19,8 @@ pub(super) const FORMAT: u32 = 1;
 /// Small things by name.
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 /// A shard's number, the two times of its mark, and how many of the `entries` are held.
-const SHARDS: TableDefinition<&str, (u32, Option<i64>, Option<i64>, u64)> = TableDefinition::new("shards");
+type Row = (u32, Option<i64>, Option<i64>, u64);
+const SHARDS: TableDefinition<&str, Row> = TableDefinition::new("shards");
 const ENTRIES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("entries");
 /// The keys of those entries that are open.
 const OPEN: TableDefinition<&[u8], ()> = TableDefinition::new("open");
@@ -133,10 +134,6 @@ impl Tables {
     pub(super) fn is_open(&self, key: &[u8]) -> Result<bool, Fault> {
         Ok(self.open.get(key)?.is_some())
     }
-
-    pub(super) fn count_open(&self) -> Result<u64, Fault> {
-        Ok(self.open.len()?)
-    }
 }
 
 fn packed(bytes: &[u8]) -> Result<Packed, Fault> {
@@ -160,11 +157,14 @@ pub(super) enum Entries {
     Fold(Vec<Put>),
 }
 
-/// Does it durably, all of it or nothing. Of a fold, tells how many entries the shards hold.
-pub(super) fn commit(database: &Database, batch: Batch) -> Result<Vec<(Arc<str>, u64)>, Fault> {
+/// How many entries the shards hold that a fold has changed.
+pub(super) type Held = Vec<(Arc<str>, u64)>;
+
+/// Does it durably, all of it or nothing.
+pub(super) fn commit(database: &Database, batch: Batch) -> Result<Held, Fault> {
     let Batch { entries, mut shards, meta } = batch;
     let transaction = database.begin_write()?;
-    let mut held = Vec::new();
+    let mut held = Held::new();
     match entries {
         Entries::Unchanged => {}
         Entries::Journal(number, bytes) => {

@@ -10,7 +10,7 @@ use super::*;
 use crate::engine::{Absent, Content, State};
 use crate::model::Scope;
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(super) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
@@ -40,11 +40,11 @@ fn ids() -> Vec<Id> {
     ids
 }
 
-fn root(shard: &str) -> Id {
+pub(super) fn root(shard: &str) -> Id {
     Id::new(shard, shard.len(), shard.len()).unwrap()
 }
 
-fn held(content: u64) -> Entry {
+pub(super) fn held(content: u64) -> Entry {
     Entry { state: State::Held(Content(content)), at: Some(time(1)), there: true, ..Entry::NEW }
 }
 
@@ -159,12 +159,12 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_put_is_read_and_what_is_saved_outlives_the_run(
         steps in prop::collection::vec(any_step(), 1..80),
-        most_over in 1..20_usize,
+        most_over in 1..60_usize,
         most in 1..12_usize,
     ) {
         let directory = tempfile::tempdir().unwrap();
@@ -284,7 +284,7 @@ async fn run(directory: &TempDir, steps: Vec<Step>, most_over: usize, most: usiz
     assert!(names(directory).iter().all(|name| !name.contains("corrupt")), "{:?}", names(directory));
 }
 
-fn names(directory: &TempDir) -> Vec<String> {
+pub(super) fn names(directory: &TempDir) -> Vec<String> {
     let names = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<_> = names.collect();
     names.sort();
@@ -340,6 +340,22 @@ async fn fill(checkpoint: &Checkpoint, ids: &[Id]) {
     checkpoint.save().await.unwrap();
 }
 
+#[test]
+fn a_file_takes_little_of_a_disk_and_less_of_a_cache() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file");
+    runtime().block_on(async {
+        let checkpoint = Checkpoint::open(&path).await.unwrap();
+        fill(&checkpoint, &azure_ids(20_000)).await;
+        checkpoint.close().await.unwrap();
+    });
+    let bytes = fs::read(&path).unwrap();
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut encoder, &bytes).unwrap();
+    let (raw, packed) = (bytes.len() / 20_000, encoder.finish().unwrap().len() / 20_000);
+    assert!(raw <= 400 && packed <= 60, "{raw} bytes an entity, {packed} compressed");
+}
+
 /// Wall and processor time since the last call, and the memory of the process at its highest.
 struct Meter(Instant, f64);
 
@@ -372,7 +388,7 @@ impl Meter {
 }
 
 #[test]
-#[ignore = "a measurement: COUNT=200000 FILE=/tmp/x STEP=fill|idle|again"]
+#[ignore = "a measurement: COUNT=200000 FILE=/tmp/x STEP=fill|idle|look"]
 fn measure() {
     let count = std::env::var("COUNT").map_or(20_000, |count| count.parse().unwrap());
     let path = std::path::PathBuf::from(std::env::var("FILE").unwrap_or("/tmp/measured-checkpoint".into()));

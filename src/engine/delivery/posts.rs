@@ -38,8 +38,7 @@ impl<P: Parcel> Iterator for Posts<P> {
         let mut post = Vec::with_capacity(most.min(self.parcels.len() + 1));
         post.push(first);
         while post.len() < most {
-            let fits =
-                |parcel: &P| size + parcel.size() <= self.bytes && self.ids.insert(parcel.change().id.clone());
+            let fits = |parcel: &P| size + parcel.size() <= self.bytes && self.ids.insert(parcel.change().id.clone());
             let Some(parcel) = self.parcels.next_if(fits) else { break };
             size += parcel.size();
             post.push(parcel);

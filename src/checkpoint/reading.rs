@@ -1,0 +1,140 @@
+//! Reading: what was put lies over the entries of the file.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::Checkpoint;
+use super::codec::{self, Keys, Packed};
+use super::error::Fault;
+use super::overlay::merge;
+use super::shards::Shard;
+use super::table::Tables;
+use crate::engine::{Entry, Mark};
+use crate::model::{Id, Stage};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    All,
+    Open,
+}
+
+impl Checkpoint {
+    pub(super) fn tables(&self) -> Result<Option<Rc<Tables>>, Fault> {
+        let Some(database) = &self.database else { return Ok(None) };
+        let mut tables = self.tables.borrow_mut();
+        if let Some(tables) = &*tables {
+            return Ok(Some(Rc::clone(tables)));
+        }
+        Ok(Some(Rc::clone(tables.insert(Rc::new(Tables::begin(database)?)))))
+    }
+
+    /// What is below what was put.
+    fn below(&self, key: &[u8]) -> Result<Option<Packed>, Fault> {
+        self.tables()?.map_or(Ok(None), |tables| tables.entry(key))
+    }
+
+    pub(super) fn entry_of(&self, id: &Id) -> Result<Option<Entry>, Fault> {
+        let memory = self.memory.borrow();
+        let Some(shard) = memory.shards.get(id.shard()) else { return Ok(None) };
+        let key = codec::key(shard.number, id);
+        let value = match memory.overlay.get(&key) {
+            Some(slot) => slot.value,
+            None => self.below(&key)?,
+        };
+        Ok(value.and_then(|value| value.entry()))
+    }
+
+    /// The next entries of a range.
+    fn page(&self, which: Which, keys: &Keys, most: usize) -> Result<Vec<(Vec<u8>, Packed)>, Fault> {
+        let memory = self.memory.borrow();
+        let over = memory.overlay.range(keys).map(|(key, slot)| {
+            let value = slot.value.filter(|value| which == Which::All || value.is_open());
+            (Arc::clone(key), value)
+        });
+        match (self.tables()?, which) {
+            (None, _) => merge(std::iter::empty(), over, most),
+            (Some(tables), Which::All) => merge(tables.entries(keys)?, over, most),
+            (Some(tables), Which::Open) => merge(tables.open_entries(keys)?, over, most),
+        }
+    }
+
+    pub(super) fn entries_of(
+        &self,
+        which: Which,
+        shard: &Id,
+        after: Option<&Id>,
+        most: usize,
+    ) -> Result<Vec<(Id, Entry)>, Fault> {
+        let Some(number) = self.number(shard) else { return Ok(Vec::new()) };
+        let keys = Keys::of_shard(number);
+        let keys = match after {
+            Some(after) => keys.after(codec::key(number, after)),
+            None => keys,
+        };
+        found(shard.shard(), self.page(which, &keys, most)?)
+    }
+
+    pub(super) fn children_of(&self, parent: &Id, after: Option<&Id>, most: usize) -> Result<Vec<(Id, Entry)>, Fault> {
+        let Some(number) = self.number(parent) else { return Ok(Vec::new()) };
+        let after = after.map(|after| codec::key(number, after));
+        let leaves = Keys::of_leaves(number, parent);
+        let leaves = match &after {
+            Some(after) => leaves.after(after.clone()),
+            None => leaves,
+        };
+        let mut children = self.page(Which::All, &leaves, most)?;
+        if parent.stage() == Stage::Root {
+            let mut containers = Keys::of_containers(number);
+            if let Some(after) = &after {
+                containers = containers.from(codec::beyond_container(after));
+            }
+            while children.len() < most {
+                let Some((key, value)) = self.page(Which::All, &containers, 1)?.pop() else { break };
+                // What is in it is passed over.
+                containers = containers.from(codec::beyond_container(&key));
+                if !codec::is_in_container(&key) {
+                    children.push((key, value));
+                }
+            }
+        }
+        found(parent.shard(), children)
+    }
+
+    fn number(&self, id: &Id) -> Option<u32> {
+        self.memory.borrow().shards.get(id.shard()).map(|shard| shard.number)
+    }
+
+    pub(super) fn held_in(&self, shard: &str) -> Result<u64, Fault> {
+        let memory = &mut *self.memory.borrow_mut();
+        let Some(&Shard { number, held, .. }) = memory.shards.get(shard) else { return Ok(0) };
+        let mut change = 0;
+        for (key, slot) in memory.overlay.range_mut(&Keys::of_shard(number)) {
+            let was_held = match slot.was_held {
+                Some(was_held) => was_held,
+                None => self.below(key)?.is_some_and(|value| value.is_held()),
+            };
+            slot.was_held = Some(was_held);
+            change += i64::from(slot.value.is_some_and(|value| value.is_held())) - i64::from(was_held);
+        }
+        Ok(held.saturating_add_signed(change))
+    }
+
+    pub(super) fn shard_ids(&self) -> Result<Vec<Id>, Fault> {
+        let shards: Vec<_> =
+            self.memory.borrow().shards.iter().map(|(name, shard)| (Arc::clone(name), *shard)).collect();
+        let mut ids = Vec::new();
+        for (name, shard) in shards {
+            let keys = Keys::of_shard(shard.number);
+            if shard.mark != Mark::default() || !self.page(Which::All, &keys, 1)?.is_empty() {
+                let length = name.len();
+                ids.push(Id::new(name, length, length).ok_or(Fault::Malformed("the name of a shard is too long"))?);
+            }
+        }
+        Ok(ids)
+    }
+}
+
+fn found(shard: &str, found: Vec<(Vec<u8>, Packed)>) -> Result<Vec<(Id, Entry)>, Fault> {
+    let decode = |(key, value): (Vec<u8>, Packed)| Some((codec::id(shard, &key)?, value.entry()?));
+    found.into_iter().map(|found| decode(found).ok_or(Fault::Malformed("an entry cannot be read"))).collect()
+}

@@ -1,0 +1,126 @@
+//! Saving: one transaction after the other, whether or not anyone waits for it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::error::{CheckpointError, Fault};
+use super::shards::Shard;
+use super::table::{self, Batch, Entries, Held};
+use super::{Checkpoint, Mode};
+
+/// Of the entries that may lie in memory, the part that may be left in the journal at the end: it is read at every opening.
+const LEFT_OVER: usize = 20;
+
+/// The journal holds several entries of a key that is put again and again; so many times as many as lie in memory.
+const JOURNAL: usize = 4;
+
+/// A save that is under way.
+pub(super) struct Saving {
+    task: JoinHandle<Result<Held, Fault>>,
+    taken: Taken,
+}
+
+/// What a save takes with it; it comes back if the save fails.
+struct Taken {
+    keys: Vec<Arc<[u8]>>,
+    shards: BTreeSet<Arc<str>>,
+    is_meta: bool,
+    folds: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum When {
+    Now,
+    AtTheEnd,
+}
+
+impl Checkpoint {
+    pub(super) async fn write(&self, when: When) -> Result<(), CheckpointError> {
+        let failed = |source| CheckpointError::Write { path: self.path.clone(), source };
+        let mut saving = self.saving.lock().await;
+        // One whose waiting was given up goes first, so that none overtakes another.
+        if saving.is_some() {
+            // Its failure is no news: what it had is saved now.
+            _ = self.finish(&mut saving).await;
+        }
+        let Some(database) = self.database.as_ref().filter(|_| self.mode == Mode::Write) else { return Ok(()) };
+        let Some((batch, taken)) = self.batch(when).map_err(failed)? else { return Ok(()) };
+        let database = Arc::clone(database);
+        let task = spawn_blocking(move || table::commit(&database, batch));
+        *saving = Some(Saving { task, taken });
+        self.finish(&mut saving).await.map_err(failed)
+    }
+
+    /// Waits for the save that is under way, and takes note of how it ended.
+    pub(super) async fn finish(&self, saving: &mut Option<Saving>) -> Result<(), Fault> {
+        let Some(Saving { task, .. }) = saving else { return Ok(()) };
+        let result = task.await.map_err(Fault::from).flatten();
+        let Some(Saving { taken: Taken { keys, shards, is_meta, folds }, .. }) = saving.take() else { return Ok(()) };
+        let mut memory = self.memory.borrow_mut();
+        // From now on they are read as they are after it.
+        self.tables.take();
+        match result {
+            Ok(held) => {
+                if folds {
+                    memory.overlay.folded();
+                    memory.next = 0;
+                    self.has_folded.set(true);
+                } else if !keys.is_empty() {
+                    memory.overlay.journalled(keys.len());
+                    memory.next += 1;
+                }
+                for (name, held) in held {
+                    memory.shards.set_held(&name, held);
+                }
+                Ok(())
+            }
+            Err(fault) => {
+                memory.overlay.failed(keys);
+                memory.shards.restore_changed(shards);
+                memory.is_changed |= is_meta;
+                Err(fault)
+            }
+        }
+    }
+
+    /// All that is to be saved; `None` if nothing is.
+    fn batch(&self, when: When) -> Result<Option<(Batch, Taken)>, Fault> {
+        let memory = &mut *self.memory.borrow_mut();
+        let overlay = &mut memory.overlay;
+        let folds = match when {
+            When::Now => overlay.len() > self.most_over || overlay.count_journalled() > JOURNAL * self.most_over,
+            When::AtTheEnd => overlay.count_journalled() > self.most_over / LEFT_OVER,
+        };
+        let has_entries = folds || overlay.count_unsaved() > 0;
+        if !has_entries && !memory.shards.is_changed() && !memory.is_changed {
+            return Ok(None);
+        }
+        if folds {
+            // What is read while it folds is read as it was before, beneath what lies over it.
+            self.tables()?;
+        }
+        let keys = overlay.begin();
+        let entries = match has_entries {
+            _ if folds => Entries::Fold(overlay.all()),
+            true => Entries::Journal(memory.next, overlay.journal(&keys)),
+            false => Entries::Unchanged,
+        };
+        let changed = memory.shards.take_changed();
+        let folded = if folds { overlay.numbers() } else { BTreeSet::new() };
+        let is_written = |name: &Arc<str>, shard: &Shard| changed.contains(name) || folded.contains(&shard.number);
+        let shards = memory.shards.iter().filter(|(name, shard)| is_written(name, shard));
+        let shards = shards.map(|(name, shard)| (Arc::clone(name), *shard)).collect();
+        let is_meta = std::mem::replace(&mut memory.is_changed, false);
+        let mut meta = Vec::new();
+        if is_meta {
+            let terms = memory.terms.iter();
+            meta.extend(
+                terms.flat_map(|terms| [(table::SINK, terms.sink.clone()), (table::SCOPE, terms.scope.clone())]),
+            );
+            meta.extend(memory.last.iter().map(|last| (table::LAST, last.clone())));
+        }
+        Ok(Some((Batch { entries, shards, meta }, Taken { keys, shards: changed, is_meta, folds })))
+    }
+}
