@@ -92,23 +92,19 @@ mod tests {
     use super::*;
     use crate::model::Stage;
 
-    fn parts(text: &str) -> Option<(String, String, Stage)> {
-        let id = id_of(text)?;
-        Some((id.shard().to_owned(), id.container().to_owned(), id.stage()))
-    }
-
-    fn is(shard: &str, container: &str, stage: Stage) -> Option<(String, String, Stage)> {
-        Some((shard.to_owned(), container.to_owned(), stage))
+    fn is_divided(text: &str, shard: &str, container: &str, stage: Stage) {
+        let id = id_of(text).unwrap();
+        assert_eq!((id.shard(), id.container(), id.stage()), (shard, container, stage), "{text}");
     }
 
     #[test]
     fn an_id_is_a_subscription_a_group_and_a_resource() {
         let group = "/subscriptions/s/resourcegroups/my group";
-        assert_eq!(parts("/subscriptions/S"), is("/subscriptions/s", "/subscriptions/s", Stage::Root));
+        is_divided("/subscriptions/S", "/subscriptions/s", "/subscriptions/s", Stage::Root);
         for text in ["/subscriptions/S/resourceGroups/My Group", "/SUBSCRIPTIONS/s/RESOURCEGROUPS/MY GROUP"] {
-            assert_eq!(parts(text), is("/subscriptions/s", group, Stage::Container));
+            is_divided(text, "/subscriptions/s", group, Stage::Container);
             let resource = format!("{text}/providers/A.B/c/D");
-            assert_eq!(parts(&resource), is("/subscriptions/s", group, Stage::Leaf));
+            is_divided(&resource, "/subscriptions/s", group, Stage::Leaf);
             let arm = ArmId::parse(&resource).unwrap();
             assert_eq!((lower(arm.subscription()), arm.group().map(lower)), ("s".into(), Some("my group".into())));
         }
@@ -120,7 +116,7 @@ mod tests {
         let nested = format!("{group}/providers/Microsoft.Sql/servers/x/databases/y");
         let extension = format!("{group}/providers/a.b/c/d/providers/Microsoft.Insights/diagnosticSettings/e");
         for id in [&nested, &extension] {
-            assert_eq!(parts(id), is("/subscriptions/s", group, Stage::Leaf));
+            is_divided(id, "/subscriptions/s", group, Stage::Leaf);
         }
         assert_eq!(ArmId::parse(&nested).unwrap().kind(), "microsoft.sql/servers/databases");
         assert_eq!(ArmId::parse(&extension).unwrap().kind(), "microsoft.insights/diagnosticsettings");
@@ -129,7 +125,7 @@ mod tests {
     #[test]
     fn what_is_directly_in_a_subscription_has_no_container() {
         let text = "/subscriptions/s/providers/Microsoft.Security/pricings/x";
-        assert_eq!(parts(text), is("/subscriptions/s", "/subscriptions/s", Stage::Leaf));
+        is_divided(text, "/subscriptions/s", "/subscriptions/s", Stage::Leaf);
         assert_eq!(ArmId::parse(text).unwrap().kind(), "microsoft.security/pricings");
         assert_eq!(id_of(text).unwrap().parent().unwrap().as_str(), "/subscriptions/s");
     }
@@ -137,15 +133,15 @@ mod tests {
     #[test]
     fn names_may_be_the_words_of_the_path() {
         let group = "/subscriptions/s/resourcegroups/providers";
-        assert_eq!(parts(group), is("/subscriptions/s", group, Stage::Container));
+        is_divided(group, "/subscriptions/s", group, Stage::Container);
         assert_eq!(ArmId::parse(group).unwrap().kind(), "microsoft.resources/subscriptions/resourcegroups");
         let resource = format!("{group}/providers/a.b/c/providers/d/e");
-        assert_eq!(parts(&resource), is("/subscriptions/s", group, Stage::Leaf));
+        is_divided(&resource, "/subscriptions/s", group, Stage::Leaf);
         assert_eq!(ArmId::parse(&resource).unwrap().kind(), "a.b/c/d");
         let twice = "/subscriptions/s/resourcegroups/resourcegroups";
-        assert_eq!(parts(twice), is("/subscriptions/s", twice, Stage::Container));
+        is_divided(twice, "/subscriptions/s", twice, Stage::Container);
         let named = "/subscriptions/resourcegroups/resourcegroups/g";
-        assert_eq!(parts(named), is("/subscriptions/resourcegroups", named, Stage::Container));
+        is_divided(named, "/subscriptions/resourcegroups", named, Stage::Container);
     }
 
     #[test]
@@ -159,9 +155,9 @@ mod tests {
     #[test]
     fn a_slash_at_the_end_is_part_of_the_text() {
         let group = "/subscriptions/s/resourcegroups/g";
-        assert_eq!(parts(&format!("{group}/")), is("/subscriptions/s", group, Stage::Leaf));
-        assert_eq!(parts("/subscriptions/s/"), is("/subscriptions/s", "/subscriptions/s", Stage::Leaf));
-        assert_eq!(parts("/subscriptions/s/resourcegroups/"), is("/subscriptions/s", "/subscriptions/s", Stage::Leaf));
+        is_divided(&format!("{group}/"), "/subscriptions/s", group, Stage::Leaf);
+        is_divided("/subscriptions/s/", "/subscriptions/s", "/subscriptions/s", Stage::Leaf);
+        is_divided("/subscriptions/s/resourcegroups/", "/subscriptions/s", "/subscriptions/s", Stage::Leaf);
     }
 
     #[test]
@@ -170,7 +166,7 @@ mod tests {
         for text in
             ["", "/", "x", "subscriptions/s", "/subscriptions", "/subscriptions/", "/subscriptions//x", management]
         {
-            assert_eq!(parts(text), None, "{text}");
+            assert!(id_of(text).is_none(), "{text}");
         }
     }
 }

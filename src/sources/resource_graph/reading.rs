@@ -186,7 +186,7 @@ impl<'a, P: Pages> Reader<'a, P> {
     }
 
     /// Reads a slice in `by` smaller ones, side by side.
-    pub(super) fn smaller<'b>(&'b self, slice: Slice, by: u32, readings: u32) -> Step<'b> {
+    pub(super) fn smaller(&self, slice: Slice, by: u32, readings: u32) -> Step<'_> {
         Box::pin(async move {
             let slices = match slice {
                 Slice::Hashed(part) if part.of.saturating_mul(by) > MOST_PARTS => {
