@@ -223,7 +223,7 @@ impl RunError {
 const UNTRUSTED: &str = "if a proxy opens TLS on the way, name a file with its CA certificate in SSL_CERT_FILE; otherwise this \
                          is not the host that it claims to be";
 
-fn request_advice(error: &RequestError) -> Option<&'static str> {
+pub(crate) fn request_advice(error: &RequestError) -> Option<&'static str> {
     match &error.failure {
         Failure::Connect { certificate: true, .. } => Some(UNTRUSTED),
         Failure::Connect { .. } => Some("check the host name, the network, and HTTPS_PROXY where a proxy is needed"),
@@ -250,7 +250,7 @@ fn names(message: &str, code: &str) -> bool {
 }
 
 /// The usual codes, from "Microsoft Entra authentication and authorization error codes".
-fn credential_advice(error: &CredentialError) -> Option<&'static str> {
+pub(crate) fn credential_advice(error: &CredentialError) -> Option<&'static str> {
     const CODES: [(&str, &str); 17] = [
         ("AADSTS7000215", "AZURE_CLIENT_SECRET is wrong; it must be the secret's value, not its id"),
         ("AADSTS7000222", "the client secret has expired; create a new one and set AZURE_CLIENT_SECRET"),

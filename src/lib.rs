@@ -100,6 +100,8 @@ pub mod pure;
 pub mod report;
 pub(crate) mod secrets;
 pub mod signals;
+#[allow(dead_code)]
+pub(crate) mod sources;
 pub(crate) mod sync;
 pub(crate) mod tally;
 pub(crate) mod text;
@@ -188,7 +190,7 @@ where
     }
     let session = async {
         let arm = Arm::new(&config.azure, Arc::clone(&http))?;
-        sync(config, work, arm, webhook.as_ref(), found, Tally::new(dead_letters), stop, report).await
+        Box::pin(sync(config, work, arm, webhook.as_ref(), found, Tally::new(dead_letters), stop, report)).await
     };
     let result = Box::pin(session).await;
     report.retried = http.retried();

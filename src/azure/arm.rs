@@ -8,12 +8,12 @@ use bytes::Bytes;
 use governor::DefaultDirectRateLimiter;
 use governor::Quota as Rate;
 use jiff::Timestamp;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue};
 use reqwest::{StatusCode, Url};
 
 use super::credential::{Credential, CredentialError};
-use super::quota::Quota;
 use crate::config::AzureConfig;
+use crate::error::{credential_advice, request_advice};
 use crate::http::{self, Answer, Failure, Http, RequestError};
 
 /// Resource Manager's token bucket for reads: "Understand how Azure Resource Manager throttles requests", subscription and
@@ -23,6 +23,46 @@ const REFILL_PER_SECOND: NonZeroU32 = NonZeroU32::new(25).unwrap();
 
 /// Resource Graph's own limit is 16 MB.
 const LARGEST_ANSWER: usize = 20 << 20;
+
+/// A limit of the service that is asked, beside Resource Manager's own. Every attempt passes it.
+pub(crate) trait Limiter {
+    type Permit<'a>: Permit
+    where
+        Self: 'a;
+
+    /// Waits until an attempt may be made.
+    async fn acquire(&self) -> Self::Permit<'_>;
+}
+
+/// Leave to make one attempt.
+pub(crate) trait Permit {
+    /// Tells what the answer said of the limit.
+    fn settle(self, status: StatusCode, headers: &HeaderMap);
+}
+
+/// Nothing but Resource Manager's own rate.
+struct Unlimited;
+
+impl Limiter for Unlimited {
+    type Permit<'a> = Self;
+
+    async fn acquire(&self) -> Self {
+        Self
+    }
+}
+
+impl Permit for Unlimited {
+    fn settle(self, _: StatusCode, _: &HeaderMap) {}
+}
+
+/// How often a request that fails is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// As often as the limits say.
+    Full,
+    /// Once: it failed a moment ago, and is asked in another form. Being throttled is no failure of the request's.
+    Brief,
+}
 
 /// Why Resource Manager gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +80,14 @@ impl ArmError {
             Self::Credential(CredentialError::Refused(_) | CredentialError::Unusable { .. }) => true,
             Self::Credential(CredentialError::Unreachable(_)) => false,
             Self::Request(error) => error.status() == Some(StatusCode::UNAUTHORIZED),
+        }
+    }
+
+    /// What to do about it, where that is known.
+    pub(crate) fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Credential(error) => credential_advice(error),
+            Self::Request(error) => request_advice(error),
         }
     }
 }
@@ -93,13 +141,24 @@ impl Arm {
 
     /// Reads what is at a URL; errors name it by `label`.
     pub(crate) async fn get(&self, url: Url, label: &str) -> Result<Answer, ArmError> {
-        self.send(url, label, None, None).await
+        self.send(url, label, None, &Unlimited, Effort::Full).await
     }
 
-    /// Posts JSON, each attempt under `quota` too.
-    pub(crate) async fn post(&self, url: Url, body: Bytes, quota: &Quota) -> Result<Answer, ArmError> {
+    /// Posts JSON, each attempt under `limiter` too.
+    pub(crate) async fn post(&self, url: Url, body: Bytes, limiter: &impl Limiter) -> Result<Answer, ArmError> {
+        self.post_with(url, body, limiter, Effort::Full).await
+    }
+
+    /// The same, with more or less patience.
+    pub(crate) async fn post_with(
+        &self,
+        url: Url,
+        body: Bytes,
+        limiter: &impl Limiter,
+        effort: Effort,
+    ) -> Result<Answer, ArmError> {
         let label = http::label("POST", &url);
-        self.send(url, &label, Some(body), Some(quota)).await
+        self.send(url, &label, Some(body), limiter, effort).await
     }
 
     async fn send(
@@ -107,17 +166,18 @@ impl Arm {
         url: Url,
         label: &str,
         body: Option<Bytes>,
-        quota: Option<&Quota>,
+        limiter: &impl Limiter,
+        effort: Effort,
     ) -> Result<Answer, ArmError> {
         let mut used = None;
-        match self.exchange(&url, label, body.as_ref(), quota, &mut used).await {
+        match self.exchange(&url, label, body.as_ref(), limiter, effort, &mut used).await {
             // A token may be revoked before it expires, or be spoilt by a change of keys: a new one shows whether it was that.
             Err(ArmError::Request(error)) if error.status() == Some(StatusCode::UNAUTHORIZED) => {
                 tracing::warn!("{error}; signing in again");
                 if let Some(refused) = used.take() {
                     self.credential.discard(&refused).await?;
                 }
-                self.exchange(&url, label, body.as_ref(), quota, &mut used).await
+                self.exchange(&url, label, body.as_ref(), limiter, effort, &mut used).await
             }
             outcome => outcome,
         }
@@ -129,15 +189,21 @@ impl Arm {
         url: &Url,
         label: &str,
         body: Option<&Bytes>,
-        quota: Option<&Quota>,
+        limiter: &impl Limiter,
+        effort: Effort,
         used: &mut Option<AccessToken>,
     ) -> Result<Answer, ArmError> {
         // The credential's own failures were tried again where they arose; here they pass through as they are.
         let refused = OnceLock::new();
         let last = Mutex::new(None);
+        let mut failures = 0;
+        let again = |error: &RequestError| {
+            failures += u32::from(error.status() != Some(StatusCode::TOO_MANY_REQUESTS));
+            error.is_transient() && (effort == Effort::Full || failures <= 1)
+        };
         let answer = self
             .http
-            .retrying(None, RequestError::is_transient, || async {
+            .retrying(None, again, || async {
                 let token = match self.credential.token().await {
                     Ok(token) => token,
                     Err(error) => {
@@ -157,12 +223,9 @@ impl Arm {
                 let failed = |failure| RequestError::new(label, failure);
 
                 self.bucket.until_ready().await;
-                let permit = match quota {
-                    Some(quota) => Some(quota.acquire().await),
-                    None => None,
-                };
+                let permit = limiter.acquire().await;
                 let outcome = self.http.attempt(request, self.http.limits().azure_timeout, LARGEST_ANSWER).await;
-                if let (Some(permit), Ok(answer)) = (permit, &outcome) {
+                if let Ok(answer) = &outcome {
                     permit.settle(answer.status, &answer.headers);
                 }
                 let answer = outcome.map_err(failed)?;

@@ -10,6 +10,8 @@ use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use tokio::sync::Notify;
 
+use super::arm::{self, Limiter};
+
 /// Queries sent side by side before any answer has told the quota: containers and resources of the first batch.
 const UNTOLD: u32 = 2;
 
@@ -49,8 +51,17 @@ impl Quota {
         }
     }
 
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        // A panic while it is held leaves plain numbers, which are as good as before.
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Limiter for Quota {
+    type Permit<'a> = Permit<'a>;
+
     /// Waits until a query may be sent.
-    pub(crate) async fn acquire(&self) -> Permit<'_> {
+    async fn acquire(&self) -> Permit<'_> {
         loop {
             let changed = self.changed.notified();
             let wait = match self.state().take(Instant::now()) {
@@ -65,11 +76,6 @@ impl Quota {
                 None => changed.await,
             }
         }
-    }
-
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        // A panic while it is held leaves plain numbers, which are as good as before.
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -125,9 +131,8 @@ impl State {
     }
 }
 
-impl Permit<'_> {
-    /// Tells what the answer said of the quota.
-    pub(crate) fn settle(mut self, status: StatusCode, headers: &HeaderMap) {
+impl arm::Permit for Permit<'_> {
+    fn settle(mut self, status: StatusCode, headers: &HeaderMap) {
         self.settled = true;
         let told = remaining(headers).zip(resets_after(headers));
         let now = Instant::now();
@@ -173,6 +178,7 @@ fn parse_hms(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use arm::Permit as _;
 
     const SECOND: Duration = Duration::from_secs(1);
 

@@ -1,0 +1,172 @@
+//! The id of an ARM resource, taken apart once: subscription, resource group, type.
+//!
+//! "Resource ID" in the Azure Resource Manager docs:
+//! `/subscriptions/{guid}[/resourceGroups/{name}][/providers/{namespace}/{type}/{name}[/{type}/{name}…]]`, where a further
+//! `/providers/…` behind a resource is an extension of it.
+
+use std::borrow::Cow;
+
+use crate::id::lower;
+use crate::model::Id;
+
+pub(super) const SUBSCRIPTION_TYPE: &str = "microsoft.resources/subscriptions";
+
+const SUBSCRIPTIONS: &str = "subscriptions";
+const GROUPS: &str = "resourcegroups";
+const PROVIDERS: &str = "providers";
+
+/// What is of no other provider is of this one.
+const RESOURCES: &str = "microsoft.resources";
+
+/// An id in any case, and what its parts are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ArmId<'a> {
+    text: &'a str,
+    subscription: &'a str,
+    group: Option<&'a str>,
+}
+
+impl<'a> ArmId<'a> {
+    /// `None` where the text does not begin with `/subscriptions/` and something behind it: a management group, or a tenant's
+    /// own resource. A slash at the end is part of the text, as it is to KQL.
+    pub(crate) fn parse(text: &'a str) -> Option<Self> {
+        let mut words = text.split('/');
+        if !words.next()?.is_empty() || !words.next()?.eq_ignore_ascii_case(SUBSCRIPTIONS) {
+            return None;
+        }
+        let subscription = words.next().filter(|word| !word.is_empty())?;
+        let group = match words.next() {
+            Some(word) if word.eq_ignore_ascii_case(GROUPS) => words.next().filter(|word| !word.is_empty()),
+            _ => None,
+        };
+        Some(Self { text, subscription, group })
+    }
+
+    /// The subscription's GUID.
+    pub(crate) fn subscription(&self) -> &'a str {
+        self.subscription
+    }
+
+    /// The name of the resource group; `None` for a subscription, and for what is directly in one.
+    pub(crate) fn group(&self) -> Option<&'a str> {
+        self.group
+    }
+
+    /// The type in lower case: `namespace/type`, with the types of its parents between, those of an extension its own.
+    pub(crate) fn kind(&self) -> String {
+        let mut kind = RESOURCES.to_owned();
+        let mut words = self.text.split('/').skip(1).filter(|word| !word.is_empty());
+        // Types and names come by turns, so that a name may be anything, "providers" too.
+        while let Some(word) = words.next() {
+            if word.eq_ignore_ascii_case(PROVIDERS) {
+                kind = words.next().map(lower).unwrap_or_default();
+            } else {
+                kind.push('/');
+                kind += &lower(word);
+                words.next();
+            }
+        }
+        kind
+    }
+
+    fn shard_end(&self) -> usize {
+        1 + SUBSCRIPTIONS.len() + 1 + self.subscription.len()
+    }
+
+    fn container_end(&self) -> usize {
+        self.group.map_or(self.shard_end(), |group| self.shard_end() + 1 + GROUPS.len() + 1 + group.len())
+    }
+}
+
+/// The id of a resource, a group or a subscription by its ARM id in any case, in lower case as KQL's `tolower` has it. `None`
+/// where it is in no subscription, or longer than any id.
+pub(crate) fn id_of(text: &str) -> Option<Id> {
+    let is_lower = !text.bytes().any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii());
+    let text = if is_lower { Cow::Borrowed(text) } else { Cow::Owned(lower(text)) };
+    let arm = ArmId::parse(&text)?;
+    Id::new(&*text, arm.shard_end(), arm.container_end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Stage;
+
+    fn is_divided(text: &str, shard: &str, container: &str, stage: Stage) {
+        let id = id_of(text).unwrap();
+        assert_eq!((id.shard(), id.container(), id.stage()), (shard, container, stage), "{text}");
+    }
+
+    #[test]
+    fn an_id_is_a_subscription_a_group_and_a_resource() {
+        let group = "/subscriptions/s/resourcegroups/my group";
+        is_divided("/subscriptions/S", "/subscriptions/s", "/subscriptions/s", Stage::Root);
+        for text in ["/subscriptions/S/resourceGroups/My Group", "/SUBSCRIPTIONS/s/RESOURCEGROUPS/MY GROUP"] {
+            is_divided(text, "/subscriptions/s", group, Stage::Container);
+            let resource = format!("{text}/providers/A.B/c/D");
+            is_divided(&resource, "/subscriptions/s", group, Stage::Leaf);
+            let arm = ArmId::parse(&resource).unwrap();
+            assert_eq!((lower(arm.subscription()), arm.group().map(lower)), ("s".into(), Some("my group".into())));
+        }
+    }
+
+    #[test]
+    fn what_is_nested_or_extends_belongs_to_the_group_in_its_path() {
+        let group = "/subscriptions/s/resourcegroups/g";
+        let nested = format!("{group}/providers/Microsoft.Sql/servers/x/databases/y");
+        let extension = format!("{group}/providers/a.b/c/d/providers/Microsoft.Insights/diagnosticSettings/e");
+        for id in [&nested, &extension] {
+            is_divided(id, "/subscriptions/s", group, Stage::Leaf);
+        }
+        assert_eq!(ArmId::parse(&nested).unwrap().kind(), "microsoft.sql/servers/databases");
+        assert_eq!(ArmId::parse(&extension).unwrap().kind(), "microsoft.insights/diagnosticsettings");
+    }
+
+    #[test]
+    fn what_is_directly_in_a_subscription_has_no_container() {
+        let text = "/subscriptions/s/providers/Microsoft.Security/pricings/x";
+        is_divided(text, "/subscriptions/s", "/subscriptions/s", Stage::Leaf);
+        assert_eq!(ArmId::parse(text).unwrap().kind(), "microsoft.security/pricings");
+        assert_eq!(id_of(text).unwrap().parent().unwrap().as_str(), "/subscriptions/s");
+    }
+
+    #[test]
+    fn names_may_be_the_words_of_the_path() {
+        let group = "/subscriptions/s/resourcegroups/providers";
+        is_divided(group, "/subscriptions/s", group, Stage::Container);
+        assert_eq!(ArmId::parse(group).unwrap().kind(), "microsoft.resources/subscriptions/resourcegroups");
+        let resource = format!("{group}/providers/a.b/c/providers/d/e");
+        is_divided(&resource, "/subscriptions/s", group, Stage::Leaf);
+        assert_eq!(ArmId::parse(&resource).unwrap().kind(), "a.b/c/d");
+        let twice = "/subscriptions/s/resourcegroups/resourcegroups";
+        is_divided(twice, "/subscriptions/s", twice, Stage::Container);
+        let named = "/subscriptions/resourcegroups/resourcegroups/g";
+        is_divided(named, "/subscriptions/resourcegroups", named, Stage::Container);
+    }
+
+    #[test]
+    fn case_is_lowered_as_kql_lowers_it_and_parts_end_between_characters() {
+        // Ⱥ is longer in lower case, and İ has none of one character.
+        let id = id_of("/subscriptions/ΣΑΣ/resourceGroups/ȺÜİ/providers/a.b/c/ΟΔΟΣ").unwrap();
+        assert_eq!(id.as_str(), "/subscriptions/σασ/resourcegroups/ⱥüİ/providers/a.b/c/οδοσ");
+        assert_eq!((id.shard(), id.container()), ("/subscriptions/σασ", "/subscriptions/σασ/resourcegroups/ⱥüİ"));
+    }
+
+    #[test]
+    fn a_slash_at_the_end_is_part_of_the_text() {
+        let group = "/subscriptions/s/resourcegroups/g";
+        is_divided(&format!("{group}/"), "/subscriptions/s", group, Stage::Leaf);
+        is_divided("/subscriptions/s/", "/subscriptions/s", "/subscriptions/s", Stage::Leaf);
+        is_divided("/subscriptions/s/resourcegroups/", "/subscriptions/s", "/subscriptions/s", Stage::Leaf);
+    }
+
+    #[test]
+    fn what_is_in_no_subscription_has_no_id() {
+        let management = "/providers/Microsoft.Management/managementGroups/m";
+        for text in
+            ["", "/", "x", "subscriptions/s", "/subscriptions", "/subscriptions/", "/subscriptions//x", management]
+        {
+            assert!(id_of(text).is_none(), "{text}");
+        }
+    }
+}

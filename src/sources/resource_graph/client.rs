@@ -1,0 +1,211 @@
+//! The one client of Resource Graph: a request and its answer, under the quota.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use reqwest::header::HeaderMap;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::error::GraphError;
+use super::page::{Body, PAGE, Page};
+use super::quota::Quota;
+use super::row::Row;
+use crate::azure::arm::{Arm, ArmError, Effort};
+use crate::config::Scope;
+use crate::http::{self, Answer, Failure, RequestError};
+use crate::text::printable;
+
+/// "Resources", Azure Resource Graph REST reference.
+const PATH: &str = "/providers/Microsoft.ResourceGraph/resources?api-version=2024-04-01";
+
+/// Answers single pages: Resource Graph, or what a test puts in its place.
+pub(super) trait Pages {
+    async fn page(&self, request: Request<'_>) -> Result<Page, GraphError>;
+
+    /// So many rows are going to come.
+    fn announce(&self, rows: u64);
+
+    /// So many have come.
+    fn count(&self, rows: u64);
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request<'a> {
+    /// What errors call it.
+    pub(super) name: &'static str,
+    pub(super) text: &'a str,
+    /// GUIDs, 1,000 at most.
+    pub(super) subscriptions: &'a [&'a str],
+    pub(super) skip_token: Option<&'a str>,
+    pub(super) scope: &'a Scope,
+    pub(super) effort: Effort,
+}
+
+/// Resource Graph, and what came of asking it.
+pub(crate) struct Client {
+    arm: Arm,
+    quota: Quota,
+    queries: AtomicU64,
+    rows: AtomicU64,
+    announced: AtomicU64,
+    elsewhere: AtomicU64,
+}
+
+/// The answer to a question that fits a page.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    /// Rows that there are.
+    pub(crate) total: u64,
+    /// The first of them, as many as were asked for.
+    pub(crate) rows: Vec<Box<RawValue>>,
+    pub(crate) quota: Option<QuotaTold>,
+}
+
+/// What an answer said of the quota, in its words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct QuotaTold {
+    /// Queries that are left.
+    pub(crate) remaining: String,
+    /// `hh:mm:ss` until they are counted from the start.
+    pub(crate) resets_after: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Question<'a> {
+    subscriptions: &'a [&'a str],
+    query: &'a str,
+    options: Options<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Options<'a> {
+    result_format: &'static str,
+    #[serde(rename = "$top")]
+    top: u64,
+    #[serde(rename = "$skipToken", skip_serializing_if = "Option::is_none")]
+    skip_token: Option<&'a str>,
+}
+
+impl Client {
+    pub(crate) fn new(arm: Arm) -> Self {
+        Self {
+            arm,
+            quota: Quota::new(),
+            queries: AtomicU64::new(0),
+            rows: AtomicU64::new(0),
+            announced: AtomicU64::new(0),
+            elsewhere: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn arm(&self) -> &Arm {
+        &self.arm
+    }
+
+    /// Requests that Resource Graph answered.
+    pub(crate) fn queries(&self) -> u64 {
+        self.queries.load(Ordering::Relaxed)
+    }
+
+    /// Rows that it answered with, but for those that only tell what was looked at.
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows.load(Ordering::Relaxed)
+    }
+
+    /// Rows that it said there are, of all queries so far.
+    pub(crate) fn announced(&self) -> u64 {
+        self.announced.load(Ordering::Relaxed)
+    }
+
+    /// Rows that were left out, as what they are about is in no subscription.
+    pub(crate) fn elsewhere(&self) -> u64 {
+        self.elsewhere.load(Ordering::Relaxed)
+    }
+
+    /// Asks a small question of up to 1,000 subscriptions, by their GUIDs: how many rows there are, and the first `top`, 1,000 at
+    /// most. Nothing of it is proven. Errors call it by `name`.
+    pub(crate) async fn ask(
+        &self,
+        name: &'static str,
+        text: &str,
+        subscriptions: &[&str],
+        top: u64,
+    ) -> Result<Answered, GraphError> {
+        let options = Options { result_format: "objectArray", top: top.clamp(1, PAGE), skip_token: None };
+        let answer = self.post(name, &Question { subscriptions, query: text, options }, Effort::Full).await?;
+        let body: Body<'_> = answer.json().map_err(|failure| self.unreadable(name, failure))?;
+        let top = usize::try_from(top).unwrap_or(usize::MAX);
+        Ok(Answered {
+            total: body.total_records,
+            rows: body.data.0.into_iter().take(top).map(ToOwned::to_owned).collect(),
+            quota: quota_told(&answer.headers),
+        })
+    }
+
+    async fn post(&self, name: &'static str, question: &Question<'_>, effort: Effort) -> Result<Answer, GraphError> {
+        let failed = |source: ArmError| GraphError::Request { query: name, source };
+        let url = self.arm.url(PATH).map_err(|error| failed(error.into()))?;
+        let body = serde_json::to_vec(question)
+            .map_err(|error| self.unreadable(name, Failure::Unreadable(error.to_string())))?;
+        let answer = self.arm.post_with(url, Bytes::from(body), &self.quota, effort).await.map_err(failed)?;
+        self.queries.fetch_add(1, Ordering::Relaxed);
+        if left_subscriptions_out(&answer.headers) { Err(GraphError::LeftOut { query: name }) } else { Ok(answer) }
+    }
+
+    fn unreadable(&self, query: &'static str, failure: Failure) -> GraphError {
+        match self.arm.url(PATH) {
+            Ok(url) => {
+                let source = RequestError::new(http::label("POST", &url), failure).into();
+                GraphError::Request { query, source }
+            }
+            Err(error) => GraphError::Request { query, source: error.into() },
+        }
+    }
+
+    /// Counts rows that have no id here, and names the first of them.
+    fn note_elsewhere(&self, page: &Page) {
+        let mut others = page.rows.iter().filter(|row| matches!(row, Row::Elsewhere(_)));
+        let Some(first) = others.next() else { return };
+        let count = 1 + others.count() as u64;
+        if self.elsewhere.fetch_add(count, Ordering::Relaxed) == 0 {
+            tracing::warn!("rows whose id is in no subscription are left out, such as {}", printable(first.id()));
+        }
+    }
+}
+
+impl Pages for Client {
+    async fn page(&self, request: Request<'_>) -> Result<Page, GraphError> {
+        let Request { name, text, subscriptions, skip_token, scope, effort } = request;
+        let options = Options { result_format: "objectArray", top: PAGE, skip_token };
+        let answer = self.post(name, &Question { subscriptions, query: text, options }, effort).await?;
+        let page = Page::parse(&answer.body, scope).map_err(|failure| self.unreadable(name, failure))?;
+        self.note_elsewhere(&page);
+        Ok(page)
+    }
+
+    fn announce(&self, rows: u64) {
+        self.announced.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    fn count(&self, rows: u64) {
+        self.rows.fetch_add(rows, Ordering::Relaxed);
+    }
+}
+
+/// More than 10,000 subscriptions in scope: the service leaves some out, and says so in a header only.
+fn left_subscriptions_out(headers: &HeaderMap) -> bool {
+    headers
+        .get("x-ms-tenant-subscription-limit-hit")
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"))
+}
+
+fn quota_told(headers: &HeaderMap) -> Option<QuotaTold> {
+    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::to_owned);
+    Some(QuotaTold {
+        remaining: text("x-ms-user-quota-remaining")?,
+        resets_after: text("x-ms-user-quota-resets-after"),
+    })
+}

@@ -1,0 +1,96 @@
+//! Rows as JSON that is mostly passed through: string columns, and columns that are taken out.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::ser::{SerializeMap, Serializer};
+use serde_json::value::RawValue;
+
+/// A string column: borrowed where the JSON allows it, empty where it is null.
+#[derive(Default)]
+pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
+
+impl Text<'_> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or null")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Text::default())
+            }
+        }
+
+        deserializer.deserialize_any(TextVisitor)
+    }
+}
+
+/// JSON without its line breaks, which can only be whitespace between its tokens: files of rows have one per line.
+pub(super) fn on_one_line(json: Bytes) -> Bytes {
+    if !(json.contains(&b'\n') || json.contains(&b'\r')) {
+        return json;
+    }
+    json.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect()
+}
+
+/// A row without some of its columns; the others are as they came, in their order.
+pub(super) fn without(row: &[u8], names: &[&str]) -> Result<Bytes, serde_json::Error> {
+    let columns: Columns<'_> = serde_json::from_slice(row)?;
+    let mut rest = Vec::with_capacity(row.len());
+    let mut serializer = serde_json::Serializer::new(&mut rest);
+    let mut map = serializer.serialize_map(None)?;
+    for (name, value) in columns.0.iter().filter(|(name, _)| !names.contains(&&**name)) {
+        map.serialize_entry(name, value)?;
+    }
+    map.end()?;
+    Ok(rest.into())
+}
+
+/// The columns of a row in their order, which the hash of its content may depend on.
+struct Columns<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Columns<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ColumnsVisitor;
+
+        impl<'de> Visitor<'de> for ColumnsVisitor {
+            type Value = Columns<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a row")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut columns = Vec::new();
+                while let Some((Text(name), value)) = map.next_entry()? {
+                    columns.push((name, value));
+                }
+                Ok(Columns(columns))
+            }
+        }
+
+        deserializer.deserialize_map(ColumnsVisitor)
+    }
+}

@@ -1,0 +1,100 @@
+//! Ids with which every query fails: found, so that the rest can be read.
+//!
+//! Nobody documents that a row can make Resource Graph fail, or its answer unreadable. Where it does, what is asked with that
+//! row fails each time, and one resource would keep a whole subscription from being read.
+
+use super::client::{Pages, Request};
+use super::error::GraphError;
+use super::names::FEW_NAMES;
+use super::proof::{Proof, Standing};
+use super::queries::{Query, Slice};
+use super::reading::{FINER, ROWS_A_PART, Reader, parts_of};
+use super::row::Row;
+use crate::azure::arm::Effort;
+use crate::model::Id;
+
+/// Which rows are in a slice, as far as their ids alone can be read.
+enum Within {
+    These(Vec<Id>),
+    /// Too many to name.
+    Rows(u64),
+    /// The ids cannot be read either.
+    Unknown,
+}
+
+impl<P: Pages> Reader<'_, P> {
+    /// Reads what can be read of a slice that failed with this error, and notes the ids with which it fails. Returns the error
+    /// where it is not due to single rows.
+    pub(super) async fn around_the_failing(
+        &self,
+        slice: Slice,
+        readings: u32,
+        error: GraphError,
+    ) -> Result<(), GraphError> {
+        let name = self.query.name();
+        if !self.is_troubled.replace(true) {
+            tracing::warn!("{error}; looking for the rows that make it fail");
+        }
+        if let Slice::Named(ids) = &slice {
+            return match &ids[..] {
+                [] => Ok(()),
+                // A service that answers nothing has nothing against this row.
+                [id] if self.is_well().await => {
+                    tracing::warn!("the query for {name} fails with {id}; everything else is read");
+                    let failed = &mut self.answer.borrow_mut().failed;
+                    if !failed.contains(id) {
+                        failed.push(id.clone());
+                    }
+                    Ok(())
+                }
+                [_] => Err(error),
+                _ => self.smaller(slice, 2, readings).await,
+            };
+        }
+        match self.ids_in(&slice).await {
+            Within::These(ids) => self.smaller(Slice::Named(ids), 2, readings).await,
+            Within::Rows(rows) => self.smaller(slice, parts_of(rows, ROWS_A_PART).max(FINER), readings).await,
+            // They are known all the same where they were asked for.
+            Within::Unknown => match self.query.ids() {
+                Some(ids) if self.is_well().await => self.smaller(Slice::Named(ids.to_vec()), 2, readings).await,
+                _ => Err(error),
+            },
+        }
+    }
+
+    async fn ids_in(&self, slice: &Slice) -> Within {
+        let text = self.query.ids_text(self.setting.scope, slice);
+        let mut proof = Proof::default();
+        let mut ids = Vec::new();
+        loop {
+            let Ok(page) = self.page(&text, proof.token()).await else { return Within::Unknown };
+            if page.total > FEW_NAMES as u64 {
+                return Within::Rows(page.total);
+            }
+            let standing = proof.add(&page);
+            ids.extend(page.rows.into_iter().filter_map(|row| match row {
+                Row::Of(finding) => Some(finding.change.id),
+                Row::Elsewhere(_) => None,
+            }));
+            match standing {
+                Standing::More => {}
+                Standing::Proven => return Within::These(ids),
+                Standing::Unproven => return Within::Unknown,
+            }
+        }
+    }
+
+    /// Whether the service answers what has nothing to do with the row in question.
+    async fn is_well(&self) -> bool {
+        let text = Query::Subscriptions.whole(self.setting.scope);
+        let request = Request {
+            name: Query::Subscriptions.name(),
+            text: &text,
+            subscriptions: self.subscriptions,
+            skip_token: None,
+            scope: self.setting.scope,
+            effort: Effort::Brief,
+        };
+        self.setting.pages.page(request).await.is_ok()
+    }
+}

@@ -1,0 +1,456 @@
+//! The queries themselves, each whole and readable. What they yield is documented at [`Query`].
+//!
+//! They stand on "Get resource changes" and "Understand the query language" of the Resource Graph docs: at most 3 joins, no
+//! `take`, a scalar `id` among the columns, and a unique last sort key, or else paging loses rows.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+
+use super::kql;
+use crate::config::{ResourceType, Scope};
+use crate::model::Id;
+
+/// A query of Resource Graph.
+///
+/// Every row has `id`, `resourceId` (lower case), `sourceResourceId` (the same where the resource exists now, else empty),
+/// `name`, `type` (lower case), `location`, `tags`, `subscriptionId` and `resourceGroup` (lower case); a resource's also
+/// `rgId`, `rgName`, `rgLocation` and `rgTags` of its group, empty where the group has no row. A container's has `scope`, `in` or
+/// `out`, where there are tag filters. What changed also has `changeType` and `changeTime` of its latest record, a resource
+/// `changedProperties`, a container `movesScope`, 1 or 0; and `changeAttributes`, or `clientType` and `operation`, as [`actor`]
+/// says. There is one row for each resource.
+///
+/// Only [`Query::ChangedResources`] leaves out what the tag filters do not match, and not all of it; [`Query::ResourcesById`]
+/// leaves out no type.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Query<'a> {
+    /// Groups and subscriptions with a record after `since`, the latest record of each.
+    ChangedContainers { since: Timestamp },
+    /// Resources with a record after `since`, the latest record of each.
+    ChangedResources { since: Timestamp },
+    /// Resources that do not exist now, but have a record: a `Delete` after `kept`, or another after `recent`, the latest of each.
+    AbsentResources { kept: Timestamp, recent: Timestamp },
+    /// Groups and subscriptions that exist.
+    Containers,
+    /// Resources that exist.
+    Resources,
+    /// Resources that exist in these groups.
+    ResourcesOfGroups { groups: &'a [Id], ungrouped: Ungrouped },
+    /// Groups and subscriptions that exist, of these.
+    ContainersById { ids: &'a [Id] },
+    /// Resources that exist, of these.
+    ResourcesById { ids: &'a [Id] },
+    /// The subscriptions' own rows: what Resource Graph really looked at.
+    Subscriptions,
+}
+
+/// What becomes of resources that are directly in a subscription, where groups are named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ungrouped {
+    Included,
+    LeftOut,
+}
+
+/// Some of a query's rows.
+#[derive(Clone, Debug)]
+pub(super) enum Slice {
+    Hashed(Part),
+    /// Those of these ids.
+    Named(Vec<Id>),
+}
+
+/// One of `of` parts that a query's rows fall into by the hash of their resource's id; the whole is part 0 of 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) index: u32,
+    pub(super) of: u32,
+}
+
+impl Part {
+    pub(super) const WHOLE: Self = Self { index: 0, of: 1 };
+
+    /// This part in `by` smaller ones.
+    pub(super) fn split(self, by: u32) -> impl Iterator<Item = Self> {
+        (0..by).map(move |step| Self { index: self.index + step * self.of, of: self.of * by })
+    }
+}
+
+impl Slice {
+    pub(super) const WHOLE: Self = Self::Hashed(Part::WHOLE);
+
+    fn condition(&self) -> Option<String> {
+        match self {
+            Self::Hashed(part) => kql::part_condition("resourceId", part.index, part.of),
+            Self::Named(ids) => Some(kql::id_condition("resourceId", ids)),
+        }
+    }
+}
+
+impl Query<'_> {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::ChangedContainers { .. } => "changed containers",
+            Self::ChangedResources { .. } => "changed resources",
+            Self::AbsentResources { .. } => "absent resources",
+            Self::Containers => "containers",
+            Self::Resources => "resources",
+            Self::ResourcesOfGroups { .. } => "resources of groups",
+            Self::ContainersById { .. } => "containers by id",
+            Self::ResourcesById { .. } => "resources by id",
+            Self::Subscriptions => "subscriptions",
+        }
+    }
+
+    /// The text that asks for all of it.
+    pub(crate) fn whole(&self, scope: &Scope) -> String {
+        self.text(scope, &Slice::WHOLE)
+    }
+
+    /// The text that asks for some of the rows.
+    pub(super) fn text(&self, scope: &Scope, slice: &Slice) -> String {
+        let slice = filter(slice.condition());
+        match self {
+            Self::ChangedContainers { since } => changed_containers(scope, *since, &slice),
+            Self::ChangedResources { since } => changed_resources(scope, *since, &slice),
+            Self::AbsentResources { kept, recent } => absent_resources(scope, *kept, *recent, &slice),
+            Self::Containers => containers(scope, &slice),
+            Self::Resources => resources(&types(scope), &slice),
+            Self::ResourcesOfGroups { groups, ungrouped } => {
+                resources(&types(scope), &(slice + &*within(groups, *ungrouped)))
+            }
+            Self::ContainersById { ids } => containers(scope, &(slice + &*of(ids))),
+            Self::ResourcesById { ids } => resources("", &(slice + &*of(ids))),
+            Self::Subscriptions => subscriptions(&slice),
+        }
+    }
+
+    /// The same, but of each row its `resourceId` only.
+    pub(super) fn ids_text(&self, scope: &Scope, slice: &Slice) -> String {
+        format!("{}\n| project id, resourceId\n| order by resourceId asc", self.text(scope, slice))
+    }
+
+    /// The ids that it asks for.
+    pub(super) fn ids(&self) -> Option<&[Id]> {
+        match self {
+            Self::ContainersById { ids } | Self::ResourcesById { ids } => Some(ids),
+            _ => None,
+        }
+    }
+}
+
+/// The line that reads who or what made a change, and the columns that it makes: with people's addresses, to be delivered,
+/// where that is wished for; else without, for the log, where that is to be so detailed.
+fn actor(scope: &Scope) -> (&'static str, &'static str) {
+    if scope.change_actor {
+        ("\n| extend changeAttributes = properties.changeAttributes", ", changeAttributes")
+    } else if tracing::enabled!(tracing::Level::DEBUG) {
+        (
+            "\n| extend clientType = tostring(properties.changeAttributes.clientType), operation = \
+             tostring(properties.changeAttributes.operation)",
+            ", clientType, operation",
+        )
+    } else {
+        ("", "")
+    }
+}
+
+/// The line that orders the records of an id. Of two with the same time a `Delete` is the earlier one: what was deleted and made
+/// again is there. Times count twice, so that the millisecond between the two reaches no other record.
+const ORDER: &str = "\
+| extend changeOrder = iff(changeType =~ 'Delete', changeTime, changeTime + 1ms) + (changeTime - datetime(2000-01-01))";
+
+fn changed_resources(scope: &Scope, since: Timestamp, slice: &str) -> String {
+    let since = kql::datetime(since);
+    let (actor, columns) = actor(scope);
+    let types = types(scope);
+    let tags = tag_filter(scope, "changeType =~ 'Delete' or isempty(sourceResourceId) or isempty(rgId)");
+    format!(
+        "\
+resourcechanges
+| extend changeTime = todatetime(properties.changeAttributes.timestamp)
+| where changeTime > {since}
+| extend resourceId = tolower(tostring(properties.targetResourceId))
+| extend type = tolower(tostring(properties.targetResourceType)){types}{slice}
+| extend targetId = tostring(properties.targetResourceId), changeType = tostring(properties.changeType)
+| extend changedProperties = properties.changes{actor}
+{ORDER}
+| summarize arg_max(changeOrder, changeTime, targetId, type, changeType, changedProperties, subscriptionId, resourceGroup{columns}) by resourceId
+| extend subscriptionId = tolower(subscriptionId), resourceGroup = tolower(resourceGroup)
+| join kind=leftouter (
+    resources
+    | project sourceResourceId = tolower(id), id, name, location, tags
+) on $left.resourceId == $right.sourceResourceId
+| join kind=leftouter (
+    resourcecontainers
+    | where type =~ 'microsoft.resources/subscriptions/resourcegroups'
+    | extend rgSubscriptionId = tolower(subscriptionId), rgKey = tolower(name)
+    | project rgSubscriptionId, rgKey, rgId = id, rgName = name, rgLocation = location, rgTags = tags
+) on $left.subscriptionId == $right.rgSubscriptionId and $left.resourceGroup == $right.rgKey{tags}
+| extend id = iff(isempty(id), targetId, id)
+| project id, resourceId, sourceResourceId, name, type, location, tags, subscriptionId, resourceGroup,
+    rgId, rgName, rgLocation, rgTags, changeType, changeTime, changedProperties{columns}
+| order by resourceId asc"
+    )
+}
+
+fn changed_containers(scope: &Scope, since: Timestamp, slice: &str) -> String {
+    let since = kql::datetime(since);
+    let (actor, columns) = actor(scope);
+    let (in_scope, scope_column) = scope_column(scope);
+    let (changes, moves) = match kql::retag_condition(&scope.tag_filters, "changes") {
+        Some(condition) => (
+            "\n| extend changes = tolower(tostring(properties.changes))",
+            format!("changeType =~ 'Create' or (changeType =~ 'Update' and ({condition}))"),
+        ),
+        None => ("", "changeType =~ 'Create'".to_owned()),
+    };
+    format!(
+        "\
+resourcecontainerchanges
+| extend changeTime = todatetime(properties.changeAttributes.timestamp)
+| where changeTime > {since}
+| extend resourceId = tolower(tostring(properties.targetResourceId))
+| extend type = tolower(tostring(properties.targetResourceType))
+| where type in ('microsoft.resources/subscriptions', 'microsoft.resources/subscriptions/resourcegroups'){slice}
+| extend targetId = tostring(properties.targetResourceId), changeType = tostring(properties.changeType){actor}{changes}
+| extend moves = iff({moves}, 1, 0)
+{ORDER}
+| summarize arg_max(changeOrder, changeTime, targetId, type, changeType, subscriptionId, resourceGroup{columns}), movesScope = max(moves) by resourceId
+| join kind=leftouter (
+    resourcecontainers
+    | where type in~ ('microsoft.resources/subscriptions', 'microsoft.resources/subscriptions/resourcegroups')
+    | project sourceResourceId = tolower(id), id, name, location, tags
+) on $left.resourceId == $right.sourceResourceId{in_scope}
+| extend id = iff(isempty(id), targetId, id)
+| extend subscriptionId = tolower(subscriptionId), resourceGroup = tolower(resourceGroup)
+| project id, resourceId, sourceResourceId, name, type, location, tags, subscriptionId, resourceGroup,
+    changeType, changeTime{columns}, movesScope{scope_column}
+| order by resourceId asc"
+    )
+}
+
+fn absent_resources(scope: &Scope, kept: Timestamp, recent: Timestamp, slice: &str) -> String {
+    let (since, recent) = (kql::datetime(kept.min(recent)), kql::datetime(recent));
+    let types = types(scope);
+    format!(
+        "\
+resourcechanges
+| extend changeTime = todatetime(properties.changeAttributes.timestamp)
+| where changeTime > {since}
+| extend resourceId = tolower(tostring(properties.targetResourceId))
+| extend type = tolower(tostring(properties.targetResourceType)){types}{slice}
+| extend targetId = tostring(properties.targetResourceId), changeType = tostring(properties.changeType)
+{ORDER}
+| summarize arg_max(changeOrder, changeTime, targetId, type, changeType, subscriptionId, resourceGroup) by resourceId
+| where changeType =~ 'Delete' or changeTime > {recent}
+| join kind=leftouter (
+    resources
+    | project sourceResourceId = tolower(id), name, location, tags
+) on $left.resourceId == $right.sourceResourceId
+| where isempty(sourceResourceId)
+| extend subscriptionId = tolower(subscriptionId), resourceGroup = tolower(resourceGroup)
+| project id = targetId, resourceId, sourceResourceId, name, type, location, tags, subscriptionId, resourceGroup,
+    rgTags = dynamic(null), changeType, changeTime
+| order by resourceId asc"
+    )
+}
+
+fn resources(types: &str, within: &str) -> String {
+    format!(
+        "\
+resources
+| extend resourceId = tolower(id), type = tolower(type){types}{within}
+| extend subscriptionId = tolower(subscriptionId), resourceGroup = tolower(resourceGroup)
+| join kind=leftouter (
+    resourcecontainers
+    | where type =~ 'microsoft.resources/subscriptions/resourcegroups'
+    | extend rgSubscriptionId = tolower(subscriptionId), rgKey = tolower(name)
+    | project rgSubscriptionId, rgKey, rgId = id, rgName = name, rgLocation = location, rgTags = tags
+) on $left.subscriptionId == $right.rgSubscriptionId and $left.resourceGroup == $right.rgKey
+| project id, resourceId, sourceResourceId = resourceId, name, type, location, tags, subscriptionId, resourceGroup,
+    rgId, rgName, rgLocation, rgTags
+| order by resourceId asc"
+    )
+}
+
+fn containers(scope: &Scope, slice: &str) -> String {
+    let (in_scope, scope_column) = scope_column(scope);
+    format!(
+        "\
+resourcecontainers
+| extend resourceId = tolower(id), type = tolower(type)
+| where type in ('microsoft.resources/subscriptions', 'microsoft.resources/subscriptions/resourcegroups'){slice}{in_scope}
+| extend subscriptionId = tolower(subscriptionId), resourceGroup = tolower(resourceGroup)
+| project id, resourceId, sourceResourceId = resourceId, name, type, location, tags, subscriptionId, resourceGroup{scope_column}
+| order by resourceId asc"
+    )
+}
+
+fn subscriptions(slice: &str) -> String {
+    format!(
+        "\
+resourcecontainers
+| where type =~ 'microsoft.resources/subscriptions'
+| extend resourceId = tolower(id), type = tolower(type){slice}
+| project id, resourceId, sourceResourceId = resourceId, type
+| order by resourceId asc"
+    )
+}
+
+/// The groups that the tag filters match, of which there are some.
+pub(crate) fn groups_in_scope(scope: &Scope) -> String {
+    let whole = Query::Containers.whole(scope);
+    format!("{whole}\n| where type == 'microsoft.resources/subscriptions/resourcegroups' and scope == 'in'")
+}
+
+/// Those of some types that there are resources of.
+pub(crate) fn types_that_exist(types: &[ResourceType]) -> String {
+    let types = filter(kql::type_condition(types));
+    format!("resources\n| extend type = tolower(type){types}\n| summarize found = count() by type")
+}
+
+/// The line that restricts a query to some ids.
+fn of(ids: &[Id]) -> String {
+    format!("\n| where {}", kql::id_condition("resourceId", ids))
+}
+
+/// The line that restricts a query to what is in some groups.
+fn within(groups: &[Id], ungrouped: Ungrouped) -> String {
+    let group = "strcat('/subscriptions/', tolower(subscriptionId), '/resourcegroups/', tolower(resourceGroup))";
+    let conditions = [
+        (ungrouped == Ungrouped::Included).then(|| "isempty(resourceGroup)".to_owned()),
+        (!groups.is_empty()).then(|| kql::id_condition(group, groups)),
+    ];
+    let conditions: Vec<String> = conditions.into_iter().flatten().collect();
+    format!("\n| where {}", if conditions.is_empty() { "false".to_owned() } else { conditions.join(" or ") })
+}
+
+/// The line that restricts a query to the types in scope.
+fn types(scope: &Scope) -> Cow<'static, str> {
+    filter(kql::type_condition(&scope.resource_types))
+}
+
+/// A line of its own, where there is a condition.
+fn filter(condition: Option<String>) -> Cow<'static, str> {
+    condition.map_or(Cow::Borrowed(""), |condition| format!("\n| where {condition}").into())
+}
+
+/// The tag filters over a resource's group, and the rows that they never hold back.
+fn tag_filter(scope: &Scope, always: &str) -> String {
+    kql::tag_condition(&scope.tag_filters, "lowerTags").map_or_else(String::new, |condition| {
+        format!("\n| extend lowerTags = todynamic(tolower(tostring(rgTags)))\n| where {always}\n    or ({condition})")
+    })
+}
+
+/// The lines that say whether a container is in scope, and the column that says so.
+fn scope_column(scope: &Scope) -> (String, &'static str) {
+    match kql::tag_condition(&scope.tag_filters, "lowerTags") {
+        Some(condition) => (
+            format!(
+                "\n| extend lowerTags = todynamic(tolower(tostring(tags)))\n| extend scope = iff(type == \
+                 'microsoft.resources/subscriptions'\n    or ({condition}), 'in', 'out')"
+            ),
+            ", scope",
+        ),
+        None => (String::new(), ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::arm_id::id_of;
+    use super::*;
+    use crate::config::{TagCondition, TagFilters};
+
+    fn filtered() -> Scope {
+        let condition = |name: &str, value: &str| TagCondition { name: name.into(), value: value.into() };
+        let include = vec![condition("Environment", "Production"), condition("a \"quote\"", "O'Connor")];
+        let resource_types = vec!["Microsoft.KeyVault/vaults".parse().unwrap()];
+        Scope {
+            tag_filters: TagFilters { include, exclude: vec![condition("Old", "")] },
+            resource_types,
+            ..Scope::default()
+        }
+    }
+
+    fn all<'a>(groups: &'a [Id], ids: &'a [Id]) -> Vec<Query<'a>> {
+        let (since, recent) = ("2026-01-02T03:04:05Z".parse().unwrap(), "2026-01-03T03:04:05Z".parse().unwrap());
+        vec![
+            Query::ChangedContainers { since },
+            Query::ChangedResources { since },
+            Query::AbsentResources { kept: since, recent },
+            Query::Containers,
+            Query::Resources,
+            Query::ResourcesOfGroups { groups, ungrouped: Ungrouped::Included },
+            Query::ResourcesOfGroups { groups, ungrouped: Ungrouped::LeftOut },
+            Query::ResourcesOfGroups { groups: &[], ungrouped: Ungrouped::Included },
+            Query::ContainersById { ids: groups },
+            Query::ResourcesById { ids },
+            Query::Subscriptions,
+        ]
+    }
+
+    #[test]
+    fn the_smaller_parts_of_a_part_are_the_part() {
+        let part = Part { index: 2, of: 3 };
+        let smaller: Vec<Part> = part.split(4).collect();
+        assert_eq!(smaller.len(), 4);
+        for hash in 0..1000_u32 {
+            let within = smaller.iter().filter(|small| hash % small.of == small.index).count();
+            assert_eq!(within, usize::from(hash % part.of == part.index));
+        }
+    }
+
+    #[test]
+    fn only_changed_resources_are_filtered_by_tags_and_only_ids_by_no_type() {
+        let group = [id_of("/subscriptions/s/resourceGroups/g").unwrap()];
+        let resource = [id_of("/subscriptions/s/resourceGroups/g/providers/a.b/c/O'Connor").unwrap()];
+        for query in all(&group, &resource) {
+            let text = query.whole(&filtered());
+            let of_resources = query.name().contains("resources");
+            let by_id = query.ids().is_some();
+            assert_eq!(text.contains("'microsoft.keyvault/vaults'"), of_resources && !by_id, "{text}");
+            let tags = query.name() == "changed resources" || query.name().contains("containers");
+            assert_eq!(text.contains("lowerTags['environment']"), tags, "{text}");
+            assert_eq!(text.contains("| extend scope = iff("), query.name().contains("containers"), "{text}");
+            assert_eq!(text.contains(r"/a.b/c/o\'connor'"), query.name() == "resources by id", "{text}");
+            let plain = query.whole(&Scope::default());
+            assert!(!plain.contains("lowerTags") && !plain.contains("scope ="), "{plain}");
+        }
+    }
+
+    #[test]
+    fn a_slice_of_a_query_is_by_hash_or_by_name() {
+        let ids = vec![id_of("/subscriptions/s").unwrap()];
+        for query in all(&ids, &ids) {
+            let hashed = query.text(&Scope::default(), &Slice::Hashed(Part { index: 1, of: 4 }));
+            assert!(hashed.contains("\n| where hash(resourceId) % 4 == 1"), "{hashed}");
+            let named = query.ids_text(&Scope::default(), &Slice::Named(ids.clone()));
+            assert!(named.contains("\n| where resourceId in ('/subscriptions/s')"), "{named}");
+            assert!(named.ends_with("\n| project id, resourceId\n| order by resourceId asc"), "{named}");
+        }
+    }
+
+    /// Writes them where Microsoft's parser, or a reader, may take them.
+    #[test]
+    fn every_text_is_a_query_of_its_own() {
+        let group = [id_of("/subscriptions/s/resourceGroups/g").unwrap()];
+        let resource = [id_of("/subscriptions/s/resourceGroups/g/providers/a.b/c/d").unwrap()];
+        let scopes = [Scope::default(), filtered(), Scope { change_actor: true, ..filtered() }];
+        let mut texts = Vec::new();
+        for scope in &scopes {
+            for query in all(&group, &resource) {
+                for slice in [Slice::WHOLE, Slice::Hashed(Part { index: 1, of: 4 }), Slice::Named(resource.to_vec())] {
+                    texts.push(format!("// {}\n{}\n", query.name(), query.text(scope, &slice)));
+                    texts.push(format!("// {}, ids\n{}\n", query.name(), query.ids_text(scope, &slice)));
+                }
+            }
+            texts.push(format!("// types\n{}\n", types_that_exist(&scope.resource_types)));
+        }
+        texts.push(format!("// groups in scope\n{}\n", groups_in_scope(&scopes[1])));
+        assert!(texts.iter().all(|text| text.matches("\n| join").count() <= 3 && !text.contains(';')));
+        if let Some(file) = std::env::var_os("QUERIES_FILE") {
+            std::fs::write(file, texts.join("\u{1e}")).unwrap();
+        }
+    }
+}

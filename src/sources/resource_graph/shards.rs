@@ -1,0 +1,135 @@
+//! Subscriptions as shards, and the changes that are made here: the upsert of a subscription, the delete of what is gone.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::arm_id::{ArmId, SUBSCRIPTION_TYPE, id_of};
+use super::json::on_one_line;
+use crate::azure::subscriptions::Subscription;
+use crate::model::{Change, Id, Operation};
+
+/// A subscription that is listed.
+#[derive(Clone, Debug)]
+pub(crate) struct Shard {
+    pub(crate) id: Id,
+    /// As people know it.
+    pub(crate) name: String,
+    /// Whether resources can live in it; Resource Graph may leave out the others.
+    pub(crate) is_active: bool,
+    /// The upsert of its own entity. The listing tells more, and sooner, than Resource Graph does.
+    pub(crate) root: Change,
+}
+
+/// A container's row, made here: the same columns as the container queries yield.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ContainerRow<'a> {
+    id: &'a str,
+    resource_id: &'a str,
+    source_resource_id: &'a str,
+    name: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    location: &'a str,
+    tags: Option<&'a RawValue>,
+    subscription_id: &'a str,
+    resource_group: &'a str,
+}
+
+impl Shard {
+    /// `None` for what is no subscription, which the listing lets none be.
+    pub(super) fn of(subscription: &Subscription) -> Option<Self> {
+        let text = format!("/subscriptions/{}", subscription.id);
+        let row = ContainerRow {
+            id: &text,
+            resource_id: &text,
+            source_resource_id: &text,
+            name: &subscription.name,
+            kind: SUBSCRIPTION_TYPE,
+            location: "",
+            tags: subscription.tags.as_deref(),
+            subscription_id: &subscription.id,
+            resource_group: "",
+        };
+        let id = id_of(&text)?;
+        let root = Change {
+            id: id.clone(),
+            operation: Operation::Upsert,
+            kind: SUBSCRIPTION_TYPE.into(),
+            changed_at: None,
+            actor: None,
+            row: on_one_line(serde_json::to_vec(&row).ok()?.into()),
+        };
+        Some(Self { id, name: subscription.name.clone(), is_active: subscription.is_active(), root })
+    }
+}
+
+/// The delete of what is gone, from its id alone.
+pub(super) fn gone(id: &Id) -> Change {
+    let text = id.as_str();
+    let arm = ArmId::parse(text);
+    let kind = arm.map_or_else(String::new, |arm| arm.kind());
+    let row = serde_json::json!({
+        "id": text,
+        "resourceId": text,
+        "sourceResourceId": "",
+        "name": "",
+        "type": kind,
+        "location": "",
+        "tags": null,
+        "subscriptionId": arm.map_or("", |arm| arm.subscription()),
+        "resourceGroup": arm.and_then(|arm| arm.group()).unwrap_or_default(),
+        "changeType": "Delete",
+    });
+    Change {
+        id: id.clone(),
+        operation: Operation::Delete,
+        kind: kind.into(),
+        changed_at: None,
+        actor: None,
+        row: row.to_string().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Stage;
+    use crate::sync::change::Change as Before;
+
+    fn subscription(state: &str) -> Subscription {
+        let tags = RawValue::from_string("{\n\"Team\": \"\u{c9}quipe\"\r\n}".into()).unwrap();
+        Subscription { id: "0a".into(), name: "One".into(), state: state.into(), tags: Some(tags) }
+    }
+
+    #[test]
+    fn a_subscription_is_a_shard_with_its_own_upsert() {
+        let shard = Shard::of(&subscription("Warned")).unwrap();
+        assert_eq!((shard.id.as_str(), shard.id.stage(), &*shard.name), ("/subscriptions/0a", Stage::Root, "One"));
+        assert!(shard.is_active && !Shard::of(&subscription("Disabled")).unwrap().is_active);
+        assert_eq!(
+            std::str::from_utf8(&shard.root.row).unwrap(),
+            "{\"id\":\"/subscriptions/0a\",\"resourceId\":\"/subscriptions/0a\",\"sourceResourceId\":\"/subscriptions/0a\",\
+             \"name\":\"One\",\"type\":\"microsoft.resources/subscriptions\",\"location\":\"\",\
+             \"tags\":{ \"Team\": \"\u{c9}quipe\"  },\"subscriptionId\":\"0a\",\"resourceGroup\":\"\"}"
+        );
+        assert_eq!(shard.root.row, Before::subscription_upsert(&subscription("Warned")).unwrap().row);
+    }
+
+    #[test]
+    fn what_is_gone_is_deleted_by_its_id_alone() {
+        for text in [
+            "/subscriptions/s",
+            "/subscriptions/s/resourcegroups/my g",
+            "/subscriptions/s/resourcegroups/my g/providers/a.b/c/d/e/f",
+            "/subscriptions/s/resourcegroups/g/providers/a.b/c/d/providers/e.f/g/h",
+        ] {
+            let change = gone(&id_of(text).unwrap());
+            assert_eq!((change.operation, change.id.as_str()), (Operation::Delete, text));
+            assert_eq!(change.row, Before::gone(text).unwrap().row);
+        }
+        let ungrouped = gone(&id_of("/subscriptions/s/providers/a.b/c/d").unwrap());
+        let row = std::str::from_utf8(&ungrouped.row).unwrap();
+        assert!(row.contains(r#""resourceGroup":"""#) && row.contains(r#""type":"a.b/c""#), "{row}");
+    }
+}

@@ -1,0 +1,268 @@
+//! Readings against a service that a test describes.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::json;
+
+use super::arm_id::id_of;
+use super::client::{Pages, Request};
+use super::error::tests::{answered, failed};
+use super::page::Page;
+use super::*;
+use crate::azure::arm::Effort;
+use crate::http::Failure;
+
+const GROUP: &str = "/subscriptions/s/resourcegroups/g";
+
+/// A service that holds some ids, and fails in some way.
+#[derive(Default)]
+struct Service {
+    ids: Vec<String>,
+    /// It answers nothing that has one of these rows whole.
+    poison: BTreeSet<String>,
+    /// Not even their ids.
+    is_deep: bool,
+    /// It answers nothing but the first so many queries.
+    dies_after: Option<usize>,
+    /// The most rows of an answer that is not too large.
+    most: Option<usize>,
+    /// Rows that are on no page.
+    hidden: BTreeSet<String>,
+    /// The error is one of the answer, and not of the service.
+    is_garbled: bool,
+    queries: RefCell<Vec<(String, Effort)>>,
+    announced: Cell<u64>,
+}
+
+impl Service {
+    fn with(count: usize) -> Self {
+        Self { ids: (0..count).map(id).collect(), ..Self::default() }
+    }
+
+    fn poisoned(mut self, ids: &[usize]) -> Self {
+        self.poison.extend(ids.iter().map(|n| id(*n)));
+        self
+    }
+
+    fn asked(&self) -> usize {
+        self.queries.borrow().len()
+    }
+
+    /// What a text of ours asks for: all, a part by hash, names.
+    fn rows(&self, text: &str) -> Vec<&String> {
+        let part = text.lines().find_map(|line| line.strip_prefix("| where hash(resourceId) % ")).map(|part| {
+            let (of, index) = part.split_once(" == ").unwrap();
+            (of.parse::<usize>().unwrap(), index.parse::<usize>().unwrap())
+        });
+        let lists: Vec<BTreeSet<&str>> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("| where resourceId in (")?.strip_suffix(')'))
+            .map(|list| list.split(", ").map(|name| name.trim_matches('\'')).collect())
+            .collect();
+        let rows = self.ids.iter().enumerate().filter(|(n, id)| {
+            part.is_none_or(|(of, index)| n % of == index) && lists.iter().all(|list| list.contains(id.as_str()))
+        });
+        rows.map(|(_, id)| id).collect()
+    }
+
+    fn fails(&self) -> GraphError {
+        if self.is_garbled { failed(Failure::Unreadable("x".into())) } else { answered(500, "InternalServerError") }
+    }
+}
+
+impl Pages for Service {
+    async fn page(&self, request: Request<'_>) -> Result<Page, GraphError> {
+        // So that others get their turn.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        self.queries.borrow_mut().push((request.text.to_owned(), request.effort));
+        if self.dies_after.is_some_and(|after| self.asked() > after) {
+            return Err(self.fails());
+        }
+        if request.name == "subscriptions" {
+            return Ok(page(&["/subscriptions/s".to_owned()], 1));
+        }
+        let rows = self.rows(request.text);
+        let is_of_ids = request.text.contains("| project id, resourceId\n");
+        if rows.iter().any(|id| self.poison.contains(*id)) && (!is_of_ids || self.is_deep) {
+            return Err(self.fails());
+        }
+        if self.most.is_some_and(|most| rows.len() > most && !is_of_ids) {
+            return Err(answered(400, "ResponsePayloadTooLarge"));
+        }
+        let shown: Vec<String> =
+            rows.iter().filter(|id| !self.hidden.contains(**id)).map(ToString::to_string).collect();
+        Ok(page(&shown[..shown.len().min(1000)], rows.len()))
+    }
+
+    fn announce(&self, rows: u64) {
+        self.announced.set(self.announced.get() + rows);
+    }
+
+    fn count(&self, _: u64) {}
+}
+
+fn id(n: usize) -> String {
+    format!("{GROUP}/providers/a.b/c/{n}")
+}
+
+fn page(ids: &[String], total: usize) -> Page {
+    let rows: Vec<_> =
+        ids.iter().map(|id| json!({"id": id, "resourceId": id, "sourceResourceId": id, "type": "a.b/c"})).collect();
+    let body = json!({"totalRecords": total, "data": rows}).to_string();
+    Page::parse(&Bytes::from(body), &config::Scope::default()).unwrap()
+}
+
+/// What a query of the service comes to, and the ids that it brought.
+async fn read(service: &Service, query: Query<'_>) -> (Result<Answer, GraphError>, BTreeSet<String>) {
+    let (scope, slots) = (config::Scope::default(), Semaphore::new(3));
+    let setting = Setting { pages: service, scope: &scope, slots: &slots, at_once: 3 };
+    let (intake, mut taken) = mpsc::channel::<Vec<Finding>>(1);
+    let read = async move {
+        let opened = Opened::now(setting, query, &["s"]).await?;
+        Reader::read(setting, opened, &["s"], &intake).await
+    };
+    let take = async {
+        let mut ids = BTreeSet::new();
+        while let Some(page) = taken.recv().await {
+            ids.extend(page.iter().map(|finding| finding.id().as_str().to_owned()));
+        }
+        ids
+    };
+    tokio::join!(read, take)
+}
+
+fn names(ids: &[Id]) -> BTreeSet<String> {
+    ids.iter().map(|id| id.as_str().to_owned()).collect()
+}
+
+/// All that can be read is, and the others are told.
+async fn reads_around(service: Service, most_queries: usize) -> Service {
+    let (answer, read) = read(&service, Query::Resources).await;
+    assert_eq!(names(&answer.unwrap().failed), service.poison);
+    let wanted: BTreeSet<String> = service.ids.iter().filter(|id| !service.poison.contains(*id)).cloned().collect();
+    assert_eq!(read, wanted);
+    assert!(service.asked() <= most_queries, "{} queries", service.asked());
+    service
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_small_result_takes_one_query_and_a_large_one_its_parts() {
+    let service = reads_around(Service::with(1000), 1).await;
+    assert_eq!(service.announced.get(), 1000);
+    let service = reads_around(Service::with(9300), 11).await;
+    assert_eq!(service.announced.get(), 9300);
+    reads_around(Service::with(0), 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_shown_covers_its_shard() {
+    let (answer, _) = read(&Service::with(1), Query::Resources).await;
+    assert_eq!(names(&Vec::from_iter(answer.unwrap().covered)), BTreeSet::from(["/subscriptions/s".to_owned()]));
+    let (answer, _) = read(&Service::with(0), Query::Resources).await;
+    assert!(answer.unwrap().covered.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_rows_of_subscriptions_cover_and_are_not_passed_on() {
+    let (answer, read) = read(&Service::with(1), Query::Subscriptions).await;
+    assert_eq!((answer.unwrap().covered.len(), read.len()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_with_which_every_query_fails_is_told_and_the_others_come() {
+    for garbled in [false, true] {
+        let service = Service { is_garbled: garbled, ..Service::with(120).poisoned(&[77]) };
+        let service = reads_around(service, 20).await;
+        let queries = service.queries.borrow();
+        let patient = queries.iter().filter(|(_, effort)| *effort == Effort::Full).count();
+        assert_eq!(patient, 1, "only the first is tried at length");
+    }
+    reads_around(Service::with(1).poisoned(&[0]), 4).await;
+    reads_around(Service::with(900).poisoned(&[5]), 40).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_are_ten_of_them_in_a_large_result() {
+    let ten = [0, 999, 1000, 1001, 5000, 7777, 12_345, 12_346, 19_000, 19_999];
+    reads_around(Service::with(20_000).poisoned(&ten), 500).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_answers_nothing_is_not_asked_for_every_row() {
+    for dies_after in [0, 1] {
+        let service = Service { dies_after: Some(dies_after), ..Service::with(150).poisoned(&[3]) };
+        let (answer, _) = read(&service, Query::Resources).await;
+        assert!(answer.unwrap_err().trouble().is_some());
+        assert!(service.asked() <= 3, "{} queries", service.asked());
+    }
+    // It dies while the row is looked for.
+    let service = Service { dies_after: Some(8), ..Service::with(150).poisoned(&[3]) };
+    let (answer, _) = read(&service, Query::Resources).await;
+    assert!(answer.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_whose_id_cannot_be_read_either_fails_the_reading() {
+    let service = Service { is_deep: true, ..Service::with(150).poisoned(&[3]) };
+    let (answer, _) = read(&service, Query::Resources).await;
+    assert!(answer.unwrap_err().trouble().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn ids_that_are_asked_for_are_halved_down_to_the_one_that_fails() {
+    let ids: Vec<Id> = (0..200).map(|n| id_of(&id(n)).unwrap()).collect();
+    for is_deep in [false, true] {
+        let service = Service { is_deep, ..Service::with(300).poisoned(&[9, 150]) };
+        let (answer, read) = read(&service, Query::ResourcesById { ids: &ids }).await;
+        assert_eq!(names(&answer.unwrap().failed), service.poison);
+        assert_eq!(read.len(), 198);
+        assert!(service.asked() < 50, "{} queries", service.asked());
+    }
+    let service = Service { dies_after: Some(0), ..Service::with(300) };
+    let (answer, _) = read(&service, Query::ResourcesById { ids: &ids }).await;
+    assert!(answer.is_err() && service.asked() <= 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_large_is_quartered_and_a_single_row_that_is_is_told() {
+    reads_around(Service { most: Some(100), ..Service::with(1000) }, 25).await;
+    let service = Service { most: Some(0), ..Service::with(1).poisoned(&[0]) };
+    reads_around(service, 30).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_add_up_is_read_again_and_then_an_error() {
+    let service = Service { hidden: BTreeSet::from([id(7)]), ..Service::with(50) };
+    let (answer, read) = read(&service, Query::Resources).await;
+    let error = answer.unwrap_err().to_string();
+    assert!(error.contains("after 4 readings"), "{error}");
+    assert_eq!(read.len(), 49, "what came is as good as it would be otherwise");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_no_poison() {
+    struct Refusing;
+    impl Pages for Refusing {
+        async fn page(&self, _: Request<'_>) -> Result<Page, GraphError> {
+            Err(answered(403, "AuthorizationFailed"))
+        }
+        fn announce(&self, _: u64) {}
+        fn count(&self, _: u64) {}
+    }
+    let (scope, slots) = (config::Scope::default(), Semaphore::new(1));
+    let setting = Setting { pages: &Refusing, scope: &scope, slots: &slots, at_once: 1 };
+    assert!(Opened::now(setting, Query::Resources, &["s"]).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_nobody_takes_pages_the_reading_ends() {
+    let (service, scope, slots) = (Service::with(10), config::Scope::default(), Semaphore::new(1));
+    let setting = Setting { pages: &service, scope: &scope, slots: &slots, at_once: 1 };
+    let (intake, taken) = mpsc::channel::<Vec<Finding>>(1);
+    drop(taken);
+    let read = Reader::read(setting, Opened::later(Query::Resources), &["s"], &intake).await;
+    assert!(read.unwrap_err().is_stop());
+}
