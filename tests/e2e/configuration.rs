@@ -1,13 +1,13 @@
 //! Settings: which there are, what each may be, and what is said of one that is wrong.
 
+use sandbox::faults::{Fault, Rule};
+use sandbox::requests::Route;
+use sandbox::settings::{CLIENT, SECRET, TENANT, WEBHOOK_KEY};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
 
 use crate::documentation;
 use crate::harness::{Program, Run, empty, queries, settled, start};
-use crate::sandbox::faults::{Fault, Rule};
-use crate::sandbox::requests::Route;
-use crate::sandbox::settings::{CLIENT, SECRET, TENANT, WEBHOOK_KEY};
 
 /// Every setting that has a flag, the flag, a value that is wrong, and one that is right.
 const FLAGS: [(&str, &str, &str, &str); 24] = [
@@ -327,7 +327,7 @@ async fn an_empty_variable_counts_as_unset() {
         }
     }
     let run = program
-        .env("AZURE_RESOURCE_MANAGER_ENDPOINT", sandbox.origin(crate::sandbox::Host::ResourceManager))
+        .env("AZURE_RESOURCE_MANAGER_ENDPOINT", sandbox.origin(sandbox::Host::ResourceManager))
         .run()
         .await
         .exits(0);
