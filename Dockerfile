@@ -14,6 +14,7 @@ RUN apk add --no-cache gcc musl-dev
 WORKDIR /src
 COPY Cargo.toml Cargo.lock build.rs ./
 COPY benches benches
+COPY crates crates
 COPY examples examples
 COPY src src
 # Named in -V, as the history is not copied.

@@ -4,7 +4,7 @@ CARGO ?= cargo
 ARGS ?=
 
 BINARY := target/debug/azure-incremental
-SANDBOX := target/debug/examples/sandbox
+SANDBOX := target/debug/sandbox
 
 .DEFAULT_GOAL := help
 .PHONY: help build run demo test certificate soak lint kql workflows fuzz coverage bench audit clean
@@ -17,26 +17,26 @@ build: ## Build the program for use: target/release/azure-incremental
 
 # The shell reads .env, so that values may be quoted as in a shell; a variable that is set already wins.
 run: ## Run once against your tenant; reads .env where there is one, e.g. make run ARGS='--mode full'
-	@$(CARGO) build --locked --quiet --bin azure-incremental
+	@$(CARGO) build --locked --bin azure-incremental
 	@before=$$(export -p); \
 	if [ -f .env ]; then set -ea; . ./.env; set +ea; eval "$$before"; fi; \
 	exec $(BINARY) $(ARGS)
 
 demo: ## Watch it work without a tenant, against a small Azure and a small Port on this machine
-	@$(CARGO) build --locked --bin azure-incremental --example sandbox
+	@$(CARGO) build --locked --workspace --bins
 	@$(SANDBOX) demo --binary $(BINARY)
 
 test: ## Run all tests
-	@$(CARGO) test --locked
+	@$(CARGO) test --locked --workspace
 
 certificate: ## Check and test signing in with a certificate (needs OpenSSL's headers)
 	@$(CARGO) clippy --locked --all-targets --features client-certificate -- -D warnings
 	@$(CARGO) test --locked --features client-certificate --test e2e credentials::certificate
 
 lint: ## Check format, lints and documentation; every warning is an error
-	@$(CARGO) fmt --check
-	@$(CARGO) clippy --locked --all-targets -- -D warnings
-	@RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --no-deps
+	@$(CARGO) fmt --all --check
+	@$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	@RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --workspace --no-deps
 
 soak: ## Live through weeks of many seeds, e.g. make soak SOAK_SEEDS=50 SOAK_TICKS=672
 	@SOAK_SEEDS=$${SOAK_SEEDS:-20} SOAK_TICKS=$${SOAK_TICKS:-672} $(CARGO) test --locked --test soak the_catalog -- --nocapture
@@ -69,7 +69,7 @@ fuzz: ## Feed odd input to all that parses, e.g. make fuzz FUZZ_SECONDS=3600 (ne
 	done
 
 coverage: ## Show which lines of src/ the tests reach (needs cargo-llvm-cov)
-	@$(CARGO) llvm-cov --locked --lib --bins --test e2e --ignore-filename-regex '(examples|tests|benches)/' --summary-only
+	@$(CARGO) llvm-cov --locked --lib --bins --test e2e --ignore-filename-regex '(crates|tests|benches)/' --summary-only
 
 # The figures are ratios within one run; still, let nothing else run beside it. It takes about ten minutes.
 bench: ## Measure the program, and print the table of the README (Linux)

@@ -50,7 +50,7 @@
 //! - **A kind of credential**: [`config::Identity`], then `azure::credential`.
 //! - **When something is sent, or not**: `sync::ledger` with a checkpoint, `sync::outbox` without.
 //! - **A message**: where it arises; what to do about it, in [`error`]; its row in `docs/troubleshooting.md`.
-//! - **What a service answers**: the sandbox in `examples/sandbox/`, which tests, demo and bench share.
+//! - **What a service answers**: the sandbox in `crates/sandbox/`, which tests, demo and bench share.
 //!
 //! # What holds everywhere
 //!

@@ -12,8 +12,6 @@
 mod bare;
 mod figures;
 mod process;
-#[path = "../../examples/sandbox/mod.rs"]
-mod sandbox;
 mod service;
 
 use std::io::{self, Write as _};

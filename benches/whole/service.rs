@@ -6,12 +6,11 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use clap::Args;
+use sandbox::Sandbox;
+use sandbox::clock::Clock;
+use sandbox::requests::Route;
+use sandbox::settings::{EstateSize, Settings};
 use serde::{Deserialize, Serialize};
-
-use super::sandbox::Sandbox;
-use super::sandbox::clock::Clock;
-use super::sandbox::requests::Route;
-use super::sandbox::settings::{EstateSize, Settings};
 
 /// A sandbox to be measured against.
 #[derive(Args, Clone, Debug, Default)]

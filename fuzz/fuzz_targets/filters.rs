@@ -1,10 +1,6 @@
 //! `RESOURCE_GROUP_TAG_FILTERS`, whatever the text: an error, or a condition with just its names and values in literals.
 #![no_main]
 
-#[allow(dead_code, reason = "of the sandbox's KQL, its lexer alone is used")]
-#[path = "../../examples/sandbox/kql/mod.rs"]
-mod kql;
-
 use std::collections::BTreeSet;
 
 use azure_incremental::pure::tag_condition;

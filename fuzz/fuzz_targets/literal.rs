@@ -1,10 +1,6 @@
 //! What the sandbox's reader of KQL reads back from a literal is what went in, and nothing of it gets out of the literal.
 #![no_main]
 
-#[allow(dead_code, reason = "of the sandbox's KQL, its lexer alone is used")]
-#[path = "../../examples/sandbox/kql/mod.rs"]
-mod kql;
-
 use azure_incremental::pure::literal;
 use libfuzzer_sys::fuzz_target;
 

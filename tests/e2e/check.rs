@@ -1,13 +1,13 @@
 //! What `check` tells of everything that a run needs.
 
+use sandbox::Sandbox;
+use sandbox::faults::{Fault, Rule};
+use sandbox::requests::Route;
 use serde_json::Value as Json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::harness::{Program, Run, break_down, empty, envelopes, settled, start};
-use crate::sandbox::Sandbox;
-use crate::sandbox::faults::{Fault, Rule};
-use crate::sandbox::requests::Route;
 
 fn check(sandbox: &Sandbox) -> Program {
     Program::new(sandbox).without("LOG_FORMAT").args(["check"])

@@ -1,13 +1,13 @@
 //! Settings: their flags, their bounds, and the messages for invalid values.
 
+use sandbox::faults::{Fault, Rule};
+use sandbox::requests::Route;
+use sandbox::settings::{CLIENT, SECRET, TENANT, WEBHOOK_KEY};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
 
 use crate::documentation;
 use crate::harness::{Program, Run, empty, queries, settled, start};
-use crate::sandbox::faults::{Fault, Rule};
-use crate::sandbox::requests::Route;
-use crate::sandbox::settings::{CLIENT, SECRET, TENANT, WEBHOOK_KEY};
 
 /// Every setting with a flag: the variable, the flag, an invalid value and a valid one.
 const FLAGS: [(&str, &str, &str, &str); 25] = [
@@ -346,7 +346,7 @@ async fn an_empty_variable_counts_as_unset() {
         }
     }
     let run = program
-        .env("AZURE_RESOURCE_MANAGER_ENDPOINT", sandbox.origin(crate::sandbox::Host::ResourceManager))
+        .env("AZURE_RESOURCE_MANAGER_ENDPOINT", sandbox.origin(sandbox::Host::ResourceManager))
         .run()
         .await
         .exits(0);

@@ -4,13 +4,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use sandbox::Sandbox;
+use sandbox::expected::Scope;
+use sandbox::faults::{Fault, Rule};
+use sandbox::names;
+use sandbox::requests::Route;
+use sandbox::settings::{Lags, MAPPING_BATCH};
+
 use crate::harness::{MINUTE, Program, Run, Small, break_down, empty, envelopes, outline, passing, settled, start};
-use crate::sandbox::Sandbox;
-use crate::sandbox::expected::Scope;
-use crate::sandbox::faults::{Fault, Rule};
-use crate::sandbox::names;
-use crate::sandbox::requests::Route;
-use crate::sandbox::settings::{Lags, MAPPING_BATCH};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const PRODUCTION: &str = r#"{"include": {"Environment": "Production"}}"#;

@@ -5,12 +5,13 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use sandbox::faults::{Fault, Rule};
+use sandbox::requests::Route;
+use sandbox::settings::{CLIENT, GITHUB_TOKEN, IDENTITY_HEADER, PIPELINE_TOKEN, TENANT};
+use sandbox::signin::{APP_SERVICE, GITHUB, PIPELINES};
+use sandbox::{Host, Sandbox};
+
 use crate::harness::{Program, Run, break_down, envelopes, passing, settled, start};
-use crate::sandbox::faults::{Fault, Rule};
-use crate::sandbox::requests::Route;
-use crate::sandbox::settings::{CLIENT, GITHUB_TOKEN, IDENTITY_HEADER, PIPELINE_TOKEN, TENANT};
-use crate::sandbox::signin::{APP_SERVICE, GITHUB, PIPELINES};
-use crate::sandbox::{Host, Sandbox};
 
 /// A program that signs in without the secret.
 fn secretless(sandbox: &Sandbox) -> Program {

@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use sandbox::faults::{Fault, Rule};
+use sandbox::names::tags;
+use sandbox::requests::Route;
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
 use crate::harness::{
     Envelope, Program, Small, break_down, envelopes, keep_answers, of_resources, outline, passing, settled, start,
 };
-use crate::sandbox::faults::{Fault, Rule};
-use crate::sandbox::names::tags;
-use crate::sandbox::requests::Route;
 
 /// The rows of Resource Graph's answers, as they were written.
 fn rows(answers: &[String]) -> Vec<String> {
@@ -199,9 +199,9 @@ async fn a_group_that_the_join_does_not_find_is_not_made_up() {
     {
         let mut estate = small.sandbox.estate();
         let zero = Duration::ZERO..=Duration::ZERO;
-        estate.set_lags(crate::sandbox::settings::Lags { record: hour..=hour, row: hour..=hour });
+        estate.set_lags(sandbox::settings::Lags { record: hour..=hour, row: hour..=hour });
         let group = estate.create_group(&small.subscription, "Unseen", "eastus", None).unwrap();
-        estate.set_lags(crate::sandbox::settings::Lags { record: zero.clone(), row: zero });
+        estate.set_lags(sandbox::settings::Lags { record: zero.clone(), row: zero });
         estate.create_resource(&group, "Microsoft.Web/sites", "seen", "eastus", None).unwrap();
     }
     Program::new(&small.sandbox).run().await.exits(0);

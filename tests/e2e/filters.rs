@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use sandbox::Sandbox;
+use sandbox::estate::Tags;
+use sandbox::expected::Scope;
+use sandbox::names::tags;
+use sandbox::settings::{EstateSize, Lags};
 use serde_json::json;
 
 use crate::harness::{Program, assert_equal, empty, envelopes, outline, resource_ids, settled, start};
-use crate::sandbox::Sandbox;
-use crate::sandbox::estate::Tags;
-use crate::sandbox::expected::Scope;
-use crate::sandbox::names::tags;
-use crate::sandbox::settings::{EstateSize, Lags};
 
 fn pairs(of: &[(&str, &str)]) -> Vec<(String, String)> {
     of.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
@@ -25,7 +25,7 @@ fn filter(include: &[(&str, &str)], exclude: &[(&str, &str)]) -> (String, Scope)
     (text, Scope { include: pairs(include), exclude: pairs(exclude), ..Scope::default() })
 }
 
-fn wide() -> crate::sandbox::settings::Settings {
+fn wide() -> sandbox::settings::Settings {
     let mut settings = settled();
     settings.estate = EstateSize { subscriptions: 3, groups: 60, resources: 240 };
     settings.port.record = false;

@@ -1,9 +1,10 @@
 //! A full run: everything that exists, and the deletes that were missed.
 
+use sandbox::expected::Scope;
+use sandbox::names::tags;
+use sandbox::settings::Dangling;
+
 use crate::harness::{DAY, Program, Small, assert_equal, envelopes, outline, settled, start};
-use crate::sandbox::expected::Scope;
-use crate::sandbox::names::tags;
-use crate::sandbox::settings::Dangling;
 
 #[tokio::test]
 async fn a_full_run_makes_an_empty_catalog_equal_to_the_estate() {

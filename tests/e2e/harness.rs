@@ -6,15 +6,14 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use sandbox::Sandbox;
+use sandbox::clock::Clock;
+use sandbox::expected::Scope;
+use sandbox::faults::{Fault, Rule};
+use sandbox::requests::Route;
+use sandbox::settings::{EstateSize, QuotaSettings, Settings};
 use serde_json::Value as Json;
 use tokio::process::Command;
-
-use crate::sandbox::Sandbox;
-use crate::sandbox::clock::Clock;
-use crate::sandbox::expected::Scope;
-use crate::sandbox::faults::{Fault, Rule};
-use crate::sandbox::requests::Route;
-use crate::sandbox::settings::{EstateSize, QuotaSettings, Settings};
 
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);

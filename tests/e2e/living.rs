@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use sandbox::Sandbox;
+use sandbox::expected::Scope;
+use sandbox::life;
+use sandbox::rng::Rng;
+use sandbox::settings::{Dangling, EstateSize, Lags, MAPPING_BATCH, Settings};
+
 use crate::harness::{MINUTE, Program, assert_equal, settled, start};
-use crate::sandbox::Sandbox;
-use crate::sandbox::expected::Scope;
-use crate::sandbox::life;
-use crate::sandbox::rng::Rng;
-use crate::sandbox::settings::{Dangling, EstateSize, Lags, MAPPING_BATCH, Settings};
 
 const TICKS: u64 = 6;
 const CHANGES: usize = 80;
@@ -27,7 +28,7 @@ struct Told {
     scope: Scope,
 }
 
-async fn live(sandbox: &Sandbox, told: &Told, lives: impl Fn(&mut crate::sandbox::estate::Estate, &mut Rng)) {
+async fn live(sandbox: &Sandbox, told: &Told, lives: impl Fn(&mut sandbox::estate::Estate, &mut Rng)) {
     let program = |mode| {
         let program = Program::new(sandbox).env("SYNC_MODE", mode).env("CHANGE_WINDOW_MINUTES", "45");
         told.variables.iter().fold(program, |program, (name, value)| match *value {
@@ -52,7 +53,7 @@ async fn live(sandbox: &Sandbox, told: &Told, lives: impl Fn(&mut crate::sandbox
     assert_eq!(sandbox.port().audit(), Vec::<String>::new(), "Port refuses nothing");
 }
 
-fn any_change(estate: &mut crate::sandbox::estate::Estate, rng: &mut Rng) {
+fn any_change(estate: &mut sandbox::estate::Estate, rng: &mut Rng) {
     life::tick(estate, rng, CHANGES / 5);
 }
 

@@ -1,6 +1,6 @@
 //! The real binary, from its environment to its exit code, against a small Azure and a small Port over TLS.
 //!
-//! Everything is in one crate, so that the sandbox is compiled once.
+//! Everything is in one crate, so that it is linked once.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -10,9 +10,6 @@
     clippy::unwrap_used,
     reason = "a test that panics has failed, which is what it is for"
 )]
-
-#[path = "../../examples/sandbox/mod.rs"]
-mod sandbox;
 
 #[path = "../soak/engine.rs"]
 mod engine;

@@ -8,16 +8,16 @@ use std::time::Duration;
 use azure_incremental::cli::Settings as Flags;
 use azure_incremental::config::{Application, Config, Identity};
 use azure_incremental::report::Report;
+use sandbox::expected::Scope;
+use sandbox::faults::{Fault, Rule};
+use sandbox::requests::Route;
+use sandbox::settings::{CLIENT, GITHUB_TOKEN, TENANT};
+use sandbox::signin::GITHUB;
+use sandbox::{Host, Sandbox};
 use serde_json::Value as Json;
 
 use crate::engine::{Ended, alone, config, go, trust};
 use crate::harness::{DAY, MINUTE, empty};
-use crate::sandbox::expected::Scope;
-use crate::sandbox::faults::{Fault, Rule};
-use crate::sandbox::requests::Route;
-use crate::sandbox::settings::{CLIENT, GITHUB_TOKEN, TENANT};
-use crate::sandbox::signin::GITHUB;
-use crate::sandbox::{Host, Sandbox};
 
 /// Rows: the request. Columns: the fault. What must come of it is below.
 const MATRIX: &str = "

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use sandbox::expected::Scope;
+use sandbox::settings::EstateSize;
+
 use crate::harness::{Program, settled, start};
-use crate::sandbox::expected::Scope;
-use crate::sandbox::settings::EstateSize;
 
 /// What the program may take as it is built for use. A build for tests has the more of code in memory.
 const MOST_KB: u64 = 28 * 1024 + if cfg!(debug_assertions) { 3 * 1024 } else { 0 };

@@ -2,11 +2,11 @@
 
 use std::process::Stdio;
 
+use sandbox::faults::{Fault, Rule};
+use sandbox::requests::Route;
 use serde_json::Value as Json;
 
 use crate::harness::{Program, break_down, envelopes, resource_ids, settled, start};
-use crate::sandbox::faults::{Fault, Rule};
-use crate::sandbox::requests::Route;
 
 #[tokio::test]
 async fn commands_that_only_print_need_no_credentials() {

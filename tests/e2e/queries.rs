@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use sandbox::estate::lower;
+use sandbox::names::tags;
+use sandbox::settings::Lags;
+
 use crate::harness::{DAY, Envelope, MINUTE, Program, Small, envelopes, outline, resource_ids, settled, start};
-use crate::sandbox::estate::lower;
-use crate::sandbox::names::tags;
-use crate::sandbox::settings::Lags;
 
 const ROW: [&str; 9] =
     ["id", "resourceId", "sourceResourceId", "name", "type", "location", "tags", "subscriptionId", "resourceGroup"];

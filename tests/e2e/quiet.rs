@@ -1,8 +1,9 @@
 //! A run with nothing to do.
 
+use sandbox::Host;
+use sandbox::requests::Route;
+
 use crate::harness::{DAY, Program, settled, start};
-use crate::sandbox::Host;
-use crate::sandbox::requests::Route;
 
 #[tokio::test]
 async fn a_run_with_nothing_to_do_signs_in_lists_the_subscriptions_and_asks_twice() {

@@ -2,17 +2,17 @@
 
 use std::time::{Duration, Instant};
 
+use sandbox::expected::Scope;
+use sandbox::faults::{Fault, Rule, Shift};
+use sandbox::life;
+use sandbox::requests::Route;
+use sandbox::rng::Rng;
+use sandbox::settings::{EstateSize, QuotaSettings};
 use serde_json::Value as Json;
 
 use crate::harness::{
     Program, assert_equal, break_down, envelopes, of_resources, passing, queries, settled, start, table,
 };
-use crate::sandbox::expected::Scope;
-use crate::sandbox::faults::{Fault, Rule, Shift};
-use crate::sandbox::life;
-use crate::sandbox::requests::Route;
-use crate::sandbox::rng::Rng;
-use crate::sandbox::settings::{EstateSize, QuotaSettings};
 
 /// Those of one table.
 fn of_table<'a>(asked: &'a [Json], name: &str) -> Vec<&'a Json> {

@@ -4,16 +4,16 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use sandbox::expected::Scope;
+use sandbox::faults::{Fault, Rule};
+use sandbox::names;
+use sandbox::requests::Route;
+use sandbox::settings::{Lags, TENANT};
+use sandbox::{Host, Sandbox};
 use serde_json::{Value as Json, json};
 use tokio::process::{Child, Command};
 
 use crate::harness::{DAY, Envelope, MINUTE, Program, Run, Small, empty, envelopes, outline, settled, start};
-use crate::sandbox::expected::Scope;
-use crate::sandbox::faults::{Fault, Rule};
-use crate::sandbox::names;
-use crate::sandbox::requests::Route;
-use crate::sandbox::settings::{Lags, TENANT};
-use crate::sandbox::{Host, Sandbox};
 
 const PRODUCTION: &str = r#"{"include": {"Environment": "Production"}}"#;
 

@@ -1,10 +1,10 @@
 //! The report, the log, and the exit code where several hold.
 
+use sandbox::faults::{Fault, Rule};
+use sandbox::requests::Route;
 use serde_json::Value as Json;
 
 use crate::harness::{Program, break_down, envelopes, passing, settled, start};
-use crate::sandbox::faults::{Fault, Rule};
-use crate::sandbox::requests::Route;
 
 #[tokio::test]
 async fn the_report_counts_what_was_done() {

@@ -6,14 +6,14 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::time::Duration;
 
+use sandbox::faults::{Fault, Rule};
+use sandbox::requests::Route;
+use sandbox::settings::{GITHUB_TOKEN, IDENTITY_HEADER, PIPELINE_TOKEN, Security, Settings, WEBHOOK_KEY};
+use sandbox::signin::{APP_SERVICE, GITHUB, PIPELINES};
+use sandbox::{Host, Sandbox};
 use serde_json::Value as Json;
 
 use crate::harness::{Program, Run, Small, break_down, settled, start};
-use crate::sandbox::faults::{Fault, Rule};
-use crate::sandbox::requests::Route;
-use crate::sandbox::settings::{GITHUB_TOKEN, IDENTITY_HEADER, PIPELINE_TOKEN, Security, Settings, WEBHOOK_KEY};
-use crate::sandbox::signin::{APP_SERVICE, GITHUB, PIPELINES};
-use crate::sandbox::{Host, Sandbox};
 
 const WEBHOOK_SECRET: &str = "wbhk~Secret-That_Must-Not-Show";
 

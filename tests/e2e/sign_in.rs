@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use sandbox::Host;
+use sandbox::faults::{Fault, Rule};
+use sandbox::requests::Route;
+
 use crate::harness::{Program, break_down, empty, passing, settled, start};
-use crate::sandbox::Host;
-use crate::sandbox::faults::{Fault, Rule};
-use crate::sandbox::requests::Route;
 
 #[tokio::test]
 async fn one_token_serves_a_run_and_never_travels_to_port() {

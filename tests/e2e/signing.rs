@@ -1,8 +1,9 @@
 //! Signed posts: Port takes them, and drops those of anybody else.
 
+use sandbox::expected::Scope;
+use sandbox::settings::{Security, Settings};
+
 use crate::harness::{Program, assert_equal, envelopes, settled, start};
-use crate::sandbox::expected::Scope;
-use crate::sandbox::settings::{Security, Settings};
 
 const SECRET: &str = "wbhk~Secret-That_Must-Not-Show";
 
@@ -17,7 +18,7 @@ async fn port_takes_what_is_signed_whatever_the_payload() {
     for payload in ["single", "batch"] {
         let mut settings = secured("x-port-signature", "sha256=");
         if payload == "batch" {
-            crate::sandbox::settings::MAPPING_BATCH.clone_into(&mut settings.port.mapping);
+            sandbox::settings::MAPPING_BATCH.clone_into(&mut settings.port.mapping);
         }
         let sandbox = start(settings).await;
         let program = Program::full(&sandbox).env("PORT_WEBHOOK_SECRET", SECRET).env("PORT_WEBHOOK_PAYLOAD", payload);

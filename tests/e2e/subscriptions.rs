@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use sandbox::Host;
+use sandbox::expected::Scope;
+use sandbox::faults::{Fault, Rule};
+use sandbox::requests::Route;
+use sandbox::settings::{EstateSize, Settings};
+
 use crate::harness::{Program, assert_equal, break_down, envelopes, queries, settled, start};
-use crate::sandbox::Host;
-use crate::sandbox::expected::Scope;
-use crate::sandbox::faults::{Fault, Rule};
-use crate::sandbox::requests::Route;
-use crate::sandbox::settings::{EstateSize, Settings};
 
 fn seven() -> Settings {
     let mut settings = settled();
@@ -15,7 +16,7 @@ fn seven() -> Settings {
     settings
 }
 
-fn guids(sandbox: &crate::sandbox::Sandbox) -> BTreeSet<String> {
+fn guids(sandbox: &sandbox::Sandbox) -> BTreeSet<String> {
     sandbox.estate().subscriptions().iter().map(|subscription| subscription.guid.to_string()).collect()
 }
 

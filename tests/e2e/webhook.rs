@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
+use sandbox::Host;
+use sandbox::expected::Scope;
+use sandbox::faults::{Fault, Rule};
+use sandbox::requests::Route;
+use sandbox::settings::{RateLimit, WEBHOOK_KEY};
 use serde_json::Value as Json;
 
 use crate::harness::{Program, Small, assert_equal, break_down, envelopes, of_resources, passing, settled, start};
-use crate::sandbox::Host;
-use crate::sandbox::expected::Scope;
-use crate::sandbox::faults::{Fault, Rule};
-use crate::sandbox::requests::Route;
-use crate::sandbox::settings::{RateLimit, WEBHOOK_KEY};
 
 /// What only a resource's envelope holds.
 const RESOURCE: &str = r#""type":"resource"}"#;

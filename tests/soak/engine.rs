@@ -11,8 +11,7 @@ use azure_incremental::cli::Settings;
 use azure_incremental::config::{Config, Limits, LogConfig, LogFormat};
 use azure_incremental::report::Report;
 use azure_incremental::{Work, logging, run};
-
-use super::sandbox::Sandbox;
+use sandbox::Sandbox;
 
 /// Set in the process that a test runs alone in.
 const ALONE: &str = "AZURE_INCREMENTAL_TEST_ALONE";

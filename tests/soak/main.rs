@@ -5,9 +5,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "a failing test shows what it printed")]
 
-#[path = "../../examples/sandbox/mod.rs"]
-mod sandbox;
-
 mod engine;
 mod story;
 

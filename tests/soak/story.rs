@@ -5,17 +5,17 @@ use std::time::Duration;
 use azure_incremental::cli::Settings as Flags;
 use azure_incremental::config::Config;
 use azure_incremental::error::Exit;
+use sandbox::clock::Clock;
+use sandbox::expected::Scope;
+use sandbox::faults::{Fault, Rule};
+use sandbox::life;
+use sandbox::requests::Route;
+use sandbox::rng::Rng;
+use sandbox::settings::{EstateSize, Lags, Settings};
+use sandbox::{Host, Sandbox};
 use tokio::runtime::Runtime;
 
 use super::engine::{Ended, config, go, trust};
-use super::sandbox::clock::Clock;
-use super::sandbox::expected::Scope;
-use super::sandbox::faults::{Fault, Rule};
-use super::sandbox::life;
-use super::sandbox::requests::Route;
-use super::sandbox::rng::Rng;
-use super::sandbox::settings::{EstateSize, Lags, Settings};
-use super::sandbox::{Host, Sandbox};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_secs(15 * 60);
@@ -239,8 +239,7 @@ impl Story {
         for workflow in &self.workflows[1..] {
             expected.catalog.entities.extend(self.sandbox.expected(&workflow.scope).catalog.entities);
         }
-        let differences =
-            self.sandbox.port().with_catalog(|catalog| super::sandbox::expected::diff(catalog, &expected));
+        let differences = self.sandbox.port().with_catalog(|catalog| sandbox::expected::diff(catalog, &expected));
         assert!(
             differences.is_empty(),
             "{:?}, SOAK_SEED={}: {} differences: {:#?}\n{:#?}",

@@ -1,0 +1,102 @@
+//! Resource Manager: what each of its answers has in common, and the listing of subscriptions.
+use hyper::header::{DATE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use hyper::{Method, StatusCode, http::request::Parts};
+use serde_json::{Value as Json, json};
+
+use crate::estate::Subscription;
+use crate::lock;
+use crate::server::{Reply, json as reply, with_header};
+use crate::settings::TENANT;
+use crate::signin::BadToken;
+use crate::world::World;
+
+const API_VERSION: &str = "2022-12-01";
+
+/// Puts on an answer what all of Resource Manager's have: the time by the sandbox's clock, and an id to ask support with.
+pub(crate) fn finish(world: &World, mut answer: Reply) -> Reply {
+    if let Ok(date) = HeaderValue::try_from(world.clock.http_date()) {
+        with_header(&mut answer, DATE, date);
+    }
+    with_header(
+        &mut answer,
+        HeaderName::from_static("x-ms-request-id"),
+        HeaderValue::from_static("5a4db0c0-0000-4000-8000-000000000000"),
+    );
+    answer
+}
+
+/// The error that Resource Manager and its providers answer with.
+pub(crate) fn error(status: StatusCode, code: &str, message: &str, details: &[(&str, &str)]) -> Reply {
+    let details: Vec<Json> = details.iter().map(|(code, message)| json!({"code": code, "message": message})).collect();
+    let mut error = json!({"code": code, "message": message});
+    if !details.is_empty() {
+        error["details"] = details.into();
+    }
+    reply(status, json!({"error": error}).to_string())
+}
+
+/// The answer for one who must not ask.
+pub(crate) fn unauthorized(bad: BadToken) -> Reply {
+    let (code, message) = match bad {
+        BadToken::Missing => ("AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing."),
+        BadToken::Unknown => ("InvalidAuthenticationToken", "The access token is invalid."),
+        BadToken::Expired => ("ExpiredAuthenticationToken", "The access token expiry UTC time is earlier than now."),
+    };
+    let mut answer = error(StatusCode::UNAUTHORIZED, code, message, &[]);
+    let challenge = r#"Bearer authorization_uri="https://login.microsoftonline.com/", error="invalid_token""#;
+    with_header(&mut answer, WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    answer
+}
+
+/// `GET /subscriptions`: those that the principal can read, a page at a time.
+pub(crate) fn subscriptions(world: &World, parts: &Parts) -> Reply {
+    if let Err(bad) = world.sign_in.principal(parts) {
+        return unauthorized(bad);
+    }
+    if parts.method != Method::GET {
+        return error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "Only GET is supported.", &[]);
+    }
+    let query = |wanted: &str| {
+        let pairs = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
+        pairs.into_owned().find_map(|(name, value)| name.eq_ignore_ascii_case(wanted).then_some(value))
+    };
+    if query("api-version").as_deref() != Some(API_VERSION) {
+        let message = format!("The api-version is missing or invalid; the sandbox knows '{API_VERSION}'.");
+        return error(StatusCode::BAD_REQUEST, "InvalidApiVersionParameter", &message, &[]);
+    }
+    let Ok(from) = query("$skiptoken").map_or(Ok(0), |token| token.parse::<usize>()) else {
+        return error(StatusCode::BAD_REQUEST, "InvalidSkipToken", "The skip token is invalid.", &[]);
+    };
+    let estate = lock(&world.estate);
+    let visible: Vec<&Subscription> = estate.subscriptions().iter().filter(|s| s.visible).collect();
+    let page = world.settings.azure.listing_page.max(1);
+    let value: Vec<Json> = visible.iter().skip(from).take(page).map(|s| listed(s)).collect();
+    let mut body = json!({"value": value, "count": {"type": "Total", "value": visible.len()}});
+    if visible.len() > from.saturating_add(page) {
+        let next = format!("{}/subscriptions?api-version={API_VERSION}&$skiptoken={}", world.arm_origin(), from + page);
+        body["nextLink"] = next.into();
+    }
+    let mut answer = reply(StatusCode::OK, body.to_string());
+    let remaining = HeaderName::from_static("x-ms-ratelimit-remaining-tenant-reads");
+    with_header(&mut answer, remaining, HeaderValue::from_static("249"));
+    answer
+}
+
+fn listed(subscription: &Subscription) -> Json {
+    let mut listed = json!({
+        "id": subscription.id(),
+        "authorizationSource": "RoleBased",
+        "managedByTenants": [],
+        "subscriptionId": *subscription.guid,
+        "tenantId": TENANT,
+        "displayName": *subscription.name,
+        "state": "Enabled",
+        "subscriptionPolicies": {
+            "locationPlacementId": "Public_2014-09-01", "quotaId": "EnterpriseAgreement_2014-09-01", "spendingLimit": "Off",
+        },
+    });
+    if let Some(tags) = &subscription.tags {
+        listed["tags"] = (**tags).clone();
+    }
+    listed
+}

@@ -1,0 +1,79 @@
+//! The sandbox's time: the machine's, or a virtual one that stands still until a test moves it. Everything about data
+//! (records, lags, `ago()`, the `Date` header) reads it; latency and quota are about the wire, and use real time.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// A clock that all its clones share.
+#[derive(Clone, Debug)]
+pub struct Clock(Option<Arc<AtomicI64>>);
+
+impl Clock {
+    pub(crate) fn real() -> Self {
+        Self(None)
+    }
+
+    /// A clock that shows this moment, in milliseconds since the epoch, until it is told otherwise.
+    pub fn at(ms: i64) -> Self {
+        Self(Some(Arc::new(AtomicI64::new(ms))))
+    }
+
+    /// A clock that stands still at the machine's present time.
+    pub fn stopped() -> Self {
+        Self::at(Self::real().now_ms())
+    }
+
+    pub fn now_ms(&self) -> i64 {
+        match &self.0 {
+            Some(ms) => ms.load(Ordering::Acquire),
+            None => Timestamp::now().as_millisecond(),
+        }
+    }
+
+    pub(crate) fn is_virtual(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Does nothing to the machine's clock.
+    pub fn advance(&self, by: Duration) {
+        if let Some(clock) = &self.0 {
+            clock.fetch_add(by.as_millis() as i64, Ordering::AcqRel);
+        }
+    }
+
+    /// As the `Date` header says it.
+    pub fn http_date(&self) -> String {
+        timestamp(self.now_ms()).strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+    }
+}
+
+/// As Resource Graph writes a moment: seven digits of a second.
+pub(crate) fn iso(ms: i64) -> String {
+    timestamp(ms).strftime("%Y-%m-%dT%H:%M:%S.%3f0000Z").to_string()
+}
+
+fn timestamp(ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_written_as_the_services_write_them() {
+        let clock = Clock::at(1_700_000_000_123);
+        assert_eq!(clock.http_date(), "Tue, 14 Nov 2023 22:13:20 GMT");
+        assert_eq!(iso(clock.now_ms()), "2023-11-14T22:13:20.1230000Z");
+    }
+
+    #[test]
+    fn clones_share_one_time() {
+        let clock = Clock::at(0);
+        let other = clock.clone();
+        clock.advance(Duration::from_secs(2));
+        assert_eq!(other.now_ms(), 2_000);
+    }
+}

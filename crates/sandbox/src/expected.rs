@@ -1,0 +1,222 @@
+//! What the catalog ought to be: computed straight from the truth, by no code that the product, the queries or the mapping use.
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+
+use regex::Regex;
+use serde_json::{Value as Json, json};
+
+use crate::catalog::{Catalog, Entity, Key};
+use crate::estate::{Estate, Group, Tags, lower};
+
+/// What a run was told to sync.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    /// All, where there is none.
+    pub types: Vec<String>,
+    /// Tags of which a group must have all.
+    pub include: Vec<(String, String)>,
+    /// Tags of which a group must have none.
+    pub exclude: Vec<(String, String)>,
+}
+
+impl Scope {
+    pub(crate) fn takes_group(&self, group: &Group) -> bool {
+        self.include.iter().all(|tag| has(&group.tags, tag)) && !self.exclude.iter().any(|tag| has(&group.tags, tag))
+    }
+
+    fn takes_type(&self, ty: &str) -> bool {
+        self.types.is_empty() || self.types.iter().any(|wanted| lower(wanted) == lower(ty))
+    }
+}
+
+fn has(tags: &Tags, (key, value): &(String, String)) -> bool {
+    let Some(tags) = tags.as_deref().and_then(Json::as_object) else { return false };
+    tags.iter().any(|(name, is)| lower(name) == lower(key) && is.as_str().is_some_and(|is| lower(is) == lower(value)))
+}
+
+/// A catalog to compare with, and what to leave out of the comparison.
+#[derive(Clone, Debug, Default)]
+pub struct Expected {
+    pub catalog: Catalog,
+    /// Identifiers of the subscriptions that cannot be read: of what is in them nothing is known, so nothing is expected.
+    pub hidden: Vec<String>,
+}
+
+pub(crate) fn expected(estate: &Estate, scope: &Scope) -> Expected {
+    let mut expected = Expected::default();
+    for subscription in estate.subscriptions() {
+        let identifier = legal(&lower(&subscription.id()));
+        if !subscription.visible {
+            expected.hidden.push(identifier);
+            continue;
+        }
+        let properties = [("subscriptionId", json!(*subscription.guid)), ("tags", json_tags(&subscription.tags))];
+        put(&mut expected.catalog, "azureSubscription", identifier, &subscription.name, properties, None);
+    }
+    for group in estate.groups().values() {
+        let subscription = &estate.subscriptions()[group.subscription];
+        if !subscription.visible || !scope.takes_group(group) {
+            continue;
+        }
+        let identifier = legal(&group.id);
+        let properties = [("location", json!(*group.location)), ("tags", json_tags(&group.tags))];
+        let relation = ("subscription", legal(&lower(&subscription.id())));
+        put(&mut expected.catalog, "azureResourceGroup", identifier.clone(), &group.name, properties, Some(relation));
+        for resource in group.members.iter().filter_map(|member| estate.resources().get(member)) {
+            if !scope.takes_type(&resource.kind.name) {
+                continue;
+            }
+            let properties = [
+                ("location", json!(*resource.location)),
+                ("tags", json_tags(&resource.tags)),
+                ("type", json!(lower(&resource.kind.name))),
+            ];
+            let relation = Some(("resourceGroup", identifier.clone()));
+            let name = resource.short_name();
+            put(&mut expected.catalog, "azureCloudResources", legal(&resource.id), name, properties, relation);
+        }
+    }
+    expected
+}
+
+fn json_tags(tags: &Tags) -> Json {
+    tags.as_deref().cloned().unwrap_or(Json::Null)
+}
+
+fn put<const N: usize>(
+    catalog: &mut Catalog,
+    blueprint: &str,
+    identifier: String,
+    title: &str,
+    properties: [(&str, Json); N],
+    relation: Option<(&str, String)>,
+) {
+    let entity = Entity {
+        title: Some(title.to_owned()),
+        properties: properties.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        relations: relation.into_iter().map(|(name, target)| (name.to_owned(), json!(target))).collect(),
+    };
+    catalog.entities.insert((blueprint.to_owned(), identifier), entity);
+}
+
+/// An id as the shipped mapping makes an identifier of it.
+pub(crate) fn legal(id: &str) -> String {
+    static LETTER: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\p{L}").ok());
+    let mut legal = String::with_capacity(id.len() + 8);
+    for c in id.chars() {
+        match c {
+            '0'..='9' | '@' | '_' | '.' | '+' | ':' | '/' | '-' => legal.push(c),
+            c if c.is_ascii_alphabetic()
+                || LETTER.as_ref().is_some_and(|letter| letter.is_match(c.encode_utf8(&mut [0; 4]))) =>
+            {
+                legal.push(c)
+            }
+            c => {
+                let _ = write!(legal, "={}=", u32::from(c));
+            }
+        }
+    }
+    legal
+}
+
+/// How a catalog differs from what it ought to be, a line each; empty where it does not.
+pub fn diff(actual: &Catalog, expected: &Expected) -> Vec<String> {
+    let mut lines = Vec::new();
+    let keys: BTreeSet<&Key> = actual.entities.keys().chain(expected.catalog.entities.keys()).collect();
+    for key in keys {
+        let (blueprint, identifier) = key;
+        match (actual.entities.get(key), expected.catalog.entities.get(key)) {
+            (Some(is), Some(ought)) => lines
+                .extend(differences(is, ought).into_iter().map(|d| format!("wrong   {blueprint} {identifier}: {d}"))),
+            (None, Some(_)) => lines.push(format!("missing {blueprint} {identifier}")),
+            (Some(_), None) if !is_hidden(identifier, &expected.hidden) => {
+                lines.push(format!("stale   {blueprint} {identifier}: the estate does not have it, or not in scope"));
+            }
+            _ => {}
+        }
+    }
+    lines
+}
+
+fn is_hidden(identifier: &str, hidden: &[String]) -> bool {
+    hidden.iter().any(|subscription| {
+        identifier.strip_prefix(subscription.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
+}
+
+fn differences(is: &Entity, ought: &Entity) -> Vec<String> {
+    let mut found = Vec::new();
+    if is.title != ought.title {
+        found.push(format!("title is {:?}, not {:?}", is.title, ought.title));
+    }
+    for (what, is, ought) in [("", &is.properties, &ought.properties), ("relation ", &is.relations, &ought.relations)] {
+        let names: BTreeSet<&String> = is.keys().chain(ought.keys()).collect();
+        for name in names {
+            // Port shows a property that is null and one that is not set alike.
+            let value = |of: &std::collections::BTreeMap<String, Json>| of.get(name).cloned().unwrap_or(Json::Null);
+            if value(is) != value(ought) {
+                found.push(format!("{what}{name} is {}, not {}", value(is), value(ought)));
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::names::tags;
+    use crate::settings::Settings;
+
+    fn estate() -> (Estate, Expected) {
+        let mut estate = Estate::new(1, Clock::at(0), Settings::default().lags);
+        let guid = estate.add_subscription("one", None);
+        let group = estate.create_group(&guid, "Rg (1)", "here", tags(&[("ENV", "Prod")])).unwrap();
+        estate.create_resource(&group, "Microsoft.Sql/servers/databases", "s/D b", "here", None).unwrap();
+        let all = expected(&estate, &Scope::default());
+        (estate, all)
+    }
+
+    #[test]
+    fn the_truth_is_what_is_expected() {
+        let (estate, all) = estate();
+        let guid = &estate.subscriptions()[0].guid;
+        let group = format!("/subscriptions/{guid}/resourcegroups/rg=32==40=1=41=");
+        let id = format!("{group}/providers/microsoft.sql/servers/s/databases/d=32=b");
+        let entity = &all.catalog.entities[&("azureCloudResources".into(), id)];
+        assert_eq!(entity.title.as_deref(), Some("D b"));
+        assert_eq!(entity.properties["type"], "microsoft.sql/servers/databases");
+        assert_eq!(entity.relations["resourceGroup"], *group);
+    }
+
+    #[test]
+    fn filters_take_groups_and_what_is_in_them_and_never_subscriptions() {
+        let (estate, _) = estate();
+        let tag = || vec![("env".to_owned(), "PROD".to_owned())];
+        let count = |scope: Scope| expected(&estate, &scope).catalog.entities.len();
+        assert_eq!(count(Scope { include: tag(), ..Scope::default() }), 3);
+        assert_eq!(count(Scope { exclude: tag(), ..Scope::default() }), 1);
+        assert_eq!(count(Scope { types: vec!["microsoft.web/sites".into()], ..Scope::default() }), 2);
+    }
+
+    #[test]
+    fn a_difference_says_what_is_missing_stale_or_wrong() {
+        let (_, all) = estate();
+        let mut actual = all.catalog.clone();
+        assert!(diff(&actual, &all).is_empty());
+        let (first, mut entity) = actual.entities.pop_first().unwrap();
+        let (_, other) = actual.entities.first_key_value().unwrap();
+        let other = other.clone();
+        entity.title = Some("else".into());
+        actual.entities.insert(("azureSubscription".into(), "/subscriptions/gone".into()), other);
+        let lines = diff(&actual, &all);
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].starts_with("missing azureCloudResources"));
+        assert!(lines[1].starts_with("stale   azureSubscription"));
+        actual.entities.pop_last();
+        actual.entities.insert(first, entity);
+        assert!(diff(&actual, &all).iter().any(|line| line.contains("title is Some(\"else\")")));
+    }
+}

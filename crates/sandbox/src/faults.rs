@@ -1,0 +1,444 @@
+//! What goes wrong, when a test or a person says so: which answers, how often, and in which way.
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{StreamExt as _, stream};
+use http_body_util::{BodyExt as _, Either, Full, StreamBody};
+use hyper::body::Frame;
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
+use hyper::http::request::Parts;
+use hyper::{Response, StatusCode};
+
+use crate::answers::gzip;
+use crate::lock;
+use crate::requests::Route;
+use crate::rng::Rng;
+use crate::server::{HangUp, Reply, json, reply, with_header};
+
+#[derive(Clone)]
+pub enum Fault {
+    /// This answer in place of the real one.
+    Status {
+        status: u16,
+        headers: Vec<(String, String)>,
+        body: String,
+    },
+    /// No answer, and no end.
+    Hang,
+    /// The answer, later.
+    Slow(Duration),
+    /// The connection is closed before the answer begins.
+    Reset,
+    /// The connection is closed in the middle of the answer.
+    ResetInBody,
+    /// The answer a byte at a time.
+    Drip(Duration),
+    /// The first half of the answer, as if it were all.
+    Truncated,
+    /// 200, and noise.
+    Garbage,
+    /// 200, and a page such as proxies show.
+    Html,
+    /// 200, and nothing.
+    Empty,
+    /// 200, and JSON nested deeper than any stack.
+    Deep,
+    /// 200, and no end of it.
+    Endless,
+    /// 200, and some kilobytes of gzip that come to 64 MB.
+    Bomb,
+    /// The answer, said to be gzip, which it is not.
+    LyingGzip,
+    Redirect(String),
+    /// This status, and all that was sent told back, as some proxies and frameworks do.
+    Echo(u16),
+    /// This status and this body, with all that was sent in the place of `SENT`, as a string of JSON holds it.
+    Quote(u16, String),
+    /// The answer, edited: a foreign `nextLink`, a BOM, rows that are `null`, whatever a test can think of.
+    Edit(Arc<dyn Fn(String) -> String + Send + Sync>),
+    /// Of Resource Graph: the rows shift between this page and the one before.
+    Unstable(Shift),
+}
+
+/// What happens between two pages to the rows that come before the second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shift {
+    /// One is gone: the page skips one.
+    Removed,
+    /// One is new: the page repeats one.
+    Added,
+    /// One is new and one is gone behind the page: it repeats one, and the count stays what it was.
+    Swapped,
+}
+
+impl fmt::Debug for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status { status, .. } => write!(f, "Status({status})"),
+            Self::Hang => f.write_str("Hang"),
+            Self::Slow(by) => write!(f, "Slow({by:?})"),
+            Self::Reset => f.write_str("Reset"),
+            Self::ResetInBody => f.write_str("ResetInBody"),
+            Self::Drip(every) => write!(f, "Drip({every:?})"),
+            Self::Truncated => f.write_str("Truncated"),
+            Self::Garbage => f.write_str("Garbage"),
+            Self::Html => f.write_str("Html"),
+            Self::Empty => f.write_str("Empty"),
+            Self::Deep => f.write_str("Deep"),
+            Self::Endless => f.write_str("Endless"),
+            Self::Bomb => f.write_str("Bomb"),
+            Self::LyingGzip => f.write_str("LyingGzip"),
+            Self::Echo(status) => write!(f, "Echo({status})"),
+            Self::Quote(status, body) => write!(f, "Quote({status}, {:.60})", body.trim_start_matches('x')),
+            Self::Redirect(to) => write!(f, "Redirect({to})"),
+            Self::Edit(_) => f.write_str("Edit"),
+            Self::Unstable(shift) => write!(f, "Unstable({shift:?})"),
+        }
+    }
+}
+
+impl Fault {
+    pub fn status(status: u16) -> Self {
+        let body = format!(r#"{{"error":{{"code":"Sandbox{status}","message":"a fault of the sandbox"}}}}"#);
+        Self::Status { status, headers: Vec::new(), body }
+    }
+
+    /// A status with a `Retry-After`, in seconds or as a date.
+    pub fn retry_after(status: u16, after: &str) -> Self {
+        Self::status(status).with_header(RETRY_AFTER.as_str(), after)
+    }
+
+    pub fn with_header(mut self, name: &str, value: &str) -> Self {
+        if let Self::Status { headers, .. } = &mut self {
+            headers.push((name.to_owned(), value.to_owned()));
+        }
+        self
+    }
+
+    pub fn with_body(mut self, text: &str) -> Self {
+        if let Self::Status { body, .. } = &mut self {
+            text.clone_into(body);
+        }
+        self
+    }
+
+    pub fn edit(edit: impl Fn(String) -> String + Send + Sync + 'static) -> Self {
+        Self::Edit(Arc::new(edit))
+    }
+
+    /// Whether the fault is made of the real answer.
+    fn needs_answer(&self) -> bool {
+        matches!(
+            self,
+            Self::Slow(_)
+                | Self::ResetInBody
+                | Self::Drip(_)
+                | Self::Truncated
+                | Self::LyingGzip
+                | Self::Edit(_)
+                | Self::Unstable(_)
+        )
+    }
+}
+
+type Predicate = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
+
+/// A fault, and the requests that it is for.
+#[derive(Clone)]
+pub struct Rule {
+    fault: Fault,
+    skip: usize,
+    times: Option<usize>,
+    chance: f64,
+    when: Option<Predicate>,
+    applied: bool,
+}
+
+impl Rule {
+    /// For every request, until it is removed.
+    pub fn new(fault: Fault) -> Self {
+        let paged: Predicate = Arc::new(|body| memmem(body, b"\"$skipToken\":\""));
+        let when = matches!(fault, Fault::Unstable(_)).then_some(paged);
+        Self { fault, skip: 0, times: None, chance: 1.0, when, applied: false }
+    }
+
+    /// Only for the next `times` requests that it is for.
+    pub fn times(mut self, times: usize) -> Self {
+        self.times = Some(times);
+        self
+    }
+
+    /// Lets the first `skip` requests that it is for pass.
+    pub fn after(mut self, skip: usize) -> Self {
+        self.skip = skip;
+        self
+    }
+
+    /// For a request only with this probability.
+    pub fn chance(mut self, probability: f64) -> Self {
+        self.chance = probability;
+        self
+    }
+
+    /// Only for requests whose body is such.
+    pub fn when(mut self, is: impl Fn(&[u8]) -> bool + Send + Sync + 'static) -> Self {
+        self.when = Some(Arc::new(is));
+        self
+    }
+
+    /// Only for requests whose body holds this text.
+    pub fn containing(self, text: &str) -> Self {
+        let text = text.to_owned().into_bytes();
+        self.when(move |body| memmem(body, &text))
+    }
+
+    /// What was asked for is done all the same; only the answer is lost.
+    pub fn applied(mut self) -> Self {
+        self.applied = true;
+        self
+    }
+}
+
+fn memmem(body: &[u8], text: &[u8]) -> bool {
+    text.is_empty() || body.windows(text.len()).any(|window| window == text)
+}
+
+/// To remove a rule by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RuleId(u64);
+
+#[derive(Default)]
+struct Rules {
+    rules: Vec<(RuleId, Route, Rule)>,
+}
+
+pub struct Faults {
+    rules: Mutex<(Rules, Rng)>,
+    /// How many rules there are for each route: none, nearly always.
+    active: [AtomicUsize; 4],
+    next: AtomicU64,
+}
+
+impl Faults {
+    pub(crate) fn new(seed: u64) -> Self {
+        let rules = Mutex::new((Rules::default(), Rng::new(seed)));
+        Self { rules, active: Default::default(), next: AtomicU64::new(0) }
+    }
+
+    /// From now on; where several rules are for a request, the first added takes it.
+    pub fn add(&self, route: Route, rule: Rule) -> RuleId {
+        let id = RuleId(self.next.fetch_add(1, Ordering::Relaxed));
+        lock(&self.rules).0.rules.push((id, route, rule));
+        self.active[route as usize].fetch_add(1, Ordering::Release);
+        id
+    }
+
+    pub fn remove(&self, id: RuleId) {
+        self.keep(|of| of != id);
+    }
+
+    pub fn clear(&self) {
+        self.keep(|_| false);
+    }
+
+    fn keep(&self, keep: impl Fn(RuleId) -> bool) {
+        lock(&self.rules).0.rules.retain(|(id, route, _)| {
+            let kept = keep(*id);
+            if !kept {
+                self.active[*route as usize].fetch_sub(1, Ordering::Release);
+            }
+            kept
+        });
+    }
+
+    /// Whether anything may go wrong on a route.
+    pub(crate) fn any(&self, route: Route) -> bool {
+        self.active[route as usize].load(Ordering::Acquire) > 0
+    }
+
+    /// The fault that this request meets, and whether what it asks for is done all the same.
+    pub(crate) fn pick(&self, route: Route, body: &[u8]) -> Option<(Fault, bool)> {
+        if !self.any(route) {
+            return None;
+        }
+        let (rules, rng) = &mut *lock(&self.rules);
+        for (_, of, rule) in &mut rules.rules {
+            if *of != route || rule.times == Some(0) || rule.when.as_ref().is_some_and(|is| !is(body)) {
+                continue;
+            }
+            if rule.skip > 0 {
+                rule.skip -= 1;
+                continue;
+            }
+            if rule.chance < 1.0 && !rng.chance(rule.chance) {
+                continue;
+            }
+            if let Some(times) = &mut rule.times {
+                *times -= 1;
+            }
+            return Some((rule.fault.clone(), rule.applied));
+        }
+        None
+    }
+}
+
+/// An error that tells back what was sent, in a form that each of the program's readers takes for an error's text.
+pub(crate) fn echo(status: u16, parts: &Parts, body: &[u8]) -> Reply {
+    let text = sent(parts, body);
+    let body = serde_json::json!({"message": text, "error_description": text, "error_codes": [7_000_000]});
+    json(StatusCode::from_u16(status).unwrap_or(StatusCode::IM_A_TEAPOT), body.to_string())
+}
+
+/// The same in the words of a test.
+pub(crate) fn quote(status: u16, quoting: &str, parts: &Parts, body: &[u8]) -> Reply {
+    let text = serde_json::Value::from(sent(parts, body)).to_string();
+    let body = quoting.replace("SENT", text.trim_matches('"'));
+    json(StatusCode::from_u16(status).unwrap_or(StatusCode::IM_A_TEAPOT), body)
+}
+
+fn sent(parts: &Parts, body: &[u8]) -> String {
+    let headers = parts.headers.iter().filter(|(name, _)| *name != "content-type" && *name != "accept");
+    let headers: String = headers.map(|(name, value)| format!("{name}: {value:?}; ")).collect();
+    let form = String::from_utf8_lossy(body.get(..4096).unwrap_or(body)).into_owned();
+    format!("Cannot {} {}; {headers}{form}", parts.method, parts.uri)
+}
+
+/// The faulty reply to a request that `answer` would answer.
+pub(crate) async fn fail(fault: Fault, applied: bool, answer: impl Future<Output = Reply>) -> Result<Reply, HangUp> {
+    let real = if fault.needs_answer() || applied { Some(answer.await) } else { None };
+    Ok(match (fault, real) {
+        (Fault::Status { status, headers, body }, _) => {
+            let mut reply = json(StatusCode::from_u16(status).unwrap_or(StatusCode::IM_A_TEAPOT), body);
+            for (name, value) in headers {
+                if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+                    with_header(&mut reply, name, value);
+                }
+            }
+            reply
+        }
+        (Fault::Hang, _) => std::future::pending().await,
+        (Fault::Reset, _) => return Err(HangUp),
+        (Fault::Garbage, _) => {
+            let noise: Vec<u8> = (0..4096_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+            json(StatusCode::OK, noise)
+        }
+        (Fault::Html, _) => {
+            let page = "<!DOCTYPE html><html><body><h1>Blocked by your proxy</h1></body></html>";
+            reply(StatusCode::OK, "text/html", page)
+        }
+        (Fault::Empty, _) => json(StatusCode::OK, ""),
+        (Fault::Deep, _) => json(StatusCode::OK, r#"{"value":"#.to_owned() + &"[".repeat(200_000)),
+        (Fault::Endless, _) => endless(),
+        (Fault::Bomb, _) => bomb(),
+        (Fault::Redirect(to), _) => {
+            let mut reply = json(StatusCode::TEMPORARY_REDIRECT, "");
+            if let Ok(to) = HeaderValue::try_from(to) {
+                with_header(&mut reply, LOCATION, to);
+            }
+            reply
+        }
+        (Fault::Slow(by), Some(real)) => {
+            tokio::time::sleep(by).await;
+            real
+        }
+        (Fault::ResetInBody, Some(real)) => {
+            let (head, body) = taken(real).await;
+            let half = body.slice(..body.len() / 2);
+            let frames = stream::once(async { Ok(Frame::data(half)) }).chain(stream::once(async {
+                // Else the first half is never sent.
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                Err(io::Error::other("reset"))
+            }));
+            streamed(head, frames)
+        }
+        (Fault::Drip(every), Some(real)) => {
+            let (head, body) = taken(real).await;
+            let drops = stream::unfold(0, move |at| {
+                let body = body.clone();
+                async move {
+                    tokio::time::sleep(every).await;
+                    (at < body.len()).then(|| (Ok(Frame::data(body.slice(at..=at))), at + 1))
+                }
+            });
+            streamed(head, drops)
+        }
+        (Fault::Truncated, Some(real)) => {
+            let (head, body) = taken(real).await;
+            Response::from_parts(head, Either::Left(Full::new(body.slice(..body.len() / 2))))
+        }
+        (Fault::LyingGzip, Some(mut real)) => {
+            with_header(&mut real, CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            real
+        }
+        (Fault::Edit(edit), Some(real)) => {
+            let (head, body) = taken(real).await;
+            let edited = edit(String::from_utf8_lossy(&body).into_owned());
+            Response::from_parts(head, Either::Left(Full::new(Bytes::from(edited))))
+        }
+        (_, Some(real)) => real,
+        (_, None) => return Err(HangUp),
+    })
+}
+
+async fn taken(real: Reply) -> (hyper::http::response::Parts, Bytes) {
+    let (mut head, body) = real.into_parts();
+    head.headers.remove(CONTENT_LENGTH);
+    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    (head, body)
+}
+
+fn streamed(
+    head: hyper::http::response::Parts,
+    frames: impl futures::Stream<Item = io::Result<Frame<Bytes>>> + Send + 'static,
+) -> Reply {
+    Response::from_parts(head, Either::Right(StreamBody::new(frames).boxed_unsync()))
+}
+
+fn endless() -> Reply {
+    let (head, _) = json(StatusCode::OK, "").into_parts();
+    let chunk = Bytes::from(vec![b' '; 64 * 1024]);
+    let frames = stream::unfold(true, move |first| {
+        let chunk = if first { Bytes::from_static(br#"{"value":["#) } else { chunk.clone() };
+        async move { Some((Ok(Frame::data(chunk)), false)) }
+    });
+    streamed(head, frames)
+}
+
+fn bomb() -> Reply {
+    let mut large = br#"{"value":["#.to_vec();
+    large.resize(64 << 20, b' ');
+    let mut bomb = json(StatusCode::OK, gzip(&large));
+    with_header(&mut bomb, CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    bomb
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn statuses(faults: &Faults, bodies: &[&str]) -> Vec<bool> {
+        bodies.iter().map(|body| faults.pick(Route::Webhook, body.as_bytes()).is_some()).collect()
+    }
+
+    #[test]
+    fn a_rule_takes_the_requests_it_is_for() {
+        let faults = Faults::new(1);
+        faults.add(Route::Webhook, Rule::new(Fault::status(503)).after(1).times(2).containing("x"));
+        assert_eq!(statuses(&faults, &["x", "a", "x", "b", "xx", "x"]), [false, false, true, false, true, false]);
+        assert!(faults.pick(Route::Graph, b"x").is_none());
+    }
+
+    #[test]
+    fn a_rule_that_is_removed_takes_none() {
+        let faults = Faults::new(1);
+        let id = faults.add(Route::Webhook, Rule::new(Fault::Hang));
+        assert!(faults.any(Route::Webhook));
+        faults.remove(id);
+        assert!(!faults.any(Route::Webhook));
+        assert_eq!(statuses(&faults, &["x"]), [false]);
+    }
+}

@@ -1,0 +1,204 @@
+//! The sandbox: an Azure estate with its history, the services that show it, and a Port that keeps a catalog.
+//!
+//! ```text
+//!                 life ─▶ estate ─▶ history ─▶ tables ─▶ kql
+//!                           │                     │
+//!  signin · arm · graph ◀───┼──── world ──────────┘        (three origins over TLS: server; what goes wrong: faults)
+//!                           │       │
+//!        expected ◀─────────┘       └──▶ port ─▶ mapping ─▶ catalog
+//! ```
+//!
+//! The truth is in `estate`. What the services show of it lags behind, as the real ones' do; what the catalog ought to be is
+//! computed from it directly, so that a test can compare the two ends.
+#![allow(clippy::indexing_slicing, reason = "a sandbox that panics fails its test, which is what it is for")]
+
+mod answers;
+mod arm;
+mod catalog;
+pub mod clock;
+pub mod estate;
+pub mod expected;
+pub mod faults;
+mod graph;
+mod history;
+mod kinds;
+pub mod life;
+mod mapping;
+pub mod names;
+pub mod port;
+mod quota;
+pub mod requests;
+pub mod rng;
+mod server;
+pub mod settings;
+pub mod signin;
+mod tables;
+mod world;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tempfile::TempDir;
+use tokio::runtime::{Handle, Runtime};
+
+use clock::Clock;
+use estate::Estate;
+use expected::{Expected, Scope, diff, expected};
+use faults::Faults;
+use port::Port;
+use requests::Requests;
+use server::{Authority, Door};
+use settings::{CLIENT, SECRET, Settings, TENANT, WEBHOOK_KEY};
+use signin::SignIn;
+use world::World;
+
+/// A running sandbox; dropping it stops everything.
+pub struct Sandbox {
+    world: Arc<World>,
+    doors: [Door; 3],
+    directory: TempDir,
+    /// Dropped last, and without waiting for what still hangs.
+    runtime: Option<Runtime>,
+}
+
+/// The hosts of the sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Host {
+    SignIn,
+    ResourceManager,
+    Port,
+}
+
+impl Sandbox {
+    pub async fn start(settings: Settings) -> io::Result<Self> {
+        let net = settings.net.clone();
+        let world = Arc::new(World::new(settings).map_err(io::Error::other)?);
+        let runtime = if net.own_runtime {
+            Some(tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?)
+        } else {
+            None
+        };
+        let handle = runtime.as_ref().map_or_else(Handle::current, |runtime| runtime.handle().clone());
+        let authority = Authority::new(net.http2)?;
+        let [sign_in, manager, ingest] = net.ports;
+        let tls = || authority.tls.clone();
+        let doors = [
+            Door::open(&handle, sign_in, tls(), route(&world, World::sign_in))?,
+            Door::open(&handle, manager, tls(), route(&world, World::manage))?,
+            Door::open(&handle, ingest, tls(), route(&world, World::ingest))?,
+        ];
+        let _ = world.arm.set(doors[Host::ResourceManager as usize].origin());
+        let directory = tempfile::Builder::new().prefix("azure-incremental-sandbox-").tempdir()?;
+        std::fs::write(directory.path().join(AUTHORITY_FILE), authority.pem)?;
+        Ok(Self { world, doors, directory, runtime })
+    }
+
+    /// The environment that points the program at this sandbox.
+    pub fn env(&self) -> Vec<(String, String)> {
+        [
+            ("AZURE_TENANT_ID", TENANT.to_owned()),
+            ("AZURE_CLIENT_ID", CLIENT.to_owned()),
+            ("AZURE_CLIENT_SECRET", SECRET.to_owned()),
+            ("PORT_WEBHOOK_INGEST_URL", self.webhook_url()),
+            ("AZURE_AUTHORITY_HOST", self.origin(Host::SignIn)),
+            ("AZURE_RESOURCE_MANAGER_ENDPOINT", self.origin(Host::ResourceManager)),
+            ("SSL_CERT_FILE", self.authority_file().display().to_string()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into()
+    }
+
+    /// `https://127.0.0.1:port`.
+    pub fn origin(&self, host: Host) -> String {
+        self.doors[host as usize].origin()
+    }
+
+    pub fn webhook_url(&self) -> String {
+        format!("{}/{WEBHOOK_KEY}", self.origin(Host::Port))
+    }
+
+    /// The certificate that everything here is signed with, in PEM.
+    pub fn authority_file(&self) -> PathBuf {
+        self.directory.path().join(AUTHORITY_FILE)
+    }
+
+    /// A directory that goes when the sandbox does.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Cuts every connection of a host and refuses new ones, or lets it answer again.
+    pub async fn set_up(&self, host: Host, up: bool) {
+        self.doors[host as usize].set_open(up).await;
+    }
+
+    /// How many connections a host has taken.
+    pub fn connections(&self, host: Host) -> u64 {
+        self.doors[host as usize].connections()
+    }
+
+    pub fn clock(&self) -> &Clock {
+        &self.world.clock
+    }
+
+    /// The truth, to look at and to change; the services wait meanwhile.
+    pub fn estate(&self) -> MutexGuard<'_, Estate> {
+        lock(&self.world.estate)
+    }
+
+    pub fn sign_in(&self) -> &SignIn {
+        &self.world.sign_in
+    }
+
+    pub fn port(&self) -> &Port {
+        &self.world.port
+    }
+
+    pub fn faults(&self) -> &Faults {
+        &self.world.faults
+    }
+
+    pub fn requests(&self) -> &Requests {
+        &self.world.requests
+    }
+
+    /// What the catalog ought to be now.
+    pub fn expected(&self, scope: &Scope) -> Expected {
+        expected(&self.estate(), scope)
+    }
+
+    /// How the catalog differs from what it ought to be, once everything accepted is applied.
+    pub async fn diff(&self, scope: &Scope) -> Vec<String> {
+        self.port().settle().await;
+        let expected = self.expected(scope);
+        self.port().with_catalog(|catalog| diff(catalog, &expected))
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+const AUTHORITY_FILE: &str = "authority.pem";
+
+/// A handler of one origin: what hyper calls for each request.
+fn route<F>(
+    world: &Arc<World>,
+    answer: fn(Arc<World>, hyper::Request<hyper::body::Incoming>) -> F,
+) -> impl Fn(hyper::Request<hyper::body::Incoming>) -> F + Clone + Send + Sync + 'static
+where
+    F: 'static,
+{
+    let world = world.clone();
+    move |request| answer(world.clone(), request)
+}
+
+/// A lock whose holder panicked is still a lock: the panic is reported where it happened.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

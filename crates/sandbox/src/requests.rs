@@ -1,0 +1,105 @@
+//! What was asked of the sandbox: counts that cost nothing, and a log that tests read.
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::lock;
+
+/// What the product asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Route {
+    Token,
+    Subscriptions,
+    Graph,
+    Webhook,
+}
+
+impl Route {
+    pub const ALL: [Self; 4] = [Self::Token, Self::Subscriptions, Self::Graph, Self::Webhook];
+}
+
+/// One request, and what came of it.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub route: Route,
+    pub at: Instant,
+    /// `None` where the connection was closed without an answer.
+    pub status: Option<u16>,
+    /// Of a webhook's post, empty: those are the port's to keep.
+    pub body: Bytes,
+}
+
+#[derive(Debug, Default)]
+pub struct Requests {
+    begun: [AtomicU64; 4],
+    in_flight: [AtomicU64; 4],
+    most_in_flight: [AtomicU64; 4],
+    entries: Mutex<Vec<Entry>>,
+}
+
+/// Is counted as in flight until it is dropped: also when the client goes away.
+pub struct InFlight<'a>(&'a AtomicU64);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Requests {
+    pub(crate) fn begin(&self, route: Route) -> InFlight<'_> {
+        let place = route as usize;
+        self.begun[place].fetch_add(1, Ordering::Relaxed);
+        let now = self.in_flight[place].fetch_add(1, Ordering::Relaxed) + 1;
+        self.most_in_flight[place].fetch_max(now, Ordering::Relaxed);
+        InFlight(&self.in_flight[place])
+    }
+
+    pub(crate) fn log(&self, entry: Entry) {
+        lock(&self.entries).push(entry);
+    }
+
+    /// How many requests came so far, answered or not.
+    pub fn count(&self, route: Route) -> u64 {
+        self.begun[route as usize].load(Ordering::Relaxed)
+    }
+
+    pub fn total(&self) -> u64 {
+        Route::ALL.into_iter().map(|route| self.count(route)).sum()
+    }
+
+    /// The most that were in flight at once.
+    pub fn most_in_flight(&self, route: Route) -> u64 {
+        self.most_in_flight[route as usize].load(Ordering::Relaxed)
+    }
+
+    /// How often each status was answered; 0 where the connection was closed instead.
+    pub fn statuses(&self, route: Route) -> BTreeMap<u16, usize> {
+        let mut statuses = BTreeMap::new();
+        for entry in lock(&self.entries).iter().filter(|entry| entry.route == route) {
+            *statuses.entry(entry.status.unwrap_or(0)).or_default() += 1;
+        }
+        statuses
+    }
+
+    /// How often anybody was told to slow down.
+    pub fn throttled(&self) -> usize {
+        lock(&self.entries).iter().filter(|entry| entry.status == Some(429)).count()
+    }
+
+    /// The requests that were answered or cut off, in the order in which they were.
+    pub fn entries(&self) -> Vec<Entry> {
+        lock(&self.entries).clone()
+    }
+
+    /// Counts from nothing again.
+    pub fn clear(&self) {
+        for counter in self.begun.iter().chain(&self.most_in_flight) {
+            counter.store(0, Ordering::Relaxed);
+        }
+        lock(&self.entries).clear();
+    }
+}

@@ -1,0 +1,276 @@
+//! The sign-in authority: gives out tokens for the one principal there is, and knows which of them are still good. Beside it,
+//! on the same host, what vouches for the principal: GitHub's ID tokens, those of Azure Pipelines, the metadata service of a
+//! machine and that of App Service.
+use std::collections::{HashMap, HashSet};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use hyper::{Method, StatusCode, http::request::Parts};
+use serde_json::json;
+
+use crate::lock;
+use crate::rng::Rng;
+use crate::server::{Reply, json as reply};
+use crate::settings::{AzureSettings, CLIENT, GITHUB_TOKEN, IDENTITY_HEADER, PIPELINE_TOKEN, SECRET, TENANT};
+
+/// The one value of `client_assertion_type` that there is.
+const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// Where the sign-in host answers as something else.
+pub const GITHUB: &str = "/github/idtoken";
+pub const PIPELINES: &str = "/pipelines/oidctoken";
+pub(crate) const METADATA: &str = "/metadata/identity/oauth2/token";
+pub const APP_SERVICE: &str = "/msi/token";
+
+pub struct SignIn {
+    lifetime: Duration,
+    secret_expired: bool,
+    assertion: Mutex<Option<String>>,
+    /// ID tokens that were issued, each good for one sign-in: who keeps one does not sign in twice.
+    issued: Mutex<HashSet<String>>,
+    /// Whether an assertion that names this principal and this host is taken, its signature unread.
+    signed: AtomicBool,
+    tokens: Mutex<(Rng, HashMap<String, Instant>)>,
+    given: AtomicU64,
+}
+
+/// Why a bearer token is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadToken {
+    Missing,
+    Unknown,
+    Expired,
+}
+
+impl SignIn {
+    pub(crate) fn new(settings: &AzureSettings, seed: u64) -> Self {
+        Self {
+            lifetime: settings.token_lifetime,
+            secret_expired: settings.secret_expired,
+            assertion: Mutex::new(settings.client_assertion.clone()),
+            issued: Mutex::default(),
+            signed: AtomicBool::new(false),
+            // Not the numbers that the ids of the estate are made of.
+            tokens: Mutex::new((Rng::new(!seed), HashMap::new())),
+            given: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes this client assertion from now on, and no other.
+    pub fn accept_assertion(&self, assertion: Option<String>) {
+        *lock(&self.assertion) = assertion;
+    }
+
+    /// Takes every assertion that looks like one that a certificate has signed from now on; only the signature is not checked.
+    pub fn accept_signed_assertions(&self) {
+        self.signed.store(true, Ordering::Relaxed);
+    }
+
+    /// No token given so far is good any more.
+    pub fn revoke_tokens(&self) {
+        lock(&self.tokens).1.clear();
+    }
+
+    /// How many tokens were given.
+    pub fn tokens_given(&self) -> u64 {
+        self.given.load(Ordering::Relaxed)
+    }
+
+    /// The principal that an `Authorization` header stands for.
+    pub(crate) fn principal(&self, parts: &Parts) -> Result<&'static str, BadToken> {
+        let header = parts.headers.get(hyper::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = header.and_then(|header| header.strip_prefix("Bearer ")).ok_or(BadToken::Missing)?;
+        let expires = *lock(&self.tokens).1.get(token).ok_or(BadToken::Unknown)?;
+        if expires < Instant::now() { Err(BadToken::Expired) } else { Ok(CLIENT) }
+    }
+
+    /// A token as `az account get-access-token` prints it.
+    pub fn of_az(&self) -> String {
+        let (token, expires_on) = self.mint();
+        json!({"accessToken": token, "expires_on": expires_on, "subscription": "s", "tenant": TENANT, "tokenType": "Bearer"})
+            .to_string()
+    }
+
+    /// `POST /{tenant}/oauth2/v2.0/token`; `arm` is the origin that tokens are for.
+    pub(crate) fn answer(&self, parts: &Parts, body: &[u8], arm: &str) -> Reply {
+        match parts.uri.path() {
+            GITHUB => {
+                return self.id_token(
+                    parts,
+                    Method::GET,
+                    GITHUB_TOKEN,
+                    "audience=api%3A%2F%2FAzureADTokenExchange",
+                    "value",
+                );
+            }
+            PIPELINES => {
+                return self.id_token(parts, Method::POST, PIPELINE_TOKEN, "serviceConnectionId=sandbox", "oidcToken");
+            }
+            METADATA => return self.metadata(parts, "metadata", "true", arm),
+            APP_SERVICE => return self.metadata(parts, "x-identity-header", IDENTITY_HEADER, arm),
+            _ => {}
+        }
+        let Some(tenant) = parts.uri.path().strip_suffix("/oauth2/v2.0/token").and_then(|path| path.strip_prefix('/'))
+        else {
+            return reply(StatusCode::NOT_FOUND, r#"{"error":"not_found","error_description":"no such endpoint"}"#);
+        };
+        if parts.method != Method::POST {
+            let text = "The endpoint only accepts POST requests.";
+            return Refusal::new(StatusCode::BAD_REQUEST, "invalid_request", 900_561, text).reply();
+        }
+        let form: HashMap<String, String> = url::form_urlencoded::parse(body).into_owned().collect();
+        match self.check(tenant, &form, arm) {
+            Ok(()) => self.give(),
+            Err(refusal) => refusal.reply(),
+        }
+    }
+
+    /// An ID token, for who comes with the job's token and asks for the right one.
+    fn id_token(&self, parts: &Parts, method: Method, token: &str, query: &str, field: &str) -> Reply {
+        let given = parts.headers.get(hyper::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        if parts.method != method || given != Some(&format!("Bearer {token}")) {
+            return reply(StatusCode::UNAUTHORIZED, r#"{"message":"the token of the job is missing or wrong"}"#);
+        }
+        if !parts.uri.query().unwrap_or_default().split('&').any(|pair| pair == query) {
+            return reply(StatusCode::BAD_REQUEST, r#"{"message":"no such audience or service connection"}"#);
+        }
+        let id_token = format!("eyJhbGciOiJSUzI1NiJ9.{:016x}.s4ndb0xIdToken", lock(&self.tokens).0.next());
+        lock(&self.issued).insert(id_token.clone());
+        reply(StatusCode::OK, json!({field: id_token}).to_string())
+    }
+
+    /// A token for the identity of the machine, or the user-assigned one that is the principal.
+    fn metadata(&self, parts: &Parts, header: &str, value: &str, arm: &str) -> Reply {
+        let query: HashMap<String, String> =
+            url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
+        let given = parts.headers.get(header).and_then(|value| value.to_str().ok());
+        let refused = |text: &str| {
+            reply(StatusCode::BAD_REQUEST, json!({"error": "invalid_request", "error_description": text}).to_string())
+        };
+        if given != Some(value) || query.get("api-version").map(String::as_str) != Some("2019-08-01") {
+            return refused("Required metadata header not specified");
+        }
+        if query.get("resource").is_none_or(|resource| resource.trim_end_matches('/') != arm) {
+            return refused("AADSTS500011: The resource principal was not found");
+        }
+        if query.get("client_id").is_some_and(|id| id != CLIENT) {
+            return refused("Identity not found");
+        }
+        let (token, expires_on) = self.mint();
+        let body = json!({
+            "access_token": token, "expires_on": expires_on.to_string(), "resource": arm, "token_type": "Bearer",
+        });
+        reply(StatusCode::OK, body.to_string())
+    }
+
+    fn check(&self, tenant: &str, form: &HashMap<String, String>, arm: &str) -> Result<(), Refusal> {
+        let field = |name: &str| form.get(name).map_or("", String::as_str);
+        let bad = |error, code, text: &str| Err(Refusal::new(StatusCode::BAD_REQUEST, error, code, text));
+        let denied = |error, code, text: &str| Err(Refusal::new(StatusCode::UNAUTHORIZED, error, code, text));
+        if !tenant.chars().all(|c| c.is_ascii_alphanumeric() || "-.".contains(c)) || tenant.is_empty() {
+            let text = format!(
+                "Specified tenant identifier '{tenant}' is neither a valid DNS name, nor a valid external domain."
+            );
+            return bad("invalid_request", 900_023, &text);
+        }
+        if !tenant.eq_ignore_ascii_case(TENANT) {
+            let text = format!("Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID.");
+            return bad("invalid_request", 90_002, &text);
+        }
+        if field("grant_type") != "client_credentials" {
+            return bad("unsupported_grant_type", 70_003, "The app requested an unsupported grant type.");
+        }
+        if !field("client_id").eq_ignore_ascii_case(CLIENT) {
+            let text = format!(
+                "Application with identifier '{}' was not found in the directory 'Sandbox'.",
+                field("client_id")
+            );
+            return bad("unauthorized_client", 700_016, &text);
+        }
+        if form.contains_key("client_assertion") {
+            self.check_assertion(form)?;
+        } else if field("client_secret") != SECRET {
+            let text = "Invalid client secret provided. Ensure the secret being sent in the request is the client secret \
+                        value, not the client secret ID.";
+            return denied("invalid_client", 7_000_215, text);
+        } else if self.secret_expired {
+            let text = format!("The provided client secret keys for app '{CLIENT}' are expired.");
+            return denied("invalid_client", 7_000_222, &text);
+        }
+        let scope = field("scope");
+        if scope.split(' ').any(|scope| scope.trim_end_matches(".default").trim_end_matches('/') == arm) {
+            return Ok(());
+        }
+        bad(
+            "invalid_scope",
+            70_011,
+            &format!("The provided value for the input parameter 'scope' is not valid: {scope}."),
+        )
+    }
+
+    fn check_assertion(&self, form: &HashMap<String, String>) -> Result<(), Refusal> {
+        let is_bearer = form.get("client_assertion_type").is_some_and(|ty| ty == JWT_BEARER);
+        let given = form.get("client_assertion");
+        let is_known = lock(&self.assertion).as_ref() == given;
+        let is_signed = self.signed.load(Ordering::Relaxed) && given.is_some_and(|given| given.split('.').count() == 3);
+        if is_bearer && (is_known || is_signed || given.is_some_and(|given| lock(&self.issued).remove(given))) {
+            return Ok(());
+        }
+        let text = "No matching federated identity record found for presented assertion.";
+        Err(Refusal::new(StatusCode::UNAUTHORIZED, "invalid_client", 700_213, text))
+    }
+
+    fn give(&self) -> Reply {
+        let (token, _) = self.mint();
+        let seconds = self.lifetime.as_secs();
+        let body = json!({
+            "token_type": "Bearer", "expires_in": seconds, "ext_expires_in": seconds, "access_token": token,
+        });
+        reply(StatusCode::OK, body.to_string())
+    }
+
+    /// A new token, and when it expires, in seconds since the epoch.
+    fn mint(&self) -> (String, u64) {
+        let (rng, tokens) = &mut *lock(&self.tokens);
+        let token = format!("eyJ0eXAi.{:016x}{:016x}.{:016x}", rng.next(), rng.next(), rng.next());
+        let now = Instant::now();
+        tokens.retain(|_, expires| *expires > now);
+        tokens.insert(token.clone(), now + self.lifetime);
+        self.given.fetch_add(1, Ordering::Relaxed);
+        let expires_on = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + self.lifetime;
+        (token, expires_on.as_secs())
+    }
+}
+
+/// A request for a token that is turned down, as Entra words it.
+struct Refusal {
+    status: StatusCode,
+    error: &'static str,
+    code: u32,
+    text: String,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, error: &'static str, code: u32, text: &str) -> Self {
+        Self { status, error, code, text: text.to_owned() }
+    }
+
+    fn reply(&self) -> Reply {
+        let Self { status, error, code, text } = self;
+        let trace = "5a4db0c0-0000-4000-8000-000000000000";
+        let body = json!({
+            "error": error,
+            "error_description": format!(
+                "AADSTS{code}: {text} See the application's page.\r\nTrace ID: {trace}\r\nCorrelation ID: {trace}\r\n\
+                 Timestamp: 2026-01-02 03:04:05Z"
+            ),
+            "error_codes": [code],
+            "trace_id": trace,
+            "correlation_id": trace,
+            "error_uri": format!("https://login.microsoftonline.com/error?code={code}"),
+        });
+        // As Entra ID writes JSON: an apostrophe is an escape in it.
+        reply(*status, body.to_string().replace('\'', "\\u0027"))
+    }
+}

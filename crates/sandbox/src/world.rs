@@ -1,0 +1,155 @@
+//! All that the services share, and the way of a request: through the log and the faults to the service that answers it.
+use std::future::Future;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::ACCEPT_ENCODING;
+use hyper::http::request::Parts;
+use hyper::{Request, StatusCode};
+
+use crate::answers::Answers;
+use crate::arm;
+use crate::clock::Clock;
+use crate::estate::Estate;
+use crate::faults::{Fault, Faults, Shift, echo, fail, quote};
+use crate::graph;
+use crate::life;
+use crate::port::{self, Port};
+use crate::quota::Quota;
+use crate::requests::{Entry, Requests, Route};
+use crate::rng::Rng;
+use crate::server::{HangUp, Reply, json};
+use crate::settings::Settings;
+use crate::signin::SignIn;
+
+pub(crate) struct World {
+    pub settings: Settings,
+    pub clock: Clock,
+    pub estate: Mutex<Estate>,
+    pub sign_in: SignIn,
+    pub quota: Option<Quota>,
+    pub answers: Answers,
+    pub shuffle: Mutex<Rng>,
+    pub port: Port,
+    pub faults: Faults,
+    pub requests: Requests,
+    /// Of Resource Manager; known once its port is.
+    pub arm: OnceLock<String>,
+}
+
+impl World {
+    pub(crate) fn new(settings: Settings) -> Result<Self, String> {
+        let mut estate = Estate::new(settings.seed, settings.clock.clone(), settings.lags.clone());
+        life::fill(&mut estate, &mut Rng::new(settings.seed), &settings.estate);
+        Ok(Self {
+            clock: settings.clock.clone(),
+            estate: Mutex::new(estate),
+            sign_in: SignIn::new(&settings.azure, settings.seed),
+            quota: settings.azure.quota.map(Quota::new),
+            answers: Answers::default(),
+            shuffle: Mutex::new(Rng::new(settings.seed)),
+            port: Port::start(settings.port.clone())?,
+            faults: Faults::new(settings.seed),
+            requests: Requests::default(),
+            arm: OnceLock::new(),
+            settings,
+        })
+    }
+
+    pub(crate) fn arm_origin(&self) -> &str {
+        self.arm.get().map_or("", String::as_str)
+    }
+
+    /// What the sign-in host answers.
+    pub(crate) async fn sign_in(self: Arc<Self>, request: Request<Incoming>) -> Result<Reply, HangUp> {
+        self.pass(Route::Token, request, async |parts, body, _| {
+            tokio::time::sleep(self.settings.azure.other_latency).await;
+            self.sign_in.answer(&parts, &body, self.arm_origin())
+        })
+        .await
+    }
+
+    /// What Resource Manager answers.
+    pub(crate) async fn manage(self: Arc<Self>, request: Request<Incoming>) -> Result<Reply, HangUp> {
+        let path = request.uri().path().trim_end_matches('/');
+        let answer = if path.eq_ignore_ascii_case("/subscriptions") {
+            self.pass(Route::Subscriptions, request, async |parts, _, _| {
+                tokio::time::sleep(self.settings.azure.other_latency).await;
+                arm::subscriptions(&self, &parts)
+            })
+            .await?
+        } else if path.eq_ignore_ascii_case("/providers/Microsoft.ResourceGraph/resources") {
+            self.pass(Route::Graph, request, async |parts, body, shift| {
+                graph::resources(&self, &parts, body, shift).await
+            })
+            .await?
+        } else {
+            arm::error(StatusCode::NOT_FOUND, "InvalidResourceType", "The sandbox has no such resource.", &[])
+        };
+        Ok(arm::finish(&self, answer))
+    }
+
+    /// What Port's webhook answers.
+    pub(crate) async fn ingest(self: Arc<Self>, request: Request<Incoming>) -> Result<Reply, HangUp> {
+        let counts_only = self.settings.port.sink && self.settings.port.rate_limit.is_none();
+        if counts_only && !self.faults.any(Route::Webhook) {
+            return self.sink(request).await;
+        }
+        self.pass(Route::Webhook, request, async |parts, body, _| {
+            tokio::time::sleep(self.settings.port.post_latency).await;
+            self.port.accept(&parts, body)
+        })
+        .await
+    }
+
+    /// Takes a body without keeping or logging any of it: what benches post to must not be what they measure.
+    async fn sink(&self, request: Request<Incoming>) -> Result<Reply, HangUp> {
+        let _in_flight = self.requests.begin(Route::Webhook);
+        let (parts, mut body) = request.into_parts();
+        if let Err((status, body)) = port::admit(&parts) {
+            return Ok(json(status, body));
+        }
+        let mut length = 0;
+        while !body.is_end_stream() {
+            let Some(frame) = body.frame().await else { break };
+            length += frame.map_err(|_| HangUp)?.data_ref().map_or(0, Bytes::len);
+        }
+        if !self.settings.port.post_latency.is_zero() {
+            tokio::time::sleep(self.settings.port.post_latency).await;
+        }
+        if length > self.settings.port.body_limit {
+            return Ok(port::too_large());
+        }
+        self.port.count(length);
+        Ok(port::accepted())
+    }
+
+    async fn pass<A, F>(&self, route: Route, request: Request<Incoming>, answer: A) -> Result<Reply, HangUp>
+    where
+        A: FnOnce(Parts, Bytes, Option<Shift>) -> F,
+        F: Future<Output = Reply>,
+    {
+        let _in_flight = self.requests.begin(route);
+        let at = Instant::now();
+        let (mut parts, body) = request.into_parts();
+        let body = body.collect().await.map_err(|_| HangUp)?.to_bytes();
+        let noted = if route == Route::Webhook { Bytes::new() } else { body.clone() };
+        let reply = match self.faults.pick(route, &body) {
+            None => Ok(answer(parts, body, None).await),
+            Some((Fault::Echo(status), _)) => Ok(echo(status, &parts, &body)),
+            Some((Fault::Quote(status, quoting), _)) => Ok(quote(status, &quoting, &parts, &body)),
+            Some((fault, applied)) => {
+                // A fault that is made of the answer is made of its text.
+                parts.headers.remove(ACCEPT_ENCODING);
+                let shift = if let Fault::Unstable(shift) = fault { Some(shift) } else { None };
+                fail(fault, applied, answer(parts, body, shift)).await
+            }
+        };
+        let status = reply.as_ref().ok().map(|reply| reply.status().as_u16());
+        self.requests.log(Entry { route, at, status, body: noted });
+        reply
+    }
+}
