@@ -26,7 +26,11 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     }
 
     /// What is to be sent of a finding: of a row, that it is so; of what has none, that it is gone.
-    pub(super) fn decide(&self, batch: &Batch<'_>, finding: Finding) -> Result<Option<Send<K::Parcel>>, Fatal<R::Error>> {
+    pub(super) fn decide(
+        &self,
+        batch: &Batch<'_>,
+        finding: Finding,
+    ) -> Result<Option<Send<K::Parcel>>, Fatal<R::Error>> {
         let Finding { change, exists, record, scope } = finding;
         let id = change.id.clone();
         let known = self.entry(&id)?;
@@ -47,7 +51,10 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                 Stage::Container => entry.scope == Some(Scope::In),
                 Stage::Leaf => {
                     let by_container = group.and_then(|group| group.scope).unwrap_or(self.source.unseen());
-                    if by_container == Scope::Out && holds(Rule::OwnScope) && self.is_doubtful(batch, &id, group.as_ref()) {
+                    if by_container == Scope::Out
+                        && holds(Rule::OwnScope)
+                        && self.is_doubtful(batch, &id, group.as_ref())
+                    {
                         return Ok(None);
                     }
                     scope.unwrap_or(Scope::In) == Scope::In && by_container == Scope::In
@@ -103,9 +110,9 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     /// Whether a container was out of scope when it was last seen, and nobody could say in this run whether it still is.
     fn is_doubtful(&self, batch: &Batch<'_>, leaf: &Id, container: Option<&Entry>) -> bool {
         let (Some(entry), Some(id)) = (container, leaf.parent()) else { return false };
+        let is_in_doubt = entry.state == State::Unknown || entry.unread || entry.absent.is_some();
         // Before all of a shard was read, what is noted may go by other settings.
-        let is_open = entry.state == State::Unknown || entry.unread || self.replica.mark(&leaf.root()).full.is_none();
-        is_open && !batch.met(&id)
+        (is_in_doubt || self.replica.mark(&leaf.root()).full.is_none()) && !batch.met(&id)
     }
 
     /// Leaves an entity that is out of scope to whom it may concern.

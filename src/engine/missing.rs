@@ -276,9 +276,10 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         }
         for id in due {
             let is_guarded = guarded.contains(id.shard());
-            let is_old = self.entry(&id)?.and_then(|entry| entry.absent).is_some_and(|absent| {
-                absent <= Absent::Since(before(self.start, GUARDED_WAIT))
-            });
+            let is_old = self
+                .entry(&id)?
+                .and_then(|entry| entry.absent)
+                .is_some_and(|absent| absent <= Absent::Since(before(self.start, GUARDED_WAIT)));
             if is_guarded && !is_old {
                 self.counts.borrow_mut().guarded += 1;
             } else {

@@ -98,7 +98,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
             (Delivered::Rejected(_), Operation::Upsert) => {
                 self.put(id, Entry { state: State::Refused(self.content(parcel)), at, ..entry })
             }
-            (Delivered::Rejected(_) | Delivered::Failed(_), _) if holds(Rule::Failed) => self.put(id, entry.doubted()),
+            // It may have arrived, or not: it stays in doubt, as it was intended.
             (Delivered::Rejected(_) | Delivered::Failed(_), _) => Ok(()),
         }
     }

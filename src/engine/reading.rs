@@ -174,10 +174,9 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
             ids.iter().map(|id| (id.clone(), self.window_of(id, full))).collect();
         let window = match windows.values().copied().collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().min()) {
             Some(since) => Window::Since(since),
-            None => Window::Everything {
-                kept: before(self.start, RECORDS_KEPT),
-                recent: before(self.start, ROWS_LATE),
-            },
+            None => {
+                Window::Everything { kept: before(self.start, RECORDS_KEPT), recent: before(self.start, ROWS_LATE) }
+            }
         };
         let coverage = if self.replica.remembers() { Coverage::Shown } else { Coverage::Assumed };
         let reads_all = full && self.source.unseen() == Scope::In;
@@ -223,12 +222,14 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
 
         self.note_unread(b)?;
         let mut held = Held::default();
-        let told_leaves =
-            self.take(changed_leaves, async |page| self.leaves(b, Page::Records, page, &mut held, &mut deletes).await).await?;
+        let told_leaves = self
+            .take(changed_leaves, async |page| self.leaves(b, Page::Records, page, &mut held, &mut deletes).await)
+            .await?;
         self.note_failed(b, told_leaves.as_ref())?;
         let shown_leaves = self.rows(b, full, leaves, &mut held, &mut deletes).await?;
         let is_all_read = |id: &Id| {
-            let is_covered = |answer: &Option<Answer>| answer.as_ref().is_some_and(|answer| answer.covered.contains(id));
+            let is_covered =
+                |answer: &Option<Answer>| answer.as_ref().is_some_and(|answer| answer.covered.contains(id));
             full && is_covered(&shown_containers) && is_covered(&shown_leaves)
         };
         self.end(b, held, &is_all_read).await?;
@@ -294,12 +295,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     }
 
     /// The shards' own entities. They are listed, so they are there.
-    async fn roots(
-        &self,
-        b: &mut Batch<'_>,
-        shards: &[&Shard],
-        records: &[Finding],
-    ) -> Result<(), Fatal<R::Error>> {
+    async fn roots(&self, b: &mut Batch<'_>, shards: &[&Shard], records: &[Finding]) -> Result<(), Fatal<R::Error>> {
         let mut sends = Vec::new();
         for shard in shards {
             let change = shard.root.clone();
@@ -440,12 +436,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     }
 
     /// Sends what is to be sent of a shard; where nothing is remembered, its own entity goes first.
-    async fn send(
-        &self,
-        b: &mut Batch<'_>,
-        wave: Wave,
-        sends: Vec<Send<K::Parcel>>,
-    ) -> Result<(), Fatal<R::Error>> {
+    async fn send(&self, b: &mut Batch<'_>, wave: Wave, sends: Vec<Send<K::Parcel>>) -> Result<(), Fatal<R::Error>> {
         if !b.roots.is_empty() {
             let mut roots = Vec::new();
             for send in &sends {

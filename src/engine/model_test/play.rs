@@ -16,7 +16,7 @@ use super::random::Random;
 use super::text::{Cut, Fault, Filter, Setup, Step, Tick};
 use super::world::{DAY, MINUTE, NEVER, OVERLAP, World, is_within, time};
 use crate::engine::delivery::{Delivered, Order};
-use crate::engine::{Bounds, Engine, Full, Leaving, Parcel, Replica, Resend, Settings, Terms};
+use crate::engine::{Bounds, Engine, Entry, Full, Leaving, Parcel, Replica, Resend, Settings, Terms};
 use crate::model::{Id, Operation};
 
 /// Entities of a shard that may be missing before that is a mass of them.
@@ -115,9 +115,10 @@ impl Judge {
         let is_excused = !is_seen(id)
             || parent.as_ref().is_some_and(|parent| !is_seen(parent))
             || world.now - self.scoped_at <= OVERLAP
-            || self.hidden_at.iter().any(|(of, at)| {
-                (is_within(id, of) || parent.as_ref() == Some(of)) && world.now - at >= WAIT
-            });
+            || self
+                .hidden_at
+                .iter()
+                .any(|(of, at)| (is_within(id, of) || parent.as_ref() == Some(of)) && world.now - at >= WAIT);
         if !is_excused {
             self.wrong.push(format!("a delete of {id}, which is there"));
             return;
@@ -256,7 +257,13 @@ impl Play {
         self.judge.borrow_mut().wrong.push(what);
     }
 
-    pub(super) fn step(&mut self, step: &Step) {
+    pub(super) fn steps(&mut self, steps: &[Step]) {
+        for step in steps {
+            self.step(step);
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
         if let Step::Run(tick) = step {
             return self.run(tick);
         }
@@ -280,7 +287,7 @@ impl Play {
             Step::Mend(fault) => drop(world.faults.remove(fault)),
             Step::Back(_) | Step::Lose => {
                 let back = match step {
-                    Step::Back(runs) => self.past.iter().rev().take(runs + 1).last().cloned(),
+                    Step::Back(runs) => self.past.iter().rev().take(runs + 1).next_back().cloned(),
                     _ => None,
                 };
                 let data = back.unwrap_or_default();
@@ -291,7 +298,7 @@ impl Play {
             Step::Sink(name) => {
                 judge.sink = *name;
                 let data = self.replica.durable();
-                let is_held = |id: &Id| data.entries.get(id).is_some_and(|entry| entry.is_held());
+                let is_held = |id: &Id| data.entries.get(id).is_some_and(Entry::is_held);
                 let has: BTreeSet<Id> = judge.catalog().has.keys().cloned().collect();
                 judge.unknowable.extend(has.into_iter().filter(|id| !is_held(id)));
             }

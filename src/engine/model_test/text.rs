@@ -95,6 +95,7 @@ pub(super) enum Step {
 }
 
 /// The world and the settings that a history is played in.
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Setup {
     pub(super) shards: usize,
@@ -276,7 +277,10 @@ impl fmt::Display for Step {
 impl fmt::Display for Setup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { shards, containers, leaves, loose, together, scope, .. } = self;
-        write!(f, "shards={shards} containers={containers} leaves={leaves} loose={loose} together={together} scope={scope}")?;
+        write!(
+            f,
+            "shards={shards} containers={containers} leaves={leaves} loose={loose} together={together} scope={scope}"
+        )?;
         let switches = [
             ("flickers", self.flickers),
             ("cascades", self.cascades),
