@@ -7,10 +7,10 @@ BINARY := target/debug/azure-incremental
 SANDBOX := target/debug/sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test certificate soak lint kql workflows fuzz coverage bench audit clean
+.PHONY: help build run demo test certificate soak lint kql workflows fuzz fuzz-engine coverage bench audit clean
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 build: ## Build the program for use: target/release/azure-incremental
 	@$(CARGO) build --locked --release
@@ -67,6 +67,9 @@ fuzz: ## Feed odd input to all that parses, e.g. make fuzz FUZZ_SECONDS=3600 (ne
 		$(CARGO) +nightly fuzz run $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
 			-max_total_time=$(FUZZ_SECONDS) -max_len=16384 -timeout=10 -print_final_stats=1 || exit 1; \
 	done
+
+fuzz-engine: ## Try the engine on many histories, e.g. make fuzz-engine ENGINE_HISTORIES=1000000 ENGINE_SEED=7
+	@ENGINE_HISTORIES=$${ENGINE_HISTORIES:-100000} $(CARGO) test --locked --lib engine::model_test::whatever
 
 coverage: ## Show which lines of src/ the tests reach (needs cargo-llvm-cov)
 	@$(CARGO) llvm-cov --locked --lib --bins --test e2e --ignore-filename-regex '(crates|tests|benches)/' --summary-only

@@ -135,13 +135,8 @@ impl Arm {
         self.send(url, label, None, &Unlimited, Effort::Full).await
     }
 
-    /// Posts JSON, each attempt under `limiter` too.
-    pub(crate) async fn post(&self, url: Url, body: Bytes, limiter: &impl Limiter) -> Result<Answer, ArmError> {
-        self.post_with(url, body, limiter, Effort::Full).await
-    }
-
     /// The same, with more or less patience.
-    pub(crate) async fn post_with(
+    pub(crate) async fn post(
         &self,
         url: Url,
         body: Bytes,

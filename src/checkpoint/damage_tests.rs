@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::tests::{held, names, root, runtime};
 use super::*;
-use crate::error::Exit;
+use crate::error::{Exit, Problem as _};
 
 fn leaf(number: u64) -> Id {
     let text = format!("/subscriptions/s{}/resourcegroups/g{}/providers/x/y{number}", number % 3, number % 7);
@@ -37,7 +37,7 @@ fn read_all(checkpoint: &Checkpoint, count: u64) -> Option<()> {
         .map(|shard| checkpoint.entries(&root(&format!("/subscriptions/s{shard}")), None, usize::MAX).unwrap().len())
         .sum();
     assert_eq!(entries as u64, count);
-    assert_eq!(checkpoint.totals().unwrap(), Totals { held: count, open: 0 });
+    assert_eq!(checkpoint.totals().unwrap(), Totals { held: count, in_doubt: 0 });
     Some(())
 }
 

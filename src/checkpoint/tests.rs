@@ -148,7 +148,7 @@ impl Model {
             assert_eq!(checkpoint.held(shard).unwrap(), held);
             assert_eq!(checkpoint.mark(shard), self.marks.get(shard).copied().unwrap_or_default());
             totals.held += held;
-            totals.open += open.len() as u64;
+            totals.in_doubt += open.iter().filter(|(_, entry)| entry.is_in_doubt()).count() as u64;
         }
         assert_eq!(checkpoint.totals().unwrap(), totals);
         let marked = self.marks.iter().filter(|(_, mark)| **mark != Mark::default()).map(|(id, _)| id.clone());

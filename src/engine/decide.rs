@@ -110,9 +110,9 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     /// Whether a container was out of scope when it was last seen, and nobody could say in this run whether it still is.
     fn is_doubtful(&self, batch: &Batch<'_>, leaf: &Id, container: Option<&Entry>) -> bool {
         let (Some(entry), Some(id)) = (container, leaf.parent()) else { return false };
+        let is_in_doubt = entry.state == State::Unknown || entry.unread || entry.absent.is_some();
         // Before all of a shard was read, what is noted may go by other settings.
-        let is_open = entry.state == State::Unknown || entry.unread || self.replica.mark(&leaf.root()).full.is_none();
-        is_open && !batch.met(&id)
+        (is_in_doubt || self.replica.mark(&leaf.root()).full.is_none()) && !batch.met(&id)
     }
 
     /// Leaves an entity that is out of scope to whom it may concern.

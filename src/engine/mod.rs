@@ -32,7 +32,10 @@ use tokio::sync::mpsc;
 
 use crate::model::{Change, Id};
 pub(crate) use dead_letters::{DeadLetterError, DeadLetters};
-pub(crate) use delivery::{Delivered, Delivery, LANDING, Order, Posts};
+pub(crate) use delivery::{Delivered, Order};
+pub(crate) use delivery::{Delivery, LANDING, Posts};
+#[cfg(test)]
+pub(crate) use delivery::{DeliveryError, Wave};
 pub(crate) use replica::{Absent, Content, Entry, Mark, Replica, State, Terms};
 pub(crate) use sink::{Fault, Letter, Limits, Parcel, Receipt, Sink, SinkError};
 pub(crate) use source::{Answer, Coverage, Found, Intake, Reading, Source, Window};

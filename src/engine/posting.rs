@@ -104,7 +104,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
             (Settled::Rejected, Operation::Upsert) => {
                 self.put(id, Entry { state: State::Refused(self.content(parcel)), at, ..entry })
             }
-            (Settled::Rejected | Settled::Failed, _) if holds(Rule::Failed) => self.put(id, entry.doubted()),
+            // It may have arrived, or not: it stays in doubt, as it was intended.
             (Settled::Rejected | Settled::Failed, _) => Ok(()),
         }
     }

@@ -67,8 +67,6 @@ pub(crate) enum Rule {
     Once,
     /// What is about to be posted is in doubt, durably.
     Intend,
-    /// What failed is in doubt.
-    Failed,
     /// The children of a parent that was not there are sent again.
     Relation,
     /// A parent that was there keeps its children.

@@ -159,11 +159,6 @@ impl Tally {
         self.failed
     }
 
-    /// All that was counted.
-    pub(crate) fn settled(&self) -> u64 {
-        self.upserts + self.deletes + self.rejected + self.failed
-    }
-
     pub(crate) fn kinds(&self) -> &BTreeMap<Box<str>, KindCounts> {
         &self.kinds
     }
@@ -277,7 +272,6 @@ mod tests {
         assert_eq!(record(&mut tally, &delete, &Delivered::Failed(No)), Settled::Failed);
         record(&mut tally, &row("c/d", Operation::Upsert), &Delivered::Accepted);
         assert_eq!((tally.upserts(), tally.deletes(), tally.rejected(), tally.failed()), (2, 1, 1, 1));
-        assert_eq!(tally.settled(), 5);
         assert_eq!(tally.kinds()["a/b"], KindCounts { upserts: 1, deletes: 1, failed: 2 });
         assert_eq!(tally.kinds()["c/d"], KindCounts { upserts: 1, deletes: 0, failed: 0 });
     }

@@ -232,7 +232,7 @@ mod tests {
         let (result, _) = preview(Output { broken: Some(ErrorKind::StorageFull), ..Output::default() }, 5).await;
         let error = result.unwrap_err();
         assert!(error.to_string().contains("cannot be written"));
-        assert_eq!(error.error().exit(), Exit::Failed);
+        assert_eq!(error.exit(), Exit::Failed);
     }
 
     /// An output whose reader does not read.

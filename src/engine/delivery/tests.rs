@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use tokio::time::Instant;
 
 use super::*;
-use crate::engine::{Content, Letter, Limits, Outcome, Parcel};
+use crate::engine::sink::Outcome;
+use crate::engine::{Content, Letter, Limits, Parcel};
 use crate::model::{Change, Id, Operation};
 
 const PASSING: Fault = Fault::Passing { after: None };
@@ -457,7 +458,7 @@ async fn a_sink_that_denies_everything_ends_the_run_after_fifty() {
     assert_eq!((sink.count(), ended.retried), (50, 0));
     assert!(matches!(error, DeliveryError::Denied { .. }));
     assert_eq!(error.to_string(), "the fake says that it is not one, or not yours: Denied");
-    assert_eq!(*error.error(), Refusal(Fault::Denied));
+    assert_eq!(*inner(&error), Refusal(Fault::Denied));
 
     let sink = Fake::new(5, 100, |_: &[u32], _| Err(Refusal(Fault::Denied)));
     let ended = leaves(&sink, 0..1000).await;
@@ -628,5 +629,11 @@ proptest! {
         prop_assert!(ended.result.is_ok());
         let told: Vec<u32> = ended.told.iter().map(|(name, _)| name % 4).collect();
         prop_assert_eq!(told, expected);
+    }
+}
+
+fn inner<E>(error: &DeliveryError<E>) -> &E {
+    match error {
+        DeliveryError::Denied { error, .. } | DeliveryError::Down { error, .. } | DeliveryError::Broken(error) => error,
     }
 }

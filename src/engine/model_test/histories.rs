@@ -198,10 +198,7 @@ impl Author {
 fn brings_back_quietly(steps: &[Step]) -> bool {
     let mut dropped = Vec::new();
     steps.iter().any(|step| {
-        let operation = match step {
-            Step::Act(operation) | Step::Run(Tick { during: Some((_, operation)), .. }) => operation,
-            _ => return false,
-        };
+        let (Step::Act(operation) | Step::Run(Tick { during: Some((_, operation)), .. })) = step else { return false };
         if operation.act == Act::DropQuietly {
             dropped.push(operation.id.clone());
         }

@@ -8,9 +8,11 @@ mod catalog;
 mod end;
 mod fakes;
 mod histories;
+mod measure;
 mod memory;
 mod play;
 mod random;
+mod rules;
 mod shrink;
 mod text;
 mod world;
@@ -48,6 +50,23 @@ fn whatever_happens_the_catalog_ends_right() {
     }
     quiet.end();
     assert!(failures == 0, "{failures} histories end wrong\n{told}");
+}
+
+#[test]
+fn histories_that_ended_wrong_once_end_right() {
+    for (setup, steps) in [
+        ("", "run; fault poison s0/g0/r2; create s0/g0/r2; wait 180; run"),
+        ("loose=1", "run; fault fail s0; update s0; scope 1; run"),
+        ("scope=1", "run; create s0/g0/r2; run; back 1; tag s0/g0"),
+        ("scope=1", "run; tag s0/g0 0,0,6600; touch s0/g0/r0; lose; run"),
+        ("leaves=3", "run; fault short s0; scope 0; run seed=5; sink b; scope all; wait 180; run seed=8"),
+        ("containers=2 scope=1", "run; tag s0/g1 1800,0,0; run term=8; wait 180; fault hiderec s0; run"),
+        ("scope=1", "run; fault fail s0/g0/r0; scope 0; run; mend fail; scope 1; wait 180; fault hiderow s0/g0; run"),
+    ] {
+        let (setup, steps) = (text::setup(setup), text::steps(steps));
+        let end = wrong(&setup, &steps, None);
+        assert!(end.is_empty(), "\n{}", tell(&setup, &steps, &end));
+    }
 }
 
 #[test]

@@ -10,13 +10,14 @@ use futures::future::{Either, select};
 use jiff::SignedDuration;
 
 use super::catalog::Catalog;
-use super::fakes::{FakeParcel, FakeSink, FakeSource, NotAccepted, give_way};
+use super::fakes::{FakeParcel, FakeSink, FakeSource, give_way};
 use super::memory::{Data, FakeReplica};
 use super::random::Random;
 use super::text::{Cut, Fault, Filter, Setup, Step, Tick};
 use super::world::{DAY, MINUTE, NEVER, OVERLAP, World, is_within, time};
-use crate::engine::delivery::{Delivered, Order};
-use crate::engine::{Bounds, Engine, Full, Leaving, Parcel, Replica, Resend, Settings, Terms};
+use crate::engine::delivery::Order;
+use crate::engine::tally::Settled;
+use crate::engine::{Bounds, Engine, Entry, Full, Leaving, Parcel, Resend, Settings, Terms};
 use crate::model::{Id, Operation};
 
 /// Entities of a shard that may be missing before that is a mass of them.
@@ -75,7 +76,7 @@ impl Judge {
         self.catalogs.entry(self.sink).or_insert_with(|| Catalog::new(cascades, relates))
     }
 
-    fn post(&mut self, world: &World, parcel: &FakeParcel) -> Delivered<NotAccepted> {
+    fn post(&mut self, world: &World, parcel: &FakeParcel) -> Settled {
         let change = parcel.change();
         let id = &change.id;
         let is_delete = change.operation == Operation::Delete;
@@ -86,14 +87,14 @@ impl Judge {
         }
         let is_now = |number: Option<u64>| number == Some(self.posted);
         if world.faults.contains_key(&Fault::Down) || world.is_at(Fault::Fail, id) || is_now(self.tick.fail) {
-            return Delivered::Failed(NotAccepted);
+            return Settled::Failed;
         }
         if (world.is_at(Fault::Refuse, id) && !is_delete) || world.is_at(Fault::RefuseAll, id) {
-            return Delivered::Rejected(NotAccepted);
+            return Settled::Rejected;
         }
         if is_now(self.tick.late) {
             self.catalog().late.push((change.operation, id.clone(), parcel.number()));
-            return Delivered::Failed(NotAccepted);
+            return Settled::Failed;
         }
         let is_lost = is_now(self.tick.lost) || world.is_at(Fault::Lose, id);
         if !is_delete {
@@ -102,7 +103,7 @@ impl Judge {
         if !self.catalog().apply(change.operation, id, parcel.number()) {
             self.costs.in_vain += 1;
         }
-        if is_lost { Delivered::Failed(NotAccepted) } else { Delivered::Accepted }
+        if is_lost { Settled::Failed } else { Settled::Accepted }
     }
 
     /// A delete of what is there is wrong, unless it was long out of sight; and then not of a mass at once.
@@ -216,9 +217,9 @@ impl Play {
                 match order {
                     Order::Post { parcels, .. } => {
                         for parcel in &parcels {
-                            let delivered = self.judge.borrow_mut().post(&self.world.borrow(), parcel);
+                            let settled = self.judge.borrow_mut().post(&self.world.borrow(), parcel);
                             give_way().await;
-                            engine.settle(parcel, &delivered);
+                            engine.settle(parcel, settled);
                             give_way().await;
                         }
                     }
@@ -257,7 +258,13 @@ impl Play {
         self.judge.borrow_mut().wrong.push(what);
     }
 
-    pub(super) fn step(&mut self, step: &Step) {
+    pub(super) fn steps(&mut self, steps: &[Step]) {
+        for step in steps {
+            self.step(step);
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
         if let Step::Run(tick) = step {
             return self.run(tick);
         }
@@ -281,7 +288,7 @@ impl Play {
             Step::Mend(fault) => drop(world.faults.remove(fault)),
             Step::Back(_) | Step::Lose => {
                 let back = match step {
-                    Step::Back(runs) => self.past.iter().rev().take(runs + 1).last().cloned(),
+                    Step::Back(runs) => self.past.iter().rev().take(runs + 1).next_back().cloned(),
                     _ => None,
                 };
                 let data = back.unwrap_or_default();
@@ -292,7 +299,7 @@ impl Play {
             Step::Sink(name) => {
                 judge.sink = *name;
                 let data = self.replica.durable();
-                let is_held = |id: &Id| data.entries.get(id).is_some_and(|entry| entry.is_held());
+                let is_held = |id: &Id| data.entries.get(id).is_some_and(Entry::is_held);
                 let has: BTreeSet<Id> = judge.catalog().has.keys().cloned().collect();
                 judge.unknowable.extend(has.into_iter().filter(|id| !is_held(id)));
             }

@@ -10,7 +10,7 @@ use crate::engine::rules::{Rule, without};
 pub(super) fn wrong(setup: &Setup, steps: &[Step], rule: Option<Rule>) -> Vec<String> {
     let play = || {
         let mut play = Play::new(setup);
-        steps.iter().for_each(|step| play.step(step));
+        play.steps(steps);
         play.finish(setup.full)
     };
     let played = catch_unwind(AssertUnwindSafe(|| without(rule, play)));

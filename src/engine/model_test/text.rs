@@ -95,6 +95,7 @@ pub(super) enum Step {
 }
 
 /// The world and the settings that a history is played in.
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Setup {
     pub(super) shards: usize,

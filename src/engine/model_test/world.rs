@@ -205,9 +205,14 @@ impl World {
         self.faults.get(&fault).is_some_and(|ids| ids.contains(id))
     }
 
+    /// Whether something comes from the other replica this time.
+    pub(super) fn flickers(&mut self) -> bool {
+        self.flickers && self.random.chance(0.5)
+    }
+
     /// The row as one of the replicas shows it, hidden or not.
     pub(super) fn replicated(&mut self, id: &Id) -> Option<State> {
-        let replica = usize::from(self.flickers && self.random.chance(0.5));
+        let replica = usize::from(self.flickers());
         let shown = self.shown.get(id)?.iter().rev().find(|shown| shown.from[replica] <= self.now);
         shown.and_then(|shown| shown.state)
     }

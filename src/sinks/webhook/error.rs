@@ -17,11 +17,7 @@ pub(crate) struct WebhookError {
     pub(super) reset: Option<Duration>,
 }
 
-impl WebhookError {
-    pub(super) fn new(request: RequestError) -> Self {
-        Self { request, reset: None }
-    }
-}
+impl WebhookError {}
 
 impl Problem for WebhookError {
     fn exit(&self) -> Exit {
@@ -78,7 +74,7 @@ mod tests {
     use crate::http::StatusError;
 
     fn error(failure: Failure) -> WebhookError {
-        WebhookError::new(RequestError::new("POST", failure))
+        WebhookError { request: RequestError::new("POST", failure), reset: None }
     }
 
     fn status(status: u16) -> WebhookError {

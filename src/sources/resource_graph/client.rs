@@ -120,11 +120,6 @@ impl Client {
         self.announced.load(Ordering::Relaxed)
     }
 
-    /// Rows that were left out, as what they are about is in no subscription.
-    pub(crate) fn elsewhere(&self) -> u64 {
-        self.elsewhere.load(Ordering::Relaxed)
-    }
-
     /// Asks a small question of up to 1,000 subscriptions, by their GUIDs: how many rows there are, and the first `top`, 1,000 at
     /// most. Nothing of it is proven. Errors call it by `name`.
     pub(crate) async fn ask(
@@ -150,7 +145,7 @@ impl Client {
         let url = self.arm.url(PATH).map_err(|error| failed(error.into()))?;
         let body = serde_json::to_vec(question)
             .map_err(|error| self.unreadable(name, Failure::Unreadable(error.to_string())))?;
-        let answer = self.arm.post_with(url, Bytes::from(body), &self.quota, effort).await.map_err(failed)?;
+        let answer = self.arm.post(url, Bytes::from(body), &self.quota, effort).await.map_err(failed)?;
         self.queries.fetch_add(1, Ordering::Relaxed);
         if left_subscriptions_out(&answer.headers) { Err(GraphError::LeftOut { query: name }) } else { Ok(answer) }
     }
