@@ -135,6 +135,8 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
             let full = match self.settings.full {
                 Full::Now => true,
                 Full::Never { .. } => false,
+                // Without a mark of the records, only those are read that no row tells of.
+                Full::Every(_) if mark.since.is_none() => true,
                 Full::Every(every) => match mark.full {
                     None => true,
                     Some(last) => holds(Rule::Daily) && self.start.duration_since(last) >= every,
@@ -411,9 +413,12 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         if is_unread {
             self.doubt_all(id)?;
         }
-        let noted = match known.is_some() || scope == Scope::In || is_afresh {
-            true => Entry { scope: Some(scope), unread: entry.unread || is_unread, absent: None, ..entry },
-            false => Entry { scope: Some(Scope::Out), ..Entry::NEW },
+        let noted = if known.is_some() || scope == Scope::In || is_afresh {
+            // A run that is forgotten may have deleted it.
+            let there = entry.there && !is_unread;
+            Entry { scope: Some(scope), unread: entry.unread || is_unread, absent: None, there, ..entry }
+        } else {
+            Entry { scope: Some(Scope::Out), ..Entry::NEW }
         };
         if noted.unread {
             b.afresh.insert(id.clone());

@@ -28,12 +28,13 @@ impl Profile {
 struct Author {
     random: Random,
     profile: Profile,
+    used: Vec<Id>,
 }
 
 /// The history of a seed, and what it is played in.
 pub(super) fn history(seed: u64) -> (Setup, Vec<Step>) {
     let profile = Profile::ALL[usize::try_from(seed % 5).unwrap()];
-    Author { random: Random::new(seed.wrapping_mul(0x9e37_79b9)), profile }.write()
+    Author { random: Random::new(seed.wrapping_mul(0x9e37_79b9)), profile, used: Vec::new() }.write()
 }
 
 impl Author {
@@ -43,7 +44,7 @@ impl Author {
         let mut setup = Setup {
             shards: random.of(&[1, 1, 2, 2, 3]),
             containers: random.of(&[1, 2]),
-            leaves: random.of(&[1, 2]),
+            leaves: random.of(&[1, 2, 2, 4]),
             loose: random.of(&[0, 0, 1]),
             together: random.of(&[1, 2]),
             cascades: random.chance(0.5),
@@ -89,7 +90,15 @@ impl Author {
         }
     }
 
+    /// An entity; often one to which something has happened before.
     fn id(&mut self, stage: Stage) -> Id {
+        let known: Vec<Id> = self.used.iter().filter(|id| id.stage() == stage).cloned().collect();
+        let id = if !known.is_empty() && self.random.chance(0.4) { self.random.of(&known) } else { self.any_id(stage) };
+        self.used.push(id.clone());
+        id
+    }
+
+    fn any_id(&mut self, stage: Stage) -> Id {
         let random = &mut self.random;
         let (shard, container, leaf) = (random.below(2), random.below(3), random.below(3));
         match stage {
