@@ -77,8 +77,6 @@
 
 pub mod actions;
 pub mod azure;
-pub mod check;
-#[allow(dead_code, reason = "being built beside what it replaces")]
 mod checkpoint;
 pub mod cli;
 pub mod commands;
@@ -89,9 +87,7 @@ pub(crate) mod files;
 pub mod freshness;
 pub(crate) mod http;
 pub(crate) mod id;
-pub(crate) mod init;
 pub mod logging;
-pub(crate) mod manual;
 pub(crate) mod model;
 pub(crate) mod progress;
 #[doc(hidden)]

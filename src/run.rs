@@ -384,7 +384,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         let tally = tally.into_inner();
         self.tell_uncovered(estate, &engine.counts());
         report.settle(&tally, &engine.counts());
-        self.settle(&engine, listed, &tally, report).await?;
+        self.settle(&engine, estate.start, listed, &tally, report)?;
         stopped.map_or(Ok(()), |stop| Err(stop.into()))
     }
 
@@ -419,9 +419,10 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
     }
 
     /// Writes down what is remembered, and tells what was not delivered.
-    async fn settle<K: Sink>(
+    fn settle<K: Sink>(
         &self,
         engine: &Engine<'_, ResourceGraph, K, Checkpoint>,
+        start: Timestamp,
         listed: &[Shard],
         tally: &Tally,
         report: &mut Report,
@@ -444,7 +445,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         if self.replica.remembers() {
             let totals = self.replica.totals()?;
             report.compared = Some(Compared { held: totals.held, in_doubt: totals.in_doubt });
-            self.replica.set_last_run(report.account());
+            self.replica.set_last_run(report.account(start));
         }
         Ok(())
     }

@@ -130,10 +130,6 @@ impl Tables {
             Ok((key.value().to_vec(), entry))
         }))
     }
-
-    pub(super) fn is_open(&self, key: &[u8]) -> Result<bool, Fault> {
-        Ok(self.open.get(key)?.is_some())
-    }
 }
 
 fn packed(bytes: &[u8]) -> Result<Packed, Fault> {

@@ -453,7 +453,7 @@ mod tests {
     #[test]
     fn no_mapping_reads_the_probe() {
         for mapping in
-            [include_str!("../examples/port/mapping.json"), include_str!("../examples/port/mapping-batch.json")]
+            [include_str!("../../examples/port/mapping.json"), include_str!("../../examples/port/mapping-batch.json")]
         {
             assert!(!mapping.contains("probe"));
         }
