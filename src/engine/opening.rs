@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 
 use super::rules::{Rule, holds};
-use super::{Engine, Entry, Fatal, Mark, PAGE, RECORDS_KEPT, Replica, Sink, Source};
+use super::{Engine, Entry, Fatal, Mark, PAGE, RECORDS_KEPT, Replica, Resend, Sink, Source};
 use crate::model::Id;
 
 /// A mark this far ahead of the source's clock was not made by a run.
@@ -30,6 +30,11 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         if self.replica.terms().as_ref() != Some(terms) {
             self.replica.set_terms(terms.clone());
         }
+        if self.settings.resend == Resend::All {
+            for shard in listed {
+                self.doubt(shard).await?;
+            }
+        }
         for shard in listed {
             let since = self.replica.mark(shard).since;
             let age = since.map(|since| self.start.duration_since(since));
@@ -45,25 +50,40 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         Ok(())
     }
 
+    /// All that is held of a shard is to be sent again, by the next run too, if this one does not get that far.
+    async fn doubt(&self, shard: &Id) -> Result<(), Fatal<R::Error>> {
+        self.rewrite(shard, |entry| if entry.is_held() { entry.doubted() } else { entry }).await?;
+        let mark = self.replica.mark(shard);
+        self.replica.set_mark(shard, Mark { full: None, ..mark });
+        Ok(())
+    }
+
     /// Of all that is held of a shard nobody knows whether it is so; all of it is to be read, with all records that there are.
     async fn forget(&self, shard: &Id) -> Result<(), Fatal<R::Error>> {
+        self.rewrite(shard, |entry| {
+            if entry.is_held() {
+                Entry { there: false, absent: None, ..entry.doubted() }
+            } else {
+                Entry { at: None, ..entry }
+            }
+        })
+        .await?;
+        self.replica.set_mark(shard, Mark::default());
+        Ok(())
+    }
+
+    /// Changes every entry of a shard, page by page. What is saved in between says no less than before: the marks go after
+    /// this, and with them the terms.
+    async fn rewrite(&self, shard: &Id, change: impl Fn(Entry) -> Entry) -> Result<(), Fatal<R::Error>> {
         let mut after: Option<Id> = None;
         loop {
             let page = self.replica.entries(shard, after.as_ref(), PAGE).map_err(Fatal::Replica)?;
-            let Some((last, _)) = page.last() else { break };
+            let Some((last, _)) = page.last() else { return Ok(()) };
             after = Some(last.clone());
             for (id, entry) in page {
-                let forgotten = if entry.is_held() {
-                    Entry { there: false, absent: None, ..entry.doubted() }
-                } else {
-                    Entry { at: None, ..entry }
-                };
-                self.put(&id, forgotten)?;
+                self.put(&id, change(entry))?;
             }
-            // What is saved of a forgotten shard says no less than before: its marks go last, and with them the terms.
             self.save().await?;
         }
-        self.replica.set_mark(shard, Mark::default());
-        Ok(())
     }
 }
