@@ -74,7 +74,11 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         let are_there: Vec<Id> =
             containers.iter().chain(&leaves).filter(|finding| finding.exists).map(|one| one.id().clone()).collect();
         self.send_containers(b, containers, &mut deletes).await?;
+        // A container goes along with what is sent of it only.
+        let (leaves, strays): (Vec<Finding>, Vec<Finding>) =
+            leaves.into_iter().partition(|leaf| leaf.exists && leaf.scope != Some(Scope::Out));
         self.meet(b, &leaves, &mut deletes).await?;
+        let leaves = leaves.into_iter().chain(strays);
         let mut sends = Vec::new();
         for leaf in leaves {
             sends.extend(self.decide(b, leaf)?);
