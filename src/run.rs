@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::{FutureExt, Shared};
 use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
 
 use crate::azure::arm::{Arm, ArmError};
 use crate::azure::credential::CredentialError;
@@ -312,7 +313,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         }
         Some(match last.iter().flatten().max() {
             Some(last) => format!("the last full comparison was at {last:.0}, {} hours ago or more", every.as_hours()),
-            None => "no full comparison has succeeded yet".into(),
+            None => "the last full comparison did not finish".into(),
         })
     }
 
@@ -382,10 +383,28 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
             report.fail(error);
         }
         let tally = tally.into_inner();
+        if *self.work == Work::Sync {
+            self.tell_unlisted(listed)?;
+        }
         self.tell_uncovered(estate, &engine.counts());
         report.settle(&tally, &engine.counts());
         self.settle(&engine, estate.start, listed, &tally, report)?;
         stopped.map_or(Ok(()), |stop| Err(stop.into()))
+    }
+
+    /// Names the subscriptions that the last run has read, and that are not listed any more. Later runs do not repeat it.
+    fn tell_unlisted(&self, listed: &[Shard]) -> Result<(), RunError> {
+        let Some(last) = self.replica.last_run().as_deref().and_then(start_of) else { return Ok(()) };
+        for shard in self.replica.shards()? {
+            let is_listed = listed.iter().any(|one| one.root.id == shard);
+            if !is_listed && self.replica.mark(&shard).since.is_some_and(|since| since >= last) {
+                tracing::warn!(
+                    "subscription {} is not listed any more; what the catalog has of it is left as it is",
+                    printable(shard.as_str())
+                );
+            }
+        }
+        Ok(())
     }
 
     /// Names the subscriptions that Resource Manager lists and Resource Graph did not look at.
@@ -449,6 +468,15 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         }
         Ok(())
     }
+}
+
+/// When the run of an account began.
+fn start_of(account: &str) -> Option<Timestamp> {
+    #[derive(Deserialize)]
+    struct Account {
+        start: Timestamp,
+    }
+    serde_json::from_str(account).ok().map(|Account { start }| start)
 }
 
 fn to_ids(ids: &[String]) -> Vec<Id> {
