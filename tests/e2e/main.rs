@@ -31,6 +31,8 @@ mod queries;
 mod quiet;
 mod reading;
 mod reliability;
+mod remembered;
+mod replica;
 mod report;
 mod safety;
 mod sign_in;

@@ -1,76 +1,37 @@
 //! With a checkpoint: what is late, down, killed or refused is not lost, and nothing is sent twice for nothing.
 
-use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
 
 use sandbox::expected::Scope;
 use sandbox::faults::{Fault, Rule};
 use sandbox::names;
 use sandbox::requests::Route;
-use sandbox::settings::{Lags, TENANT};
+use sandbox::settings::Lags;
 use sandbox::{Host, Sandbox};
-use serde_json::{Value as Json, json};
-use tokio::process::{Child, Command};
+use serde_json::Value as Json;
 
-use crate::harness::{DAY, Envelope, MINUTE, Program, Run, Small, empty, envelopes, outline, settled, start};
+use crate::harness::{DAY, Envelope, MINUTE, Program, Small, empty, envelopes, outline, settled, start};
+use crate::remembered::{entries, entry, file, remembering, set_aside, signal, since, state, summary, until, why_full};
 
 const PRODUCTION: &str = r#"{"include": {"Environment": "Production"}}"#;
-
-fn file(sandbox: &Sandbox) -> PathBuf {
-    sandbox.directory().join("checkpoint.json")
-}
-
-fn remembering(sandbox: &Sandbox) -> Program {
-    Program::new(sandbox).checkpoint(&file(sandbox))
-}
-
-/// What the checkpoint's file holds.
-fn checkpoint(sandbox: &Sandbox) -> Json {
-    serde_json::from_slice(&std::fs::read(file(sandbox)).unwrap()).unwrap()
-}
-
-fn since(sandbox: &Sandbox, subscription: &str) -> String {
-    checkpoint(sandbox)["subscriptions"][subscription]["since"].as_str().unwrap_or("never").to_owned()
-}
-
-fn why_full(run: &Run) -> String {
-    run.report()["fullBecause"].as_str().unwrap_or_default().to_owned()
-}
 
 async fn assert_equal(sandbox: &Sandbox, scope: &Scope) {
     let differences = sandbox.diff(scope).await;
     assert!(differences.is_empty(), "{differences:#?}");
 }
 
-/// Waits for something that another process does.
-async fn until(what: &str, mut is: impl FnMut() -> bool) {
-    let wait = async {
-        while !is() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), wait).await.unwrap_or_else(|_| panic!("waiting for {what}"));
-}
-
-async fn signal(child: &Child, signal: &str) {
-    let pid = child.id().expect("it runs").to_string();
-    let status = Command::new("kill").args([signal, &pid]).stdout(Stdio::null()).status().await.unwrap();
-    assert!(status.success());
-}
-
 #[tokio::test]
 async fn the_first_run_reads_everything_and_the_next_only_what_changed() {
     let sandbox = start(settled()).await;
     let first = remembering(&sandbox).run().await.exits(0);
-    assert!(why_full(&first).contains("there is none yet"), "{first}");
+    assert!(why_full(&first).contains("there is no checkpoint yet"), "{first}");
     assert_equal(&sandbox, &Scope::default()).await;
     sandbox.requests().clear();
 
     sandbox.clock().advance(15 * MINUTE);
     let second = remembering(&sandbox).run().await.exits(0);
     assert_eq!(second.report()["mode"], "incremental");
-    assert_eq!(sandbox.requests().total(), 4, "sign-in, subscriptions, two queries; {second}");
+    assert_eq!(sandbox.requests().total(), 5, "sign-in, subscriptions, three queries; {second}");
 }
 
 #[cfg(unix)]
@@ -96,12 +57,12 @@ async fn a_record_that_shows_up_late_is_read_and_what_was_delivered_is_not_sent_
     assert_eq!(early.count("upserts"), 0);
     small.sandbox.clock().advance(40 * MINUTE);
     let late = remembering(&small.sandbox).run().await.exits(0);
-    assert_eq!(late.count("upserts"), 2, "the vault and its group; {late}");
+    assert_eq!(late.count("upserts"), 1, "the vault, and not its group, which is held; {late}");
     assert_equal(&small.sandbox, &Scope::default()).await;
 
     small.sandbox.clock().advance(15 * MINUTE);
     let again = remembering(&small.sandbox).run().await.exits(0);
-    assert_eq!((again.count("upserts"), again.count("skipped")), (0, 1), "{again}");
+    assert_eq!((again.count("upserts"), again.count("skipped")), (0, 2), "the vault and the subscription; {again}");
 }
 
 #[tokio::test]
@@ -169,38 +130,60 @@ async fn a_subscription_is_sent_when_its_name_or_tags_change_and_not_otherwise()
 
 #[tokio::test]
 async fn a_corrupt_checkpoint_is_set_aside_and_everything_is_read() {
-    let sandbox = start(settled()).await;
-    std::fs::write(file(&sandbox), "{\"version\":1,").unwrap();
-    let run = remembering(&sandbox).run().await.exits(0).says(&["corrupt"]);
-    assert!(why_full(&run).contains("corrupt"), "{run}");
-    let kept = std::fs::read_dir(sandbox.directory()).unwrap().map(|entry| entry.unwrap().path());
-    let kept: Vec<PathBuf> = kept.filter(|path| path.to_string_lossy().contains("corrupt-")).collect();
-    assert_eq!(std::fs::read_to_string(&kept[0]).unwrap(), "{\"version\":1,");
-    assert_eq!(checkpoint(&sandbox)["version"], 1);
+    for (content, why, told) in
+        [("{\"version\":1,", "old", "an older version of this program wrote it"), ("no database", "corrupt", "cannot be used")]
+    {
+        let sandbox = start(settled()).await;
+        std::fs::write(file(&sandbox), content).unwrap();
+        let run = remembering(&sandbox).run().await.exits(0).says(&[why, told]);
+        assert!(why_full(&run).contains(told), "{run}");
+        let kept = set_aside(&file(&sandbox), why);
+        assert_eq!(std::fs::read_to_string(&kept[0]).unwrap(), content);
+        assert_eq!(summary(&sandbox).await["held"], 135);
+        assert_equal(&sandbox, &Scope::default()).await;
+    }
 }
 
 #[tokio::test]
-async fn a_checkpoint_of_another_tenant_webhook_scope_or_time_means_a_full_run() {
-    let sandbox = start(settled()).await;
-    type Edit = fn(&mut Json);
-    let edits: [(&str, Edit); 5] = [
-        ("another tenant", |file| file["identity"]["tenant"] = json!("other")),
-        ("another webhook", |file| file["identity"]["webhook"] = json!("0".repeat(32))),
-        ("RESOURCE_GROUP_TAG_FILTERS has changed", |file| file["identity"]["include"] = json!({"environment": "test"})),
-        ("from the future", |file| file["fullAt"] = json!("2999-01-01T00:00:00Z")),
-        ("version 7", |file| file["version"] = json!(7)),
+async fn a_checkpoint_of_another_webhook_scope_or_time_means_a_full_run() {
+    let signed = |program: Program| {
+        program.env("PORT_WEBHOOK_SECRET", "another").env("PORT_WEBHOOK_SIGNATURE_HEADER", "x-signature")
+    };
+    type Edit<'a> = &'a dyn Fn(Program) -> Program;
+    let narrower = r#"{"include": {"Environment": "Test"}}"#;
+    let edits: [(&str, Edit<'_>); 3] = [
+        ("another webhook, or to another form of its posts", &signed),
+        ("another webhook, or to another form of its posts", &|program| program.env("PORT_WEBHOOK_PAYLOAD", "batch")),
+        ("RESOURCE_GROUP_TAG_FILTERS has changed", &|program| program.env("RESOURCE_GROUP_TAG_FILTERS", narrower)),
     ];
+    let sandbox = start(settled()).await;
     let run = || remembering(&sandbox).env("RESOURCE_GROUP_TAG_FILTERS", PRODUCTION);
-    run().run().await.exits(0);
-    let good = checkpoint(&sandbox);
-    assert_eq!(good["identity"]["tenant"], TENANT);
     for (why, edit) in edits {
-        let mut bad = good.clone();
-        edit(&mut bad);
-        std::fs::write(file(&sandbox), bad.to_string()).unwrap();
-        let run = run().run().await.exits(0).says(&["cannot be used", why]);
-        assert!(why_full(&run).contains(why), "{run}");
+        edit(run()).args(["--mode", "full"]).run().await.exits(0);
+        let after = run().run().await.exits(0);
+        assert_eq!(after.report()["mode"], "full", "{after}");
+        assert!(why_full(&after).contains(why), "{after}");
+        assert_eq!(run().run().await.exits(0).report()["mode"], "incremental");
     }
+}
+
+#[tokio::test]
+async fn a_checkpoint_from_the_future_is_no_proof_and_means_a_full_run() {
+    let ahead = settled();
+    let clock = ahead.clock.clone();
+    let sandbox = start(ahead).await;
+    let now = clock.now_ms();
+    clock.advance(400 * DAY);
+    remembering(&sandbox).run().await.exits(0);
+    let future = file(&sandbox).with_extension("future");
+    std::fs::rename(file(&sandbox), &future).unwrap();
+
+    let mut settings = settled();
+    settings.clock = sandbox::clock::Clock::at(now);
+    let sandbox = start(settings).await;
+    let run = Program::new(&sandbox).checkpoint(&future).run().await.exits(0);
+    assert_eq!((run.count("upserts"), run.report()["mode"].as_str()), (135, Some("full")), "{run}");
+    assert_equal(&sandbox, &Scope::default()).await;
 }
 
 #[tokio::test]
@@ -235,18 +218,19 @@ async fn a_file_that_cannot_be_written_stops_the_run_before_any_request() {
 async fn after_an_outage_of_the_webhook_the_next_run_delivers_what_was_not() {
     let small = Small::start().await;
     remembering(&small.sandbox).run().await.exits(0);
-    let before = since(&small.sandbox, &small.subscription);
+    let before = since(&small.sandbox, &small.subscription).await;
     small.sandbox.clock().advance(MINUTE);
     small.sandbox.estate().touch_resource(&small.vault);
     small.sandbox.clock().advance(MINUTE);
     small.sandbox.set_up(Host::Port, false).await;
     remembering(&small.sandbox).run().await.exits(1);
-    assert_eq!(since(&small.sandbox, &small.subscription), before, "the checkpoint stays");
+    assert_eq!(since(&small.sandbox, &small.subscription).await, before, "the checkpoint stays");
+    assert_eq!(state(&small.sandbox, &small.vault).await, "unknown", "what was not delivered is an entry in doubt");
     small.sandbox.set_up(Host::Port, true).await;
     // Later than the overlap: only the checkpoint still knows.
     small.sandbox.clock().advance(5 * 60 * MINUTE);
     let mended = remembering(&small.sandbox).run().await.exits(0);
-    assert_eq!(mended.count("upserts"), 2, "{mended}");
+    assert_eq!(mended.count("upserts"), 1, "{mended}");
     assert_equal(&small.sandbox, &Scope::default()).await;
 }
 
@@ -257,12 +241,12 @@ async fn a_batch_that_fails_holds_back_no_other() {
     run().run().await.exits(0);
     sandbox.clock().advance(15 * MINUTE);
     let guids: Vec<String> = sandbox.estate().subscriptions().iter().map(|one| one.guid.to_string()).collect();
-    let before = since(&sandbox, &guids[0]);
+    let before = since(&sandbox, &guids[0]).await;
     sandbox.faults().add(Route::Graph, Rule::new(Fault::status(400)).containing(&guids[0]));
     run().run().await.exits(1);
-    assert_eq!(since(&sandbox, &guids[0]), before);
-    assert_ne!(since(&sandbox, &guids[1]), before);
-    assert_ne!(since(&sandbox, &guids[2]), before);
+    assert_eq!(since(&sandbox, &guids[0]).await, before);
+    assert_ne!(since(&sandbox, &guids[1]).await, before);
+    assert_ne!(since(&sandbox, &guids[2]).await, before);
 }
 
 #[tokio::test]
@@ -273,7 +257,7 @@ async fn a_killed_run_leaves_no_memory_to_be_trusted_and_loses_nothing() {
     small.sandbox.estate().touch_resource(&small.vault);
     small.sandbox.clock().advance(MINUTE);
     remembering(&small.sandbox).run().await.exits(0);
-    assert_ne!(checkpoint(&small.sandbox)["delivered"], json!([]));
+    assert_eq!(state(&small.sandbox, &small.vault).await, "held");
 
     small.sandbox.estate().retag_resource(&small.vault, names::tags(&[("n", "2")]));
     small.sandbox.clock().advance(MINUTE);
@@ -281,13 +265,13 @@ async fn a_killed_run_leaves_no_memory_to_be_trusted_and_loses_nothing() {
     let before = small.sandbox.requests().count(Route::Webhook);
     let mut child = remembering(&small.sandbox).into_command().spawn().unwrap();
     until("a post", || small.sandbox.requests().count(Route::Webhook) > before).await;
-    assert_eq!(checkpoint(&small.sandbox)["delivered"], json!([]), "emptied before the first post");
     child.kill().await.unwrap();
+    assert_eq!(state(&small.sandbox, &small.vault).await, "unknown", "written down before the post");
     small.sandbox.faults().remove(hang);
 
     small.sandbox.clock().advance(MINUTE);
     let next = remembering(&small.sandbox).run().await.exits(0);
-    assert_eq!(next.count("skipped"), 0, "{next}");
+    assert_eq!(next.count("upserts"), 1, "{next}");
     assert_equal(&small.sandbox, &Scope::default()).await;
 }
 
@@ -297,7 +281,7 @@ async fn an_envelope_that_port_refuses_is_kept_as_a_dead_letter_and_holds_nothin
     let letters = small.sandbox.directory().join("dead-letters.jsonl");
     let run = || remembering(&small.sandbox).env("DEAD_LETTER_FILE", &letters);
     run().run().await.exits(0);
-    let before = since(&small.sandbox, &small.subscription);
+    let before = since(&small.sandbox, &small.subscription).await;
     small.sandbox.clock().advance(MINUTE);
     let site = {
         let mut estate = small.sandbox.estate();
@@ -310,7 +294,8 @@ async fn an_envelope_that_port_refuses_is_kept_as_a_dead_letter_and_holds_nothin
     let rule = small.sandbox.faults().add(Route::Webhook, Rule::new(refusal).when(is_vault));
     let refused = run().run().await.exits(4).says(&["vault-1", "422", "no such vault"]);
     assert_eq!(refused.count("failed"), 1);
-    assert_ne!(since(&small.sandbox, &small.subscription), before, "the checkpoint moves");
+    assert_ne!(since(&small.sandbox, &small.subscription).await, before, "the checkpoint moves");
+    assert_eq!(state(&small.sandbox, &small.vault).await, "rejected");
     let letter: Json = serde_json::from_str(std::fs::read_to_string(&letters).unwrap().trim()).unwrap();
     assert_eq!(letter["status"], 422);
     assert_eq!(letter["reason"], "no such vault");
@@ -388,7 +373,7 @@ async fn a_signal_lets_posts_in_flight_end_and_tells_what_was_done() {
         let report: Json = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(report["exit"], code);
         assert_eq!(report["upserts"], 1, "the subscription was in flight; nothing went out after it");
-        assert_eq!(since(&small.sandbox, &small.subscription), "never");
+        assert_eq!(since(&small.sandbox, &small.subscription).await, "never");
         small.sandbox.faults().clear();
         remembering(&small.sandbox).run().await.exits(0);
         assert_equal(&small.sandbox, &Scope::default()).await;
@@ -426,20 +411,27 @@ async fn a_run_ends_in_good_order_when_its_time_is_up() {
     small.sandbox.faults().add(Route::Graph, Rule::new(Fault::Hang));
     let run = remembering(&small.sandbox).env("RUN_TIMEOUT_SECONDS", "1").run().await.exits(1);
     run.says(&["RUN_TIMEOUT_SECONDS"]);
-    assert_eq!(since(&small.sandbox, &small.subscription), "never");
+    assert_eq!(since(&small.sandbox, &small.subscription).await, "never");
 }
 
 #[tokio::test]
-async fn two_runs_on_one_host_keep_apart_and_the_second_names_the_first() {
+async fn two_runs_on_one_host_keep_apart_and_the_second_waits_and_then_names_the_file() {
     let small = Small::start().await;
     small.sandbox.faults().add(Route::Webhook, Rule::new(Fault::Hang));
     let mut first = remembering(&small.sandbox).into_command().spawn().unwrap();
     until("a post", || small.sandbox.requests().count(Route::Webhook) > 0).await;
-    let pid = first.id().unwrap();
-    remembering(&small.sandbox).run().await.exits(1).says(&["another run holds", &format!("process {pid}")]);
+    let posts = small.sandbox.requests().count(Route::Webhook);
+    let second = remembering(&small.sandbox).run().await.exits(1).tells(&["is in use by another process"]);
+    let path = file(&small.sandbox);
+    let second = second.tells(&[path.to_str().unwrap()]).says(&["waiting up to 10 s"]);
+    assert!(second.took >= Duration::from_secs(10), "{second}");
+    assert_eq!(small.sandbox.requests().count(Route::Webhook), posts);
     first.kill().await.unwrap();
     small.sandbox.faults().clear();
     remembering(&small.sandbox).run().await.exits(0);
+    let files = std::fs::read_dir(small.sandbox.directory()).unwrap().map(|entry| entry.unwrap().path());
+    let left: Vec<_> = files.filter(|path| path.to_string_lossy().contains("checkpoint")).collect();
+    assert_eq!(left, [path], "the file has no companions");
 }
 
 #[tokio::test]
@@ -452,7 +444,7 @@ async fn a_full_run_comes_of_itself_when_the_last_is_old() {
     small.sandbox.clock().advance(2 * 60 * MINUTE);
     let full = run().run().await.exits(0);
     assert_eq!(full.report()["mode"], "full");
-    assert!(why_full(&full).contains("the last full run was at"), "{full}");
+    assert!(why_full(&full).contains("the last full comparison was at"), "{full}");
     small.sandbox.clock().advance(MINUTE);
     assert_eq!(run().run().await.exits(0).report()["mode"], "incremental");
 }
@@ -508,7 +500,7 @@ async fn what_left_the_scope_is_kept_where_that_is_asked_for_and_without_a_check
 }
 
 #[tokio::test]
-async fn a_record_without_its_row_is_pending_until_the_row_is_there() {
+async fn a_record_without_its_row_is_watched_until_the_row_is_there() {
     let mut settings = empty();
     settings.lags = Lags { record: Duration::ZERO..=Duration::ZERO, row: 5 * 60 * MINUTE..=5 * 60 * MINUTE };
     let small = Small::with(settings).await;
@@ -518,13 +510,15 @@ async fn a_record_without_its_row_is_pending_until_the_row_is_there() {
         small.sandbox.estate().create_resource(&small.group, "Microsoft.Web/sites", "site", "eastus", None).unwrap();
     small.sandbox.clock().advance(MINUTE);
     let early = remembering(&small.sandbox).run().await.exits(0);
-    assert_eq!((early.count("upserts"), early.count("pending")), (0, 1), "{early}");
-    assert!(checkpoint(&small.sandbox)["pending"][&*site].is_object());
-    // Past the overlap only its being pending brings it back.
+    assert_eq!((early.count("upserts"), early.count("unresolved")), (0, 1), "{early}");
+    let watched = entry(&small.sandbox, &site).await;
+    assert_eq!(watched["state"], "nothing");
+    assert!(watched["absent"].is_string(), "{watched}");
+    // Past the overlap only its being watched brings it back.
     for _ in 0..6 {
         small.sandbox.clock().advance(60 * MINUTE);
         remembering(&small.sandbox).run().await.exits(0);
     }
     assert_equal(&small.sandbox, &Scope::default()).await;
-    assert_eq!(checkpoint(&small.sandbox)["pending"], json!({}));
+    assert!(entries(&small.sandbox).await.iter().all(|entry| entry["absent"].is_null()));
 }
