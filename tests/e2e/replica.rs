@@ -1,1 +1,490 @@
+//! The checkpoint is a replica of what the catalog holds: what is sent is the difference, whatever happened to either of them.
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sandbox::Sandbox;
+use sandbox::expected::Scope;
+use sandbox::faults::{Fault, Rule};
+use sandbox::names;
+use sandbox::requests::Route;
+use tokio::process::Child;
+
+use crate::harness::{
+    DAY, MINUTE, Program, Run, Small, assert_equal, break_down, envelopes, of_resources, outline, passing, settled,
+    start,
+};
+use crate::remembered::{
+    compared, entries, entry, file, remembering, set_aside, signal, state, summary, until, why_full,
+};
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const TICK: Duration = Duration::from_secs(20 * 60);
+const PRODUCTION: &str = r#"{"include": {"Environment": "Production"}}"#;
+
+fn posts(sandbox: &Sandbox) -> u64 {
+    sandbox.requests().count(Route::Webhook)
+}
+
+/// An ordinary run, after the time between two.
+async fn tick(sandbox: &Sandbox) -> Run {
+    sandbox.clock().advance(TICK);
+    remembering(sandbox).run().await
+}
+
+/// Three ticks after a trouble the catalog is right, and the next one has nothing to send.
+async fn assert_heals(sandbox: &Sandbox, scope: &Scope, run: impl Fn() -> Program) {
+    for _ in 0..3 {
+        sandbox.clock().advance(TICK);
+        run().run().await.exits(0);
+    }
+    let before = posts(sandbox);
+    sandbox.clock().advance(TICK);
+    let quiet = run().run().await.exits(0);
+    assert_equal(sandbox, scope, &quiet).await;
+    assert_eq!(posts(sandbox), before, "{quiet}");
+}
+
+#[tokio::test]
+async fn an_idle_run_and_a_full_run_over_an_unchanged_estate_post_nothing_and_resend_all_posts_everything_once() {
+    let sandbox = start(settled()).await;
+    remembering(&sandbox).run().await.exits(0);
+    assert_eq!(posts(&sandbox), 135);
+
+    assert_eq!(tick(&sandbox).await.exits(0).report()["mode"], "incremental");
+    assert_eq!(posts(&sandbox), 135, "an idle run");
+    sandbox.clock().advance(TICK);
+    let full = remembering(&sandbox).args(["--mode", "full"]).run().await.exits(0);
+    assert_eq!((full.report()["mode"].as_str(), full.count("skipped")), (Some("full"), 135), "{full}");
+    sandbox.clock().advance(DAY);
+    assert_eq!(tick(&sandbox).await.exits(0).report()["mode"], "full");
+    assert_eq!(posts(&sandbox), 135, "full runs");
+
+    sandbox.port().forget_deliveries().await;
+    let all = remembering(&sandbox).args(["--resend-all"]).run().await.exits(0);
+    assert_eq!((all.report()["mode"].as_str(), all.count("upserts")), (Some("full"), 135), "{all}");
+    let sent = envelopes(&sandbox).await;
+    let ids: std::collections::BTreeSet<&str> = sent.iter().map(|envelope| envelope.id()).collect();
+    assert_eq!((sent.len(), ids.len()), (135, 135));
+    tick(&sandbox).await.exits(0);
+    assert_eq!(posts(&sandbox), 2 * 135);
+}
+
+/// Starts a run, and ends it by a signal once it has posted so much.
+async fn cut_short(sandbox: &Sandbox, after: u64, by: &str) -> Child {
+    let before = posts(sandbox);
+    let mut child = remembering(sandbox).into_command().spawn().unwrap();
+    until("posts", || posts(sandbox) >= before + after).await;
+    signal(&child, by).await;
+    child.wait().await.unwrap();
+    child
+}
+
+#[tokio::test]
+async fn a_first_full_run_that_is_cut_short_five_times_goes_on_where_it_was() {
+    let sandbox = start(of_resources(2000)).await;
+    let there = 2 + 8 + 2000;
+    for by in ["-TERM", "-KILL", "-KILL", "-TERM", "-KILL"] {
+        cut_short(&sandbox, 300, by).await;
+    }
+    let run = remembering(&sandbox).run().await.exits(0);
+    assert!(why_full(&run).contains("did not finish"), "{run}");
+    assert_equal(&sandbox, &Scope::default(), &run).await;
+    let (accepted, _) = sandbox.port().received();
+    eprintln!("{accepted} posts for {there} entities");
+    assert!(accepted * 100 <= there * 102, "{accepted} posts for {there} entities; {run}");
+}
+
+#[tokio::test]
+async fn everything_that_is_to_be_sent_again_is_sent_by_the_next_run_where_this_one_is_cut_short() {
+    let sandbox = start(settled()).await;
+    remembering(&sandbox).run().await.exits(0);
+    sandbox.port().clear().unwrap();
+    sandbox.port().forget_deliveries().await;
+    let before = posts(&sandbox);
+    let mut child = remembering(&sandbox).args(["--resend-all"]).into_command().spawn().unwrap();
+    until("posts", || posts(&sandbox) >= before + 30).await;
+    signal(&child, "-KILL").await;
+    child.wait().await.unwrap();
+    let run = remembering(&sandbox).run().await.exits(0);
+    assert!(why_full(&run).contains("did not finish"), "{run}");
+    assert_equal(&sandbox, &Scope::default(), &run).await;
+}
+
+/// A group with so many vaults in it that Port does not take, and one that it does.
+async fn poisoned(count: usize, fault: Fault) -> (Small, Vec<Arc<str>>) {
+    let small = Small::start().await;
+    remembering(&small.sandbox).run().await.exits(0);
+    let ids = (0..count)
+        .map(|number| {
+            let (mut estate, name) = (small.sandbox.estate(), format!("poison-{number}"));
+            estate.create_resource(&small.group, "Microsoft.KeyVault/vaults", &name, "eastus", None).unwrap()
+        })
+        .collect();
+    break_down(&small.sandbox, Route::Webhook, Rule::new(fault).containing("/vaults/poison-"));
+    (small, ids)
+}
+
+#[tokio::test]
+async fn an_envelope_that_fails_forever_costs_its_own_retry_only_and_so_do_ten_of_them() {
+    for count in [1, 10] {
+        let (small, ids) = poisoned(count, passing(500)).await;
+        let sandbox = &small.sandbox;
+        for number in 0..10 {
+            sandbox.estate().retag_resource(&small.vault, names::tags(&[("n", &number.to_string())]));
+            let before = posts(sandbox);
+            let run = tick(sandbox).await.exits(1).tells(&["were not delivered"]);
+            assert_eq!(run.report()["mode"], "incremental", "{run}");
+            assert_eq!((run.count("upserts"), run.count("failed")), (1, count as u64), "{run}");
+            assert_eq!(posts(sandbox) - before - run.count("retried"), 1 + count as u64, "{run}");
+        }
+        for id in &ids {
+            assert_eq!(state(sandbox, id).await, "unknown");
+        }
+        sandbox.faults().clear();
+        let run = tick(sandbox).await.exits(0);
+        assert_eq!(run.count("upserts"), count as u64, "{run}");
+        assert_equal(sandbox, &Scope::default(), &run).await;
+    }
+}
+
+#[tokio::test]
+async fn an_envelope_that_is_always_rejected_is_sent_once_and_so_are_ten_of_them() {
+    for count in [1, 10] {
+        let (small, ids) = poisoned(count, Fault::status(422)).await;
+        let sandbox = &small.sandbox;
+        for number in 0..10 {
+            sandbox.estate().retag_resource(&small.vault, names::tags(&[("n", &number.to_string())]));
+            let before = posts(sandbox);
+            let run = tick(sandbox).await;
+            assert_eq!(run.report()["mode"], "incremental", "{run}");
+            assert_eq!(run.count("upserts"), 1, "{run}");
+            let rejected = if number == 0 { count as u64 } else { 0 };
+            assert_eq!(posts(sandbox) - before, 1 + rejected, "{run}");
+            // Its record is found again for as long as the overlap.
+            run.exits(if number < 6 { 4 } else { 0 });
+        }
+        for id in &ids {
+            assert_eq!(state(sandbox, id).await, "rejected");
+            sandbox.estate().touch_resource(id);
+        }
+        sandbox.faults().clear();
+        let run = tick(sandbox).await.exits(0);
+        assert_eq!(run.count("upserts"), count as u64, "{run}");
+        assert_equal(sandbox, &Scope::default(), &run).await;
+    }
+}
+
+/// Two groups in production, each with a vault; the checkpoint of the first run is kept.
+struct Kept {
+    small: Small,
+    other: Arc<str>,
+    copy: PathBuf,
+}
+
+impl Kept {
+    async fn new() -> Self {
+        let small = Small::start().await;
+        let other = {
+            let mut estate = small.sandbox.estate();
+            let production = || names::tags(&[("Environment", "Production")]);
+            estate.retag_group(&small.group, production());
+            let group = estate.create_group(&small.subscription, "Rg-Two", "westeurope", production()).unwrap();
+            estate.create_resource(&group, "Microsoft.KeyVault/vaults", "Vault-2", "eastus", None).unwrap();
+            group
+        };
+        small.sandbox.clock().advance(DAY);
+        let kept = Self { copy: small.sandbox.directory().join("copy"), small, other };
+        kept.run().run().await.exits(0);
+        std::fs::copy(file(&kept.small.sandbox), &kept.copy).unwrap();
+        kept.small.sandbox.clock().advance(TICK);
+        kept
+    }
+
+    fn run(&self) -> Program {
+        remembering(&self.small.sandbox).env("RESOURCE_GROUP_TAG_FILTERS", PRODUCTION)
+    }
+
+    /// As if what was remembered since had never been.
+    fn go_back(&self) {
+        std::fs::copy(&self.copy, file(&self.small.sandbox)).unwrap();
+    }
+
+    async fn heals(&self) {
+        let scope = Scope { include: vec![("environment".into(), "production".into())], ..Scope::default() };
+        assert_heals(&self.small.sandbox, &scope, || self.run()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_went_back_in_time_while_a_group_left_the_scope_does_no_harm() {
+    let kept = Kept::new().await;
+    let sandbox = &kept.small.sandbox;
+    sandbox.estate().retag_group(&kept.other, names::tags(&[("Environment", "Test")]));
+    let run = kept.run().run().await.exits(0);
+    assert_eq!(run.count("deletes"), 2, "{run}");
+    kept.go_back();
+    kept.heals().await;
+    // It returns while the file is older than that it had left.
+    sandbox.estate().retag_group(&kept.other, names::tags(&[("Environment", "Production")]));
+    sandbox.clock().advance(TICK);
+    kept.go_back();
+    kept.heals().await;
+}
+
+#[tokio::test]
+async fn a_file_that_went_back_in_time_while_a_resource_changed_and_changed_back_does_no_harm() {
+    let kept = Kept::new().await;
+    let Small { sandbox, vault, .. } = &kept.small;
+    sandbox.estate().retag_resource(vault, names::tags(&[("n", "b")]));
+    assert_eq!(kept.run().run().await.exits(0).count("upserts"), 1);
+    kept.go_back();
+    sandbox.clock().advance(TICK);
+    sandbox.estate().retag_resource(vault, None);
+    kept.heals().await;
+}
+
+#[tokio::test]
+async fn a_file_that_went_back_in_time_while_a_delete_was_delivered_does_no_harm() {
+    let kept = Kept::new().await;
+    let Small { sandbox, vault, group, .. } = &kept.small;
+    sandbox.estate().delete_resource(vault);
+    assert_eq!(kept.run().run().await.exits(0).count("deletes"), 1);
+    kept.go_back();
+    // It is made again, as it was, before anybody looks.
+    sandbox.clock().advance(TICK);
+    sandbox.estate().create_resource(group, "Microsoft.KeyVault/vaults", "Vault-1", "eastus", None).unwrap();
+    kept.heals().await;
+    sandbox.estate().delete_resource(vault);
+    sandbox.clock().advance(TICK);
+    kept.go_back();
+    kept.heals().await;
+}
+
+#[tokio::test]
+async fn a_file_that_went_back_in_time_while_the_webhooks_key_was_rotated_and_back_does_no_harm() {
+    let kept = Kept::new().await;
+    let Small { sandbox, vault, .. } = &kept.small;
+    // It leads to the same catalog under another name.
+    let rotated = format!("{}?rotated", sandbox.webhook_url());
+    let run = kept.run().env("PORT_WEBHOOK_INGEST_URL", &rotated).run().await.exits(0);
+    assert!(why_full(&run).contains("another webhook"), "{run}");
+    assert_eq!(run.count("upserts"), 5, "nobody knows what it holds: {run}");
+    sandbox.clock().advance(TICK);
+    sandbox.estate().delete_resource(vault);
+    sandbox.estate().retag_group(&kept.other, names::tags(&[("Environment", "Test")]));
+    let run = kept.run().env("PORT_WEBHOOK_INGEST_URL", &rotated).run().await.exits(0);
+    assert_eq!(run.count("deletes"), 3, "{run}");
+    kept.go_back();
+    kept.heals().await;
+    sandbox.clock().advance(TICK);
+    kept.run().env("PORT_WEBHOOK_INGEST_URL", &rotated).run().await.exits(0);
+    sandbox.estate().retag_group(&kept.other, names::tags(&[("Environment", "Production")]));
+    kept.heals().await;
+}
+
+#[tokio::test]
+async fn what_went_without_a_record_is_found_by_a_full_run_deleted_once_it_stays_gone_and_comes_back_by_itself() {
+    let small = Small::start().await;
+    let Small { sandbox, vault, group, subscription } = &small;
+    remembering(sandbox).run().await.exits(0);
+    sandbox.clock().advance(MINUTE);
+    assert!(sandbox.estate().unrecorded(|estate| estate.delete_resource(vault)));
+    for _ in 0..3 {
+        assert_eq!(tick(sandbox).await.exits(0).count("deletes"), 0, "nothing tells of it");
+    }
+    assert_eq!(state(sandbox, vault).await, "held");
+
+    let before = compared(sandbox, subscription).await;
+    sandbox.clock().advance(DAY);
+    let full = remembering(sandbox).run().await.exits(0);
+    assert_eq!((full.report()["mode"].as_str(), full.count("deletes")), (Some("full"), 0), "{full}");
+    assert_ne!(compared(sandbox, subscription).await, before);
+    assert!(entry(sandbox, vault).await["absent"].is_string(), "it is missed, and asked for");
+    assert_eq!(tick(sandbox).await.exits(0).count("deletes"), 0, "for 20 minutes only");
+    let run = tick(sandbox).await.exits(0);
+    assert_eq!(run.count("deletes"), 1, "{run}");
+    assert_equal(sandbox, &Scope::default(), &run).await;
+
+    sandbox.clock().advance(5 * HOUR);
+    sandbox.estate().unrecorded(|estate| {
+        estate.create_resource(group, "Microsoft.KeyVault/vaults", "Vault-1", "eastus", None).unwrap();
+    });
+    let run = tick(sandbox).await.exits(0);
+    assert_eq!((run.report()["mode"].as_str(), run.count("upserts")), (Some("incremental"), 1), "{run}");
+    assert_equal(sandbox, &Scope::default(), &run).await;
+}
+
+#[tokio::test]
+async fn a_row_that_was_missing_for_a_moment_is_not_deleted() {
+    let small = Small::start().await;
+    let Small { sandbox, vault, group, .. } = &small;
+    remembering(sandbox).run().await.exits(0);
+    sandbox.clock().advance(DAY);
+    sandbox.estate().unrecorded(|estate| estate.delete_resource(vault));
+    let full = remembering(sandbox).run().await.exits(0);
+    assert_eq!(full.report()["mode"], "full");
+    sandbox.estate().unrecorded(|estate| {
+        estate.create_resource(group, "Microsoft.KeyVault/vaults", "Vault-1", "eastus", None).unwrap();
+    });
+    let before = posts(sandbox);
+    for _ in 0..3 {
+        tick(sandbox).await.exits(0);
+    }
+    assert_eq!(posts(sandbox), before, "{full}");
+    assert!(entry(sandbox, vault).await["absent"].is_null());
+}
+
+#[tokio::test]
+async fn a_mass_that_went_without_a_record_is_held_back_for_a_day_with_a_warning() {
+    let small = Small::start().await;
+    let Small { sandbox, group, .. } = &small;
+    let mass: Vec<Arc<str>> = (0..30)
+        .map(|number| {
+            let (mut estate, name) = (sandbox.estate(), format!("mass-{number}"));
+            estate.create_resource(group, "Microsoft.KeyVault/vaults", &name, "eastus", None).unwrap()
+        })
+        .collect();
+    remembering(sandbox).run().await.exits(0);
+    sandbox.clock().advance(DAY);
+    for id in &mass {
+        assert!(sandbox.estate().unrecorded(|estate| estate.delete_resource(id)));
+    }
+    let full = remembering(sandbox).run().await.exits(0);
+    assert_eq!((full.report()["mode"].as_str(), full.count("deletes")), (Some("full"), 0), "{full}");
+    let warning = "30 entities are missing, more than a tenth of their subscription";
+    for _ in 0..5 {
+        sandbox.clock().advance(4 * HOUR);
+        let run = remembering(sandbox).run().await.exits(0).says(&[warning]);
+        assert_eq!(run.count("deletes"), 0, "{run}");
+    }
+    sandbox.clock().advance(4 * HOUR);
+    let run = remembering(sandbox).run().await.exits(0).does_not_say(&[warning]);
+    assert_eq!(run.count("deletes"), 30, "{run}");
+    assert_equal(sandbox, &Scope::default(), &run).await;
+}
+
+#[tokio::test]
+async fn of_a_subscription_that_leaves_the_list_and_returns_nothing_is_sent_again() {
+    let sandbox = start(settled()).await;
+    remembering(&sandbox).run().await.exits(0);
+    let guid = sandbox.estate().subscriptions()[1].guid.clone();
+    let before = posts(&sandbox);
+    for _ in 0..2 {
+        sandbox.estate().show_subscription(&guid, false);
+        tick(&sandbox).await.exits(0).says(&["is not listed any more", &guid]);
+        tick(&sandbox).await.exits(0).does_not_say(&["is not listed any more"]);
+        sandbox.clock().advance(DAY);
+        assert_eq!(tick(&sandbox).await.exits(0).report()["mode"], "full");
+        assert_eq!(summary(&sandbox).await["held"], 135, "what it holds is remembered");
+        sandbox.estate().show_subscription(&guid, true);
+        for _ in 0..2 {
+            let back = tick(&sandbox).await.exits(0);
+            assert_eq!(posts(&sandbox), before, "{back}");
+        }
+    }
+    // What changed meanwhile is found.
+    sandbox.estate().show_subscription(&guid, false);
+    tick(&sandbox).await.exits(0);
+    sandbox.estate().rename_subscription(&guid, "Renamed");
+    sandbox.estate().show_subscription(&guid, true);
+    let back = tick(&sandbox).await.exits(0);
+    assert_eq!(posts(&sandbox), before + 1, "{back}");
+    assert_equal(&sandbox, &Scope::default(), &back).await;
+}
+
+/// A run with a checkpoint that cannot serve: it is set aside as it is, told, and everything is read.
+async fn assert_begins_anew(sandbox: &Sandbox, file: &Path, why: &str) -> PathBuf {
+    let run = Program::new(sandbox).checkpoint(file).run().await.exits(0);
+    let run = run.says(&["cannot be used", file.to_str().unwrap()]);
+    assert!(why_full(&run).starts_with("the checkpoint cannot be used: "), "{run}");
+    assert_eq!((run.report()["mode"].as_str(), run.count("upserts")), (Some("full"), 135), "{run}");
+    assert_equal(sandbox, &Scope::default(), &run).await;
+    let quiet = Program::new(sandbox).checkpoint(file).run().await.exits(0);
+    assert_eq!((quiet.report()["mode"].as_str(), quiet.count("upserts")), (Some("incremental"), 0), "{quiet}");
+    let aside = set_aside(&std::fs::canonicalize(file).unwrap(), why);
+    assert_eq!(aside.len(), 1, "{aside:?}");
+    aside.into_iter().next().unwrap()
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_cannot_serve_is_set_aside_untouched_and_a_new_one_begins() {
+    let sandbox = start(settled()).await;
+    remembering(&sandbox).run().await.exits(0);
+    let good = std::fs::read(file(&sandbox)).unwrap();
+    let mut flipped = good.clone();
+    let middle = flipped.len() / 2;
+    flipped[..middle].iter_mut().step_by(97).for_each(|byte| *byte ^= 0x10);
+    let contents: [(&str, &[u8], &str); 5] = [
+        ("noise", b"not a database at all", "corrupt"),
+        ("truncated", &good[..good.len() / 3], "corrupt"),
+        ("flipped", &flipped, "corrupt"),
+        ("empty", b"", "corrupt"),
+        ("json", br#"{"version": 3, "lineage": "of another program"}"#, "old"),
+    ];
+    for (name, content, why) in contents {
+        let path = sandbox.directory().join(name);
+        std::fs::write(&path, content).unwrap();
+        // Whoever only looks says so, and leaves it alone.
+        let shown = Program::bare().args(["checkpoint", path.to_str().unwrap()]).run().await.exits(1);
+        shown.says(&["is damaged", path.to_str().unwrap()]);
+        assert_eq!(std::fs::read(&path).unwrap(), content);
+        let aside = assert_begins_anew(&sandbox, &path, why).await;
+        assert!(std::fs::read(&aside).unwrap() == content, "{name} is set aside as it was");
+    }
+    let directory = sandbox.directory().join("directory");
+    std::fs::create_dir(&directory).unwrap();
+    std::fs::write(directory.join("something"), "kept").unwrap();
+    let aside = assert_begins_anew(&sandbox, &directory, "corrupt").await;
+    assert_eq!(std::fs::read_to_string(aside.join("something")).unwrap(), "kept");
+}
+
+#[tokio::test]
+async fn whoever_looks_at_a_checkpoint_in_use_is_told_so_at_once() {
+    let small = Small::start().await;
+    break_down(&small.sandbox, Route::Webhook, Rule::new(Fault::Hang));
+    let mut child = remembering(&small.sandbox).into_command().spawn().unwrap();
+    until("a post", || posts(&small.sandbox) > 0).await;
+    let path = file(&small.sandbox);
+    let shown = Program::bare().args(["checkpoint", path.to_str().unwrap()]).run().await.exits(1);
+    let shown = shown.says(&["is in use by another process", path.to_str().unwrap()]);
+    assert!(shown.took < Duration::from_secs(8), "{shown}");
+    child.kill().await.unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_place_where_nothing_can_be_written_ends_the_run_before_anything_is_posted() {
+    let sandbox = start(settled()).await;
+    for place in ["/proc/checkpoint", "/sys/checkpoint", "/nonexistent/checkpoint"] {
+        let run = Program::new(&sandbox).checkpoint(Path::new(place)).run().await.exits(2);
+        run.says(&["CHECKPOINT_FILE", place, "cannot be written", "set CHECKPOINT_FILE to another path"]);
+    }
+    assert_eq!(sandbox.requests().total(), 0);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn through_a_symbolic_link_the_file_behind_it_is_used_and_the_link_stays() {
+    let sandbox = start(settled()).await;
+    let elsewhere = sandbox.directory().join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    let (link, real) = (sandbox.directory().join("link"), elsewhere.join("checkpoint"));
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    let run = || Program::new(&sandbox).checkpoint(&link).run();
+    run().await.exits(0);
+    let quiet = run().await.exits(0);
+    assert_eq!((quiet.report()["mode"].as_str(), quiet.count("upserts")), (Some("incremental"), 0), "{quiet}");
+    let is_link = || std::fs::symlink_metadata(&link).unwrap().is_symlink();
+    assert!(is_link() && std::fs::metadata(&real).unwrap().is_file());
+
+    std::fs::write(&real, "not a database at all").unwrap();
+    let aside = assert_begins_anew(&sandbox, &link, "corrupt").await;
+    assert_eq!(std::fs::canonicalize(&aside).unwrap().parent(), std::fs::canonicalize(&elsewhere).ok().as_deref());
+    assert!(is_link());
+    let (first, second) = (Program::bare(), Program::bare());
+    let by_link = first.env("LOG_FORMAT", "json").args(["checkpoint", link.to_str().unwrap()]).run().await.exits(0);
+    let by_name = second.env("LOG_FORMAT", "json").args(["checkpoint", real.to_str().unwrap()]).run().await.exits(0);
+    assert_eq!((&by_link.report()["held"], by_name.count("held")), (&by_name.report()["held"], 135));
+}

@@ -100,6 +100,8 @@ pub struct Estate {
     version: u64,
     /// While the estate is first filled, nothing is recorded: it has been there for long.
     ancient: bool,
+    /// What happens leaves no record.
+    unrecorded: bool,
 }
 
 impl Estate {
@@ -124,6 +126,7 @@ impl Estate {
             last_changes: HashMap::new(),
             version: 0,
             ancient: true,
+            unrecorded: false,
         }
     }
 
@@ -135,6 +138,14 @@ impl Estate {
     /// Changes from here on come with other delays.
     pub fn set_lags(&mut self, lags: Lags) {
         self.lags = lags;
+    }
+
+    /// What is done to the estate here leaves no record of change: only its rows show it.
+    pub fn unrecorded<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> T {
+        self.unrecorded = true;
+        let done = act(self);
+        self.unrecorded = false;
+        done
     }
 
     pub fn subscriptions(&self) -> &[Subscription] {
@@ -469,7 +480,7 @@ impl Estate {
     }
 
     fn record(&mut self, place: usize, change: &Change<'_>) {
-        if self.ancient {
+        if self.ancient || self.unrecorded {
             return;
         }
         let shows_at = change.detected_at + self.rng.between(&self.lags.record).as_millis() as i64;
