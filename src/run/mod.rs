@@ -278,6 +278,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         let (read, posted) = tokio::select! {
             both = async { tokio::join!(reading, posting) } => both,
             never = progress => match never {},
+            never = engine.keep_settled() => match never {},
         };
         report.queries = source.client().queries();
         report.rows = source.client().rows();

@@ -130,9 +130,10 @@ async fn a_subscription_is_sent_when_its_name_or_tags_change_and_not_otherwise()
 
 #[tokio::test]
 async fn a_corrupt_checkpoint_is_set_aside_and_everything_is_read() {
-    for (content, why, told) in
-        [("{\"version\":1,", "old", "an older version of this program wrote it"), ("no database", "corrupt", "cannot be used")]
-    {
+    for (content, why, told) in [
+        ("{\"version\":1,", "old", "an older version of this program wrote it"),
+        ("no database", "corrupt", "cannot be used"),
+    ] {
         let sandbox = start(settled()).await;
         std::fs::write(file(&sandbox), content).unwrap();
         let run = remembering(&sandbox).run().await.exits(0).says(&[why, told]);
