@@ -33,7 +33,7 @@ use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 
 use crate::model::{Change, Id};
 pub(crate) use dead_letters::{DeadLetterError, DeadLetters};
@@ -159,7 +159,6 @@ pub(crate) struct Engine<'a, S: Source, K: Sink, R: Replica> {
     sent: RefCell<HashSet<Key>>,
     /// Something was posted, and perhaps not settled.
     is_posting: Cell<bool>,
-    has_settled: Notify,
     counts: RefCell<Counts>,
     failures: RefCell<Vec<S::Error>>,
     /// What went wrong with the replica where it could not be told.
@@ -197,7 +196,6 @@ impl<'a, S: Source, K: Sink, R: Replica> Engine<'a, S, K, R> {
             orders: RefCell::new(Some(orders)),
             sent: RefCell::default(),
             is_posting: Cell::new(false),
-            has_settled: Notify::new(),
             counts: RefCell::default(),
             failures: RefCell::default(),
             broken: RefCell::default(),

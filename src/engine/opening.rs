@@ -32,7 +32,10 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         }
         if self.settings.resend == Resend::All {
             for shard in listed {
-                self.doubt(shard).await?;
+                // By the next run, if this one does not get that far.
+                self.rewrite(shard, |entry| if entry.is_held() { entry.doubted() } else { entry }).await?;
+                let mark = self.replica.mark(shard);
+                self.replica.set_mark(shard, Mark { full: None, ..mark });
             }
         }
         for shard in listed {
@@ -47,14 +50,6 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                 }
             }
         }
-        Ok(())
-    }
-
-    /// All that is held of a shard is to be sent again, by the next run too, if this one does not get that far.
-    async fn doubt(&self, shard: &Id) -> Result<(), Fatal<R::Error>> {
-        self.rewrite(shard, |entry| if entry.is_held() { entry.doubted() } else { entry }).await?;
-        let mark = self.replica.mark(shard);
-        self.replica.set_mark(shard, Mark { full: None, ..mark });
         Ok(())
     }
 

@@ -1,8 +1,5 @@
 //! From the decision to send to the answer: intended durably, handed over to be posted, settled.
 
-use std::convert::Infallible;
-use std::time::Duration;
-
 use tokio::sync::oneshot;
 
 use super::decide::Send;
@@ -14,9 +11,6 @@ use crate::model::{Id, Operation, Stage};
 
 /// Orders that wait to be posted: two pages.
 pub(super) const WAITING: usize = 2;
-
-/// How often what is settled is saved, at most. What was accepted since the last time is posted again after a SIGKILL.
-const SAVED_EVERY: Duration = Duration::from_millis(100);
 
 impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     /// Posts what was decided, page by page. Of one entity only one content is posted in a run: the first might be applied
@@ -78,20 +72,6 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         if let Err(Fatal::Replica(error)) = self.try_settle(parcel, settled) {
             // Told where the run waits for its posts.
             self.broken.borrow_mut().get_or_insert(error);
-        }
-        self.has_settled.notify_one();
-    }
-
-    /// Saves what is settled while posts are under way: a page takes seconds, and the next one is saved only after it.
-    pub(crate) async fn keep_settled(&self) -> Infallible {
-        if !self.replica.remembers() {
-            return std::future::pending().await;
-        }
-        loop {
-            self.has_settled.notified().await;
-            // If it fails, the next save of the run tells.
-            _ = self.save().await;
-            tokio::time::sleep(SAVED_EVERY).await;
         }
     }
 

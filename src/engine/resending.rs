@@ -78,9 +78,8 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         let (leaves, strays): (Vec<Finding>, Vec<Finding>) =
             leaves.into_iter().partition(|leaf| leaf.exists && leaf.scope != Some(Scope::Out));
         self.meet(b, &leaves, &mut deletes).await?;
-        let leaves = leaves.into_iter().chain(strays);
         let mut sends = Vec::new();
-        for leaf in leaves {
+        for leaf in leaves.into_iter().chain(strays) {
             sends.extend(self.decide(b, leaf)?);
         }
         self.send(b, Wave::Leaves, sends).await?;

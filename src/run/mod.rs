@@ -3,6 +3,7 @@
 mod problems;
 
 use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -32,6 +33,9 @@ use crate::sources::resource_graph::{ResourceGraph, Subscription};
 use crate::text::{Inert, printable};
 pub(crate) use problems::RunError;
 use problems::Shortfall;
+
+/// How often what is settled is saved, at least.
+const SAVED_EVERY: Duration = Duration::from_millis(100);
 
 /// What a run is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -278,7 +282,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         let (read, posted) = tokio::select! {
             both = async { tokio::join!(reading, posting) } => both,
             never = progress => match never {},
-            never = engine.keep_settled() => match never {},
+            never = self.keep_saving() => match never {},
         };
         report.queries = source.client().queries();
         report.rows = source.client().rows();
@@ -304,6 +308,16 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         report.settle(&tally, &engine.counts());
         self.settle(&engine, estate.start, listed, &tally, report)?;
         stopped.map_or(Ok(()), |stop| Err(stop.into()))
+    }
+
+    /// Saves what is settled while posts are under way: a page of them takes seconds, and whoever kills the run now would have
+    /// them posted again.
+    async fn keep_saving(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(SAVED_EVERY).await;
+            // If it fails, the engine's next save tells.
+            _ = self.replica.save().await;
+        }
     }
 
     /// Names the subscriptions that the last run has read, and that are not listed any more. Later runs do not repeat it.
