@@ -140,9 +140,7 @@ impl Problem for RequestError {
     fn advice(&self) -> Option<&'static str> {
         match &self.failure {
             Failure::Connect { certificate: true, .. } => Some(UNTRUSTED),
-            Failure::Connect { .. } => {
-                Some("check the host name, the network, and HTTPS_PROXY if a proxy is needed")
-            }
+            Failure::Connect { .. } => Some("check the host name, the network, and HTTPS_PROXY if a proxy is needed"),
             Failure::Timeout(_) => Some("check the network, and HTTPS_PROXY if a proxy is needed"),
             Failure::Status(status) if status.status.is_redirection() => {
                 Some("redirects are never followed; use the address that it leads to")

@@ -159,7 +159,11 @@ fn one(checkpoint: &Checkpoint, text: &str, format: LogFormat, output: &mut impl
         return Ok(Exit::Configuration);
     };
     let Some(entry) = checkpoint.entry(&id)? else {
-        writeln!(output, "{} is not in the checkpoint: the catalog holds nothing of it through this program", printable(id.as_str()))?;
+        writeln!(
+            output,
+            "{} is not in the checkpoint: the catalog holds nothing of it through this program",
+            printable(id.as_str())
+        )?;
         return Ok(Exit::Failed);
     };
     match format {
@@ -297,7 +301,9 @@ impl Summary<'_> {
             for (id, entry) in &of.doubts {
                 let why = match (entry.state, entry.absent) {
                     (_, Some(Absent::Since(since))) => format!("missing since {since:.0}"),
-                    (_, Some(Absent::Proven)) => "deleted in Azure, and Port has not accepted the delete yet".to_owned(),
+                    (_, Some(Absent::Proven)) => {
+                        "deleted in Azure, and Port has not accepted the delete yet".to_owned()
+                    }
                     (State::Unknown, None) => "Port has not accepted it yet, or did not answer".to_owned(),
                     _ => "all its resources are to be read again".to_owned(),
                 };
