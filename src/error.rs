@@ -16,7 +16,7 @@ pub enum Exit {
     Configuration,
     /// Azure refused the credentials, or the principal can read no subscription.
     Credentials,
-    /// All delivered but for envelopes that Port refused for themselves.
+    /// Everything was delivered except envelopes that Port rejected individually.
     Refused,
     /// Stopped by SIGINT.
     Interrupted,

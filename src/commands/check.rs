@@ -1,4 +1,4 @@
-//! Goes through everything that a run needs, and tells of each whether it is well, or what is wrong and how to mend it. It
+//! Goes through everything that a run needs, and says for each whether it is right, or what is wrong and how to fix it. It
 //! reads only, but for a file beside the checkpoint that is made and removed, to see that there can be one; a post is sent only
 //! where it is asked for.
 
