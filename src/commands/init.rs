@@ -44,7 +44,7 @@ const FILES: [File; 6] = [
     },
     File {
         name: "security.json",
-        purpose: "the webhook's security, with the value of PORT_WEBHOOK_SECRET for its secret; for signed posts",
+        purpose: "security settings of the webhook, for signed posts; replace the secret with the value of PORT_WEBHOOK_SECRET",
         text: include_str!("../../examples/port/security.json"),
         kind: Kind::Security,
     },
@@ -56,7 +56,7 @@ const FILES: [File; 6] = [
     },
     File {
         name: "azure-full-sync.yml",
-        purpose: "goes there too: everything, when started by hand",
+        purpose: "goes there too: compares everything, when started by hand",
         text: include_str!("../../examples/github/azure-full-sync.yml"),
         kind: Kind::Workflow,
     },
@@ -126,7 +126,7 @@ impl File {
         let done = match create(&path, &text) {
             Ok(()) => "written",
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(error)),
-            Err(_) if is_same(&path, &text) => "there already, and the same",
+            Err(_) if is_same(&path, &text) => "already there and identical",
             Err(_) if force => {
                 // Beside it and then in its place, so that a link there is replaced and not followed.
                 let new = directory.join(format!("{}.{}.new", self.name, std::process::id()));

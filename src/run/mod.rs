@@ -217,7 +217,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         }
         let Some(was) = was else { return Some("there is no checkpoint yet".into()) };
         if was.sink != terms.sink {
-            return Some("the checkpoint belongs to another webhook, or to another form of its posts".into());
+            return Some("the checkpoint belongs to another webhook, or to other settings of it".into());
         }
         if let Some(variable) = ScopeTerms::parse(&terms.scope).changed_from(&ScopeTerms::parse(&was.scope)) {
             return Some(format!("{variable} has changed"));
@@ -229,7 +229,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
             return None;
         }
         Some(match last.iter().flatten().max() {
-            Some(last) => format!("the last full comparison was at {last:.0}, {} hours ago or more", every.as_hours()),
+            Some(last) => format!("the last full comparison was at {last:.0}, at least {} hours ago", every.as_hours()),
             None => "the last full comparison did not finish".into(),
         })
     }
