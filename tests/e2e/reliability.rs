@@ -153,8 +153,8 @@ async fn a_checkpoint_of_another_webhook_scope_or_time_means_a_full_run() {
     type Edit<'a> = &'a dyn Fn(Program) -> Program;
     let narrower = r#"{"include": {"Environment": "Test"}}"#;
     let edits: [(&str, Edit<'_>); 3] = [
-        ("another webhook, or to another form of its posts", &signed),
-        ("another webhook, or to another form of its posts", &|program| program.env("PORT_WEBHOOK_PAYLOAD", "batch")),
+        ("the checkpoint belongs to another webhook", &signed),
+        ("the checkpoint belongs to another webhook", &|program| program.env("PORT_WEBHOOK_PAYLOAD", "batch")),
         ("RESOURCE_GROUP_TAG_FILTERS has changed", &|program| program.env("RESOURCE_GROUP_TAG_FILTERS", narrower)),
     ];
     let sandbox = start(settled()).await;
