@@ -1,4 +1,5 @@
 //! Files that cannot serve, and those that others have.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::path::Path;
@@ -79,7 +80,6 @@ fn a_flipped_bit_is_found_or_does_no_harm() {
                 }
             });
         }
-        eprintln!("{found} of 200 flips were found");
         assert!(found > 20);
     }
 }

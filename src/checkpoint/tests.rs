@@ -1,6 +1,5 @@
 use std::collections::BTreeMap;
 use std::fs;
-use std::time::Instant;
 
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -354,76 +353,4 @@ fn a_file_takes_little_of_a_disk_and_less_of_a_cache() {
     std::io::Write::write_all(&mut encoder, &bytes).unwrap();
     let (raw, packed) = (bytes.len() / 20_000, encoder.finish().unwrap().len() / 20_000);
     assert!(raw <= 400 && packed <= 60, "{raw} bytes an entity, {packed} compressed");
-}
-
-/// Wall and processor time since the last call, and the memory of the process at its highest.
-struct Meter(Instant, f64);
-
-impl Meter {
-    fn new() -> Self {
-        Self(Instant::now(), Self::cpu())
-    }
-
-    fn cpu() -> f64 {
-        let stat = fs::read_to_string("/proc/self/stat").unwrap();
-        let times: Vec<f64> =
-            stat.rsplit(')').next().unwrap().split(' ').skip(12).take(2).map(|t| t.parse().unwrap()).collect();
-        (times[0] + times[1]) / 100.0
-    }
-
-    fn tell(&mut self, what: &str) {
-        let status = fs::read_to_string("/proc/self/status").unwrap();
-        let line = |name: &str| {
-            status.lines().find(|line| line.starts_with(name)).unwrap().split_whitespace().nth(1).unwrap().to_owned()
-        };
-        eprintln!(
-            "{what}: wall {:.3} s, cpu {:.2} s, rss {} kB, peak {} kB",
-            self.0.elapsed().as_secs_f64(),
-            Self::cpu() - self.1,
-            line("VmRSS"),
-            line("VmHWM")
-        );
-        *self = Self::new();
-    }
-}
-
-#[test]
-#[ignore = "a measurement: COUNT=200000 FILE=/tmp/x STEP=fill|idle|look"]
-fn measure() {
-    let count = std::env::var("COUNT").map_or(20_000, |count| count.parse().unwrap());
-    let path = std::path::PathBuf::from(std::env::var("FILE").unwrap_or("/tmp/measured-checkpoint".into()));
-    let most_over = std::env::var("MOST").map_or(MOST_OVER, |most| most.parse().unwrap());
-    let step = std::env::var("STEP").unwrap_or("fill".into());
-    let ids = if step == "idle" { Vec::new() } else { azure_ids(count) };
-    runtime().block_on(async {
-        let mut meter = Meter::new();
-        meter.tell("before");
-        let checkpoint = Checkpoint::open_with(&path, most_over).await.unwrap();
-        meter.tell("open");
-        match &*step {
-            "idle" => {
-                let shard = checkpoint.shards().unwrap().pop().unwrap();
-                checkpoint.set_mark(&shard, Mark { since: Some(Timestamp::now()), full: None });
-                checkpoint.save().await.unwrap();
-                meter.tell("one mark saved");
-            }
-            "look" => {
-                for id in &ids {
-                    assert!(checkpoint.entry(id).unwrap().is_some());
-                }
-                meter.tell("looked up");
-                eprintln!("{:?}", checkpoint.totals().unwrap());
-            }
-            _ => {
-                fill(&checkpoint, &ids).await;
-                meter.tell("filled");
-            }
-        }
-        checkpoint.close().await.unwrap();
-        meter.tell("closed");
-        let size = fs::metadata(&path).unwrap().len();
-        let database = redb::Database::open(&path).unwrap();
-        eprintln!("{:?}", database.begin_write().unwrap().stats().unwrap());
-        eprintln!("{size} bytes, {} an entity", size / count);
-    });
 }
