@@ -96,6 +96,8 @@ pub(crate) const NO_SUBSCRIPTION: &str = "assign the Reader role to the service 
 /// What was not delivered, at the end of a run.
 #[derive(Debug, thiserror::Error)]
 enum Shortfall {
+    #[error("{0} entities could not be read: every query with them fails; the log names each")]
+    Unreadable(u64),
     #[error("{0} of the ids could not be looked up; the log names each")]
     NotLookedUp(u64),
     #[error("{0} envelopes were not delivered; the log names each")]
@@ -114,7 +116,7 @@ impl Problem for Shortfall {
     fn exit(&self) -> Exit {
         match self {
             Self::Rejected(_) | Self::StillRejected(_) => Exit::Refused,
-            Self::NotLookedUp(_) | Self::NotDelivered(_) | Self::AllRejected(_) => Exit::Failed,
+            Self::Unreadable(_) | Self::NotLookedUp(_) | Self::NotDelivered(_) | Self::AllRejected(_) => Exit::Failed,
         }
     }
 
@@ -426,7 +428,10 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         tally: &Tally,
         report: &mut Report,
     ) -> Result<(), RunError> {
-        let still_rejected = engine.counts().still_refused;
+        let Counts { still_refused: still_rejected, unreadable, .. } = engine.counts();
+        if unreadable > 0 {
+            report.fail(&Shortfall::Unreadable(unreadable));
+        }
         if tally.failed() > 0 {
             report.fail(&Shortfall::NotDelivered(tally.failed()));
         }

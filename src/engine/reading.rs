@@ -224,7 +224,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
             .await?;
         self.note_failed(b, told_containers.as_ref())?;
         records.retain(|finding| b.counts(finding));
-        self.roots(b, shards, &records).await?;
+        self.roots(b, full, shards, &records).await?;
         let mut deletes = Vec::new();
         let shown_containers = self.containers(b, records, containers, &mut deletes).await?;
 
@@ -307,15 +307,22 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         )
     }
 
-    /// The shards' own entities. They are listed, so they are there.
-    async fn roots(&self, b: &mut Batch<'_>, shards: &[&Shard], records: &[Finding]) -> Result<(), Fatal<R::Error>> {
+    /// The shards' own entities. They are listed, so they are there. Where nothing is remembered, one that has not changed goes
+    /// along with the first of its children, unless everything is sent.
+    async fn roots(
+        &self,
+        b: &mut Batch<'_>,
+        full: bool,
+        shards: &[&Shard],
+        records: &[Finding],
+    ) -> Result<(), Fatal<R::Error>> {
         let mut sends = Vec::new();
         for shard in shards {
             let change = shard.root.clone();
             let record = records.iter().find(|finding| *finding.id() == change.id).and_then(|finding| finding.record);
             let finding = Finding { change, exists: true, scope: Some(Scope::In), record };
             b.found.insert(Key::of(finding.id()));
-            if self.replica.remembers() {
+            if self.replica.remembers() || full || record.is_some() {
                 sends.extend(self.decide(b, finding)?);
             } else {
                 b.roots.insert(finding.id().clone(), finding);
@@ -547,7 +554,10 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         }
         b.met.extend(strangers.iter().map(Key::of));
         match self.source.ask(&strangers).await {
-            Ok(found) => self.send_containers(b, found.findings, deletes).await,
+            Ok(found) => {
+                self.note_failed(b, Some(&found.answer))?;
+                self.send_containers(b, found.findings, deletes).await
+            }
             Err(error) => {
                 self.failures.borrow_mut().push(error);
                 Ok(())
@@ -669,7 +679,9 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         for id in answer.iter().flat_map(|answer| &answer.failed) {
             let entry = self.entry(id)?.unwrap_or(Entry::NEW);
             self.put(id, entry.doubted())?;
-            b.failed.insert(id.clone());
+            if b.failed.insert(id.clone()) {
+                self.counts.borrow_mut().unreadable += 1;
+            }
         }
         Ok(())
     }
