@@ -51,7 +51,10 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                 Stage::Container => entry.scope == Some(Scope::In),
                 Stage::Leaf => {
                     let by_container = group.and_then(|group| group.scope).unwrap_or(self.source.unseen());
-                    if by_container == Scope::Out && container.is_some() && group.is_none_or(|group| group.scope.is_none()) {
+                    if by_container == Scope::Out
+                        && container.is_some()
+                        && group.is_none_or(|group| group.scope.is_none())
+                    {
                         // Whether it is in scope shows once its container has a row.
                         self.counts.borrow_mut().unresolved += 1;
                     }
