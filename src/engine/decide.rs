@@ -95,6 +95,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                 Some(container) => {
                     let is_known_out = group.is_some_and(|group| {
                         group.scope == Some(Scope::Out)
+                            && self.replica.remembers()
                             && !batch.is_afresh(&container)
                             && (!holds(Rule::KnownSince) || batch.is_before_window(&container, group.at))
                     });

@@ -51,6 +51,15 @@ enum Page {
     Rows,
 }
 
+/// What is taken to be late where there are the record of a delete and a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Late {
+    /// Nobody knows: a later run tells.
+    Either,
+    /// The record counts. Where it was made again, a record will tell of that as well.
+    Row,
+}
+
 /// Findings that wait until all rows were read.
 #[derive(Default)]
 struct Held {
@@ -224,9 +233,12 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
             .await?;
         self.note_failed(b, told_containers.as_ref())?;
         records.retain(|finding| b.counts(finding));
-        self.roots(b, full, shards, &records).await?;
+        self.roots(b, shards, &records).await?;
         let mut deletes = Vec::new();
         let shown_containers = self.containers(b, records, containers, &mut deletes).await?;
+        if shown_containers.is_some() {
+            self.rest_of_roots(b).await?;
+        }
 
         self.note_unread(b)?;
         let mut held = Held::default();
@@ -265,6 +277,11 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
             self.sweep(id)?;
         }
         self.save().await
+    }
+
+    /// Where nothing is remembered, no later run may see the record again.
+    fn late(&self) -> Late {
+        if self.replica.remembers() { Late::Either } else { Late::Row }
     }
 
     /// Where nothing is remembered, nothing depends on what was looked at.
@@ -308,25 +325,28 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     }
 
     /// The shards' own entities. They are listed, so they are there. Where nothing is remembered, one that has not changed goes
-    /// along with the first of its children, unless everything is sent.
-    async fn roots(
-        &self,
-        b: &mut Batch<'_>,
-        full: bool,
-        shards: &[&Shard],
-        records: &[Finding],
-    ) -> Result<(), Fatal<R::Error>> {
+    /// along with the first of its children, or after all containers in a full run.
+    async fn roots(&self, b: &mut Batch<'_>, shards: &[&Shard], records: &[Finding]) -> Result<(), Fatal<R::Error>> {
         let mut sends = Vec::new();
         for shard in shards {
             let change = shard.root.clone();
             let record = records.iter().find(|finding| *finding.id() == change.id).and_then(|finding| finding.record);
             let finding = Finding { change, exists: true, scope: Some(Scope::In), record };
             b.found.insert(Key::of(finding.id()));
-            if self.replica.remembers() || full || record.is_some() {
+            if self.replica.remembers() || record.is_some() {
                 sends.extend(self.decide(b, finding)?);
             } else {
                 b.roots.insert(finding.id().clone(), finding);
             }
+        }
+        self.post(Wave::Roots, sends).await
+    }
+
+    /// Shards of which nothing was sent that their own entity could go along with.
+    async fn rest_of_roots(&self, b: &mut Batch<'_>) -> Result<(), Fatal<R::Error>> {
+        let mut sends = Vec::new();
+        for (_, root) in std::mem::take(&mut b.roots) {
+            sends.extend(self.decide(b, root)?);
         }
         self.post(Wave::Roots, sends).await
     }
@@ -346,7 +366,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
             if is_full && let Some(record) = finding.record {
                 b.records.insert(Key::of(finding.id()), record);
             }
-            held.sort(finding, b, &mut shown);
+            held.sort(finding, self.late(), b, &mut shown);
         }
         self.send_containers(b, shown, deletes).await?;
         let answer = match reading {
@@ -498,7 +518,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                         if let Some(record) = finding.record {
                             b.records.insert(Key::of(finding.id()), record);
                         }
-                        held.sort(finding, b, &mut shown);
+                        held.sort(finding, self.late(), b, &mut shown);
                     }
                 }
             }
@@ -699,9 +719,8 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
 }
 
 impl Held {
-    /// Holds back what has no row. A delete's record and a row contradict each other: nothing follows from them now, as the one
-    /// or the other is late.
-    fn sort(&mut self, finding: Finding, b: &mut Batch<'_>, shown: &mut Vec<Finding>) {
+    /// Holds back what has no row. A delete's record and a row contradict each other: one of them is late.
+    fn sort(&mut self, finding: Finding, late: Late, b: &mut Batch<'_>, shown: &mut Vec<Finding>) {
         let is_delete = finding.record.is_some_and(|record| record.kind == RecordKind::Delete);
         match (finding.exists, is_delete) {
             (true, false) => {
@@ -710,6 +729,7 @@ impl Held {
             }
             (false, true) => self.gone.push(finding.detached()),
             (false, false) => self.missed.push(finding.detached()),
+            (true, true) if late == Late::Row => self.gone.push(Finding { exists: false, ..finding.detached() }),
             (true, true) => {}
         }
     }

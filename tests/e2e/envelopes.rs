@@ -46,6 +46,8 @@ async fn an_envelope_is_the_row_as_it_came_with_the_operation_and_the_type() {
     // The groups of those are asked for by id.
     assert!(changed == 21 && rows.len() > changed, "{changed} of {}", rows.len());
     for row in rows {
+        // What is only for the run is left out.
+        let row = row.replace(r#","movesScope":0"#, "");
         let fields: BTreeMap<String, Json> = serde_json::from_str(&row).unwrap();
         let operation =
             if fields.get("changeType").is_some_and(|change| change == "Delete") { "delete" } else { "upsert" };
@@ -234,7 +236,7 @@ async fn one_slow_post_does_not_hold_up_the_rest_of_its_kind() {
     settings.port.post_latency = Duration::from_millis(1);
     let sandbox = start(settings).await;
     // The first resources are on their way by then.
-    break_down(&sandbox, Route::Webhook, Rule::new(Fault::Slow(Duration::from_secs(1))).after(30).times(1));
+    break_down(&sandbox, Route::Webhook, Rule::new(Fault::Slow(Duration::from_secs(8))).after(30).times(1));
     let run = Program::full(&sandbox).run().await.exits(0);
     let entries = sandbox.requests().entries();
     let posts: Vec<_> = entries.iter().filter(|entry| entry.route == Route::Webhook).collect();

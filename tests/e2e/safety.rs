@@ -233,7 +233,7 @@ async fn a_long_retry_after_is_capped_and_said() {
     let runs = waits.map(|(route, after)| async move {
         let sandbox = start(settled()).await;
         break_down(&sandbox, route, Rule::new(Fault::retry_after(429, after)));
-        let run = Program::full(&sandbox).env("RUN_TIMEOUT_SECONDS", "1").run().await;
+        let run = Program::full(&sandbox).env("RUN_TIMEOUT_SECONDS", "5").run().await;
         run.exits(1).says(&["asks to wait", "waiting 120 s"]);
     });
     futures::future::join_all(runs).await;
