@@ -46,6 +46,10 @@ async fn an_envelope_is_the_row_as_it_came_with_the_operation_and_the_type() {
     // The groups of those are asked for by id.
     assert!(changed == 21 && rows.len() > changed, "{changed} of {}", rows.len());
     for row in rows {
+        // A subscription is sent as it is listed; its row shows that it was looked at.
+        if row.contains(r#""type":"microsoft.resources/subscriptions","#) && !row.contains("changeType") {
+            continue;
+        }
         // What is only for the run is left out.
         let row = row.replace(r#","movesScope":0"#, "");
         let fields: BTreeMap<String, Json> = serde_json::from_str(&row).unwrap();
