@@ -5,8 +5,8 @@
 #   docker build --tag azure-incremental .
 #   docker run --rm --read-only --env-file .env azure-incremental check
 #
-# It writes nothing but what CHECKPOINT_FILE and DEAD_LETTER_FILE name; mount a volume at /var/lib/azure-incremental for them.
-# The base images are pinned by exact versions, and Dependabot proposes newer ones; none of them is in what is released.
+# It writes only the files that CHECKPOINT_FILE and DEAD_LETTER_FILE name; mount a volume at /var/lib/azure-incremental for them.
+# The base images are pinned to exact versions, and Dependabot proposes newer ones. None of them is part of the released image.
 
 FROM rust:1.95.0-alpine3.23 AS build
 # The cryptography is C.
@@ -17,17 +17,17 @@ COPY benches benches
 COPY crates crates
 COPY examples examples
 COPY src src
-# Named in -V, as the history is not copied.
+# Shown by -V. The git history is not copied.
 ARG BUILD_COMMIT
 ARG TARGETARCH
-# With --target, the artifacts of two architectures lie side by side in the cache.
+# With --target, the cache keeps the artifacts of both architectures apart.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,sharing=locked \
     target=$(rustc -vV | sed -n 's/^host: //p') && \
     cargo build --locked --release --bin azure-incremental --target "$target" && \
     install -D "target/$target/release/azure-incremental" "/out/$TARGETARCH/azure-incremental"
 
-# On the builder's own architecture: what it leaves is the same for all.
+# On the builder's own architecture: the files are the same for all.
 FROM --platform=$BUILDPLATFORM alpine:3.23.4 AS files
 RUN apk add --no-cache ca-certificates && install -d -m 0700 -o 65532 -g 65532 /state
 
@@ -35,8 +35,8 @@ FROM scratch
 ARG TARGETARCH
 COPY --from=files /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=files --chown=65532:65532 /state /var/lib/azure-incremental
-# The release replaces the stage `build` by the binaries that it has built, packed and attested.
+# The release replaces the stage `build` with the binaries that it has built, packed and attested.
 COPY --from=build /out/${TARGETARCH}/azure-incremental /usr/local/bin/azure-incremental
-# nonroot; by number, so that Kubernetes can see that it is not root.
+# A number, so that Kubernetes can see that it is not root.
 USER 65532:65532
 ENTRYPOINT ["/usr/local/bin/azure-incremental"]

@@ -1,4 +1,4 @@
-# What a developer or a newcomer does with this project. `make` alone lists it.
+# The commands for working with this project. `make` alone lists them.
 
 CARGO ?= cargo
 ARGS ?=
@@ -9,14 +9,14 @@ SANDBOX := target/debug/sandbox
 .DEFAULT_GOAL := help
 .PHONY: help build run demo test certificate soak lint kql workflows fuzz fuzz-engine coverage bench audit clean
 
-help: ## List what can be made
+help: ## List all commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-build: ## Build the program for use: target/release/azure-incremental
+build: ## Build the release binary: target/release/azure-incremental
 	@$(CARGO) build --locked --release
 
-# The shell reads .env, so that values may be quoted as in a shell; a variable that is set already wins.
-run: ## Run once against your tenant; reads .env where there is one, e.g. make run ARGS='--mode full'
+# The shell reads .env, so values may be quoted as in a shell. A variable that is already set takes precedence.
+run: ## Run once against your tenant; reads .env if there is one, e.g. make run ARGS='--mode full'
 	@$(CARGO) build --locked --bin azure-incremental
 	@before=$$(export -p); \
 	if [ -f .env ]; then set -ea; . ./.env; set +ea; eval "$$before"; fi; \
@@ -38,7 +38,7 @@ lint: ## Check format, lints and documentation; every warning is an error
 	@$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	@RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --workspace --no-deps
 
-soak: ## Live through weeks of many seeds, e.g. make soak SOAK_SEEDS=50 SOAK_TICKS=672
+soak: ## Simulate weeks of trouble for many seeds, e.g. make soak SOAK_SEEDS=50 SOAK_TICKS=672
 	@SOAK_SEEDS=$${SOAK_SEEDS:-20} SOAK_TICKS=$${SOAK_TICKS:-672} $(CARGO) test --locked --test soak the_catalog -- --nocapture
 
 kql: tests/kql/node_modules/.package-lock.json ## Check the queries with Microsoft's own parser (needs Node.js)
@@ -59,8 +59,8 @@ tests/workflows/node_modules/.package-lock.json: tests/workflows/package-lock.js
 FUZZ_SECONDS ?= 30
 FUZZ_TARGETS ?= page literal retry_after checkpoint filters
 
-# What it learns stays in fuzz/corpus, which is not kept; fuzz/seeds holds what it begins with.
-fuzz: ## Feed odd input to all that parses, e.g. make fuzz FUZZ_SECONDS=3600 (needs nightly Rust and cargo-fuzz)
+# What it learns goes to fuzz/corpus, which is not committed. It starts from fuzz/seeds.
+fuzz: ## Feed odd input to every parser, e.g. make fuzz FUZZ_SECONDS=3600 (needs nightly Rust and cargo-fuzz)
 	@$(CARGO) +nightly fuzz --version >/dev/null 2>&1 || { echo 'rustup toolchain install nightly && $(CARGO) install --locked cargo-fuzz' >&2; exit 1; }
 	@for target in $(FUZZ_TARGETS); do \
 		mkdir -p fuzz/corpus/$$target; \
@@ -68,21 +68,21 @@ fuzz: ## Feed odd input to all that parses, e.g. make fuzz FUZZ_SECONDS=3600 (ne
 			-max_total_time=$(FUZZ_SECONDS) -max_len=16384 -timeout=10 -print_final_stats=1 || exit 1; \
 	done
 
-fuzz-engine: ## Try the engine on many histories, e.g. make fuzz-engine ENGINE_HISTORIES=1000000 ENGINE_SEED=7
+fuzz-engine: ## Try the engine on random histories of trouble, e.g. make fuzz-engine ENGINE_HISTORIES=1000000 ENGINE_SEED=7
 	@ENGINE_HISTORIES=$${ENGINE_HISTORIES:-100000} $(CARGO) test --locked --lib engine::model_test::whatever
 
 coverage: ## Show which lines of src/ the tests reach (needs cargo-llvm-cov)
 	@$(CARGO) llvm-cov --locked --lib --bins --test e2e --ignore-filename-regex '(crates|tests|benches)/' --summary-only
 
-# The figures are ratios within one run; still, let nothing else run beside it. It takes about ten minutes.
-bench: ## Measure the program, and print the table of the README (Linux)
+# The figures are ratios within one run. Still, let nothing else run at the same time. It takes about ten minutes.
+bench: ## Measure the program and print the README's table (Linux)
 	@$(CARGO) bench --locked --bench pure
 	@$(CARGO) bench --locked --bench whole
 
-audit: ## Check licences, sources and known vulnerabilities of what is built in (needs the network and cargo-deny)
+audit: ## Check licences, sources and known vulnerabilities of the dependencies (needs the network and cargo-deny)
 	@$(CARGO) deny --version >/dev/null 2>&1 || { echo 'cargo-deny is missing: $(CARGO) install --locked cargo-deny' >&2; exit 1; }
 	@$(CARGO) deny --locked --all-features check
 
-clean: ## Remove all that was built
+clean: ## Remove everything that was built
 	@$(CARGO) clean
 	@rm -rf tests/kql/node_modules tests/workflows/node_modules dist

@@ -134,7 +134,7 @@ fn summary(report: &Report) -> String {
     }
     text += &types(report);
     if let Some(why) = &report.full_because {
-        text += "\nA full run, because\n\n";
+        text += "\nThis was a full run because\n\n";
         text += &list(std::slice::from_ref(why));
     }
     if !report.errors.is_empty() {
@@ -156,7 +156,7 @@ fn types(report: &Report) -> String {
         _ = writeln!(text, "<tr><td>{}</td><td>{upserts}</td><td>{deletes}</td><td>{failed}</td></tr>", code(name));
     }
     if let Some(more) = rows.len().checked_sub(MOST_ROWS).filter(|more| *more > 0) {
-        _ = writeln!(text, "<tr><td>and {more} types more</td><td></td><td></td><td></td></tr>");
+        _ = writeln!(text, "<tr><td>and {more} more types</td><td></td><td></td><td></td></tr>");
     }
     text + "</table>\n"
 }
@@ -192,7 +192,7 @@ fn append(path: &Path, text: &str) -> io::Result<()> {
     let mut file = options.open(path)?;
     let found = file.metadata()?;
     if !found.is_file() {
-        return Err(io::Error::other("it is no regular file"));
+        return Err(io::Error::other("it is not a regular file"));
     }
     let mut last = [b'\n'];
     if found.len() > 0 {

@@ -35,6 +35,7 @@ azure-incremental --dry-run | jq .data.resourceId
 azure-incremental queries --mode full
 azure-incremental resend --from dead-letters.jsonl
 azure-incremental init --write port
+azure-incremental checkpoint checkpoint.redb
 azure-incremental completions bash > /etc/bash_completion.d/azure-incremental";
 
 fn after_help() -> String {
@@ -79,6 +80,9 @@ pub enum Command {
     /// Print the files that Port and GitHub need: blueprints, mappings and workflows with the given settings filled in
     #[command(override_usage = "azure-incremental init [OPTIONS] [FILE]... [--write <DIR> [--force]]")]
     Init(InitArgs),
+    /// Show what a checkpoint holds: by subscription and type, as a list, or what is known of one entity
+    #[command(override_usage = "azure-incremental checkpoint [OPTIONS] [FILE] [--list | --id <ID>]")]
+    Checkpoint(CheckpointArgs),
     /// Print a shell completion script
     #[command(override_usage = "azure-incremental completions <SHELL>")]
     Completions(CompletionsArgs),
@@ -116,6 +120,22 @@ pub struct CheckArgs {
     /// Also post one envelope to Port, with an operation that no mapping handles
     #[arg(long)]
     pub probe: bool,
+}
+
+/// What to show of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct CheckpointArgs {
+    /// The checkpoint [default: CHECKPOINT_FILE]
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+
+    /// Print every entity, one JSON object per line
+    #[arg(long, conflicts_with = "id")]
+    pub list: bool,
+
+    /// Print what is known of one resource, group or subscription
+    #[arg(long, value_name = "ID")]
+    pub id: Option<String>,
 }
 
 /// What to send.

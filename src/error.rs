@@ -16,7 +16,7 @@ pub enum Exit {
     Configuration,
     /// Azure refused the credentials, or the principal can read no subscription.
     Credentials,
-    /// All delivered but for envelopes that Port refused for themselves.
+    /// Everything was delivered except envelopes that Port rejected individually.
     Refused,
     /// Stopped by SIGINT.
     Interrupted,
@@ -79,8 +79,8 @@ impl fmt::Display for Exit {
             Self::Ok => "ok: everything found was accepted",
             Self::Failed => "failed: something was not read or not accepted (exit 1)",
             Self::Configuration => "the configuration is wrong (exit 2)",
-            Self::Credentials => "Azure let nothing be read with these credentials (exit 3)",
-            Self::Refused => "all delivered but for envelopes that Port refused (exit 4)",
+            Self::Credentials => "the credentials do not work or cannot read any subscription (exit 3)",
+            Self::Refused => "everything was delivered except envelopes that Port rejected individually (exit 4)",
             Self::Interrupted => "stopped by SIGINT before everything was delivered (exit 130)",
             Self::Terminated => "stopped by SIGTERM before everything was delivered (exit 143)",
         })

@@ -140,12 +140,10 @@ impl Problem for RequestError {
     fn advice(&self) -> Option<&'static str> {
         match &self.failure {
             Failure::Connect { certificate: true, .. } => Some(UNTRUSTED),
-            Failure::Connect { .. } => {
-                Some("check the host name, the network, and HTTPS_PROXY where a proxy is needed")
-            }
-            Failure::Timeout(_) => Some("check the network, and HTTPS_PROXY where a proxy is needed"),
+            Failure::Connect { .. } => Some("check the host name, the network, and HTTPS_PROXY if a proxy is needed"),
+            Failure::Timeout(_) => Some("check the network, and HTTPS_PROXY if a proxy is needed"),
             Failure::Status(status) if status.status.is_redirection() => {
-                Some("redirects are never followed; give the address where it leads instead")
+                Some("redirects are never followed; use the address that it leads to")
             }
             Failure::Status(status) if status.status.as_u16() == 401 => {
                 Some("a new access token was refused as well; check that AZURE_CLOUD and the endpoints belong together")

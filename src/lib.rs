@@ -1,55 +1,58 @@
 //! Keeps a Port catalog in step with an Azure estate.
 //!
-//! One run has one direction of flow. Data comes in at the left and leaves at the right; nothing flows back.
+//! A run compares what the source shows with what it remembers of the catalog, and sends the difference. Data comes in at the
+//! left and leaves at the right; what became of it goes back along one wire.
 //!
 //! ```text
-//! env/flags ─▶ Config ─▶ credential ─▶ subscriptions ─▶ queries ─▶ pages of rows ─▶ changes ─▶ envelopes ─▶ webhook ─▶ report
-//!                                └──────────── azure ────────────┘      └ sync ┘   └─────── port ───────┘
+//!                ┌ resource_graph ┐                                            ┌ webhook ┐
+//! config ─▶ azure┤                ├─ findings ─▶ engine: decide, order, deliver ┤         ├─▶ Port
+//!                └────────────────┘ ◀─ questions ── replica ◀── outcomes ──────┘ preview └
+//!                                            one file: entries, marks            ─▶ report, exit code
 //! ```
 //!
-//! The binary is thin: it parses, logs, calls [`run`], and exits. All else is here. Most modules are private to the crate;
-//! `cargo doc --document-private-items --open` shows them.
+//! The binary is thin: it parses, logs, calls [`run()`], and exits. Everything else is here. Most modules are private to the
+//! crate; `cargo doc --document-private-items --open` shows them.
 //!
-//! # The modules, in the order of the flow
+//! # The rooms
 //!
-//! | module | owns |
-//! | --- | --- |
-//! | [`cli`] | the command line: syntax and help, every value still a string |
-//! | [`config`] | strings to typed, bounded settings; every wrong one told at once |
-//! | `http` | the client, one bounded attempt, and the one rule by which attempts are repeated |
-//! | `azure::credential`, `azure::sign_in` | a token, and how credentials reach the world |
-//! | `azure::arm` | an authorised request to Resource Manager, within its rate |
-//! | `azure::subscriptions` | what the principal can read |
-//! | `azure::kql`, `azure::queries` | the text of the queries; the only place where a user's text enters them |
-//! | `azure::quota`, `azure::graph` | asking Resource Graph: pages, the proof that nothing is missing, partitions |
-//! | `sync::plan`, `sync::resume` | what a run reads of each subscription, and why |
-//! | `sync::change`, `sync::story` | a row with its key fields typed; the rest passes through as it came |
-//! | `sync::incremental`, `sync::full`, `sync::crossing`, `sync::resend` | the ways to read an estate |
-//! | `sync::ledger` | what is to be sent, with a checkpoint: scope, pending, delivered before |
-//! | `sync::checkpoint`, `sync::store` | what is remembered between runs, and its file |
-//! | `sync::outbox` | the order in which changes must arrive, and the parents that they need |
-//! | `port::envelope`, `port::signature` | a change as Port's mapping reads it, and its signature |
-//! | `port::webhook`, `port::preview` | posting, or printing in a dry run |
-//! | `port::dead_letter` | envelopes that Port refused for themselves |
-//! | `tally`, [`freshness`] | what became of the envelopes |
-//! | [`report`], [`actions`] | the run in numbers, for a person, a machine, or GitHub |
-//! | [`error`] | what can end a run badly, and the one way from there to an exit code |
+//! | room | owns | may import |
+//! | --- | --- | --- |
+//! | [`cli`] | the command line: syntax and help, every value still a string | – |
+//! | [`config`] | strings to typed, bounded settings; all invalid ones are reported at once | cli |
+//! | `http` | the client, one bounded attempt, errors and what they say, bounded JSON | config |
+//! | `model` | ids, changes, findings: plain data that knows no vendor | – |
+//! | `engine` | what is read, decided, intended, posted and settled; the traits of source, sink and replica | model |
+//! | [`azure`] | signing in, Resource Manager, the list of subscriptions | config, http |
+//! | `sources::resource_graph` | query texts, quota, pages and their proof, coverage, rows as findings | azure, engine, … |
+//! | `sinks::webhook`, `sinks::preview` | the envelope, its signature and its post; a dry run | engine, http, … |
+//! | `checkpoint` | the replica in one file: an embedded database, its integrity, what is set aside | engine |
+//! | [`report`], [`actions`], `progress` | the run in numbers, for a person, a machine, or GitHub | engine, config |
+//! | `run` | one run: discover, plan, transfer, settle; the only place that sees all | all |
+//! | [`commands`] | what is not a run: check, checkpoint, init, queries, completions, the manual | all |
 //!
-//! Beside the flow stand [`check`] (the same parts, asked one by one), [`commands`] (what only prints), [`logging`],
-//! [`signals`], `progress`, `text`, which makes words from outside safe to print, `secrets`, which it hides in them, `files`,
-//! which are ours alone, and `pure`, by which the bench and the fuzz targets reach the parts that compute.
+//! Each room may also use the utilities: [`error`] (exit codes, and what every error must say of them), `text` (makes words from
+//! outside safe to print), `secrets` (hides them there), `files`, `retry`, [`freshness`], [`logging`], [`signals`], `id`. `pure`
+//! is for the bench and the fuzz targets. `tests/house.rs` holds the table: what it does not allow does not pass.
 //!
-//! A module imports nothing that stands later in the flow; only this file sees both ends. So a second source can come in beside
-//! `azure`, or a second sink beside `port`, without a change to the other side.
+//! So a second source comes in beside `resource_graph`, or a second sink beside `webhook`, as one folder and one match arm in
+//! `run`, without a change to the other side.
+//!
+//! # The rules of the engine
+//!
+//! `engine::rules` names them. In short: the checkpoint holds one entry for each entity of the catalog. A source says what is
+//! present, gone or missed, and which shards an answer covered. The engine compares, writes down durably what it is about to
+//! post, posts, and settles the answers. Marks follow reading alone: what was not delivered is an entry that says so, asked for
+//! by id and sent again in the next run. `engine::model_test` plays random histories against these rules.
 //!
 //! # Where to begin a common change
 //!
 //! - **A setting**: [`cli::Settings`], then [`config`]; `--help`, the README's table and `.env.example` are held together by tests.
-//! - **A column of the envelope**: `azure::queries`, and the list in `tests/kql/check.mjs`. Rows pass through, so nothing else
-//!   changes unless the program itself has to know the column: then `sync::change`.
+//! - **A column of the envelope**: `resource_graph::queries`, and the list in `tests/kql/check.mjs`. Rows pass through, so nothing
+//!   else changes unless the program itself has to know the column: then `resource_graph::row`.
 //! - **A kind of credential**: [`config::Identity`], then `azure::credential`.
-//! - **When something is sent, or not**: `sync::ledger` with a checkpoint, `sync::outbox` without.
-//! - **A message**: where it arises; what to do about it, in [`error`]; its row in `docs/troubleshooting.md`.
+//! - **When something is sent, or not**: `engine::decide`; show the history that needs it in `engine::model_test`.
+//! - **A kind of sink**: a folder in `sinks`, and a match arm in `run`.
+//! - **A message**: where it arises, with what to do about it; its row in `docs/troubleshooting.md`.
 //! - **What a service answers**: the sandbox in `crates/sandbox/`, which tests, demo and bench share.
 //!
 //! # What holds everywhere
@@ -77,8 +80,6 @@
 
 pub mod actions;
 pub mod azure;
-pub mod check;
-#[allow(dead_code, reason = "being built beside what it replaces")]
 mod checkpoint;
 pub mod cli;
 pub mod commands;
@@ -89,9 +90,7 @@ pub(crate) mod files;
 pub mod freshness;
 pub(crate) mod http;
 pub(crate) mod id;
-pub(crate) mod init;
 pub mod logging;
-pub(crate) mod manual;
 pub(crate) mod model;
 pub(crate) mod progress;
 #[doc(hidden)]

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use azure_incremental::actions::{Actions, inert};
 use azure_incremental::cli::{Cli, Command};
-use azure_incremental::config::{Config, ConfigError, LogConfig, resend_ids};
+use azure_incremental::commands::{self, check, checkpoint};
+use azure_incremental::config::{Config, ConfigError, LogConfig, checkpoint_file, resend_ids};
 use azure_incremental::error::Exit;
-use azure_incremental::{Work, check, commands, logging, run, signals};
+use azure_incremental::{Work, logging, run, signals};
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -27,6 +28,12 @@ fn execute(cli: &Cli, job: Option<&Actions>) -> Result<Exit, ConfigError> {
         print(&mut io::stdout(), &printed.output);
         print(&mut io::stderr(), &inert(&printed.complaints));
         return Ok(printed.exit);
+    }
+    if let Some(Command::Checkpoint(args)) = &cli.command {
+        let (file, log) =
+            ConfigError::both(checkpoint_file(args, &cli.settings), LogConfig::load(&cli.settings, environment))?;
+        logging::init(&log.quieter());
+        return Ok(runtime(checkpoint::show(file, args, log.format, io::stdout(), io::stderr())));
     }
     let work = match &cli.command {
         Some(Command::Resend(args)) => resend_ids(args).map(Work::Resend),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use crate::config::{LogFormat, Mode};
@@ -145,8 +146,15 @@ impl Report {
     }
 
     /// What the checkpoint keeps of it, as JSON.
-    pub(crate) fn account(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
+    pub(crate) fn account(&self, start: Timestamp) -> String {
+        #[derive(Serialize)]
+        struct Account<'a> {
+            /// On the source's clock.
+            start: Timestamp,
+            #[serde(flatten)]
+            report: &'a Report,
+        }
+        serde_json::to_string(&Account { start, report: self }).unwrap_or_default()
     }
 }
 

@@ -12,6 +12,7 @@
 mod bare;
 mod figures;
 mod process;
+mod remembering;
 mod service;
 
 use std::io::{self, Write as _};
@@ -30,7 +31,7 @@ struct Cli {
     #[arg(long, default_value = env!("CARGO_BIN_EXE_azure-incremental"))]
     binary: PathBuf,
     /// Only these figures
-    #[arg(value_parser = clap::value_parser!(u8).range(1..=5))]
+    #[arg(value_parser = clap::value_parser!(u8).range(1..=6))]
     figures: Vec<u8>,
     /// What cargo passes to every bench
     #[arg(long, hide = true)]

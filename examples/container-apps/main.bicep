@@ -1,8 +1,8 @@
-// Every 15 minutes as a job of Azure Container Apps, signed in with a managed identity: no secret of Azure's anywhere.
+// Every 15 minutes as a job of Azure Container Apps, signed in with a managed identity, without an Azure secret.
 //
 //   az group create --name azure-incremental --location westeurope
 //   az deployment group create --resource-group azure-incremental --template-file main.bicep
-//     (it asks for the webhook's URL, so that it is in no history and in no list of processes)
+//     (it asks for the webhook's URL, so the URL is in no shell history and no process list)
 //
 // Then let the identity read, on a management group for all subscriptions in it, later ones too:
 //
@@ -10,16 +10,16 @@
 //     --assignee-object-id "$(az identity show --resource-group azure-incremental --name azure-incremental --query principalId --output tsv)" \
 //     --assignee-principal-type ServicePrincipal --scope /providers/Microsoft.Management/managementGroups/GROUP
 //
-// or with --scope /subscriptions/ID for one. The first run has no checkpoint, so it reads everything. Not to wait for it:
+// or with --scope /subscriptions/ID for one. The first run has no checkpoint, so it reads everything. To start it now:
 //
 //   az containerapp job start --resource-group azure-incremental --name azure-incremental
 targetScope = 'resourceGroup'
 
-@description('URL of Port\'s webhook; it holds the webhook\'s key.')
+@description('URL of Port\'s webhook; it contains the webhook\'s key.')
 @secure()
 param portWebhookIngestUrl string
 
-@description('The webhook\'s secret, to sign what is posted; empty: nothing is signed.')
+@description('Secret of Port\'s webhook; signs every post. If empty, nothing is signed.')
 @secure()
 param portWebhookSecret string = ''
 
@@ -27,13 +27,13 @@ param location string = resourceGroup().location
 param name string = 'azure-incremental'
 param image string = 'ghcr.io/azure-incremental/azure-incremental:0.1.0'
 
-@description('Only these types of resources, comma-separated; empty: all.')
+@description('Sync only these resource types, comma-separated. If empty, all.')
 param resourceTypes string = ''
 
-@description('Only groups with these tags, as JSON; empty: all.')
+@description('Sync only resource groups with these tags, as JSON. If empty, all.')
 param resourceGroupTagFilters string = ''
 
-// Of the share, of the environment's mount of it, and of the job's volume.
+// Name of the share, of its mount in the environment, and of the job's volume.
 var state = 'state'
 
 resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' = {
@@ -50,7 +50,7 @@ resource logs 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
   }
 }
 
-// The checkpoint is on a share: what a container writes for itself is gone with it.
+// The checkpoint is on a share, as a container's own files are gone when it ends.
 resource storage 'Microsoft.Storage/storageAccounts@2023-05-01' = {
   name: 'azinc${uniqueString(resourceGroup().id, name)}'
   location: location
@@ -99,7 +99,7 @@ resource environment 'Microsoft.App/managedEnvironments@2024-03-01' = {
   }
 }
 
-// A secret of a job may not be empty, so one that is not given is not there.
+// A job's secret must not be empty, so it is left out if it is not given.
 var signing = !empty(portWebhookSecret)
 
 resource job 'Microsoft.App/jobs@2024-03-01' = {
@@ -113,8 +113,8 @@ resource job 'Microsoft.App/jobs@2024-03-01' = {
     environmentId: environment.id
     configuration: {
       triggerType: 'Schedule'
-      // A run ends in good order (RUN_TIMEOUT_SECONDS) before the next one is due: no two run at once. Where an estate cannot be
-      // read and posted in 14 minutes, make both and the interval longer.
+      // A run stops cleanly (RUN_TIMEOUT_SECONDS) before the next one is due, so no two run at once. A run that is cut short
+      // continues in the next one.
       replicaTimeout: 900
       // The next tick is the next attempt.
       replicaRetryLimit: 0
@@ -141,8 +141,7 @@ resource job 'Microsoft.App/jobs@2024-03-01' = {
               { name: 'PORT_WEBHOOK_INGEST_URL', secretRef: 'port-webhook-ingest-url' }
               { name: 'RESOURCE_TYPES', value: resourceTypes }
               { name: 'RESOURCE_GROUP_TAG_FILTERS', value: resourceGroupTagFilters }
-              { name: 'CHECKPOINT_FILE', value: '/var/lib/azure-incremental/checkpoint.json' }
-              { name: 'FULL_SYNC_EVERY_HOURS', value: '168' }
+              { name: 'CHECKPOINT_FILE', value: '/var/lib/azure-incremental/checkpoint.redb' }
               { name: 'RUN_TIMEOUT_SECONDS', value: '840' }
               { name: 'LOG_FORMAT', value: 'json' }
             ],
@@ -156,7 +155,7 @@ resource job 'Microsoft.App/jobs@2024-03-01' = {
           name: state
           storageType: 'AzureFile'
           storageName: state
-          // The image's user owns it, and nobody else reads it.
+          // The image's user owns the files, and nobody else can read them.
           mountOptions: 'uid=65532,gid=65532,dir_mode=0700,file_mode=0600'
         }
       ]

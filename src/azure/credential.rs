@@ -249,7 +249,8 @@ fn explain(kind: CredentialKind, error: &azure_core::Error) -> CredentialError {
             && let azure_core::error::ErrorKind::HttpResponse { status, .. } = azure.kind()
         {
             let message = azure.to_string();
-            refusal = Some(if message.trim().is_empty() { format!("status {status}, and no reason") } else { message });
+            refusal =
+                Some(if message.trim().is_empty() { format!("status {status}, without a reason") } else { message });
         }
         source = cause.source();
     }

@@ -60,7 +60,7 @@ impl Problem for CredentialError {
             }
             Self::Unreachable(error) if error.status().is_some_and(|status| status.is_redirection()) => error.advice(),
             Self::Unreachable(_) => {
-                Some("check AZURE_AUTHORITY_HOST, AZURE_CLOUD, the network, and HTTPS_PROXY where a proxy is needed")
+                Some("check AZURE_AUTHORITY_HOST, AZURE_CLOUD, the network, and HTTPS_PROXY if a proxy is needed")
             }
         }
     }

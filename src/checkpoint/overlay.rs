@@ -61,10 +61,6 @@ impl Overlay {
         self.slots.range_mut::<[u8], _>(keys.bounds())
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<[u8]>, &Slot)> {
-        self.slots.iter()
-    }
-
     pub(super) fn len(&self) -> usize {
         self.slots.len()
     }

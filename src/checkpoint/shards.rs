@@ -33,10 +33,6 @@ impl Shards {
         self.by_name.get(name)
     }
 
-    pub(super) fn name(&self, number: u32) -> Option<&Arc<str>> {
-        self.by_number.get(&number)
-    }
-
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Shard)> {
         self.by_name.iter()
     }

@@ -47,8 +47,8 @@ pub(super) struct Loaded {
 /// The format that a file says it has.
 pub(super) fn format(database: &Database) -> Result<u32, Fault> {
     let meta = database.begin_read()?.open_table(META)?;
-    let format = meta.get(FORMAT_KEY)?.ok_or(Fault::Malformed("it does not say which format it has"))?;
-    Ok(u32::from_le_bytes(format.value().try_into().map_err(|_| Fault::Malformed("its format is no number"))?))
+    let format = meta.get(FORMAT_KEY)?.ok_or(Fault::Malformed("it does not name its format"))?;
+    Ok(u32::from_le_bytes(format.value().try_into().map_err(|_| Fault::Malformed("its format is not a number"))?))
 }
 
 /// Makes the tables of a new file.
@@ -68,13 +68,13 @@ pub(super) fn load(database: &Database) -> Result<Loaded, Fault> {
     let meta = transaction.open_table(META)?;
     let text = |name| match meta.get(name)? {
         Some(bytes) => {
-            String::from_utf8(bytes.value().to_vec()).map(Some).map_err(|_| Fault::Malformed("a name is no text"))
+            String::from_utf8(bytes.value().to_vec()).map(Some).map_err(|_| Fault::Malformed("a name is not text"))
         }
         None => Ok(None),
     };
     let mut loaded = Loaded { sink: text(SINK)?, scope: text(SCOPE)?, last: text(LAST)?, ..Loaded::default() };
     let time = |time: Option<i64>| match time.map(codec::timestamp) {
-        Some(None) => Err(Fault::Malformed("a mark is no time")),
+        Some(None) => Err(Fault::Malformed("a mark is not a time")),
         Some(time) => Ok(time),
         None => Ok(None),
     };
@@ -129,10 +129,6 @@ impl Tables {
             let entry = self.entry(key.value())?.ok_or(Fault::Malformed("an open entry is missing"))?;
             Ok((key.value().to_vec(), entry))
         }))
-    }
-
-    pub(super) fn is_open(&self, key: &[u8]) -> Result<bool, Fault> {
-        Ok(self.open.get(key)?.is_some())
     }
 }
 

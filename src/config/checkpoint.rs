@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::error::{ConfigError, Problem};
 use super::reader::{Reader, set};
+use crate::cli::{CheckpointArgs, Settings};
 
 /// What runs with a checkpoint go by.
 #[derive(Clone, Debug)]
 pub struct CheckpointConfig {
-    /// The checkpoint file. `.lock` and `.tmp` files are created next to it.
+    /// The checkpoint: one file, without companions.
     pub file: PathBuf,
     /// How far before the last run changes are read again, up to a day. Change records appear late, and their details even
     /// later ("Get resource changes", Azure Resource Graph).
@@ -27,6 +29,15 @@ pub enum OutOfScope {
     Delete,
     /// Keep them, for a catalog that several filters feed.
     Keep,
+}
+
+/// The file that `azure-incremental checkpoint` shows: the argument, or `CHECKPOINT_FILE`.
+pub fn checkpoint_file(args: &CheckpointArgs, settings: &Settings) -> Result<PathBuf, ConfigError> {
+    let file = args.file.clone().or_else(|| set(settings.checkpoint_file.as_deref()).map(PathBuf::from));
+    file.ok_or_else(|| {
+        let problem = "is missing: name the checkpoint, or set CHECKPOINT_FILE".into();
+        ConfigError(vec![Problem { variable: "FILE", problem }])
+    })
 }
 
 impl Reader<'_> {

@@ -30,7 +30,7 @@ use crate::cli::Settings;
 use reader::{Reader, set};
 
 pub use azure::AzureConfig;
-pub use checkpoint::{CheckpointConfig, OutOfScope};
+pub use checkpoint::{CheckpointConfig, OutOfScope, checkpoint_file};
 pub use credential::{Application, CredentialConfig, CredentialKind, Identity};
 pub use error::{ConfigError, Problem};
 pub use limits::Limits;

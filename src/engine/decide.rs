@@ -1,6 +1,6 @@
 //! What is wanted of an entity, held against what the catalog has of it.
 
-use super::reading::Batch;
+use super::batch::Batch;
 use super::rules::{Rule, holds};
 use super::{Absent, Content, Engine, Entry, Fatal, Key, Leaving, Parcel, Replica, Resend, Sink, Source, State};
 use crate::model::{Finding, Id, Operation, Record, RecordKind, Scope, Stage};

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use jiff::SignedDuration;
 
-use super::reading::{Batch, is_open_question};
+use super::batch::Batch;
 use super::rules::{Rule, holds};
 use super::source::Coverage;
 use super::{Absent, Answer, Engine, Entry, Fatal, Key, Replica, Sink, Source, State, before};
@@ -287,5 +287,16 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether an entity is still to be asked for, as nothing has told of it.
+fn is_open_question(entry: &Entry, is_hourly: bool) -> bool {
+    match entry.state {
+        State::Unknown => holds(Rule::AskUnknown) || entry.absent.is_some(),
+        State::Held(_) | State::Refused(_) => entry.absent.is_some() || entry.unread,
+        // Before everything in a container is read, its own row has to say whether it is in scope.
+        State::Nothing if entry.unread && entry.absent.is_none() => true,
+        State::Nothing => matches!(entry.absent, Some(Absent::Since(_))) && is_hourly && holds(Rule::Watch),
     }
 }

@@ -1,18 +1,23 @@
 //! The middle: compares what a source shows with what the replica holds, and sends the difference to a sink.
 //!
-//! It knows changes, shards, containers and leaves, and no vendor. A run goes shard by shard through the same steps: the
-//! records and, once a day, all rows are read (`reading`); what is missing is asked for (`missing`); what is wanted of each
-//! entity is compared with its entry (`decide`); what differs is written down as intended, posted (`delivery`) and settled
-//! (`posting`). Marks follow reading alone: what was not delivered is an entry that says so.
+//! It knows changes, shards, containers and leaves, and no vendor. A run goes through the same steps for each batch of shards
+//! (`planning`, `reading`): the records and, once a day, all rows of `containers` and `leaves` are read; what is missing is
+//! asked for (`missing`); what is wanted of each entity is compared with its entry (`decide`); what differs is written down as
+//! intended, posted (`delivery`) and settled (`posting`). Marks follow reading alone: what was not delivered is an entry that
+//! says so.
 
+mod batch;
+mod containers;
 mod dead_letters;
 mod decide;
 mod delivery;
 mod health;
+mod leaves;
 mod missing;
 #[cfg(test)]
 mod model_test;
 mod opening;
+mod planning;
 mod posting;
 mod reading;
 mod replica;

@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 
+use super::batch::Batch;
 use super::delivery::Wave;
-use super::reading::Batch;
 use super::{Engine, Fatal, Key, Replica, Shard, Sink, Source};
 use crate::model::{Finding, Id, Record, RecordKind, Scope, Stage};
 use crate::text::printable;

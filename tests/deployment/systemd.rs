@@ -48,7 +48,7 @@ fn the_service_sets_variables_that_there_are_and_no_secret() {
     let names: Vec<&str> = set.iter().map(|line| line.split_once('=').unwrap().0).collect();
     assert_known("azure-incremental.service", names.iter().copied(), &[]);
     assert!(names.iter().all(|name| !name.contains("SECRET") && !name.contains("URL")));
-    assert!(set.contains(&"CHECKPOINT_FILE=%S/azure-incremental/checkpoint.json".to_owned()), "{set:?}");
+    assert!(set.contains(&"CHECKPOINT_FILE=%S/azure-incremental/checkpoint.redb".to_owned()), "{set:?}");
     let timeout = set.iter().find_map(|line| line.strip_prefix("RUN_TIMEOUT_SECONDS=")).unwrap();
     let limit = &unit["Service"]["TimeoutStartSec"][0];
     assert!(timeout.parse::<u64>().unwrap() + 60 <= limit.parse().unwrap(), "a run ends by itself before it is ended");

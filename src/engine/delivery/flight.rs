@@ -161,7 +161,7 @@ impl<'a, K: Sink, R: FnMut(K::Parcel, Delivered<K::Error>)> Flight<'a, K, R> {
         };
         if is_divided {
             let first = if is_asked_singly && fault != Fault::Rejected { 1 } else { parcels.len() / 2 };
-            tracing::debug!("{} in one post: {error}; posting {first} and the rest apart", parcels.len());
+            tracing::debug!("{} in one post: {error}; posting {first} and the rest separately", parcels.len());
             self.divide(parcels, first, fault);
         } else {
             for parcel in parcels {

@@ -27,37 +27,37 @@ const FILES: [File; 6] = [
     File {
         name: "blueprints.json",
         purpose: "create each in Port, in this order: Builder > + Blueprint > Edit JSON",
-        text: include_str!("../examples/port/blueprints.json"),
+        text: include_str!("../../examples/port/blueprints.json"),
         kind: Kind::AsItIs,
     },
     File {
         name: "mapping.json",
         purpose: "paste it into a webhook: Data sources > + Data source > Webhook; for PORT_WEBHOOK_PAYLOAD=single",
-        text: include_str!("../examples/port/mapping.json"),
+        text: include_str!("../../examples/port/mapping.json"),
         kind: Kind::AsItIs,
     },
     File {
         name: "mapping-batch.json",
         purpose: "in place of mapping.json, for PORT_WEBHOOK_PAYLOAD=batch",
-        text: include_str!("../examples/port/mapping-batch.json"),
+        text: include_str!("../../examples/port/mapping-batch.json"),
         kind: Kind::AsItIs,
     },
     File {
         name: "security.json",
-        purpose: "the webhook's security, with the value of PORT_WEBHOOK_SECRET for its secret; for signed posts",
-        text: include_str!("../examples/port/security.json"),
+        purpose: "security settings of the webhook, for signed posts; replace the secret with the value of PORT_WEBHOOK_SECRET",
+        text: include_str!("../../examples/port/security.json"),
         kind: Kind::Security,
     },
     File {
         name: "azure-incremental-sync.yml",
         purpose: "goes to .github/workflows/ of a repository: what changed, every 15 minutes",
-        text: include_str!("../examples/github/azure-incremental-sync.yml"),
+        text: include_str!("../../examples/github/azure-incremental-sync.yml"),
         kind: Kind::Workflow,
     },
     File {
         name: "azure-full-sync.yml",
-        purpose: "goes there too: everything, when started by hand",
-        text: include_str!("../examples/github/azure-full-sync.yml"),
+        purpose: "goes there too: compares everything, when started by hand",
+        text: include_str!("../../examples/github/azure-full-sync.yml"),
         kind: Kind::Workflow,
     },
 ];
@@ -126,7 +126,7 @@ impl File {
         let done = match create(&path, &text) {
             Ok(()) => "written",
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(error)),
-            Err(_) if is_same(&path, &text) => "there already, and the same",
+            Err(_) if is_same(&path, &text) => "already there and identical",
             Err(_) if force => {
                 // Beside it and then in its place, so that a link there is replaced and not followed.
                 let new = directory.join(format!("{}.{}.new", self.name, std::process::id()));

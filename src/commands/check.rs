@@ -1,4 +1,4 @@
-//! Goes through everything that a run needs, and tells of each whether it is well, or what is wrong and how to mend it. It
+//! Goes through everything that a run needs, and says for each whether it is right, or what is wrong and how to fix it. It
 //! reads only, but for a file beside the checkpoint that is made and removed, to see that there can be one; a post is sent only
 //! where it is asked for.
 
@@ -305,7 +305,7 @@ async fn port(config: &Config, http: &Http, probe: bool, telling: &mut Telling<i
             Ok(_) => telling.ok(
                 "webhook",
                 format!(
-                    "{} answers over {}; nothing was posted, and so its key not tried (--probe does)",
+                    "{} answers over {}; nothing was posted, so its key was not tested (--probe tests it)",
                     secret.origin(),
                     scheme(secret)
                 ),
@@ -321,7 +321,7 @@ async fn port(config: &Config, http: &Http, probe: bool, telling: &mut Telling<i
         };
         let probed = webhook.post(envelope(config.port.payload), &Uuid::new_v4().to_string()).await;
         match probed {
-            Ok(_) => telling.ok("probe", "Port took an envelope that no mapping reads; its audit log shows it"),
+            Ok(_) => telling.ok("probe", "Port accepted an envelope that no mapping handles; its audit log shows it"),
             Err(error) => telling.wrong("probe", &error),
         }
     }
@@ -388,7 +388,7 @@ async fn checkpoint(config: &Config, telling: &mut Telling<impl Write>) {
         let full = marks.iter().filter_map(|mark| mark.full).max();
         let totals = held.totals()?;
         Ok(format!(
-            "{} subscriptions, {} entities held, {} in doubt; read to {} or later, last compared in full {}",
+            "{} subscriptions, {} entities held, {} in doubt; read up to {} or later, last compared in full {}",
             marks.len(),
             totals.held,
             totals.in_doubt,
@@ -453,7 +453,7 @@ mod tests {
     #[test]
     fn no_mapping_reads_the_probe() {
         for mapping in
-            [include_str!("../examples/port/mapping.json"), include_str!("../examples/port/mapping-batch.json")]
+            [include_str!("../../examples/port/mapping.json"), include_str!("../../examples/port/mapping-batch.json")]
         {
             assert!(!mapping.contains("probe"));
         }

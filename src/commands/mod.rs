@@ -1,12 +1,16 @@
-//! Commands that only print: they need neither credentials nor a network.
+//! What is not a run: commands that print, and those that look.
+
+pub mod check;
+pub mod checkpoint;
+mod init;
+mod manual;
 
 use crate::cli::{Command, InitArgs, Settings};
 use crate::config::{ConfigError, Environment, LogConfig, Problem, QueryConfig};
 use crate::error::Exit;
 use crate::sources::resource_graph::queries;
-use crate::{init, manual};
 
-/// What such a command has to say, and how it ended.
+/// What a command that only prints has to say, and how it ended.
 pub struct Printed {
     /// For standard output.
     pub output: String,
@@ -36,7 +40,7 @@ pub fn print(
             QueryConfig::load(settings, environment)?;
             return initialise(args, settings).map(Some);
         }
-        Some(Command::Check(_) | Command::Resend(_)) | None => return Ok(None),
+        Some(Command::Check(_) | Command::Checkpoint(_) | Command::Resend(_)) | None => return Ok(None),
     };
     Ok(Some(Printed { output, complaints: String::new(), exit: Exit::Ok }))
 }

@@ -1,25 +1,25 @@
 //! One run: what is discovered, planned, transferred and settled. The only place that sees all parts.
 
+mod problems;
+
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::{FutureExt, Shared};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::azure::arm::{Arm, ArmError};
-use crate::azure::credential::CredentialError;
-use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::azure::arm::Arm;
+use crate::checkpoint::Checkpoint;
 use crate::config::{AzureConfig, Config, Limits, Mode, OutOfScope, Payload, ScopeTerms};
 use crate::engine::{
-    Bounds, Counts, DeadLetterError, DeadLetters, Delivery, Engine, Fatal, Full, Leaving, Replica, Resend, Settings,
-    Shard, Sink, Tally, Terms,
+    Bounds, Counts, DeadLetters, Delivery, Engine, Fatal, Full, Leaving, Replica, Resend, Settings, Shard, Sink, Tally,
+    Terms,
 };
-use crate::error::{Exit, Problem, Stop};
-use crate::http::{Http, RequestError};
+use crate::error::{Problem, Stop};
+use crate::http::Http;
 use crate::model::Id;
 use crate::progress::{self, Seen};
 use crate::report::{Compared, Report};
@@ -29,6 +29,8 @@ use crate::sinks::webhook::{self, Envelope, Webhook};
 use crate::sources::resource_graph::arm_id::id_of;
 use crate::sources::resource_graph::{ResourceGraph, Subscription};
 use crate::text::{Inert, printable};
+pub(crate) use problems::RunError;
+use problems::Shortfall;
 
 /// What a run is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,97 +39,6 @@ pub enum Work {
     Sync,
     /// Deliver what these lower-case ids name, as it is now.
     Resend(Vec<String>),
-}
-
-/// What ends a run before its end.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum RunError {
-    #[error(transparent)]
-    Setup(#[from] RequestError),
-    #[error(transparent)]
-    Credential(#[from] CredentialError),
-    #[error("listing the subscriptions: {0}")]
-    Listing(#[from] ArmError),
-    #[error("the principal can read no subscription")]
-    NoSubscription,
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    #[error(transparent)]
-    DeadLetters(#[from] DeadLetterError),
-    /// More likely a misspelt variable than a wish: it would widen the scope to everything.
-    #[error("the checkpoint {} cannot be used: it was made with {variable}, which is not set any more", .file.display())]
-    FilterGone { file: PathBuf, variable: &'static str },
-    #[error(transparent)]
-    Stopped(#[from] Stop),
-}
-
-impl Problem for RunError {
-    fn exit(&self) -> Exit {
-        match self {
-            Self::Setup(error) => error.exit(),
-            Self::Credential(error) => error.exit(),
-            Self::Listing(error) => error.exit(),
-            Self::NoSubscription => Exit::Credentials,
-            Self::Checkpoint(error) => error.exit(),
-            Self::DeadLetters(error) => error.exit(),
-            Self::FilterGone { .. } => Exit::Configuration,
-            Self::Stopped(stop) => stop.exit(),
-        }
-    }
-
-    fn advice(&self) -> Option<&'static str> {
-        match self {
-            Self::Setup(error) => error.advice(),
-            Self::Credential(error) => error.advice(),
-            Self::Listing(error) => error.advice(),
-            Self::NoSubscription => Some(NO_SUBSCRIPTION),
-            Self::Checkpoint(error) => error.advice(),
-            Self::DeadLetters(error) => error.advice(),
-            Self::FilterGone { .. } => {
-                Some("set the filter again or, if it is gone for good, run once with --mode full")
-            }
-            Self::Stopped(_) => None,
-        }
-    }
-}
-
-pub(crate) const NO_SUBSCRIPTION: &str = "assign the Reader role to the service principal on the subscriptions to be read; it can take minutes to take effect";
-
-/// What was not delivered, at the end of a run.
-#[derive(Debug, thiserror::Error)]
-enum Shortfall {
-    #[error("{0} entities could not be read: every query with them fails; the log names each")]
-    Unreadable(u64),
-    #[error("{0} of the ids could not be looked up; the log names each")]
-    NotLookedUp(u64),
-    #[error("{0} envelopes were not delivered; the log names each")]
-    NotDelivered(u64),
-    #[error("Port rejected {0} envelopes individually; the log names each")]
-    Rejected(u64),
-    #[error(
-        "{0} envelopes that Port rejected in an earlier run were found again; they are not tried again as they are"
-    )]
-    StillRejected(u64),
-    #[error("Port rejected {0} envelopes and accepted none: the webhook itself may be wrong")]
-    AllRejected(u64),
-}
-
-impl Problem for Shortfall {
-    fn exit(&self) -> Exit {
-        match self {
-            Self::Rejected(_) | Self::StillRejected(_) => Exit::Refused,
-            Self::Unreadable(_) | Self::NotLookedUp(_) | Self::NotDelivered(_) | Self::AllRejected(_) => Exit::Failed,
-        }
-    }
-
-    fn advice(&self) -> Option<&'static str> {
-        match self {
-            Self::AllRejected(_) => Some(
-                "check that PORT_WEBHOOK_INGEST_URL is the URL of a custom webhook, and what Port's audit log says",
-            ),
-            _ => None,
-        }
-    }
 }
 
 /// One run: reads, delivers, and tells what happened. Errors are logged as they arise. When `stop` is ready, the run ends in
@@ -301,7 +212,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         }
         let Some(was) = was else { return Some("there is no checkpoint yet".into()) };
         if was.sink != terms.sink {
-            return Some("the checkpoint belongs to another webhook, or to another form of its posts".into());
+            return Some("the checkpoint belongs to another webhook, or to other settings of it".into());
         }
         if let Some(variable) = ScopeTerms::parse(&terms.scope).changed_from(&ScopeTerms::parse(&was.scope)) {
             return Some(format!("{variable} has changed"));
@@ -313,7 +224,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
             return None;
         }
         Some(match last.iter().flatten().max() {
-            Some(last) => format!("the last full comparison was at {last:.0}, {} hours ago or more", every.as_hours()),
+            Some(last) => format!("the last full comparison was at {last:.0}, at least {} hours ago", every.as_hours()),
             None => "no full comparison has succeeded yet".into(),
         })
     }
@@ -386,7 +297,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         let tally = tally.into_inner();
         self.tell_uncovered(estate, &engine.counts());
         report.settle(&tally, &engine.counts());
-        self.settle(&engine, listed, &tally, report).await?;
+        self.settle(&engine, estate.start, listed, &tally, report)?;
         stopped.map_or(Ok(()), |stop| Err(stop.into()))
     }
 
@@ -421,9 +332,10 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
     }
 
     /// Writes down what is remembered, and tells what was not delivered.
-    async fn settle<K: Sink>(
+    fn settle<K: Sink>(
         &self,
         engine: &Engine<'_, ResourceGraph, K, Checkpoint>,
+        start: Timestamp,
         listed: &[Shard],
         tally: &Tally,
         report: &mut Report,
@@ -449,7 +361,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         if self.replica.remembers() {
             let totals = self.replica.totals()?;
             report.compared = Some(Compared { held: totals.held, in_doubt: totals.in_doubt });
-            self.replica.set_last_run(report.account());
+            self.replica.set_last_run(report.account(start));
         }
         Ok(())
     }

@@ -1,0 +1,176 @@
+//! Containers: read by their own rows, which decide the scope of what is in them.
+
+use super::batch::{Batch, Held};
+use super::decide::Send;
+use super::delivery::Wave;
+use super::rules::{Rule, holds};
+use super::{Answer, Engine, Entry, Fatal, Key, Parcel, Replica, Sink, Source, State};
+use crate::model::{Finding, Id, Operation, RecordKind, Scope, Stage};
+
+impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
+    /// Containers: those with a record, all that exist where they are read, and those that are missed.
+    pub(super) async fn containers(
+        &self,
+        b: &mut Batch<'_>,
+        records: Vec<Finding>,
+        reading: Option<S::Reading<'_>>,
+        deletes: &mut Vec<Send<K::Parcel>>,
+    ) -> Result<Option<Answer>, Fatal<R::Error>> {
+        let is_full = reading.is_some();
+        let mut held = Held::default();
+        let mut shown = Vec::new();
+        for finding in records.into_iter().filter(|finding| finding.id().stage() == Stage::Container) {
+            if is_full && let Some(record) = finding.record {
+                b.records.insert(Key::of(finding.id()), record);
+            }
+            held.sort(finding, self.late(), b, &mut shown);
+        }
+        self.send_containers(b, shown, deletes).await?;
+        let answer = match reading {
+            Some(reading) => {
+                self.take(reading, async |page: Vec<Finding>| {
+                    let page = self.news(b, page, Stage::Container);
+                    self.send_containers(b, page, deletes).await
+                })
+                .await?
+            }
+            None => None,
+        };
+        self.note_failed(b, answer.as_ref())?;
+        b.seen.sort_unstable();
+        held.leave_out_seen(b);
+        b.found.extend(held.gone.iter().map(|finding| Key::of(finding.id())));
+        self.send_containers(b, held.gone, deletes).await?;
+        if self.replica.remembers() {
+            self.settle_all().await?;
+            let is_suspect = |shard: &Id| answer.as_ref().is_some_and(|answer| answer.covered.contains(shard));
+            let asked = self.ask(b, Stage::Container, held.missed, &is_suspect).await?;
+            self.send_containers(b, asked, deletes).await?;
+        } else {
+            self.counts.borrow_mut().unresolved += held.missed.len() as u64;
+        }
+        Ok(answer)
+    }
+
+    /// Sends what differs of containers that were found; the deletes among them wait until what is in them has gone.
+    pub(super) async fn send_containers(
+        &self,
+        b: &mut Batch<'_>,
+        findings: Vec<Finding>,
+        deletes: &mut Vec<Send<K::Parcel>>,
+    ) -> Result<(), Fatal<R::Error>> {
+        let mut sends = Vec::new();
+        for finding in findings {
+            b.met.insert(Key::of(finding.id()));
+            self.note_container(b, &finding)?;
+            sends.extend(self.decide(b, finding)?);
+        }
+        let is_delete = |send: &mut Send<K::Parcel>| send.parcel.change().operation == Operation::Delete;
+        let at_end = |send: &mut Send<K::Parcel>| is_delete(send) == holds(Rule::Order);
+        deletes.extend(sends.extract_if(.., at_end));
+        self.send(b, Wave::Containers, sends).await
+    }
+
+    /// Notes what a container's own row says of the scope; where that may have changed, or something in it may have been
+    /// missed, it is to be read, and what is held of it is in doubt.
+    pub(super) fn note_container(&self, b: &mut Batch<'_>, finding: &Finding) -> Result<(), Fatal<R::Error>> {
+        let id = finding.id();
+        let known = self.entry(id)?;
+        let entry = known.unwrap_or(Entry::NEW);
+        if !finding.exists {
+            if finding.record.is_some_and(|record| record.kind == RecordKind::Delete) {
+                if holds(Rule::GoneChildren) {
+                    b.gone.insert(id.clone());
+                }
+                if known.is_some() {
+                    self.put(id, Entry { scope: None, unread: false, absent: None, ..entry })?;
+                }
+            }
+            return Ok(());
+        }
+        let scope = finding.scope.unwrap_or(Scope::In);
+        let is_moved = finding.record.is_some_and(|record| record.moves_scope)
+            && self.is_fresh(known.as_ref(), finding.record.as_ref());
+        let is_afresh = is_moved && (known.is_some() || scope == Scope::Out) && holds(Rule::Afresh);
+        let differs = entry.scope != Some(scope) && (known.is_some() || scope == Scope::In) && holds(Rule::Differs);
+        let is_unread = (is_afresh || differs) && self.replica.remembers();
+        if is_unread {
+            self.doubt_all(id)?;
+        }
+        let noted = if known.is_some() || scope == Scope::In || is_afresh {
+            // A run that is forgotten may have deleted it.
+            let there = entry.there && !is_unread;
+            Entry { scope: Some(scope), unread: entry.unread || is_unread, absent: None, there, ..entry }
+        } else {
+            Entry { scope: Some(Scope::Out), ..Entry::NEW }
+        };
+        if noted.unread {
+            b.afresh.insert(id.clone());
+        }
+        if known == Some(noted) { Ok(()) } else { self.put(id, noted) }
+    }
+
+    /// Containers that an earlier run has left to be read. This is known before the first leaf is looked at.
+    pub(super) fn note_unread(&self, b: &mut Batch<'_>) -> Result<(), Fatal<R::Error>> {
+        for shard in b.shards {
+            self.each_open(shard, |id, entry| {
+                if entry.unread && entry.absent.is_none() {
+                    b.afresh.insert(id);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Nothing is known of what a container holds: what was held is in doubt, and what was deleted may be there again.
+    pub(super) fn doubt_all(&self, container: &Id) -> Result<(), Fatal<R::Error>> {
+        self.each_child(container, |id, entry| {
+            let doubted = match entry.state {
+                State::Nothing if entry.absent.is_none() => None,
+                State::Nothing => Some(Entry { at: None, ..entry }),
+                _ => Some(entry.doubted()),
+            };
+            self.replica.put(&id, doubted).map_err(Fatal::Replica)
+        })
+    }
+
+    /// Asks for containers of leaves that nobody has seen: their scope decides, and they go first.
+    pub(super) async fn meet(
+        &self,
+        b: &mut Batch<'_>,
+        leaves: &[Finding],
+        deletes: &mut Vec<Send<K::Parcel>>,
+    ) -> Result<(), Fatal<R::Error>> {
+        let mut strangers: Vec<Id> = Vec::new();
+        let mut last = None;
+        for leaf in leaves {
+            // Rows come in the order of their ids.
+            if last == Some(leaf.id().container()) {
+                continue;
+            }
+            last = Some(leaf.id().container());
+            if let Some(container) = leaf.id().parent().filter(|parent| parent.stage() == Stage::Container)
+                && !b.met.contains(&Key::of(&container))
+                && !strangers.contains(&container)
+                && self.entry(&container)?.is_none()
+            {
+                strangers.push(container);
+            }
+        }
+        if strangers.is_empty() {
+            return Ok(());
+        }
+        b.met.extend(strangers.iter().map(Key::of));
+        match self.source.ask(&strangers).await {
+            Ok(found) => {
+                self.note_failed(b, Some(&found.answer))?;
+                self.send_containers(b, found.findings, deletes).await
+            }
+            Err(error) => {
+                self.failures.borrow_mut().push(error);
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Leaves: those with a record, all rows where they are due, and what is left once they were read.
+
+use jiff::Timestamp;
+
+use super::batch::{Batch, Held, Page};
+use super::decide::Send;
+use super::delivery::Wave;
+use super::{Answer, Engine, Entry, Fatal, Key, Replica, Sink, Source};
+use crate::model::{Finding, Id, Record, RecordKind, Scope, Stage};
+
+impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
+    /// A page of leaves: sends what differs of those that are there, and holds the others back.
+    pub(super) async fn leaves(
+        &self,
+        b: &mut Batch<'_>,
+        kind: Page,
+        page: Vec<Finding>,
+        held: &mut Held,
+        deletes: &mut Vec<Send<K::Parcel>>,
+    ) -> Result<(), Fatal<R::Error>> {
+        let mut shown = Vec::new();
+        match kind {
+            Page::Rows => shown = self.news(b, page, Stage::Leaf),
+            Page::Records => {
+                for finding in page.into_iter().filter(|finding| finding.id().stage() == Stage::Leaf) {
+                    if b.counts(&finding) {
+                        if let Some(record) = finding.record {
+                            b.records.insert(Key::of(finding.id()), record);
+                        }
+                        held.sort(finding, self.late(), b, &mut shown);
+                    }
+                }
+            }
+        }
+        self.meet(b, &shown, deletes).await?;
+        let mut sends = Vec::new();
+        for finding in shown {
+            sends.extend(self.decide(b, finding)?);
+        }
+        self.send(b, Wave::Leaves, sends).await
+    }
+
+    /// Rows of a page that were not found before, with their records.
+    pub(super) fn news(&self, b: &mut Batch<'_>, page: Vec<Finding>, stage: Stage) -> Vec<Finding> {
+        let mut news = Vec::new();
+        for finding in page.into_iter().filter(|finding| finding.id().stage() == stage) {
+            let key = Key::of(finding.id());
+            if self.replica.remembers() {
+                b.seen.push(key);
+            }
+            if !b.found.contains(&key) {
+                news.push(b.with_record(finding));
+            }
+        }
+        news
+    }
+
+    /// All rows of leaves where they are due; else those in containers that are read afresh.
+    pub(super) async fn rows(
+        &self,
+        b: &mut Batch<'_>,
+        full: bool,
+        all: Option<S::Reading<'_>>,
+        held: &mut Held,
+        deletes: &mut Vec<Send<K::Parcel>>,
+    ) -> Result<Option<Answer>, Fatal<R::Error>> {
+        let mut within: Vec<Id> = b.afresh.iter().cloned().collect();
+        let is_selective = full && all.is_none();
+        if is_selective {
+            for shard in b.shards {
+                self.each_child(shard, |id, entry| {
+                    if id.stage() == Stage::Container && entry.scope == Some(Scope::In) && !b.is_afresh(&id) {
+                        within.push(id);
+                    }
+                    Ok(())
+                })?;
+            }
+        }
+        within.sort_unstable();
+        let answer = if let Some(all) = all {
+            self.take(all, async |page| self.leaves(b, Page::Rows, page, held, deletes).await).await?
+        } else if within.is_empty() {
+            // Of nothing all is read, as far as the containers were looked at.
+            return Ok(is_selective.then(|| Answer { covered: b.shards.iter().cloned().collect(), failed: Vec::new() }));
+        } else {
+            let shards = b.shards;
+            match self.source.within(shards, &within, self.coverage()).await {
+                Ok(reading) => {
+                    self.take(reading, async |page| self.leaves(b, Page::Rows, page, held, deletes).await).await?
+                }
+                Err(error) => {
+                    self.failures.borrow_mut().push(error);
+                    None
+                }
+            }
+        };
+        b.seen.sort_unstable();
+        self.note_failed(b, answer.as_ref())?;
+        if let Some(answer) = &answer {
+            for container in b.afresh.iter().filter(|container| answer.covered.contains(container.shard())) {
+                // Of one that was out of scope, and was not seen itself, nothing was concluded.
+                let is_over = |entry: &Entry| entry.scope != Some(Scope::Out) || b.met(container);
+                if let Some(entry) = self.entry(container)?.filter(is_over) {
+                    self.put(container, Entry { unread: false, ..entry })?;
+                }
+            }
+            for missed in &held.missed {
+                let entry = self.entry(missed.id())?;
+                let is_afresh = missed.id().parent().is_some_and(|container| {
+                    b.afresh.contains(&container) && answer.covered.contains(container.shard())
+                });
+                if is_afresh && self.is_fresh(entry.as_ref(), missed.record.as_ref()) {
+                    self.put(missed.id(), entry.unwrap_or(Entry::NEW).doubted())?;
+                }
+            }
+        }
+        Ok(answer)
+    }
+
+    /// What is left once all rows were read: what is gone, and what is missed.
+    pub(super) async fn end(
+        &self,
+        b: &mut Batch<'_>,
+        mut held: Held,
+        is_all_read: &impl Fn(&Id) -> bool,
+    ) -> Result<(), Fatal<R::Error>> {
+        held.leave_out_seen(b);
+        let mut ready = Vec::new();
+        let proof = Record { at: Timestamp::MIN, kind: RecordKind::Delete, moves_scope: false };
+        for container in &b.gone {
+            self.each_child(container, |id, entry| {
+                if entry.is_held() {
+                    b.found.insert(Key::of(&id));
+                    ready.push(self.gone(&id, Some(proof)));
+                }
+                Ok(())
+            })?;
+        }
+        let mut missed = Vec::new();
+        for finding in held.missed {
+            let went_along = finding.id().parent().is_some_and(|container| b.gone.contains(&container));
+            match finding.record {
+                Some(record) if went_along && self.entry(finding.id())?.is_none() => {
+                    b.found.insert(Key::of(finding.id()));
+                    ready.push(self.gone(finding.id(), Some(Record { kind: RecordKind::Delete, ..record })));
+                }
+                _ => missed.push(finding),
+            }
+        }
+        for finding in held.gone {
+            b.found.insert(Key::of(finding.id()));
+            ready.push(finding);
+        }
+        if self.replica.remembers() {
+            self.settle_all().await?;
+            ready.extend(self.ask(b, Stage::Leaf, missed, is_all_read).await?);
+        } else {
+            self.counts.borrow_mut().unresolved += missed.len() as u64;
+        }
+        let mut sends = Vec::new();
+        for finding in ready {
+            sends.extend(self.decide(b, finding)?);
+        }
+        self.send(b, Wave::Leaves, sends).await
+    }
+}

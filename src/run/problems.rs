@@ -1,0 +1,102 @@
+//! What can go wrong with a run as a whole.
+
+use std::path::PathBuf;
+
+use crate::azure::arm::ArmError;
+use crate::azure::credential::CredentialError;
+use crate::checkpoint::CheckpointError;
+use crate::engine::DeadLetterError;
+use crate::error::{Exit, Problem, Stop};
+use crate::http::RequestError;
+
+/// What ends a run before its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunError {
+    #[error(transparent)]
+    Setup(#[from] RequestError),
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    #[error("listing the subscriptions: {0}")]
+    Listing(#[from] ArmError),
+    #[error("the principal can read no subscription")]
+    NoSubscription,
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    DeadLetters(#[from] DeadLetterError),
+    /// More likely a misspelt variable than a wish: it would widen the scope to everything.
+    #[error("the checkpoint {} cannot be used: it was made with {variable}, which is not set any more", .file.display())]
+    FilterGone { file: PathBuf, variable: &'static str },
+    #[error(transparent)]
+    Stopped(#[from] Stop),
+}
+
+impl Problem for RunError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Setup(error) => error.exit(),
+            Self::Credential(error) => error.exit(),
+            Self::Listing(error) => error.exit(),
+            Self::NoSubscription => Exit::Credentials,
+            Self::Checkpoint(error) => error.exit(),
+            Self::DeadLetters(error) => error.exit(),
+            Self::FilterGone { .. } => Exit::Configuration,
+            Self::Stopped(stop) => stop.exit(),
+        }
+    }
+
+    fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Setup(error) => error.advice(),
+            Self::Credential(error) => error.advice(),
+            Self::Listing(error) => error.advice(),
+            Self::NoSubscription => Some(
+                "assign the Reader role to the service principal on the subscriptions to be read; it can take minutes to take \
+                 effect",
+            ),
+            Self::Checkpoint(error) => error.advice(),
+            Self::DeadLetters(error) => error.advice(),
+            Self::FilterGone { .. } => {
+                Some("set the filter again or, if it is gone for good, run once with --mode full")
+            }
+            Self::Stopped(_) => None,
+        }
+    }
+}
+
+/// What was not delivered, at the end of a run.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Shortfall {
+    #[error("{0} entities could not be read: every query with them fails; the log names each")]
+    Unreadable(u64),
+    #[error("{0} of the ids could not be looked up; the log names each")]
+    NotLookedUp(u64),
+    #[error("{0} envelopes were not delivered; the log names each")]
+    NotDelivered(u64),
+    #[error("Port rejected {0} envelopes individually; the log names each")]
+    Rejected(u64),
+    #[error(
+        "{0} envelopes that Port rejected in an earlier run were found again; they are not tried again as they are"
+    )]
+    StillRejected(u64),
+    #[error("Port rejected {0} envelopes and accepted none: the webhook itself may be wrong")]
+    AllRejected(u64),
+}
+
+impl Problem for Shortfall {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Rejected(_) | Self::StillRejected(_) => Exit::Refused,
+            Self::Unreadable(_) | Self::NotLookedUp(_) | Self::NotDelivered(_) | Self::AllRejected(_) => Exit::Failed,
+        }
+    }
+
+    fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::AllRejected(_) => Some(
+                "check that PORT_WEBHOOK_INGEST_URL is the URL of a custom webhook, and what Port's audit log says",
+            ),
+            _ => None,
+        }
+    }
+}
