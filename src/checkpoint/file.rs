@@ -119,6 +119,8 @@ pub(super) async fn open(path: &Path) -> Result<Opened, CheckpointError> {
 /// Whether a run could write it. Nothing is changed.
 pub(super) fn try_to_write(path: &Path) -> Result<(), CheckpointError> {
     let attempt = || match fs::metadata(path) {
+        // It is set aside.
+        Ok(found) if found.is_dir() => Ok(()),
         Ok(_) => files::open(files::private_anywhere().write(true), path).map(drop),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let probe = beside(path, "check");

@@ -37,6 +37,15 @@ pub(super) enum Page {
     Rows,
 }
 
+/// What is taken to be late where there are the record of a delete and a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Late {
+    /// Nobody knows: a later run tells.
+    Either,
+    /// The record counts. Where it was made again, a record will tell of that as well.
+    Row,
+}
+
 /// Findings that wait until all rows were read.
 #[derive(Default)]
 pub(super) struct Held {
@@ -96,9 +105,8 @@ impl Batch<'_> {
 }
 
 impl Held {
-    /// Holds back what has no row. A delete's record and a row contradict each other: nothing follows from them now, as the one
-    /// or the other is late.
-    pub(super) fn sort(&mut self, finding: Finding, b: &mut Batch<'_>, shown: &mut Vec<Finding>) {
+    /// Holds back what has no row. A delete's record and a row contradict each other: one of them is late.
+    pub(super) fn sort(&mut self, finding: Finding, late: Late, b: &mut Batch<'_>, shown: &mut Vec<Finding>) {
         let is_delete = finding.record.is_some_and(|record| record.kind == RecordKind::Delete);
         match (finding.exists, is_delete) {
             (true, false) => {
@@ -107,6 +115,7 @@ impl Held {
             }
             (false, true) => self.gone.push(finding.detached()),
             (false, false) => self.missed.push(finding.detached()),
+            (true, true) if late == Late::Row => self.gone.push(Finding { exists: false, ..finding.detached() }),
             (true, true) => {}
         }
     }

@@ -23,7 +23,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
             if is_full && let Some(record) = finding.record {
                 b.records.insert(Key::of(finding.id()), record);
             }
-            held.sort(finding, b, &mut shown);
+            held.sort(finding, self.late(), b, &mut shown);
         }
         self.send_containers(b, shown, deletes).await?;
         let answer = match reading {
@@ -163,7 +163,10 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         }
         b.met.extend(strangers.iter().map(Key::of));
         match self.source.ask(&strangers).await {
-            Ok(found) => self.send_containers(b, found.findings, deletes).await,
+            Ok(found) => {
+                self.note_failed(b, Some(&found.answer))?;
+                self.send_containers(b, found.findings, deletes).await
+            }
             Err(error) => {
                 self.failures.borrow_mut().push(error);
                 Ok(())

@@ -52,6 +52,13 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                 Stage::Leaf => {
                     let by_container = group.and_then(|group| group.scope).unwrap_or(self.source.unseen());
                     if by_container == Scope::Out
+                        && container.is_some()
+                        && group.is_none_or(|group| group.scope.is_none())
+                    {
+                        // Whether it is in scope shows once its container has a row.
+                        self.counts.borrow_mut().unresolved += 1;
+                    }
+                    if by_container == Scope::Out
                         && holds(Rule::OwnScope)
                         && self.is_doubtful(batch, &id, group.as_ref())
                     {
@@ -88,6 +95,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                 Some(container) => {
                     let is_known_out = group.is_some_and(|group| {
                         group.scope == Some(Scope::Out)
+                            && self.replica.remembers()
                             && !batch.is_afresh(&container)
                             && (!holds(Rule::KnownSince) || batch.is_before_window(&container, group.at))
                     });

@@ -27,7 +27,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                         if let Some(record) = finding.record {
                             b.records.insert(Key::of(finding.id()), record);
                         }
-                        held.sort(finding, b, &mut shown);
+                        held.sort(finding, self.late(), b, &mut shown);
                     }
                 }
             }

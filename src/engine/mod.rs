@@ -127,8 +127,10 @@ pub(crate) struct Counts {
     pub(crate) still_refused: u64,
     /// Changes that were decided to be sent.
     pub(crate) differ: u64,
-    /// Entities with a record and without a row.
+    /// Entities with a record and without a row, or whose container has none, so that their scope is not known.
     pub(crate) unresolved: u64,
+    /// Entities with which every query failed. Everything else was read.
+    pub(crate) unreadable: u64,
     /// Shards that the source listed and did not look at.
     pub(crate) uncovered: Vec<Id>,
     /// Entities that are absent, in shards where so many are that none is taken for gone yet.

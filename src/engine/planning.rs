@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::batch::Late;
 use super::rules::{Rule, holds};
 use super::{Coverage, Engine, Fatal, Full, Mark, Replica, Shard, Sink, Source, before};
 use crate::model::Id;
@@ -73,6 +74,11 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
             }
         }
         Some(covered)
+    }
+
+    /// Where nothing is remembered, no later run may see the record again.
+    pub(super) fn late(&self) -> Late {
+        if self.replica.remembers() { Late::Either } else { Late::Row }
     }
 
     /// Where nothing is remembered, nothing depends on what was looked at.

@@ -74,6 +74,9 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         self.roots(b, shards, &records).await?;
         let mut deletes = Vec::new();
         let shown_containers = self.containers(b, records, containers, &mut deletes).await?;
+        if shown_containers.is_some() {
+            self.rest_of_roots(b).await?;
+        }
 
         self.note_unread(b)?;
         let mut held = Held::default();
@@ -138,7 +141,8 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         )
     }
 
-    /// The shards' own entities. They are listed, so they are there.
+    /// The shards' own entities. They are listed, so they are there. Where nothing is remembered, one that has not changed goes
+    /// along with the first of its children, or after all containers in a full run.
     pub(super) async fn roots(
         &self,
         b: &mut Batch<'_>,
@@ -151,11 +155,20 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
             let record = records.iter().find(|finding| *finding.id() == change.id).and_then(|finding| finding.record);
             let finding = Finding { change, exists: true, scope: Some(Scope::In), record };
             b.found.insert(Key::of(finding.id()));
-            if self.replica.remembers() {
+            if self.replica.remembers() || record.is_some() {
                 sends.extend(self.decide(b, finding)?);
             } else {
                 b.roots.insert(finding.id().clone(), finding);
             }
+        }
+        self.post(Wave::Roots, sends).await
+    }
+
+    /// Shards of which nothing was sent that their own entity could go along with.
+    async fn rest_of_roots(&self, b: &mut Batch<'_>) -> Result<(), Fatal<R::Error>> {
+        let mut sends = Vec::new();
+        for (_, root) in std::mem::take(&mut b.roots) {
+            sends.extend(self.decide(b, root)?);
         }
         self.post(Wave::Roots, sends).await
     }
@@ -187,7 +200,9 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         for id in answer.iter().flat_map(|answer| &answer.failed) {
             let entry = self.entry(id)?.unwrap_or(Entry::NEW);
             self.put(id, entry.doubted())?;
-            b.failed.insert(id.clone());
+            if b.failed.insert(id.clone()) {
+                self.counts.borrow_mut().unreadable += 1;
+            }
         }
         Ok(())
     }

@@ -374,7 +374,10 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         tally: &Tally,
         report: &mut Report,
     ) -> Result<(), RunError> {
-        let still_rejected = engine.counts().still_refused;
+        let Counts { still_refused: still_rejected, unreadable, .. } = engine.counts();
+        if unreadable > 0 {
+            report.fail(&Shortfall::Unreadable(unreadable));
+        }
         if tally.failed() > 0 {
             report.fail(&Shortfall::NotDelivered(tally.failed()));
         }

@@ -67,6 +67,8 @@ impl Problem for RunError {
 /// What was not delivered, at the end of a run.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Shortfall {
+    #[error("{0} entities could not be read: every query with them fails; the log names each")]
+    Unreadable(u64),
     #[error("{0} of the ids could not be looked up; the log names each")]
     NotLookedUp(u64),
     #[error("{0} envelopes were not delivered; the log names each")]
@@ -85,7 +87,7 @@ impl Problem for Shortfall {
     fn exit(&self) -> Exit {
         match self {
             Self::Rejected(_) | Self::StillRejected(_) => Exit::Refused,
-            Self::NotLookedUp(_) | Self::NotDelivered(_) | Self::AllRejected(_) => Exit::Failed,
+            Self::Unreadable(_) | Self::NotLookedUp(_) | Self::NotDelivered(_) | Self::AllRejected(_) => Exit::Failed,
         }
     }
 

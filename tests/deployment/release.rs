@@ -63,11 +63,13 @@ fn the_package_holds_every_file_that_its_sources_include() {
     assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
     let listed = String::from_utf8(listed.stdout).unwrap().replace('\\', "/");
     let listed: Vec<&str> = listed.lines().collect();
-    let include = Regex::new(r#"include_str!\("\.\./([^"]+)"\)"#).unwrap();
+    let include = Regex::new(r#"include_str!\("((?:\.\./)+)([^"]+)"\)"#).unwrap();
     let mut included = 0;
-    for source in listed.iter().filter(|path| path.starts_with("src/") && path.matches('/').count() == 1) {
+    for source in listed.iter().filter(|path| path.starts_with("src/") && path.ends_with(".rs")) {
         for found in include.captures_iter(&read(source)) {
-            assert!(listed.contains(&&found[1]), "{source} includes {}, which is not packaged", &found[1]);
+            // Up to the root of the package.
+            assert_eq!(found[1].matches('/').count(), source.matches('/').count(), "{source}");
+            assert!(listed.contains(&&found[2]), "{source} includes {}, which is not packaged", &found[2]);
             included += 1;
         }
     }

@@ -236,7 +236,7 @@ fn source() -> String {
     let broken = Regex::new(r"\\\n\s*").unwrap();
     let texts = files(&root().join("src"), ".rs").into_iter().map(|path| {
         let text = fs::read_to_string(path).unwrap();
-        text.split("#[cfg(test)]\nmod tests").next().unwrap().to_owned()
+        text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned()
     });
     broken.replace_all(&texts.collect::<Vec<_>>().join("\n"), "").replace("\\\"", "\u{1}")
 }

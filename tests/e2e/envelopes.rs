@@ -42,10 +42,19 @@ async fn an_envelope_is_the_row_as_it_came_with_the_operation_and_the_type() {
     Program::new(&sandbox).run().await.exits(0);
     let sent: BTreeSet<String> = envelopes(&sandbox).await.into_iter().map(|envelope| envelope.body).collect();
     let rows = rows(&answers.lock().unwrap());
-    assert_eq!(rows.len(), 21);
+    let changed = rows.iter().filter(|row| row.contains(r#""changeType""#)).count();
+    // The groups of those are asked for by id.
+    assert!(changed == 21 && rows.len() > changed, "{changed} of {}", rows.len());
     for row in rows {
+        // A subscription is sent as it is listed; its row shows that it was looked at.
+        if row.contains(r#""type":"microsoft.resources/subscriptions","#) && !row.contains("changeType") {
+            continue;
+        }
+        // What is only for the run is left out.
+        let row = row.replace(r#","movesScope":0"#, "");
         let fields: BTreeMap<String, Json> = serde_json::from_str(&row).unwrap();
-        let operation = if fields["changeType"] == "Delete" { "delete" } else { "upsert" };
+        let operation =
+            if fields.get("changeType").is_some_and(|change| change == "Delete") { "delete" } else { "upsert" };
         let is_container = fields["type"].as_str().unwrap().starts_with("microsoft.resources/subscriptions");
         let kind = if is_container { "resourceContainer" } else { "resource" };
         let body = format!(r#"{{"data":{row},"operation":"{operation}","type":"{kind}"}}"#);
@@ -231,7 +240,7 @@ async fn one_slow_post_does_not_hold_up_the_rest_of_its_kind() {
     settings.port.post_latency = Duration::from_millis(1);
     let sandbox = start(settings).await;
     // The first resources are on their way by then.
-    break_down(&sandbox, Route::Webhook, Rule::new(Fault::Slow(Duration::from_secs(1))).after(30).times(1));
+    break_down(&sandbox, Route::Webhook, Rule::new(Fault::Slow(Duration::from_secs(8))).after(30).times(1));
     let run = Program::full(&sandbox).run().await.exits(0);
     let entries = sandbox.requests().entries();
     let posts: Vec<_> = entries.iter().filter(|entry| entry.route == Route::Webhook).collect();

@@ -20,7 +20,7 @@ async fn a_full_run_makes_an_empty_catalog_equal_to_the_estate() {
 }
 
 #[tokio::test]
-async fn a_full_run_mends_missed_deletes_and_updates() {
+async fn a_full_run_repairs_missed_deletes_and_updates() {
     let sandbox = start(settled()).await;
     Program::full(&sandbox).run().await.exits(0);
     {
@@ -37,7 +37,7 @@ async fn a_full_run_mends_missed_deletes_and_updates() {
         }
     }
     // Nothing ran for days.
-    sandbox.clock().advance(12 * DAY);
+    sandbox.clock().advance(5 * DAY);
     let stale = sandbox.diff(&Scope::default()).await;
     assert!(stale.len() > 20, "{stale:?}");
     let run = Program::full(&sandbox).run().await.exits(0);
@@ -46,7 +46,7 @@ async fn a_full_run_mends_missed_deletes_and_updates() {
 }
 
 #[tokio::test]
-async fn deletes_of_the_last_13_days_are_sent_after_the_upserts_children_first() {
+async fn deletes_of_the_last_6_days_are_sent_after_the_upserts_children_first() {
     let small = Small::start().await;
     {
         let mut estate = small.sandbox.estate();
@@ -63,7 +63,7 @@ async fn deletes_of_the_last_13_days_are_sent_after_the_upserts_children_first()
         estate.recreate_resource(&small.vault, None);
         site
     };
-    small.sandbox.clock().advance(12 * DAY);
+    small.sandbox.clock().advance(5 * DAY);
     let run = Program::full(&small.sandbox).run().await.exits(0);
     let subscription = format!("/subscriptions/{}", small.subscription);
     let late = format!("{subscription}/resourcegroups/late");

@@ -26,8 +26,9 @@ async fn the_report_counts_what_was_done() {
     let upserts = sent.iter().filter(|envelope| envelope.is_upsert()).count() as u64;
     let counts = [
         ("subscriptions", 3),
-        ("queries", 2),
-        ("rows", 30),
+        // Changed containers, changed resources, and the groups of those by id.
+        ("queries", 3),
+        ("rows", 43),
         ("upserts", upserts),
         ("deletes", 10),
         ("unresolved", 0),

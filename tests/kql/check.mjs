@@ -16,6 +16,7 @@ require("@kusto/language-service-next/Kusto.Language.Bridge.js");
 const Kusto = globalThis.Kusto.Language;
 
 const BINARY = process.argv[2] ?? fileURLToPath(new URL("../../target/debug/azure-incremental", import.meta.url));
+const OF_GROUPS = "resources of groups";
 const MODES = ["incremental", "full"];
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -41,13 +42,24 @@ const CONTAINER = {
   tags: "dynamic",
 };
 const CHANGE = { changeType: "string", changeTime: "datetime" };
+// Whether what changed may have moved a group into or out of scope.
+const MOVES = { movesScope: "long" };
+// Of a container, where there are tag filters.
+const SCOPE = { scope: "string" };
 const RESOURCE = { ...CONTAINER, rgTags: "dynamic" };
 const GROUP = strings("rgId", "rgName", "rgLocation");
 
-// What each query must yield, and which of the filters it obeys. Deletes are never filtered by tags.
+// What each query must yield, and which of the filters it obeys. Deletes are never filtered by tags, and nor is what is read of
+// groups that are known to be in scope. Containers are all read, and say whether they are in scope.
+const CHANGED_CONTAINERS = {
+  columns: { ...CONTAINER, ...CHANGE, ...MOVES },
+  filtered: SCOPE,
+  tags: true,
+  types: false,
+};
 const QUERIES = {
   incremental: {
-    "changed containers": { columns: { ...CONTAINER, ...CHANGE }, tags: true, types: false },
+    "changed containers": CHANGED_CONTAINERS,
     "changed resources": {
       columns: { ...RESOURCE, ...GROUP, ...CHANGE, changedProperties: "dynamic" },
       tags: true,
@@ -55,10 +67,11 @@ const QUERIES = {
     },
   },
   full: {
-    containers: { columns: CONTAINER, tags: true, types: false },
-    resources: { columns: { ...RESOURCE, ...GROUP }, tags: true, types: true },
-    "deleted resources": { columns: { ...RESOURCE, ...CHANGE }, tags: false, types: true },
-    "deleted containers": { columns: { ...CONTAINER, ...CHANGE }, tags: false, types: false },
+    "changed containers": CHANGED_CONTAINERS,
+    "absent resources": { columns: { ...CONTAINER, rgTags: "dynamic", ...CHANGE }, tags: false, types: true },
+    containers: { columns: CONTAINER, filtered: SCOPE, tags: true, types: false },
+    // Of groups in scope where a filter includes some, else of all.
+    resources: { columns: { ...RESOURCE, ...GROUP }, tags: false, types: true },
   },
 };
 
@@ -110,6 +123,8 @@ function analyze(text) {
       skeleton: tokens.map((token) => (token.literal ? "'…'" : token.Text)).join(" "),
       // As the library itself decodes them.
       literals: tokens.filter((token) => token.literal).map((token) => token.value),
+      // Which of them are looked for in a text of JSON.
+      sought: tokens.flatMap((token, index) => (token.literal ? [tokens[index - 1].Text === "contains"] : [])),
     };
     analyzed.set(text, query);
   }
@@ -173,11 +188,19 @@ function orderFlaws(query) {
 const lower = (text) =>
   Array.from(text, (char) => (Array.from(char.toLowerCase()).length === 1 ? char.toLowerCase() : char)).join("");
 
+/** The longest part of a text that JSON never escapes; of several, the last. */
+const plainPart = (text) =>
+  text.split(/[^A-Za-z0-9 _.-]/).reduce((longest, part) => (part.length >= longest.length ? part : longest), "");
+
 /** What is wrong with the values of the settings in a query, beside the same query with a stand-in for each value. */
 function valueFlaws(query, plain, values, types, obeys) {
   if (query.skeleton !== plain.skeleton) return ["a value changes the query around it"];
   const found = [];
-  const wanted = plain.literals.map((literal) => (values.has(literal) ? lower(values.get(literal)) : literal));
+  const wanted = plain.literals.map((literal, index) => {
+    if (!values.has(literal)) return literal;
+    const value = lower(values.get(literal));
+    return plain.sought[index] ? plainPart(value) : value;
+  });
   const wrong = query.literals.findIndex((literal, index) => literal !== wanted[index]);
   if (wrong >= 0) found.push(`the binder reads ${brief(query.literals[wrong])} instead of ${brief(wanted[wrong])}`);
   for (const name of values.keys()) {
@@ -308,9 +331,11 @@ function checkBinary(report) {
   let queries = 0;
   let settingsCount = 0;
   for (const mode of MODES) {
-    const names = Object.keys(QUERIES[mode]);
     for (const [what, settings] of allSettings()) {
       settingsCount++;
+      const includes = Object.keys(settings.tags?.include ?? {}).length > 0;
+      const filters = includes || Object.keys(settings.tags?.exclude ?? {}).length > 0;
+      const names = Object.keys(QUERIES[mode]).map((name) => (name === "resources" && includes ? OF_GROUPS : name));
       const { queries: found, refused } = printed(mode, settings);
       if (refused) {
         report(`${mode}, ${what}: ${refused}`);
@@ -325,7 +350,8 @@ function checkBinary(report) {
       for (const [name, text] of found) {
         queries++;
         const query = analyze(text);
-        const expected = QUERIES[mode][name];
+        const { filtered, ...expected } = QUERIES[mode][name === OF_GROUPS ? "resources" : name];
+        if (filters) Object.assign((expected.columns = { ...expected.columns }), filtered);
         const problems = [
           ...flaws(query, mode === "incremental" ? { ...expected.columns, ...settings.more } : expected.columns),
           ...valueFlaws(query, analyze(plain.get(name)), values, settings.types, expected),

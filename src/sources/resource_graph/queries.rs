@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::arm_id::id_of;
 use super::kql;
 use crate::config::{Mode, QueryConfig, ResourceType, Scope};
 use crate::engine;
@@ -298,11 +299,15 @@ resourcecontainers
     )
 }
 
+/// Stands for the groups in scope, which only a run knows.
+const A_GROUP: &str = "/subscriptions/00000000-0000-0000-0000-000000000000/resourcegroups/a-group-in-scope";
+
 /// The queries that a run without a checkpoint would send, each under a line with its name, ready for the Resource Graph
 /// Explorer.
 pub(crate) fn explorer(config: &QueryConfig) -> String {
     let now = Timestamp::now();
     let ago = |back: SignedDuration| now.checked_sub(back).unwrap_or(Timestamp::MIN);
+    let group: Vec<Id> = id_of(A_GROUP).into_iter().collect();
     let queries = match config.mode {
         Mode::Incremental => {
             let since = ago(SignedDuration::try_from(config.window).unwrap_or(SignedDuration::MAX));
@@ -310,11 +315,16 @@ pub(crate) fn explorer(config: &QueryConfig) -> String {
         }
         Mode::Full => {
             let (kept, recent) = engine::kept_and_recent(now);
+            let is_selective = !config.scope.tag_filters.include.is_empty();
             vec![
                 Query::ChangedContainers { since: kept },
                 Query::AbsentResources { kept, recent },
                 Query::Containers,
-                Query::Resources,
+                if is_selective {
+                    Query::ResourcesOfGroups { groups: &group, ungrouped: Ungrouped::Included }
+                } else {
+                    Query::Resources
+                },
             ]
         }
     };
@@ -384,7 +394,6 @@ fn scope_column(scope: &Scope) -> (String, &'static str) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::arm_id::id_of;
     use super::*;
     use crate::config::{TagCondition, TagFilters};
 
