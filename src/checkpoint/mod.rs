@@ -5,7 +5,9 @@
 //! cheap, and the file is good at any time.
 
 mod codec;
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
+#[allow(clippy::print_stderr, reason = "what was measured is told")]
 mod damage_tests;
 mod error;
 mod file;
@@ -16,6 +18,7 @@ mod shards;
 mod staged;
 mod table;
 #[cfg(test)]
+#[allow(clippy::print_stderr, reason = "what was measured is told")]
 mod tests;
 
 use std::cell::{Cell, RefCell};

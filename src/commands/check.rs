@@ -12,7 +12,6 @@ use reqwest::Url;
 use reqwest::header::{DATE, HeaderMap};
 use serde::Deserialize;
 use serde_json::json;
-use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::azure::arm::{Arm, ArmError};
@@ -287,8 +286,7 @@ impl Asking<'_> {
             let answered = self.client.ask(name, text, &subscriptions, rows).await?;
             whole.0 = u64::saturating_add(whole.0, answered.total);
             // One that is no object has neither.
-            let row = |row: &Box<RawValue>| serde_json::from_str(row.get()).ok();
-            whole.1.extend(answered.rows.iter().filter_map(row));
+            whole.1.extend(answered.rows.iter().filter_map(|row| serde_json::from_str(row.get()).ok()));
             whole.2 = answered.quota;
         }
         Ok(whole)

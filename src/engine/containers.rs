@@ -90,7 +90,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         }
         let scope = finding.scope.unwrap_or(Scope::In);
         let is_moved = finding.record.is_some_and(|record| record.moves_scope)
-            && self.is_fresh(known.as_ref(), finding.record.as_ref());
+            && Self::is_fresh(known.as_ref(), finding.record.as_ref());
         let is_afresh = is_moved && (known.is_some() || scope == Scope::Out) && holds(Rule::Afresh);
         let differs = entry.scope != Some(scope) && (known.is_some() || scope == Scope::In) && holds(Rule::Differs);
         let is_unread = (is_afresh || differs) && self.replica.remembers();

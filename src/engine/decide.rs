@@ -20,7 +20,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
 
     /// Whether a record tells of something later than what was sent last: a run that is forgotten may have acted on it, or on
     /// one before it.
-    pub(super) fn is_fresh(&self, entry: Option<&Entry>, record: Option<&Record>) -> bool {
+    pub(super) fn is_fresh(entry: Option<&Entry>, record: Option<&Record>) -> bool {
         let Some(record) = record.filter(|_| holds(Rule::Fresh)) else { return false };
         entry.and_then(|entry| entry.at).is_none_or(|at| record.at > at)
     }
@@ -34,7 +34,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         let Finding { change, exists, record, scope } = finding;
         let id = change.id.clone();
         let known = self.entry(&id)?;
-        let is_fresh = self.is_fresh(known.as_ref(), record.as_ref());
+        let is_fresh = Self::is_fresh(known.as_ref(), record.as_ref());
         let mut entry = known.unwrap_or(Entry::NEW);
         if exists && entry.absent.is_some() {
             entry.absent = None;

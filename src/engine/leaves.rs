@@ -109,7 +109,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                 let is_afresh = missed.id().parent().is_some_and(|container| {
                     b.afresh.contains(&container) && answer.covered.contains(container.shard())
                 });
-                if is_afresh && self.is_fresh(entry.as_ref(), missed.record.as_ref()) {
+                if is_afresh && Self::is_fresh(entry.as_ref(), missed.record.as_ref()) {
                     self.put(missed.id(), entry.unwrap_or(Entry::NEW).doubted())?;
                 }
             }

@@ -238,7 +238,6 @@ impl<'a, S: Source, K: Sink, R: Replica> Engine<'a, S, K, R> {
 
     /// Goes through what a look-up yields page by page.
     fn each(
-        &self,
         mut next: impl FnMut(Option<&Id>) -> Result<Vec<(Id, Entry)>, R::Error>,
         mut act: impl FnMut(Id, Entry) -> Result<(), Fatal<R::Error>>,
     ) -> Result<(), Fatal<R::Error>> {
@@ -258,7 +257,7 @@ impl<'a, S: Source, K: Sink, R: Replica> Engine<'a, S, K, R> {
         parent: &Id,
         act: impl FnMut(Id, Entry) -> Result<(), Fatal<R::Error>>,
     ) -> Result<(), Fatal<R::Error>> {
-        self.each(|after| self.replica.children(parent, after, PAGE), act)
+        Self::each(|after| self.replica.children(parent, after, PAGE), act)
     }
 
     fn each_open(
@@ -266,7 +265,7 @@ impl<'a, S: Source, K: Sink, R: Replica> Engine<'a, S, K, R> {
         shard: &Id,
         act: impl FnMut(Id, Entry) -> Result<(), Fatal<R::Error>>,
     ) -> Result<(), Fatal<R::Error>> {
-        self.each(|after| self.replica.open_entries(shard, after, PAGE), act)
+        Self::each(|after| self.replica.open_entries(shard, after, PAGE), act)
     }
 
     fn each_entry(
@@ -274,7 +273,7 @@ impl<'a, S: Source, K: Sink, R: Replica> Engine<'a, S, K, R> {
         shard: &Id,
         act: impl FnMut(Id, Entry) -> Result<(), Fatal<R::Error>>,
     ) -> Result<(), Fatal<R::Error>> {
-        self.each(|after| self.replica.entries(shard, after, PAGE), act)
+        Self::each(|after| self.replica.entries(shard, after, PAGE), act)
     }
 }
 

@@ -137,7 +137,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         match &port.ingest_url {
             Some(url) if !self.config.dry_run => {
                 let webhook = Webhook::new(tenant_id, port, url, &self.http)?;
-                self.transfer(&webhook, &estate, report).await
+                Box::pin(self.transfer(&webhook, &estate, report)).await
             }
             url => {
                 let identity = match url {
@@ -146,7 +146,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
                     None => self.replica.terms().map(|was| was.sink).unwrap_or_default(),
                 };
                 let preview = Preview::new(identity, Envelope::new, webhook::line, Inert(io::stdout()));
-                self.transfer(&preview, &estate, report).await
+                Box::pin(self.transfer(&preview, &estate, report)).await
             }
         }
     }
@@ -318,7 +318,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
                     );
                 }
                 (None, false) => {
-                    tracing::debug!("Resource Graph does not know subscription {name} ({id}), which is not active")
+                    tracing::debug!("Resource Graph does not know subscription {name} ({id}), which is not active");
                 }
             }
         }
