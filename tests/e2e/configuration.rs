@@ -424,7 +424,7 @@ async fn the_queries_command_prints_what_a_run_sends_and_needs_no_credentials() 
                 let (name, text) = text.split_once('\n').unwrap();
                 assert!(name.contains("containers") || name.contains("resources"), "{printed}");
                 let text = plain(text.trim_end());
-                assert!(sent.iter().any(|sent| *sent == text), "a run does not send {text}, but {sent:#?}");
+                assert!(sent.contains(&text), "a run does not send {text}, but {sent:#?}");
             }
         }
     }
