@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use crate::config::{LogFormat, Mode};
-use crate::engine::{Counts, Tally};
+use crate::engine::{Counted, Counts, Tally};
 use crate::error::{Exit, Problem};
 use crate::freshness::Freshness;
 
@@ -126,9 +126,10 @@ impl Report {
 impl Report {
     /// Adds what became of the envelopes, and what was compared.
     pub(crate) fn settle(&mut self, tally: &Tally, counts: &Counts) {
-        self.upserts = tally.upserts();
-        self.deletes = tally.deletes();
-        self.failed = tally.rejected() + tally.failed() + counts.still_refused;
+        let Counted { upserts, deletes, rejected, failed } = tally.counted();
+        self.upserts = upserts;
+        self.deletes = deletes;
+        self.failed = rejected + failed + counts.still_refused;
         self.unresolved = counts.unresolved;
         self.skipped = counts.same;
         self.types = tally

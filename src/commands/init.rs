@@ -251,7 +251,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let write = |force| write(directory.path(), &[], &[], force).unwrap();
         assert!(write(false).iter().all(|done| done.as_ref().is_ok_and(|line| line.contains("written"))));
-        assert!(write(false).iter().all(|done| done.as_ref().is_ok_and(|line| line.contains("the same"))));
+        assert!(
+            write(false)
+                .iter()
+                .all(|done| done.as_ref().is_ok_and(|line| line.contains("already there and identical")))
+        );
         let mapping = directory.path().join("mapping.json");
         fs::write(&mapping, "mine").unwrap();
         let failed: Vec<String> =

@@ -5,10 +5,11 @@ use std::collections::{HashMap, HashSet};
 use jiff::Timestamp;
 
 use super::Key;
+use super::decide::Send;
 use crate::model::{Finding, Id, Record, RecordKind};
 
 /// Shards that are read together, and what was found of them in this run.
-pub(super) struct Batch<'b> {
+pub(super) struct Batch<'b, P> {
     pub(super) shards: &'b [Id],
     /// From when on records of each shard count; `None`: all that there are.
     pub(super) windows: HashMap<Id, Option<Timestamp>>,
@@ -28,6 +29,12 @@ pub(super) struct Batch<'b> {
     pub(super) failed: HashSet<Id>,
     /// Shards whose entity goes along with the first of its children.
     pub(super) roots: HashMap<Id, Finding>,
+    /// What has the record of a delete and no row, and waits until all rows were read.
+    pub(super) missing: Vec<Finding>,
+    /// What has another record and no row, and waits too.
+    pub(super) missed: Vec<Finding>,
+    /// Deletes of containers, which wait until what is in them has gone.
+    pub(super) deletes: Vec<Send<P>>,
 }
 
 /// What a page is made of.
@@ -46,16 +53,7 @@ pub(super) enum Late {
     Row,
 }
 
-/// Findings that wait until all rows were read.
-#[derive(Default)]
-pub(super) struct Held {
-    /// With the record of a delete, and no row.
-    pub(super) gone: Vec<Finding>,
-    /// With another record, and no row.
-    pub(super) missed: Vec<Finding>,
-}
-
-impl<'b> Batch<'b> {
+impl<'b, P> Batch<'b, P> {
     pub(super) fn new(shards: &'b [Id], windows: HashMap<Id, Option<Timestamp>>) -> Self {
         Self {
             shards,
@@ -68,11 +66,12 @@ impl<'b> Batch<'b> {
             afresh: HashSet::new(),
             failed: HashSet::new(),
             roots: HashMap::new(),
+            missing: Vec::new(),
+            missed: Vec::new(),
+            deletes: Vec::new(),
         }
     }
-}
 
-impl Batch<'_> {
     pub(super) fn is_found(&self, id: &Id) -> bool {
         let key = Key::of(id);
         self.found.contains(&key) || self.seen.binary_search(&key).is_ok()
@@ -102,27 +101,27 @@ impl Batch<'_> {
         let record = finding.record.or_else(|| self.records.get(&Key::of(finding.id())).copied());
         Finding { record, ..finding }
     }
-}
 
-impl Held {
     /// Holds back what has no row. A delete's record and a row contradict each other: one of them is late.
-    pub(super) fn sort(&mut self, finding: Finding, late: Late, b: &mut Batch<'_>, shown: &mut Vec<Finding>) {
+    pub(super) fn sort(&mut self, finding: Finding, late: Late, shown: &mut Vec<Finding>) {
         let is_delete = finding.record.is_some_and(|record| record.kind == RecordKind::Delete);
         match (finding.exists, is_delete) {
             (true, false) => {
-                b.found.insert(Key::of(finding.id()));
+                self.found.insert(Key::of(finding.id()));
                 shown.push(finding);
             }
-            (false, true) => self.gone.push(finding.detached()),
+            (false, true) => self.missing.push(finding.detached()),
             (false, false) => self.missed.push(finding.detached()),
-            (true, true) if late == Late::Row => self.gone.push(Finding { exists: false, ..finding.detached() }),
+            (true, true) if late == Late::Row => self.missing.push(Finding { exists: false, ..finding.detached() }),
             (true, true) => {}
         }
     }
 
     /// A row that was read later shows that it is there.
-    pub(super) fn leave_out_seen(&mut self, b: &Batch<'_>) {
-        self.gone.retain(|finding| b.seen.binary_search(&Key::of(finding.id())).is_err());
-        self.missed.retain(|finding| b.seen.binary_search(&Key::of(finding.id())).is_err());
+    pub(super) fn leave_out_seen(&mut self) {
+        let seen = &self.seen;
+        let is_unseen = |finding: &Finding| seen.binary_search(&Key::of(finding.id())).is_err();
+        self.missing.retain(is_unseen);
+        self.missed.retain(is_unseen);
     }
 }

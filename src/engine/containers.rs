@@ -1,6 +1,6 @@
 //! Containers: read by their own rows, which decide the scope of what is in them.
 
-use super::batch::{Batch, Held};
+use super::batch::Batch;
 use super::decide::Send;
 use super::delivery::Wave;
 use super::rules::{Rule, holds};
@@ -11,26 +11,24 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     /// Containers: those with a record, all that exist where they are read, and those that are missed.
     pub(super) async fn containers(
         &self,
-        b: &mut Batch<'_>,
+        b: &mut Batch<'_, K::Parcel>,
         records: Vec<Finding>,
         reading: Option<S::Reading<'_>>,
-        deletes: &mut Vec<Send<K::Parcel>>,
     ) -> Result<Option<Answer>, Fatal<R::Error>> {
         let is_full = reading.is_some();
-        let mut held = Held::default();
         let mut shown = Vec::new();
         for finding in records.into_iter().filter(|finding| finding.id().stage() == Stage::Container) {
             if is_full && let Some(record) = finding.record {
                 b.records.insert(Key::of(finding.id()), record);
             }
-            held.sort(finding, self.late(), b, &mut shown);
+            b.sort(finding, self.late(), &mut shown);
         }
-        self.send_containers(b, shown, deletes).await?;
+        self.send_containers(b, shown).await?;
         let answer = match reading {
             Some(reading) => {
                 self.take(reading, async |page: Vec<Finding>| {
                     let page = self.news(b, page, Stage::Container);
-                    self.send_containers(b, page, deletes).await
+                    self.send_containers(b, page).await
                 })
                 .await?
             }
@@ -38,16 +36,18 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         };
         self.note_failed(b, answer.as_ref())?;
         b.seen.sort_unstable();
-        held.leave_out_seen(b);
-        b.found.extend(held.gone.iter().map(|finding| Key::of(finding.id())));
-        self.send_containers(b, held.gone, deletes).await?;
+        b.leave_out_seen();
+        let gone = std::mem::take(&mut b.missing);
+        b.found.extend(gone.iter().map(|finding| Key::of(finding.id())));
+        self.send_containers(b, gone).await?;
+        let missed = std::mem::take(&mut b.missed);
         if self.replica.remembers() {
             self.settle_all().await?;
             let is_suspect = |shard: &Id| answer.as_ref().is_some_and(|answer| answer.covered.contains(shard));
-            let asked = self.ask(b, Stage::Container, held.missed, &is_suspect).await?;
-            self.send_containers(b, asked, deletes).await?;
+            let asked = self.ask(b, Stage::Container, missed, &is_suspect).await?;
+            self.send_containers(b, asked).await?;
         } else {
-            self.counts.borrow_mut().unresolved += held.missed.len() as u64;
+            self.counts.borrow_mut().unresolved += missed.len() as u64;
         }
         Ok(answer)
     }
@@ -55,9 +55,8 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     /// Sends what differs of containers that were found; the deletes among them wait until what is in them has gone.
     pub(super) async fn send_containers(
         &self,
-        b: &mut Batch<'_>,
+        b: &mut Batch<'_, K::Parcel>,
         findings: Vec<Finding>,
-        deletes: &mut Vec<Send<K::Parcel>>,
     ) -> Result<(), Fatal<R::Error>> {
         let mut sends = Vec::new();
         for finding in findings {
@@ -67,13 +66,17 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         }
         let is_delete = |send: &mut Send<K::Parcel>| send.parcel.change().operation == Operation::Delete;
         let at_end = |send: &mut Send<K::Parcel>| is_delete(send) == holds(Rule::Order);
-        deletes.extend(sends.extract_if(.., at_end));
+        b.deletes.extend(sends.extract_if(.., at_end));
         self.send(b, Wave::Containers, sends).await
     }
 
     /// Notes what a container's own row says of the scope; where that may have changed, or something in it may have been
     /// missed, it is to be read, and what is held of it is in doubt.
-    pub(super) fn note_container(&self, b: &mut Batch<'_>, finding: &Finding) -> Result<(), Fatal<R::Error>> {
+    pub(super) fn note_container(
+        &self,
+        b: &mut Batch<'_, K::Parcel>,
+        finding: &Finding,
+    ) -> Result<(), Fatal<R::Error>> {
         let id = finding.id();
         let known = self.entry(id)?;
         let entry = known.unwrap_or(Entry::NEW);
@@ -111,7 +114,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     }
 
     /// Containers that an earlier run has left to be read. This is known before the first leaf is looked at.
-    pub(super) fn note_unread(&self, b: &mut Batch<'_>) -> Result<(), Fatal<R::Error>> {
+    pub(super) fn note_unread(&self, b: &mut Batch<'_, K::Parcel>) -> Result<(), Fatal<R::Error>> {
         for shard in b.shards {
             self.each_open(shard, |id, entry| {
                 if entry.unread && entry.absent.is_none() {
@@ -136,12 +139,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     }
 
     /// Asks for containers of leaves that nobody has seen: their scope decides, and they go first.
-    pub(super) async fn meet(
-        &self,
-        b: &mut Batch<'_>,
-        leaves: &[Finding],
-        deletes: &mut Vec<Send<K::Parcel>>,
-    ) -> Result<(), Fatal<R::Error>> {
+    pub(super) async fn meet(&self, b: &mut Batch<'_, K::Parcel>, leaves: &[Finding]) -> Result<(), Fatal<R::Error>> {
         let mut strangers: Vec<Id> = Vec::new();
         let mut last = None;
         for leaf in leaves {
@@ -162,15 +160,8 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
             return Ok(());
         }
         b.met.extend(strangers.iter().map(Key::of));
-        match self.source.ask(&strangers).await {
-            Ok(found) => {
-                self.note_failed(b, Some(&found.answer))?;
-                self.send_containers(b, found.findings, deletes).await
-            }
-            Err(error) => {
-                self.failures.borrow_mut().push(error);
-                Ok(())
-            }
-        }
+        let Some(found) = self.kept(self.source.ask(&strangers).await) else { return Ok(()) };
+        self.note_failed(b, Some(&found.answer))?;
+        self.send_containers(b, found.findings).await
     }
 }

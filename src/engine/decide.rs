@@ -25,10 +25,19 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         entry.and_then(|entry| entry.at).is_none_or(|at| record.at > at)
     }
 
+    /// What is to be sent of findings.
+    pub(super) fn decide_all(
+        &self,
+        batch: &Batch<'_, K::Parcel>,
+        findings: impl IntoIterator<Item = Finding>,
+    ) -> Result<Vec<Send<K::Parcel>>, Fatal<R::Error>> {
+        findings.into_iter().filter_map(|finding| self.decide(batch, finding).transpose()).collect()
+    }
+
     /// What is to be sent of a finding: of a row, that it is so; of what has none, that it is gone.
     pub(super) fn decide(
         &self,
-        batch: &Batch<'_>,
+        batch: &Batch<'_, K::Parcel>,
         finding: Finding,
     ) -> Result<Option<Send<K::Parcel>>, Fatal<R::Error>> {
         let Finding { change, exists, record, scope } = finding;
@@ -116,7 +125,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     }
 
     /// Whether a container was out of scope when it was last seen, and nobody could say in this run whether it still is.
-    fn is_doubtful(&self, batch: &Batch<'_>, leaf: &Id, container: Option<&Entry>) -> bool {
+    fn is_doubtful(&self, batch: &Batch<'_, K::Parcel>, leaf: &Id, container: Option<&Entry>) -> bool {
         let (Some(entry), Some(id)) = (container, leaf.parent()) else { return false };
         let is_in_doubt = entry.state == State::Unknown || entry.unread || entry.absent.is_some();
         // Before all of a shard was read, what is noted may go by other settings.
@@ -145,7 +154,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     }
 }
 
-impl Batch<'_> {
+impl<P> Batch<'_, P> {
     pub(super) fn met(&self, container: &Id) -> bool {
         self.met.contains(&Key::of(container))
     }

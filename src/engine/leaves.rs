@@ -2,8 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::batch::{Batch, Held, Page};
-use super::decide::Send;
+use super::batch::{Batch, Page};
 use super::delivery::Wave;
 use super::{Answer, Engine, Entry, Fatal, Key, Replica, Sink, Source};
 use crate::model::{Finding, Id, Record, RecordKind, Scope, Stage};
@@ -12,11 +11,9 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     /// A page of leaves: sends what differs of those that are there, and holds the others back.
     pub(super) async fn leaves(
         &self,
-        b: &mut Batch<'_>,
+        b: &mut Batch<'_, K::Parcel>,
         kind: Page,
         page: Vec<Finding>,
-        held: &mut Held,
-        deletes: &mut Vec<Send<K::Parcel>>,
     ) -> Result<(), Fatal<R::Error>> {
         let mut shown = Vec::new();
         match kind {
@@ -27,21 +24,18 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                         if let Some(record) = finding.record {
                             b.records.insert(Key::of(finding.id()), record);
                         }
-                        held.sort(finding, self.late(), b, &mut shown);
+                        b.sort(finding, self.late(), &mut shown);
                     }
                 }
             }
         }
-        self.meet(b, &shown, deletes).await?;
-        let mut sends = Vec::new();
-        for finding in shown {
-            sends.extend(self.decide(b, finding)?);
-        }
+        self.meet(b, &shown).await?;
+        let sends = self.decide_all(b, shown)?;
         self.send(b, Wave::Leaves, sends).await
     }
 
     /// Rows of a page that were not found before, with their records.
-    pub(super) fn news(&self, b: &mut Batch<'_>, page: Vec<Finding>, stage: Stage) -> Vec<Finding> {
+    pub(super) fn news(&self, b: &mut Batch<'_, K::Parcel>, page: Vec<Finding>, stage: Stage) -> Vec<Finding> {
         let mut news = Vec::new();
         for finding in page.into_iter().filter(|finding| finding.id().stage() == stage) {
             let key = Key::of(finding.id());
@@ -58,11 +52,9 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     /// All rows of leaves where they are due; else those in containers that are read afresh.
     pub(super) async fn rows(
         &self,
-        b: &mut Batch<'_>,
+        b: &mut Batch<'_, K::Parcel>,
         full: bool,
         all: Option<S::Reading<'_>>,
-        held: &mut Held,
-        deletes: &mut Vec<Send<K::Parcel>>,
     ) -> Result<Option<Answer>, Fatal<R::Error>> {
         let mut within: Vec<Id> = b.afresh.iter().cloned().collect();
         let is_selective = full && all.is_none();
@@ -78,20 +70,15 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         }
         within.sort_unstable();
         let answer = if let Some(all) = all {
-            self.take(all, async |page| self.leaves(b, Page::Rows, page, held, deletes).await).await?
+            self.take(all, async |page| self.leaves(b, Page::Rows, page).await).await?
         } else if within.is_empty() {
             // Of nothing all is read, as far as the containers were looked at.
             return Ok(is_selective.then(|| Answer { covered: b.shards.iter().cloned().collect(), failed: Vec::new() }));
         } else {
             let shards = b.shards;
-            match self.source.within(shards, &within, self.coverage()).await {
-                Ok(reading) => {
-                    self.take(reading, async |page| self.leaves(b, Page::Rows, page, held, deletes).await).await?
-                }
-                Err(error) => {
-                    self.failures.borrow_mut().push(error);
-                    None
-                }
+            match self.kept(self.source.within(shards, &within, self.coverage()).await) {
+                Some(reading) => self.take(reading, async |page| self.leaves(b, Page::Rows, page).await).await?,
+                None => None,
             }
         };
         b.seen.sort_unstable();
@@ -104,7 +91,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                     self.put(container, Entry { unread: false, ..entry })?;
                 }
             }
-            for missed in &held.missed {
+            for missed in &b.missed {
                 let entry = self.entry(missed.id())?;
                 let is_afresh = missed.id().parent().is_some_and(|container| {
                     b.afresh.contains(&container) && answer.covered.contains(container.shard())
@@ -120,11 +107,10 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     /// What is left once all rows were read: what is gone, and what is missed.
     pub(super) async fn end(
         &self,
-        b: &mut Batch<'_>,
-        mut held: Held,
+        b: &mut Batch<'_, K::Parcel>,
         is_all_read: &impl Fn(&Id) -> bool,
     ) -> Result<(), Fatal<R::Error>> {
-        held.leave_out_seen(b);
+        b.leave_out_seen();
         let mut ready = Vec::new();
         let proof = Record { at: Timestamp::MIN, kind: RecordKind::Delete, moves_scope: false };
         for container in &b.gone {
@@ -137,7 +123,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
             })?;
         }
         let mut missed = Vec::new();
-        for finding in held.missed {
+        for finding in std::mem::take(&mut b.missed) {
             let went_along = finding.id().parent().is_some_and(|container| b.gone.contains(&container));
             match finding.record {
                 Some(record) if went_along && self.entry(finding.id())?.is_none() => {
@@ -147,7 +133,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                 _ => missed.push(finding),
             }
         }
-        for finding in held.gone {
+        for finding in std::mem::take(&mut b.missing) {
             b.found.insert(Key::of(finding.id()));
             ready.push(finding);
         }
@@ -157,10 +143,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         } else {
             self.counts.borrow_mut().unresolved += missed.len() as u64;
         }
-        let mut sends = Vec::new();
-        for finding in ready {
-            sends.extend(self.decide(b, finding)?);
-        }
+        let sends = self.decide_all(b, ready)?;
         self.send(b, Wave::Leaves, sends).await
     }
 }

@@ -32,7 +32,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     /// found, and the deletes of what is gone.
     pub(super) async fn ask(
         &self,
-        b: &mut Batch<'_>,
+        b: &mut Batch<'_, K::Parcel>,
         stage: Stage,
         missed: Vec<Finding>,
         is_all_read: &impl Fn(&Id) -> bool,
@@ -55,9 +55,8 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
             self.save().await?;
         }
         if !question.ids.is_empty() {
-            match self.source.ask(&question.ids).await {
-                Ok(answer) => self.conclude(b, &question.ids, answer.findings, &answer.answer, &mut found)?,
-                Err(error) => self.failures.borrow_mut().push(error),
+            if let Some(answer) = self.kept(self.source.ask(&question.ids).await) {
+                self.conclude(b, &question.ids, answer.findings, &answer.answer, &mut found)?;
             }
         }
         for shard in &question.large {
@@ -67,7 +66,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     }
 
     /// Notes since when an entity with a record and without a row is missed, and tells whether it is asked for now.
-    fn note_missed(&self, b: &Batch<'_>, id: &Id) -> Result<Option<Id>, Fatal<R::Error>> {
+    fn note_missed(&self, b: &Batch<'_, K::Parcel>, id: &Id) -> Result<Option<Id>, Fatal<R::Error>> {
         let known = self.entry(id)?;
         let entry = known.unwrap_or(Entry::NEW);
         let noted = Entry { absent: entry.absent.or(Some(Absent::Since(self.start))), ..entry };
@@ -94,7 +93,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     }
 
     /// Notes that what all rows of a shard lack is missed.
-    fn note_suspects(&self, b: &Batch<'_>, shard: &Id, stage: Stage) -> Result<(), Fatal<R::Error>> {
+    fn note_suspects(&self, b: &Batch<'_, K::Parcel>, shard: &Id, stage: Stage) -> Result<(), Fatal<R::Error>> {
         self.each_entry(shard, |id, entry| {
             let is_known = entry.is_held() || (stage == Stage::Container && entry.scope == Some(Scope::Out));
             let is_suspect = id.stage() == stage && is_known && !b.is_found(&id) && !b.failed.contains(&id);
@@ -108,7 +107,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     /// Everything of a shard that is asked for: what is open, what is due, and what is in a container that is missed.
     fn gather(
         &self,
-        b: &Batch<'_>,
+        b: &Batch<'_, K::Parcel>,
         shard: &Id,
         stage: Stage,
         due: &mut HashSet<Id>,
@@ -156,7 +155,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     /// What an answer says of the ids that were asked for.
     fn conclude(
         &self,
-        b: &mut Batch<'_>,
+        b: &mut Batch<'_, K::Parcel>,
         ids: &[Id],
         findings: Vec<Finding>,
         answer: &Answer,
@@ -183,7 +182,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     /// Reads all rows of a shard once, in place of asking for very many.
     async fn look_through(
         &self,
-        b: &mut Batch<'_>,
+        b: &mut Batch<'_, K::Parcel>,
         shard: &Id,
         stage: Stage,
         found: &mut Vec<Finding>,
@@ -193,13 +192,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
             Stage::Leaf => self.source.leaves(&shards, Coverage::Shown).await,
             Stage::Root | Stage::Container => self.source.containers(&shards).await,
         };
-        let reading = match opened {
-            Ok(reading) => reading,
-            Err(error) => {
-                self.failures.borrow_mut().push(error);
-                return Ok(());
-            }
-        };
+        let Some(reading) = self.kept(opened) else { return Ok(()) };
         let mut seen = HashSet::new();
         let answer = self
             .take(reading, async |page: Vec<Finding>| {

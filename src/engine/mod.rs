@@ -44,7 +44,7 @@ pub(crate) use delivery::{DeliveryError, Wave};
 pub(crate) use replica::{Absent, Content, Entry, Mark, Replica, State, Terms};
 pub(crate) use sink::{Fault, Letter, Limits, Parcel, Receipt, Sink, SinkError};
 pub(crate) use source::{Answer, Coverage, Found, Intake, Reading, Source, Window};
-pub(crate) use tally::Tally;
+pub(crate) use tally::{Counted, Tally};
 
 /// Entries that are looked at, and changes that are posted, at once.
 const PAGE: usize = 1000;
@@ -222,6 +222,11 @@ impl<'a, S: Source, K: Sink, R: Replica> Engine<'a, S, K, R> {
     /// What could not be read. The rest was.
     pub(crate) fn take_failures(&self) -> Vec<S::Error> {
         self.failures.take()
+    }
+
+    /// What the source answered; why it did not is kept for the end.
+    fn kept<T>(&self, answer: Result<T, S::Error>) -> Option<T> {
+        answer.map_err(|error| self.failures.borrow_mut().push(error)).ok()
     }
 
     fn entry(&self, id: &Id) -> Result<Option<Entry>, Fatal<R::Error>> {

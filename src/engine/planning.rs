@@ -68,10 +68,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         }
         let mut covered = HashSet::new();
         for shards in new.chunks(self.source.together()) {
-            match self.source.covered(shards).await {
-                Ok(these) => covered.extend(these),
-                Err(error) => self.failures.borrow_mut().push(error),
-            }
+            covered.extend(self.kept(self.source.covered(shards).await).into_iter().flatten());
         }
         Some(covered)
     }

@@ -6,7 +6,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
-use super::batch::{Batch, Held, Page};
+use super::batch::{Batch, Page};
 use super::decide::Send;
 use super::delivery::Wave;
 use super::rules::{Rule, holds};
@@ -52,13 +52,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
             async { if full { self.source.containers(&ids).await.map(Some) } else { Ok(None) } },
             async { if reads_all { self.source.leaves(&ids, coverage).await.map(Some) } else { Ok(None) } },
         );
-        let ((changed_containers, changed_leaves), containers, leaves) = match opened {
-            Ok(opened) => opened,
-            Err(error) => {
-                self.failures.borrow_mut().push(error);
-                return Ok(());
-            }
-        };
+        let Some(((changed_containers, changed_leaves), containers, leaves)) = self.kept(opened) else { return Ok(()) };
         let mut batch = Batch::new(&ids, windows);
         let b = &mut batch;
 
@@ -72,26 +66,22 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         self.note_failed(b, told_containers.as_ref())?;
         records.retain(|finding| b.counts(finding));
         self.roots(b, shards, &records).await?;
-        let mut deletes = Vec::new();
-        let shown_containers = self.containers(b, records, containers, &mut deletes).await?;
+        let shown_containers = self.containers(b, records, containers).await?;
         if shown_containers.is_some() {
             self.rest_of_roots(b).await?;
         }
 
         self.note_unread(b)?;
-        let mut held = Held::default();
-        let told_leaves = self
-            .take(changed_leaves, async |page| self.leaves(b, Page::Records, page, &mut held, &mut deletes).await)
-            .await?;
+        let told_leaves = self.take(changed_leaves, async |page| self.leaves(b, Page::Records, page).await).await?;
         self.note_failed(b, told_leaves.as_ref())?;
-        let shown_leaves = self.rows(b, full, leaves, &mut held, &mut deletes).await?;
+        let shown_leaves = self.rows(b, full, leaves).await?;
         let is_all_read = |id: &Id| {
             let is_covered =
                 |answer: &Option<Answer>| answer.as_ref().is_some_and(|answer| answer.covered.contains(id));
             full && is_covered(&shown_containers) && is_covered(&shown_leaves)
         };
-        self.end(b, held, &is_all_read).await?;
-        self.post(Wave::ContainerDeletes, deletes).await?;
+        self.end(b, &is_all_read).await?;
+        self.post(Wave::ContainerDeletes, std::mem::take(&mut b.deletes)).await?;
         if !self.replica.remembers() {
             return Ok(());
         }
@@ -132,20 +122,14 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         };
         let delivering = async { Ok(reading.deliver(intake).await) };
         let (answer, ()) = futures::try_join!(delivering, taking)?;
-        answer.map_or_else(
-            |error| {
-                self.failures.borrow_mut().push(error);
-                Ok(None)
-            },
-            |answer| Ok(Some(answer).filter(|answer| answer.failed.is_empty() || holds(Rule::Poison))),
-        )
+        Ok(self.kept(answer).filter(|answer| answer.failed.is_empty() || holds(Rule::Poison)))
     }
 
     /// The shards' own entities. They are listed, so they are there. Where nothing is remembered, one that has not changed goes
     /// along with the first of its children, or after all containers in a full run.
     pub(super) async fn roots(
         &self,
-        b: &mut Batch<'_>,
+        b: &mut Batch<'_, K::Parcel>,
         shards: &[&Shard],
         records: &[Finding],
     ) -> Result<(), Fatal<R::Error>> {
@@ -165,7 +149,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     }
 
     /// Shards of which nothing was sent that their own entity could go along with.
-    async fn rest_of_roots(&self, b: &mut Batch<'_>) -> Result<(), Fatal<R::Error>> {
+    async fn rest_of_roots(&self, b: &mut Batch<'_, K::Parcel>) -> Result<(), Fatal<R::Error>> {
         let mut sends = Vec::new();
         for (_, root) in std::mem::take(&mut b.roots) {
             sends.extend(self.decide(b, root)?);
@@ -176,7 +160,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     /// Sends what is to be sent of a shard; where nothing is remembered, its own entity goes first.
     pub(super) async fn send(
         &self,
-        b: &mut Batch<'_>,
+        b: &mut Batch<'_, K::Parcel>,
         wave: Wave,
         sends: Vec<Send<K::Parcel>>,
     ) -> Result<(), Fatal<R::Error>> {
@@ -196,7 +180,11 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     }
 
     /// What every query fails with is in doubt, and asked for alone from now on.
-    pub(super) fn note_failed(&self, b: &mut Batch<'_>, answer: Option<&Answer>) -> Result<(), Fatal<R::Error>> {
+    pub(super) fn note_failed(
+        &self,
+        b: &mut Batch<'_, K::Parcel>,
+        answer: Option<&Answer>,
+    ) -> Result<(), Fatal<R::Error>> {
         for id in answer.iter().flat_map(|answer| &answer.failed) {
             let entry = self.entry(id)?.unwrap_or(Entry::NEW);
             self.put(id, entry.doubted())?;

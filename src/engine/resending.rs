@@ -41,14 +41,8 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         Ok(unknown)
     }
 
-    async fn resend_some(&self, b: &mut Batch<'_>, ids: &[Id]) -> Result<u64, Fatal<R::Error>> {
-        let found = match self.source.ask(ids).await {
-            Ok(found) => found,
-            Err(error) => {
-                self.failures.borrow_mut().push(error);
-                return Ok(0);
-            }
-        };
+    async fn resend_some(&self, b: &mut Batch<'_, K::Parcel>, ids: &[Id]) -> Result<u64, Fatal<R::Error>> {
+        let Some(found) = self.kept(self.source.ask(ids).await) else { return Ok(0) };
         let asked: HashSet<&Id> = ids.iter().collect();
         let mut findings: Vec<Finding> =
             found.findings.into_iter().filter(|finding| asked.contains(finding.id())).collect();
@@ -70,20 +64,16 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         }
         let (containers, leaves): (Vec<Finding>, Vec<Finding>) =
             findings.into_iter().partition(|finding| finding.id().stage() == Stage::Container);
-        let mut deletes = Vec::new();
         let are_there: Vec<Id> =
             containers.iter().chain(&leaves).filter(|finding| finding.exists).map(|one| one.id().clone()).collect();
-        self.send_containers(b, containers, &mut deletes).await?;
+        self.send_containers(b, containers).await?;
         // A container goes along with what is sent of it only.
         let (leaves, strays): (Vec<Finding>, Vec<Finding>) =
             leaves.into_iter().partition(|leaf| leaf.exists && leaf.scope != Some(Scope::Out));
-        self.meet(b, &leaves, &mut deletes).await?;
-        let mut sends = Vec::new();
-        for leaf in leaves.into_iter().chain(strays) {
-            sends.extend(self.decide(b, leaf)?);
-        }
+        self.meet(b, &leaves).await?;
+        let sends = self.decide_all(b, leaves.into_iter().chain(strays))?;
         self.send(b, Wave::Leaves, sends).await?;
-        self.post(Wave::ContainerDeletes, deletes).await?;
+        self.post(Wave::ContainerDeletes, std::mem::take(&mut b.deletes)).await?;
         let sent = self.sent.borrow();
         for id in are_there.iter().filter(|id| !sent.contains(&Key::of(id))) {
             tracing::warn!("{} exists, but is not in scope: nothing is sent", printable(id.as_str()));

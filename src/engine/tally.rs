@@ -37,13 +37,23 @@ pub(crate) struct KindCounts {
     pub(crate) failed: u64,
 }
 
+/// What became of all changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counted {
+    /// Accepted.
+    pub(crate) upserts: u64,
+    /// Accepted.
+    pub(crate) deletes: u64,
+    /// Rejected individually.
+    pub(crate) rejected: u64,
+    /// Neither accepted nor rejected.
+    pub(crate) failed: u64,
+}
+
 /// Counts changes, and keeps those that were rejected.
 pub(crate) struct Tally {
     dead_letters: Option<DeadLetters>,
-    upserts: u64,
-    deletes: u64,
-    rejected: u64,
-    failed: u64,
+    counted: Counted,
     kinds: BTreeMap<Box<str>, KindCounts>,
     /// The source's time, and when it was that.
     clock: Option<(Timestamp, Instant)>,
@@ -52,16 +62,7 @@ pub(crate) struct Tally {
 
 impl Tally {
     pub(crate) fn new(dead_letters: Option<DeadLetters>) -> Self {
-        Self {
-            dead_letters,
-            upserts: 0,
-            deletes: 0,
-            rejected: 0,
-            failed: 0,
-            kinds: BTreeMap::new(),
-            clock: None,
-            waits: Waits::new(),
-        }
+        Self { dead_letters, counted: Counted::default(), kinds: BTreeMap::new(), clock: None, waits: Waits::new() }
     }
 
     /// Sets the clock by the source's: changes are dated by that one.
@@ -81,18 +82,18 @@ impl Tally {
                     Some(Err(error)) => {
                         // It is nowhere: not in the catalog, and not in the file.
                         tracing::error!("{error}");
-                        self.failed += 1;
+                        self.counted.failed += 1;
                         Settled::Failed
                     }
                     Some(Ok(())) | None => {
-                        self.rejected += 1;
+                        self.counted.rejected += 1;
                         Settled::Rejected
                     }
                 }
             }
             Delivered::Failed(error) => {
                 tracing::error!("not delivered: {}: {error}", printable(change.id.as_str()));
-                self.failed += 1;
+                self.counted.failed += 1;
                 Settled::Failed
             }
         };
@@ -120,8 +121,8 @@ impl Tally {
             );
         }
         match change.operation {
-            Operation::Upsert => self.upserts += 1,
-            Operation::Delete => self.deletes += 1,
+            Operation::Upsert => self.counted.upserts += 1,
+            Operation::Delete => self.counted.deletes += 1,
         }
         Settled::Accepted
     }
@@ -139,24 +140,8 @@ impl Tally {
         Some(before.unsigned_abs()).filter(|_| before.is_positive()).or(Some(Duration::ZERO))
     }
 
-    /// Accepted upserts.
-    pub(crate) fn upserts(&self) -> u64 {
-        self.upserts
-    }
-
-    /// Accepted deletes.
-    pub(crate) fn deletes(&self) -> u64 {
-        self.deletes
-    }
-
-    /// Rejected individually.
-    pub(crate) fn rejected(&self) -> u64 {
-        self.rejected
-    }
-
-    /// Neither accepted nor rejected.
-    pub(crate) fn failed(&self) -> u64 {
-        self.failed
+    pub(crate) fn counted(&self) -> Counted {
+        self.counted
     }
 
     pub(crate) fn kinds(&self) -> &BTreeMap<Box<str>, KindCounts> {
@@ -168,13 +153,9 @@ impl Tally {
         self.waits.in_short()
     }
 
-    pub(crate) fn accepted_anything(&self) -> bool {
-        self.upserts + self.deletes > 0
-    }
-
     /// Whether what was rejected may be taken for rejected: where nothing was accepted, the sink itself may be wrong.
     pub(crate) fn is_trustworthy(&self) -> bool {
-        self.rejected == 0 || self.accepted_anything()
+        self.counted.rejected == 0 || self.counted.upserts + self.counted.deletes > 0
     }
 }
 
@@ -271,7 +252,7 @@ mod tests {
         assert_eq!(record(&mut tally, &upsert, &Delivered::Rejected(No)), Settled::Rejected);
         assert_eq!(record(&mut tally, &delete, &Delivered::Failed(No)), Settled::Failed);
         record(&mut tally, &row("c/d", Operation::Upsert), &Delivered::Accepted);
-        assert_eq!((tally.upserts(), tally.deletes(), tally.rejected(), tally.failed()), (2, 1, 1, 1));
+        assert_eq!(tally.counted(), Counted { upserts: 2, deletes: 1, rejected: 1, failed: 1 });
         assert_eq!(tally.kinds()["a/b"], KindCounts { upserts: 1, deletes: 1, failed: 2 });
         assert_eq!(tally.kinds()["c/d"], KindCounts { upserts: 1, deletes: 0, failed: 0 });
     }
@@ -291,13 +272,13 @@ mod tests {
     #[test]
     fn what_is_rejected_is_not_believed_where_nothing_was_accepted() {
         let mut tally = Tally::new(None);
-        assert!(tally.is_trustworthy() && !tally.accepted_anything());
+        assert!(tally.is_trustworthy() && tally.counted().upserts == 0);
         for _ in 0..100 {
             record(&mut tally, &row("a/b", Operation::Upsert), &Delivered::Rejected(No));
         }
         assert!(!tally.is_trustworthy());
         record(&mut tally, &row("a/b", Operation::Delete), &Delivered::Accepted);
-        assert!(tally.is_trustworthy() && tally.accepted_anything());
+        assert!(tally.is_trustworthy() && tally.counted().upserts > 0);
     }
 
     #[test]
@@ -308,7 +289,7 @@ mod tests {
         let row = row("a/b", Operation::Upsert);
         assert_eq!(tally.record(&Letters::Bad, &row, &Delivered::Rejected(No)), Settled::Failed);
         assert_eq!(tally.record(&Letters::Good, &row, &Delivered::Rejected(No)), Settled::Rejected);
-        assert_eq!((tally.rejected(), tally.failed()), (1, 1));
+        assert_eq!((tally.counted().rejected, tally.counted().failed), (1, 1));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"envelope\":{},\"status\":422,\"reason\":\"no\"}\n");
     }
 

@@ -17,8 +17,8 @@ use crate::azure::arm::Arm;
 use crate::checkpoint::Checkpoint;
 use crate::config::{AzureConfig, Config, Limits, Mode, OutOfScope, Payload, ScopeTerms};
 use crate::engine::{
-    Bounds, Counts, DeadLetters, Delivery, Engine, Fatal, Full, Leaving, Replica, Resend, Settings, Shard, Sink, Tally,
-    Terms,
+    Bounds, Counted, Counts, DeadLetters, Delivery, Engine, Fatal, Full, Leaving, Replica, Resend, Settings, Shard,
+    Sink, Tally, Terms,
 };
 use crate::error::{Problem, Stop};
 use crate::http::Http;
@@ -378,16 +378,17 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         if unreadable > 0 {
             report.fail(&Shortfall::Unreadable(unreadable));
         }
-        if tally.failed() > 0 {
-            report.fail(&Shortfall::NotDelivered(tally.failed()));
+        let Counted { rejected, failed, .. } = tally.counted();
+        if failed > 0 {
+            report.fail(&Shortfall::NotDelivered(failed));
         }
         if !tally.is_trustworthy() {
-            report.fail(&Shortfall::AllRejected(tally.rejected()));
+            report.fail(&Shortfall::AllRejected(rejected));
             if let Err(Fatal::Replica(error)) = engine.distrust_rejections(listed) {
                 report.fail(&error);
             }
-        } else if tally.rejected() > 0 {
-            report.fail(&Shortfall::Rejected(tally.rejected()));
+        } else if rejected > 0 {
+            report.fail(&Shortfall::Rejected(rejected));
         }
         if still_rejected > 0 {
             report.fail(&Shortfall::StillRejected(still_rejected));
