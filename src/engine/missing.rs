@@ -54,10 +54,10 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
             // That they are missed is written down before anybody is asked.
             self.save().await?;
         }
-        if !question.ids.is_empty() {
-            if let Some(answer) = self.kept(self.source.ask(&question.ids).await) {
-                self.conclude(b, &question.ids, answer.findings, &answer.answer, &mut found)?;
-            }
+        if !question.ids.is_empty()
+            && let Some(answer) = self.kept(self.source.ask(&question.ids).await)
+        {
+            self.conclude(b, &question.ids, answer.findings, &answer.answer, &mut found)?;
         }
         for shard in &question.large {
             self.look_through(b, shard, stage, &mut found).await?;

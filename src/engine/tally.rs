@@ -278,7 +278,7 @@ mod tests {
         }
         assert!(!tally.is_trustworthy());
         record(&mut tally, &row("a/b", Operation::Delete), &Delivered::Accepted);
-        assert!(tally.is_trustworthy() && tally.counted().upserts > 0);
+        assert!(tally.is_trustworthy() && tally.counted().deletes > 0);
     }
 
     #[test]
