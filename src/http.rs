@@ -3,16 +3,18 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use backon::{ExponentialBuilder, Retryable};
 use bytes::Bytes;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use jiff::Timestamp;
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, ClientBuilder, RequestBuilder, StatusCode, Url};
 use serde_json::error::Category;
+use tokio::time::Instant;
 
 use crate::config::{Limits, PROXIES};
 use crate::error::Problem;
+use crate::retry::{self, Next, Patience};
 use crate::secrets;
 use crate::text::{printable, printable_up_to};
 
@@ -225,44 +227,22 @@ impl Http {
     /// `deadline`.
     pub(crate) async fn retrying<T, A, F>(
         &self,
+        who: &str,
         deadline: Option<Instant>,
-        again: impl FnMut(&RequestError) -> bool,
+        mut again: impl FnMut(&RequestError) -> bool,
         attempt: A,
     ) -> Result<T, RequestError>
     where
         A: FnMut() -> F,
         F: Future<Output = Result<T, RequestError>>,
     {
-        let backoff = ExponentialBuilder::new()
-            .with_min_delay(self.limits.backoff)
-            .with_max_delay(self.limits.backoff_max)
-            .with_max_times(self.limits.retries)
-            .with_jitter();
-        attempt
-            .retry(backoff)
-            .when(again)
-            .adjust(|error: &RequestError, wait: Option<Duration>| {
-                let wait = match error.retry_after() {
-                    Some(asked) if asked > self.limits.retry_after_max => {
-                        let most = self.limits.retry_after_max;
-                        tracing::warn!(
-                            "{}: the server asks to wait {} s; waiting {} s",
-                            printable(&error.request),
-                            asked.as_secs(),
-                            most.as_secs()
-                        );
-                        wait.map(|_| most)
-                    }
-                    Some(asked) => wait.map(|_| asked),
-                    None => wait,
-                };
-                wait.filter(|wait| deadline.is_none_or(|deadline| Instant::now() + *wait < deadline))
-            })
-            .notify(|error: &RequestError, wait: Duration| {
-                self.retried.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!("{error}; trying again in {:.1} s", wait.as_secs_f32());
-            })
-            .await
+        let patience = Patience { deadline, ..self.limits.patience() };
+        let next = |error: &RequestError| match again(error) {
+            true => Next::Again { after: error.retry_after() },
+            false => Next::GiveUp,
+        };
+        let repeated = || _ = self.retried.fetch_add(1, Ordering::Relaxed);
+        retry::retrying(&patience, who, attempt, next, repeated).await
     }
 }
 
@@ -396,6 +376,11 @@ fn cut(mut text: String, most: usize) -> String {
         text.shrink_to_fit();
     }
     text
+}
+
+/// The `Date` of a response: what time it is where it comes from.
+pub(crate) fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    jiff::fmt::rfc2822::parse(headers.get(DATE)?.to_str().ok()?).ok().map(|date| date.timestamp())
 }
 
 /// Reads `Retry-After` as seconds or a date (RFC 9110, section 10.2.3). Anything else counts as absent.

@@ -4,6 +4,9 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use tokio::time::Instant;
+
+use crate::text::printable;
 
 /// How long to go on.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +18,8 @@ pub(crate) struct Patience {
     pub(crate) longest: Duration,
     /// The longest wait that a server is believed to need.
     pub(crate) longest_asked: Duration,
+    /// No wait goes past it.
+    pub(crate) deadline: Option<Instant>,
 }
 
 /// What follows from an error.
@@ -56,8 +61,11 @@ pub(crate) async fn retrying<T, E: Display, F: Future<Output = Result<T, E>>>(
         let Next::Again { after } = next(&error) else { return Err(error) };
         let Some(own) = waits.next() else { return Err(error) };
         let wait = after.map_or(own, |asked| patience.grant(asked));
+        if patience.deadline.is_some_and(|deadline| Instant::now() + wait >= deadline) {
+            return Err(error);
+        }
         if let Some(asked) = after.filter(|asked| *asked > wait) {
-            tracing::warn!("{who} asks to wait {} s; waiting {} s", asked.as_secs(), wait.as_secs());
+            tracing::warn!("{} asks to wait {} s; waiting {} s", printable(who), asked.as_secs(), wait.as_secs());
         }
         repeated();
         tracing::warn!("{error}; trying again in {:.1} s", wait.as_secs_f32());
@@ -69,8 +77,6 @@ pub(crate) async fn retrying<T, E: Display, F: Future<Output = Result<T, E>>>(
 mod tests {
     use std::cell::Cell;
 
-    use tokio::time::Instant;
-
     use super::*;
 
     const PATIENCE: Patience = Patience {
@@ -78,6 +84,7 @@ mod tests {
         first: Duration::from_secs(1),
         longest: Duration::from_secs(3),
         longest_asked: Duration::from_secs(120),
+        deadline: None,
     };
 
     /// How often something was tried that always fails, how often again, and how long that took.

@@ -47,8 +47,12 @@ const ALL: [&str; 13] = [
 ];
 
 /// What the utilities themselves import, of which none leads up.
-const BENEATH: [(&str, &[&str]); 3] =
-    [("text", &["secrets"]), ("logging", &["config", "progress", "text"]), ("signals", &["error"])];
+const BENEATH: [(&str, &[&str]); 4] = [
+    ("text", &["secrets"]),
+    ("retry", &["text"]),
+    ("logging", &["config", "progress", "text"]),
+    ("signals", &["error"]),
+];
 
 fn sources(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use governor::DefaultDirectRateLimiter;
 use governor::Quota as Rate;
 use jiff::Timestamp;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{StatusCode, Url};
 
 use super::credential::{Credential, CredentialError};
@@ -189,7 +189,7 @@ impl Arm {
         };
         let answer = self
             .http
-            .retrying(None, again, || async {
+            .retrying(label, None, again, || async {
                 let token = match self.credential.token().await {
                     Ok(token) => token,
                     Err(error) => {
@@ -228,10 +228,7 @@ impl Arm {
 
     fn note_date(&self, answer: &Answer) {
         if self.first_date.get().is_none() {
-            let date = answer.headers.get(DATE).and_then(|date| date.to_str().ok());
-            if let Some(date) = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()) {
-                _ = self.first_date.set(date.timestamp());
-            }
+            _ = http::date(&answer.headers).map(|date| self.first_date.set(date));
         }
     }
 }

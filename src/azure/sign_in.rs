@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::process::{Output, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use azure_core::error::ErrorKind;
 use azure_core::http::headers::Headers;
@@ -16,6 +16,7 @@ use reqwest::{Client, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::config::SECRET_VARIABLES;
 use crate::http::{self, Answer, Failure, Http, RequestError};
@@ -214,7 +215,7 @@ async fn ask(
             Err(refused)
         }
     };
-    http.retrying(Some(deadline), again, attempt).await
+    http.retrying(label, Some(deadline), again, attempt).await
 }
 
 /// Not of a kind that `azure_identity` would try again beneath us.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Url;
-use reqwest::header::{DATE, HeaderMap};
+use reqwest::header::HeaderMap;
 use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
@@ -21,7 +21,7 @@ use crate::config::{CheckpointConfig, Config, LogFormat, Mode, Payload, ScopeTer
 use crate::engine::Replica;
 use crate::error::{Exit, Problem};
 use crate::freshness::ForPeople;
-use crate::http::{Http, RequestError};
+use crate::http::{self, Http, RequestError};
 use crate::run::RunError;
 use crate::sinks::webhook::{self, Webhook};
 use crate::sources::resource_graph::GraphError;
@@ -145,12 +145,11 @@ async fn azure(config: &Config, http: &Arc<Http>, telling: &mut Telling<impl Wri
 }
 
 fn clock(headers: &HeaderMap, now: Timestamp, telling: &mut Telling<impl Write>) {
-    let date = headers.get(DATE).and_then(|date| date.to_str().ok());
-    let Some(date) = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()) else {
+    let Some(date) = http::date(headers) else {
         return telling
             .note("clock", "Resource Manager's answer has no usable Date header; runs go by this machine's clock");
     };
-    let off = now.duration_since(date.timestamp());
+    let off = now.duration_since(date);
     let off_by = ForPeople(off.unsigned_abs());
     if off.abs() > CLOCK_TOLERANCE {
         let way = if off.is_positive() { "ahead of" } else { "behind" };
@@ -409,12 +408,12 @@ async fn reach(http: &Http, origin: Url) -> Result<HeaderMap, RequestError> {
         let answer = http.attempt(request, http.limits().post_timeout, LARGEST_ANSWER).await;
         answer.map(|answer| answer.headers).map_err(|failure| RequestError::new(label.as_str(), failure))
     };
-    http.retrying(None, RequestError::is_transient, attempt).await
+    http.retrying(&label, None, RequestError::is_transient, attempt).await
 }
 
 #[cfg(test)]
 mod tests {
-    use reqwest::header::HeaderValue;
+    use reqwest::header::{DATE, HeaderValue};
 
     use super::*;
 

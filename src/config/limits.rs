@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::retry::Patience;
+
 /// Production uses the defaults; callers that embed the engine may need others.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -19,6 +21,19 @@ pub struct Limits {
     pub sign_in_timeout: Duration,
     /// For one post, including its response.
     pub post_timeout: Duration,
+}
+
+impl Limits {
+    /// How long failed attempts are repeated.
+    pub(crate) fn patience(&self) -> Patience {
+        Patience {
+            retries: self.retries,
+            first: self.backoff,
+            longest: self.backoff_max,
+            longest_asked: self.retry_after_max,
+            deadline: None,
+        }
+    }
 }
 
 impl Default for Limits {

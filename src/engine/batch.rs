@@ -37,6 +37,15 @@ pub(super) struct Batch<'b, P> {
     pub(super) deletes: Vec<Send<P>>,
 }
 
+/// What is read of a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Extent {
+    /// What has a record.
+    Changes,
+    /// All rows as well.
+    Everything,
+}
+
 /// What a page is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Page {

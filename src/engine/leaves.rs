@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::batch::{Batch, Page};
+use super::batch::{Batch, Extent, Page};
 use super::delivery::Wave;
 use super::{Answer, Engine, Entry, Fatal, Key, Replica, Sink, Source};
 use crate::model::{Finding, Id, Record, RecordKind, Scope, Stage};
@@ -53,11 +53,11 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     pub(super) async fn rows(
         &self,
         b: &mut Batch<'_, K::Parcel>,
-        full: bool,
+        extent: Extent,
         all: Option<S::Reading<'_>>,
     ) -> Result<Option<Answer>, Fatal<R::Error>> {
         let mut within: Vec<Id> = b.afresh.iter().cloned().collect();
-        let is_selective = full && all.is_none();
+        let is_selective = extent == Extent::Everything && all.is_none();
         if is_selective {
             for shard in b.shards {
                 self.each_child(shard, |id, entry| {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::batch::Late;
+use super::batch::{Extent, Late};
 use super::rules::{Rule, holds};
 use super::{Coverage, Engine, Fatal, Full, Mark, Replica, Shard, Sink, Source, before};
 use crate::model::Id;
@@ -12,11 +12,14 @@ use crate::model::Id;
 /// Shards whose records are read from times further apart than this are asked about apart: the one would read far too much.
 const ALIKE: SignedDuration = SignedDuration::from_hours(24);
 
+/// Shards that are read together.
+pub(super) type Part<'s> = (Extent, Vec<&'s Shard>);
+
 impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
-    /// Which shards are read together, and whether all of their rows are.
-    pub(super) async fn plan<'s>(&self, listed: &'s [Shard]) -> Result<Vec<(bool, Vec<&'s Shard>)>, Fatal<R::Error>> {
+    /// Which shards are read together, and what of them.
+    pub(super) async fn plan<'s>(&self, listed: &'s [Shard]) -> Result<Vec<Part<'s>>, Fatal<R::Error>> {
         let covered = self.newly_covered(listed).await;
-        let mut read: Vec<(bool, Mark, &Shard)> = Vec::new();
+        let mut read: Vec<(Extent, Mark, &Shard)> = Vec::new();
         for shard in listed {
             let mark = self.replica.mark(&shard.root.id);
             if covered.as_ref().is_some_and(|covered| mark.since.is_none() && !covered.contains(&shard.root.id)) {
@@ -33,17 +36,17 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                     Some(last) => holds(Rule::Daily) && self.start.duration_since(last) >= every,
                 },
             };
-            read.push((full, mark, shard));
+            read.push((if full { Extent::Everything } else { Extent::Changes }, mark, shard));
         }
-        read.sort_by_key(|(full, mark, _)| (*full, mark.since));
-        let is_alike = |(full, mark, _): &(bool, Mark, &Shard), (other, later, _): &(bool, Mark, &Shard)| {
-            full == other
+        read.sort_by_key(|(extent, mark, _)| (*extent, mark.since));
+        let is_alike = |(extent, mark, _): &(Extent, Mark, &Shard), (other, later, _): &(Extent, Mark, &Shard)| {
+            extent == other
                 && match (mark.since, later.since) {
                     (Some(since), Some(later)) => later.duration_since(since) <= ALIKE,
                     (since, later) => since == later,
                 }
         };
-        let mut batches: Vec<(bool, Vec<&Shard>)> = Vec::new();
+        let mut batches: Vec<Part<'s>> = Vec::new();
         let mut first = None;
         for one in &read {
             let is_same = first.is_some_and(|first| is_alike(first, one));
@@ -83,12 +86,12 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         if self.replica.remembers() { Coverage::Shown } else { Coverage::Assumed }
     }
 
-    pub(super) fn window_of(&self, shard: &Id, full: bool) -> Option<Timestamp> {
+    pub(super) fn window_of(&self, shard: &Id, extent: Extent) -> Option<Timestamp> {
         if let Full::Never { window } = self.settings.full {
             return Some(before(self.start, window));
         }
         let since = self.replica.mark(shard).since;
-        if (since.is_none() && !holds(Rule::Retention)) || (full && !holds(Rule::FullRecords)) {
+        if (since.is_none() && !holds(Rule::Retention)) || (extent == Extent::Everything && !holds(Rule::FullRecords)) {
             return Some(self.start);
         }
         since.map(|since| if holds(Rule::Overlap) { before(since, self.settings.overlap) } else { since })

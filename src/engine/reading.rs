@@ -6,7 +6,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
-use super::batch::{Batch, Page};
+use super::batch::{Batch, Extent, Page};
 use super::decide::Send;
 use super::delivery::Wave;
 use super::rules::{Rule, holds};
@@ -26,17 +26,17 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         let ids: Vec<Id> = listed.iter().map(|shard| shard.root.id.clone()).collect();
         self.open(&ids).await?;
         let batches = self.plan(listed).await?;
-        stream::iter(batches.iter().map(|(full, shards)| self.read_batch(*full, shards)))
+        stream::iter(batches.iter().map(|(extent, shards)| self.read_batch(*extent, shards)))
             .buffer_unordered(BATCHES_AT_ONCE)
             .try_collect()
             .await
     }
 
     /// Reads some shards, sends what differs, and moves their marks.
-    pub(super) async fn read_batch(&self, full: bool, shards: &[&Shard]) -> Result<(), Fatal<R::Error>> {
+    pub(super) async fn read_batch(&self, extent: Extent, shards: &[&Shard]) -> Result<(), Fatal<R::Error>> {
         let ids: Vec<Id> = shards.iter().map(|shard| shard.root.id.clone()).collect();
         let windows: HashMap<Id, Option<Timestamp>> =
-            ids.iter().map(|id| (id.clone(), self.window_of(id, full))).collect();
+            ids.iter().map(|id| (id.clone(), self.window_of(id, extent))).collect();
         let window = match windows.values().copied().collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().min()) {
             Some(since) => Window::Since(since),
             None => {
@@ -45,6 +45,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
             }
         };
         let coverage = self.coverage();
+        let full = extent == Extent::Everything;
         let reads_all = full && self.source.unseen() == Scope::In;
         // Begun side by side, taken one after the other.
         let opened = futures::try_join!(
@@ -74,7 +75,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         self.note_unread(b)?;
         let told_leaves = self.take(changed_leaves, async |page| self.leaves(b, Page::Records, page).await).await?;
         self.note_failed(b, told_leaves.as_ref())?;
-        let shown_leaves = self.rows(b, full, leaves).await?;
+        let shown_leaves = self.rows(b, extent, leaves).await?;
         let is_all_read = |id: &Id| {
             let is_covered =
                 |answer: &Option<Answer>| answer.as_ref().is_some_and(|answer| answer.covered.contains(id));

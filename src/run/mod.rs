@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use crate::azure::arm::Arm;
 use crate::checkpoint::Checkpoint;
-use crate::config::{AzureConfig, Config, Limits, Mode, OutOfScope, Payload, ScopeTerms};
+use crate::config::{AzureConfig, Config, Mode, OutOfScope, Payload, ScopeTerms};
 use crate::engine::{
     Bounds, Counted, Counts, DeadLetters, Delivery, Engine, Fatal, Full, Leaving, Replica, Resend, Settings, Shard,
     Sink, Tally, Terms,
@@ -25,7 +25,6 @@ use crate::http::Http;
 use crate::model::Id;
 use crate::progress::{self, Seen};
 use crate::report::{Compared, Report};
-use crate::retry::Patience;
 use crate::sinks::preview::Preview;
 use crate::sinks::webhook::{self, Envelope, Webhook};
 use crate::sources::resource_graph::arm_id::id_of;
@@ -268,7 +267,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
                 }
             }
         };
-        let delivery = Delivery::new(sink, patience(&self.config.limits));
+        let delivery = Delivery::new(sink, self.config.limits.patience());
         let posting = delivery.run(orders, self.stop.clone(), |parcel, outcome| {
             done.set(done.get() + 1);
             let settled = tally.borrow_mut().record(sink, &parcel, &outcome);
@@ -430,13 +429,4 @@ fn pages_at_once(payload: Payload) -> NonZeroUsize {
 /// Settings are bounded to a year and less.
 fn signed(duration: Duration) -> SignedDuration {
     SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
-}
-
-fn patience(limits: &Limits) -> Patience {
-    Patience {
-        retries: limits.retries,
-        first: limits.backoff,
-        longest: limits.backoff_max,
-        longest_asked: limits.retry_after_max,
-    }
 }

@@ -182,8 +182,13 @@ mod tests {
         (0..count).map(|name| Row(change(name))).collect()
     }
 
-    const PATIENCE: Patience =
-        Patience { retries: 0, first: Duration::ZERO, longest: Duration::ZERO, longest_asked: Duration::ZERO };
+    const PATIENCE: Patience = Patience {
+        retries: 0,
+        first: Duration::ZERO,
+        longest: Duration::ZERO,
+        longest_asked: Duration::ZERO,
+        deadline: None,
+    };
 
     async fn preview(
         output: impl Write + Send + 'static,

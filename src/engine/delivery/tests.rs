@@ -17,6 +17,7 @@ const PATIENCE: Patience = Patience {
     first: Duration::from_millis(500),
     longest: Duration::from_secs(30),
     longest_asked: Duration::from_secs(120),
+    deadline: None,
 };
 
 /// How long an answer takes.

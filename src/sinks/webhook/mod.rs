@@ -12,7 +12,7 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap};
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Client, StatusCode, Url};
 use secrecy::ExposeSecret;
 use serde::de::IgnoredAny;
@@ -23,7 +23,7 @@ pub(crate) use error::WebhookError;
 
 use crate::config::{Payload, PortConfig, SecretUrl};
 use crate::engine::{LANDING, Letter, Limits, Receipt, Sink};
-use crate::http::{Answer, Failure, Http, RequestError};
+use crate::http::{self, Answer, Failure, Http, RequestError};
 use crate::model::Change;
 use crate::secrets;
 use crate::text::printable_up_to;
@@ -175,10 +175,8 @@ fn reset_in(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Option<
         return None;
     }
     let reset = number("x-ratelimit-reset")?;
-    let theirs = headers.get(DATE).and_then(|date| date.to_str().ok());
-    let theirs = theirs.and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
-    let now = match theirs {
-        Some(date) => u64::try_from(date.timestamp().as_second()).ok()?,
+    let now = match http::date(headers) {
+        Some(date) => u64::try_from(date.as_second()).ok()?,
         None => now.duration_since(UNIX_EPOCH).ok()?.as_secs(),
     };
     Some(Duration::from_secs(reset.saturating_sub(now)))
