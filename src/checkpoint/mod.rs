@@ -252,6 +252,9 @@ impl Replica for Checkpoint {
     }
 
     fn entry(&self, id: &Id) -> Result<Option<Entry>, CheckpointError> {
+        if self.mode == Mode::Forget && id.stage() == Stage::Leaf {
+            return Ok(None);
+        }
         self.entry_of(id).map_err(|fault| self.cannot_read(fault))
     }
 

@@ -80,11 +80,20 @@ pub(crate) struct Delivery<'a, K> {
     /// Never borrowed across an await.
     health: RefCell<Health>,
     retried: Cell<u64>,
+    first_id: Uuid,
+    posts: Cell<u64>,
 }
 
 impl<'a, K: Sink> Delivery<'a, K> {
     pub(crate) fn new(sink: &'a K, patience: Patience) -> Self {
-        Self { sink, patience, health: RefCell::default(), retried: Cell::new(0) }
+        Self {
+            sink,
+            patience,
+            health: RefCell::default(),
+            retried: Cell::new(0),
+            first_id: Uuid::new_v4(),
+            posts: Cell::new(0),
+        }
     }
 
     /// How many attempts were repetitions so far.
@@ -152,9 +161,16 @@ impl<'a, K: Sink> Delivery<'a, K> {
         }
     }
 
+    /// The id of the next post. The first is random, and the others follow from it: one call for randomness is dear.
+    fn next_id(&self) -> Uuid {
+        let number = self.posts.get();
+        self.posts.set(number + 1);
+        Uuid::from_u128(self.first_id.as_u128() ^ u128::from(number))
+    }
+
     /// Posts a part, again where that may help. Every attempt carries the same delivery id.
     async fn post(&self, part: Part<K::Parcel>) -> Posted<K::Parcel, K::Error> {
-        let delivery = Uuid::new_v4().to_string();
+        let delivery = self.next_id().to_string();
         let result = retry::retrying(
             &self.patience,
             self.sink.name(),
