@@ -51,9 +51,11 @@ pub(crate) fn trust(sandbox: &Sandbox) {
     std::fs::copy(sandbox.authority_file(), roots).unwrap();
 }
 
-/// A configuration for a sandbox: the one that the program would read from the environment, with quick waits.
-pub(crate) fn config(sandbox: &Sandbox, settings: Settings) -> Config {
-    let environment = sandbox.env();
+/// A configuration for a sandbox: the one that the program would read from the environment, with quick waits. What `more` says
+/// of the environment goes before what the sandbox does.
+pub(crate) fn config(sandbox: &Sandbox, settings: Settings, more: &[(&str, String)]) -> Config {
+    let more = more.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+    let environment: Vec<(String, String)> = more.chain(sandbox.env()).collect();
     let value = |name: &str| environment.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
     let settings = Settings {
         azure_tenant_id: value("AZURE_TENANT_ID"),
@@ -75,9 +77,9 @@ pub(crate) fn config(sandbox: &Sandbox, settings: Settings) -> Config {
 }
 
 /// One run, to its end or cut off after so many steps. It has a runtime of its own, so that nothing of it outlives it.
-pub(crate) fn go(config: &Config, steps: Option<u64>) -> Ended {
+pub(crate) fn go(config: &Config, work: &Work, steps: Option<u64>) -> Ended {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let report = runtime.block_on(cut(steps, run(config, &Work::Sync, std::future::pending())));
+    let report = runtime.block_on(cut(steps, run(config, work, std::future::pending())));
     // Waits for a write that was under way, which a dead process could not finish after the next one has begun.
     drop(runtime);
     match report {
