@@ -1,7 +1,7 @@
 //! Days in the life of an estate, under one kind of trouble each. At the end the catalog must equal the estate.
 //!
 //! A simulated day of few seeds runs with the other tests; `make soak` runs weeks of many. `SOAK_SEED` runs one seed,
-//! `SOAK_SEEDS` so many, `SOAK_TICKS` so many quarters of an hour.
+//! `SOAK_SEEDS` so many, `SOAK_TICKS` so many times 20 minutes.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "a failing test shows what it printed")]
 

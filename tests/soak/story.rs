@@ -1,4 +1,4 @@
-//! A simulated day: an estate that lives, a run every quarter of an hour, and one kind of trouble.
+//! A simulated day: an estate that lives, a run every 20 minutes, and one kind of trouble.
 
 use std::time::Duration;
 
@@ -16,12 +16,11 @@ use super::trouble::{Course, Trouble};
 use super::workflows::{self, Workflow};
 
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
-const TICK: Duration = Duration::from_secs(15 * 60);
-const TICKS_A_DAY: usize = 96;
+const TICK: Duration = Duration::from_secs(20 * 60);
+const TICKS_A_DAY: usize = 72;
 
-/// Runs after the trouble, and how long each comes after the one before.
+/// Runs after the trouble.
 const CALM_TICKS: usize = 3;
-const CALM_TICK: Duration = Duration::from_secs(20 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(crate) struct Story {
@@ -34,6 +33,8 @@ pub(crate) struct Story {
     pub(crate) workflows: Vec<Workflow>,
     /// The workflows that run.
     pub(crate) active: Vec<usize>,
+    /// What the last run took that was not cut off.
+    pub(crate) steps: u64,
     log: Vec<String>,
 }
 
@@ -66,7 +67,7 @@ impl Story {
         let workflows = workflows::of(trouble, &sandbox);
         let active = if trouble == Trouble::Identity { vec![0] } else { (0..workflows.len()).collect() };
         let (course, rng, log) = (Course::default(), Rng::new(seed ^ 0x5eed), Vec::new());
-        Self { seed, trouble, course, rng, runtime, sandbox, workflows, active, log }
+        Self { seed, trouble, course, rng, runtime, sandbox, workflows, active, steps: 0, log }
     }
 
     /// The whole of it: the days, then calm, then the comparison.
@@ -92,11 +93,11 @@ impl Story {
         self.resend();
         let mut exits = Vec::new();
         for _ in 0..CALM_TICKS {
-            exits = self.calm_tick(CALM_TICK);
+            exits = self.calm_tick(TICK);
         }
         if self.trouble.is_left_to_a_full_run() {
             // What only its absence tells takes half an hour more.
-            for wait in [DAY, 2 * CALM_TICK, CALM_TICK] {
+            for wait in [DAY, 2 * TICK, TICK] {
                 exits = self.calm_tick(wait);
             }
         }
@@ -106,20 +107,23 @@ impl Story {
             self.seed,
             self.tail()
         );
+        if let Ok(to) = std::env::var("SOAK_LOG") {
+            std::fs::write(format!("{to}-{:?}-{}", self.trouble, self.seed), self.log.join("\n")).unwrap();
+        }
         self.compare();
         let (before, _) = self.sandbox.port().received();
-        self.calm_tick(CALM_TICK);
+        self.calm_tick(TICK);
         let (after, _) = self.sandbox.port().received();
         assert_eq!(after, before, "an idle run posts, seed {}: {:#?}", self.seed, self.tail());
     }
 
-    /// A quarter of an hour passes, and the estate changes all along.
+    /// 20 minutes pass, and the estate changes all along.
     fn change(&mut self, tick: usize) {
-        for _ in 0..5 {
-            self.sandbox.clock().advance(TICK / 5);
+        for _ in 0..3 {
+            self.sandbox.clock().advance(TICK / 3);
             life::tick(&mut self.sandbox.estate(), &mut self.rng, 2);
         }
-        if self.trouble == Trouble::Burst && tick % 40 == 20 {
+        if self.trouble == Trouble::Burst && tick % 30 == 15 {
             life::burst(&mut self.sandbox.estate(), &mut self.rng, 3000);
         }
         if self.trouble == Trouble::Subscriptions && self.rng.one_in(6) {
@@ -161,7 +165,8 @@ impl Story {
                 self.log.push(format!("{now}: killed after {} posts", after - before));
                 None
             }
-            Ended::Reported(report) => {
+            Ended::Reported(report, steps) => {
+                self.steps = steps;
                 self.log.push(format!(
                     "{now}: {} {}+{} of {} posts, {} unresolved, {} skipped, {} in doubt: {} {:?}",
                     report.mode,

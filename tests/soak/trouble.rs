@@ -73,10 +73,19 @@ impl Trouble {
         matches!(self, Self::Silence | Self::Mixed)
     }
 
+    /// How often everything is compared, in hours.
+    pub(crate) fn full_every(self) -> u8 {
+        match self {
+            Self::Blindness | Self::Silence | Self::Poison | Self::Flapping | Self::Lost | Self::Mixed => 5,
+            _ => 24,
+        }
+    }
+
+    /// A run in so many is cut off.
     fn kills(self) -> usize {
         match self {
             Self::Kills | Self::TagsAndKills => 2,
-            Self::Rollbacks | Self::Identity | Self::Flapping | Self::Mixed => 8,
+            Self::Rollbacks | Self::Identity | Self::Flapping | Self::Mixed => 4,
             _ => usize::MAX,
         }
     }
@@ -106,7 +115,7 @@ const SNAPSHOTS: usize = 24;
 impl Story {
     /// After how many steps a run is cut off, if it is.
     pub(crate) fn cut(&mut self) -> Option<u64> {
-        self.rng.one_in(self.trouble.kills()).then(|| self.rng.below(400) as u64)
+        self.rng.one_in(self.trouble.kills()).then(|| self.rng.below(usize::try_from(self.steps).unwrap()) as u64)
     }
 
     pub(crate) fn trouble_begins(&mut self, tick: usize) {
@@ -276,6 +285,8 @@ impl Story {
         let rng = &mut self.rng;
         let picked = if rng.one_in(4) { life::any_group(&estate, rng) } else { life::any_resource(&estate, rng) };
         let Some(id) = picked else { return };
+        let tags = names::tags(&[("Environment", "Production"), ("poisoned", "yes")]);
+        let _ = estate.retag_group(&id, tags.clone()) || estate.retag_resource(&id, tags);
         let faults = self.sandbox.faults();
         let of = |fault: Fault| Rule::new(fault).containing(&format!("\"resourceId\":\"{id}\""));
         match rng.below(4) {

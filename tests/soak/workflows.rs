@@ -16,11 +16,8 @@ pub(crate) struct Workflow {
 }
 
 impl Workflow {
-    fn new(sandbox: &Sandbox, name: &str, flags: Flags, scope: Scope) -> Self {
-        Self::with(sandbox, name, flags, scope, &[])
-    }
-
-    fn with(sandbox: &Sandbox, name: &str, flags: Flags, scope: Scope, more: &[(&str, String)]) -> Self {
+    /// `more` is the program's environment, in front of what the sandbox says of it.
+    fn new(sandbox: &Sandbox, name: &str, flags: Flags, scope: Scope, more: &[(&str, String)]) -> Self {
         let file = sandbox.directory().join(format!("{name}.json"));
         let flags = Flags { checkpoint_file: Some(file.display().to_string()), ..flags };
         Self { config: config(sandbox, flags, more), scope }
@@ -51,7 +48,11 @@ fn filtered(filters: &str) -> Flags {
 /// Those of a story. All of them run in each tick, but with [`Trouble::Identity`], where one does.
 pub(crate) fn of(trouble: Trouble, sandbox: &Sandbox) -> Vec<Workflow> {
     let keep = |(flags, scope)| (Flags { out_of_scope: Some("keep".into()), ..flags }, scope);
-    let new = |name, (flags, scope)| Workflow::new(sandbox, name, flags, scope);
+    let with = |name, (flags, scope), more: &[_]| {
+        let every = trouble.full_every().to_string();
+        Workflow::new(sandbox, name, Flags { full_sync_every_hours: Some(every), ..flags }, scope, more)
+    };
+    let new = |name, setting| with(name, setting, &[]);
     match trouble {
         Trouble::Tags | Trouble::TagsAndKills | Trouble::Rollbacks | Trouble::Flapping | Trouble::Mixed => {
             vec![new("tags", production())]
@@ -66,13 +67,12 @@ pub(crate) fn of(trouble: Trouble, sandbox: &Sandbox) -> Vec<Workflow> {
         Trouble::Identity => {
             let rotated = ("PORT_WEBHOOK_INGEST_URL", format!("{}?rotated", sandbox.webhook_url()));
             let secret = ("PORT_WEBHOOK_SECRET", "a new secret for the signatures".to_owned());
-            let with = |(flags, scope), more: &[_]| Workflow::with(sandbox, "one", flags, scope, more);
             vec![
-                with(production(), &[]),
-                with(production(), std::slice::from_ref(&rotated)),
-                with(production(), &[secret]),
-                with(rest(), &[]),
-                with(rest(), &[rotated]),
+                with("one", production(), &[]),
+                with("one", production(), std::slice::from_ref(&rotated)),
+                with("one", production(), &[secret]),
+                with("one", rest(), &[]),
+                with("one", rest(), &[rotated]),
             ]
         }
         _ => vec![new("all", (Flags::default(), Scope::default()))],
