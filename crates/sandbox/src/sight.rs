@@ -9,7 +9,7 @@ use kql::{Answer, Value};
 
 use crate::rng::hash;
 
-/// The words with which a query ends that asks for ids and nothing else.
+/// The line of a query that asks for ids and nothing else.
 const IDS_ONLY: &str = "| project id, resourceId";
 
 /// The blind spots of Resource Graph.
@@ -84,7 +84,7 @@ impl Sight {
 
     /// Whether the answer to a query has a row with which it fails.
     pub(crate) fn is_poisoned(&self, query: &str, answer: &Answer) -> bool {
-        if self.poison.is_empty() || query.contains(IDS_ONLY) && !query.contains(&format!("{IDS_ONLY},")) {
+        if self.poison.is_empty() || query.lines().any(|line| line == IDS_ONLY) {
             return false;
         }
         let Some(place) = answer.table.columns.iter().position(|column| &*column.name == "resourceId") else {
