@@ -107,9 +107,6 @@ impl Story {
             self.seed,
             self.tail()
         );
-        if let Ok(to) = std::env::var("SOAK_LOG") {
-            std::fs::write(format!("{to}-{:?}-{}", self.trouble, self.seed), self.log.join("\n")).unwrap();
-        }
         self.compare();
         let (before, _) = self.sandbox.port().received();
         self.calm_tick(TICK);

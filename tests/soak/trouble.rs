@@ -323,7 +323,7 @@ impl Story {
         match (self.rng.below(3), group) {
             (0, _) => drop(faults.add(Route::Webhook, rule.chance(0.3))),
             // Of a group and all in it, however often it is tried.
-            (1, Some(group)) => drop(faults.add(Route::Webhook, rule.containing(&*group))),
+            (1, Some(group)) => drop(faults.add(Route::Webhook, rule.containing(&group))),
             _ => {}
         }
     }
