@@ -19,6 +19,10 @@ pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_secs(20 * 60);
 const TICKS_A_DAY: usize = 72;
 
+/// When stories begin, in milliseconds since the epoch: with each seed at another minute of an hour, and the same in each run.
+const BEGINNING: i64 = 1_780_000_000_000;
+const SEVEN_MINUTES: i64 = 7 * 60_000;
+
 /// Runs after the trouble.
 const CALM_TICKS: usize = 3;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -55,7 +59,7 @@ impl Story {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let mut settings = Settings {
             seed,
-            clock: Clock::stopped(),
+            clock: Clock::at(BEGINNING + i64::try_from(seed).unwrap() * SEVEN_MINUTES),
             estate: EstateSize { subscriptions: 4, groups: 16, resources: 200 },
             lags: Lags { record: trouble.record_lag(), row: trouble.row_lag() },
             ..Settings::default()
