@@ -249,7 +249,11 @@ impl Story {
         let sight = estate.sight();
         match (rng.below(9), group, resource) {
             (0, ..) => sight.overlook(&guid),
-            (1, ..) => sight.overlook_sometimes(&guid),
+            (1, ..) => {
+                // The subscription's own row is asked for beside the records: one answer may have it and the other not see it.
+                sight.overlook_sometimes(&guid);
+                ticks = ticks.min(3);
+            }
             (2, Some(group), _) => sight.hide_row(&group),
             (3, Some(group), _) => sight.hide_rows_within(&group),
             (4, _, Some(resource)) => sight.hide_row(&resource),
