@@ -26,10 +26,13 @@ pub(crate) fn alone(test: &str, body: impl FnOnce()) {
         return body();
     }
     let roots = tempfile::NamedTempFile::new().unwrap();
+    // Reading all that the system trusts takes longer than many a run.
+    let no_more = tempfile::tempdir().unwrap();
     let output = Command::new(std::env::current_exe().unwrap())
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env(ALONE, "1")
         .env("SSL_CERT_FILE", roots.path())
+        .env("SSL_CERT_DIR", no_more.path())
         .output()
         .unwrap();
     if !output.status.success() {
@@ -40,7 +43,8 @@ pub(crate) fn alone(test: &str, body: impl FnOnce()) {
 
 /// How a run ended.
 pub(crate) enum Ended {
-    Reported(Box<Report>),
+    /// By itself, in so many steps.
+    Reported(Box<Report>, u64),
     /// It was cut off, as by SIGKILL.
     Killed,
 }
@@ -51,9 +55,11 @@ pub(crate) fn trust(sandbox: &Sandbox) {
     std::fs::copy(sandbox.authority_file(), roots).unwrap();
 }
 
-/// A configuration for a sandbox: the one that the program would read from the environment, with quick waits.
-pub(crate) fn config(sandbox: &Sandbox, settings: Settings) -> Config {
-    let environment = sandbox.env();
+/// A configuration for a sandbox: the one that the program would read from the environment, with quick waits. What `more` says
+/// of the environment goes before what the sandbox does.
+pub(crate) fn config(sandbox: &Sandbox, settings: Settings, more: &[(&str, String)]) -> Config {
+    let more = more.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+    let environment: Vec<(String, String)> = more.chain(sandbox.env()).collect();
     let value = |name: &str| environment.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
     let settings = Settings {
         azure_tenant_id: value("AZURE_TENANT_ID"),
@@ -75,29 +81,28 @@ pub(crate) fn config(sandbox: &Sandbox, settings: Settings) -> Config {
 }
 
 /// One run, to its end or cut off after so many steps. It has a runtime of its own, so that nothing of it outlives it.
-pub(crate) fn go(config: &Config, steps: Option<u64>) -> Ended {
+pub(crate) fn go(config: &Config, work: &Work, steps: Option<u64>) -> Ended {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let report = runtime.block_on(cut(steps, run(config, &Work::Sync, std::future::pending())));
+    let (report, taken) = runtime.block_on(cut(steps, run(config, work, std::future::pending())));
     // Waits for a write that was under way, which a dead process could not finish after the next one has begun.
     drop(runtime);
     match report {
-        Some(report) => Ended::Reported(Box::new(report)),
+        Some(report) => Ended::Reported(Box::new(report), taken),
         None => Ended::Killed,
     }
 }
 
-/// Drops a future after it was polled so many times: between any two of its steps.
-async fn cut<F: Future>(steps: Option<u64>, future: F) -> Option<F::Output> {
+/// Drops a future after it was polled so many times: between any two of its steps. Tells how often it was polled.
+async fn cut<F: Future>(steps: Option<u64>, future: F) -> (Option<F::Output>, u64) {
     let mut future = pin!(future);
-    let mut left = steps;
-    poll_fn(|context| {
-        if let Some(left) = &mut left {
-            if *left == 0 {
-                return Poll::Ready(None);
-            }
-            *left -= 1;
+    let mut taken = 0;
+    let output = poll_fn(|context| {
+        if steps.is_some_and(|steps| taken >= steps) {
+            return Poll::Ready(None);
         }
+        taken += 1;
         future.as_mut().poll(context).map(Some)
     })
-    .await
+    .await;
+    (output, taken)
 }

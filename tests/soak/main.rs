@@ -1,15 +1,18 @@
 //! Days in the life of an estate, under one kind of trouble each. At the end the catalog must equal the estate.
 //!
 //! A simulated day of few seeds runs with the other tests; `make soak` runs weeks of many. `SOAK_SEED` runs one seed,
-//! `SOAK_SEEDS` so many, `SOAK_TICKS` so many quarters of an hour.
+//! `SOAK_SEEDS` so many, `SOAK_TICKS` so many times 20 minutes.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "a failing test shows what it printed")]
 
 mod engine;
 mod story;
+mod trouble;
+mod workflows;
 
 use engine::alone;
-use story::{Story, Trouble};
+use story::Story;
+use trouble::Trouble;
 
 macro_rules! stories {
     ($($name:ident: $trouble:expr;)*) => {$(
@@ -36,4 +39,12 @@ stories! {
     the_catalog_converges_after_a_burst_of_changes: Trouble::Burst;
     the_catalog_converges_when_subscriptions_come_and_go: Trouble::Subscriptions;
     the_catalog_holds_both_when_two_workflows_with_different_filters_keep_what_leaves: Trouble::TwoWorkflows;
+    the_catalog_converges_when_the_checkpoint_goes_back_in_time_is_lost_or_is_damaged: Trouble::Rollbacks;
+    the_catalog_converges_when_resource_graph_is_blind_for_hours_and_its_rows_flicker: Trouble::Blindness;
+    the_catalog_converges_by_the_daily_comparison_when_changes_leave_no_record: Trouble::Silence;
+    the_catalog_converges_around_rows_that_break_queries_and_envelopes_that_are_rejected_or_fail: Trouble::Poison;
+    the_catalog_converges_when_the_webhook_and_the_filters_change_and_change_back: Trouble::Identity;
+    the_catalog_converges_when_the_listing_and_the_tags_of_groups_flap: Trouble::Flapping;
+    the_catalog_converges_when_answers_are_lost_and_posts_are_applied_late: Trouble::Lost;
+    the_catalog_converges_when_everything_goes_wrong_at_once: Trouble::Mixed;
 }

@@ -1,64 +1,46 @@
-//! A simulated day: an estate that lives, a run every quarter of an hour, and one kind of trouble.
+//! A simulated day: an estate that lives, a run every 20 minutes, and one kind of trouble.
 
 use std::time::Duration;
 
-use azure_incremental::cli::Settings as Flags;
-use azure_incremental::config::Config;
+use azure_incremental::Work;
+use azure_incremental::config::Mode;
 use azure_incremental::error::Exit;
+use sandbox::Sandbox;
 use sandbox::clock::Clock;
-use sandbox::expected::Scope;
-use sandbox::faults::{Fault, Rule};
 use sandbox::life;
-use sandbox::requests::Route;
 use sandbox::rng::Rng;
 use sandbox::settings::{EstateSize, Lags, Settings};
-use sandbox::{Host, Sandbox};
 use tokio::runtime::Runtime;
 
-use super::engine::{Ended, config, go, trust};
+use super::engine::{Ended, go, trust};
+use super::trouble::{Course, Trouble};
+use super::workflows::{self, Workflow};
 
-const MINUTE: Duration = Duration::from_secs(60);
-const TICK: Duration = Duration::from_secs(15 * 60);
-const TICKS_A_DAY: usize = 96;
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+const TICK: Duration = Duration::from_secs(20 * 60);
+const TICKS_A_DAY: usize = 72;
 
-/// What befalls a day.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trouble {
-    None,
-    /// Ticks come up to an hour late, or are dropped.
-    Ticks,
-    /// 429, 503 and broken connections on both sides.
-    Errors,
-    /// Port is down for runs on end.
-    Outages,
-    /// Runs are cut off.
-    Kills,
-    /// A tag filter.
-    Tags,
-    TagsAndKills,
-    /// A type filter.
-    Types,
-    /// 3,000 changes between two ticks.
-    Burst,
-    /// Subscriptions appear, vanish and come back.
-    Subscriptions,
-    /// Two workflows with different filters feed one catalog.
-    TwoWorkflows,
-}
+/// When stories begin, in milliseconds since the epoch: with each seed at another minute of an hour, and the same in each run.
+const BEGINNING: i64 = 1_780_000_000_000;
+const SEVEN_MINUTES: i64 = 7 * 60_000;
+
+/// Runs after the trouble.
+const CALM_TICKS: usize = 3;
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(crate) struct Story {
     seed: u64,
-    trouble: Trouble,
-    rng: Rng,
-    runtime: Runtime,
-    sandbox: Sandbox,
-    workflows: Vec<Workflow>,
+    pub(crate) trouble: Trouble,
+    pub(crate) course: Course,
+    pub(crate) rng: Rng,
+    pub(crate) runtime: Runtime,
+    pub(crate) sandbox: Sandbox,
+    pub(crate) workflows: Vec<Workflow>,
+    /// The workflows that run.
+    pub(crate) active: Vec<usize>,
+    /// What the last run took that was not cut off.
+    pub(crate) steps: u64,
     log: Vec<String>,
-}
-
-struct Workflow {
-    config: Config,
-    scope: Scope,
 }
 
 fn setting(name: &str) -> Option<u64> {
@@ -78,48 +60,22 @@ impl Story {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let mut settings = Settings {
             seed,
-            clock: Clock::stopped(),
+            clock: Clock::at(BEGINNING + i64::try_from(seed).unwrap() * SEVEN_MINUTES),
             estate: EstateSize { subscriptions: 4, groups: 16, resources: 200 },
-            lags: Lags { record: Duration::ZERO..=60 * MINUTE, row: Duration::ZERO..=10 * MINUTE },
+            lags: Lags { record: trouble.record_lag(), row: trouble.row_lag() },
             ..Settings::default()
         };
         settings.azure.quota = None;
         settings.net.own_runtime = true;
         let sandbox = runtime.block_on(Sandbox::start(settings)).unwrap();
         trust(&sandbox);
-        let workflow = |name: &str, flags: Flags, scope: Scope| {
-            let file = sandbox.directory().join(format!("{name}.json"));
-            let flags = Flags { checkpoint_file: Some(file.display().to_string()), ..flags };
-            Workflow { config: config(&sandbox, flags), scope }
-        };
-        let production = || Scope { include: vec![("environment".into(), "production".into())], ..Scope::default() };
-        let in_production = || Flags {
-            resource_group_tag_filters: Some(r#"{"include": {"ENVIRONMENT": "Production"}}"#.into()),
-            ..Flags::default()
-        };
-        let workflows = match trouble {
-            Trouble::Tags | Trouble::TagsAndKills => vec![workflow("tags", in_production(), production())],
-            Trouble::Types => {
-                let types = ["Microsoft.Storage/storageAccounts", "microsoft.keyvault/vaults"];
-                let flags = Flags { resource_types: Some(types.join(",")), ..Flags::default() };
-                let scope = Scope { types: types.map(str::to_lowercase).into(), ..Scope::default() };
-                vec![workflow("types", flags, scope)]
-            }
-            Trouble::TwoWorkflows => {
-                let keep = |flags| Flags { out_of_scope: Some("keep".into()), ..flags };
-                let others = Flags {
-                    resource_group_tag_filters: Some(r#"{"exclude": {"Environment": "production"}}"#.into()),
-                    ..Flags::default()
-                };
-                let rest = Scope { exclude: vec![("environment".into(), "production".into())], ..Scope::default() };
-                vec![workflow("tags", keep(in_production()), production()), workflow("rest", keep(others), rest)]
-            }
-            _ => vec![workflow("all", Flags::default(), Scope::default())],
-        };
-        Self { seed, trouble, rng: Rng::new(seed ^ 0x5eed), runtime, sandbox, workflows, log: Vec::new() }
+        let workflows = workflows::of(trouble, &sandbox);
+        let active = if trouble == Trouble::Identity { vec![0] } else { (0..workflows.len()).collect() };
+        let (course, rng, log) = (Course::default(), Rng::new(seed ^ 0x5eed), Vec::new());
+        Self { seed, trouble, course, rng, runtime, sandbox, workflows, active, steps: 0, log }
     }
 
-    /// The whole of it: the days, then calm until everything shows, then the comparison.
+    /// The whole of it: the days, then calm, then the comparison.
     pub(crate) fn live(mut self) {
         self.tick();
         let ticks = setting("SOAK_TICKS").map_or(TICKS_A_DAY, |ticks| usize::try_from(ticks).unwrap());
@@ -139,26 +95,43 @@ impl Story {
             }
         }
         self.trouble_ends();
-        let settled_at = self.sandbox.estate().settled_at();
-        while self.sandbox.clock().now_ms() <= settled_at {
-            self.sandbox.clock().advance(TICK);
-            self.tick();
+        self.resend();
+        let mut exits = Vec::new();
+        for _ in 0..CALM_TICKS {
+            exits = self.calm_tick(TICK);
         }
-        self.sandbox.clock().advance(TICK);
-        for workflow in 0..self.workflows.len() {
-            let exit = self.go(workflow, None);
-            assert_eq!(exit, Some(Exit::Ok), "the last run, seed {}: {:#?}", self.seed, self.tail());
+        if self.trouble.is_left_to_a_full_run() {
+            // What only its absence tells takes half an hour more.
+            for wait in [DAY, 2 * TICK, TICK] {
+                exits = self.calm_tick(wait);
+            }
         }
+        assert!(
+            exits.iter().all(|exit| *exit == Some(Exit::Ok)),
+            "the last run, seed {}: {:#?}",
+            self.seed,
+            self.tail()
+        );
         self.compare();
+        // What a resource tells of its group has no record of its own, and goes with the next full run.
+        for workflow in &mut self.workflows {
+            workflow.config.mode = Mode::Full;
+        }
+        self.calm_tick(TICK);
+        self.compare();
+        let (before, _) = self.sandbox.port().received();
+        self.calm_tick(TICK);
+        let (after, _) = self.sandbox.port().received();
+        assert_eq!(after, before, "a full run over an unchanged estate posts, seed {}: {:#?}", self.seed, self.tail());
     }
 
-    /// A quarter of an hour passes, and the estate changes all along.
+    /// 20 minutes pass, and the estate changes all along.
     fn change(&mut self, tick: usize) {
-        for _ in 0..5 {
-            self.sandbox.clock().advance(TICK / 5);
+        for _ in 0..3 {
+            self.sandbox.clock().advance(TICK / 3);
             life::tick(&mut self.sandbox.estate(), &mut self.rng, 2);
         }
-        if self.trouble == Trouble::Burst && tick % 40 == 20 {
+        if self.trouble == Trouble::Burst && tick % 30 == 15 {
             life::burst(&mut self.sandbox.estate(), &mut self.rng, 3000);
         }
         if self.trouble == Trouble::Subscriptions && self.rng.one_in(6) {
@@ -166,54 +139,44 @@ impl Story {
         }
     }
 
-    fn trouble_begins(&mut self, tick: usize) {
-        match self.trouble {
-            Trouble::Errors if tick == 0 => {
-                for (route, chance) in [(Route::Graph, 0.15), (Route::Subscriptions, 0.1), (Route::Webhook, 0.1)] {
-                    let faults = self.sandbox.faults();
-                    faults.add(route, Rule::new(Fault::retry_after(429, "0")).chance(chance / 2.0));
-                    faults.add(route, Rule::new(Fault::status(503)).chance(chance));
-                    faults.add(route, Rule::new(Fault::Reset).chance(chance / 2.0));
-                    // Port has taken it, and nobody hears of it.
-                    faults.add(route, Rule::new(Fault::ResetInBody).chance(chance / 2.0).applied());
-                }
-            }
-            Trouble::Outages => {
-                let down = self.rng.one_in(3);
-                let host = self.sandbox.set_up(Host::Port, !down);
-                self.runtime.block_on(host);
-            }
-            _ => {}
+    fn tick(&mut self) {
+        for workflow in self.active.clone() {
+            let steps = self.cut();
+            self.go(workflow, &Work::Sync, steps);
         }
     }
 
-    fn trouble_ends(&mut self) {
-        self.sandbox.faults().clear();
-        self.runtime.block_on(self.sandbox.set_up(Host::Port, true));
+    /// A run of each workflow to its end, so long after the last.
+    fn calm_tick(&mut self, wait: Duration) -> Vec<Option<Exit>> {
+        self.sandbox.clock().advance(wait);
+        let active = self.active.clone();
+        active.into_iter().map(|workflow| self.go(workflow, &Work::Sync, None)).collect()
     }
 
-    fn tick(&mut self) {
-        for workflow in 0..self.workflows.len() {
-            let kills = matches!(self.trouble, Trouble::Kills | Trouble::TagsAndKills) && self.rng.one_in(2);
-            let steps = kills.then(|| self.rng.below(400) as u64);
-            self.go(workflow, steps);
+    /// What Port rejected is sent again, now that it would take it.
+    fn resend(&mut self) {
+        let refused = std::mem::take(&mut self.course.refused);
+        if !refused.is_empty() {
+            self.go(self.active[0], &Work::Resend(refused), None);
         }
     }
 
     /// One run; its exit, where it came to one. An exit of 0 must mean that Port has taken all that it says.
-    fn go(&mut self, workflow: usize, steps: Option<u64>) -> Option<Exit> {
+    fn go(&mut self, workflow: usize, work: &Work, steps: Option<u64>) -> Option<Exit> {
         let (before, _) = self.sandbox.port().received();
-        let ended = go(&self.workflows[workflow].config, steps);
+        let ended = go(&self.workflows[workflow].config, work, steps);
         let (after, _) = self.sandbox.port().received();
+        self.sandbox.port().apply_late();
         let now = self.sandbox.clock().http_date();
         match ended {
             Ended::Killed => {
                 self.log.push(format!("{now}: killed after {} posts", after - before));
                 None
             }
-            Ended::Reported(report) => {
+            Ended::Reported(report, steps) => {
+                self.steps = steps;
                 self.log.push(format!(
-                    "{now}: {} {}+{} of {} posts, {} unresolved, {} skipped, {} in doubt: {}",
+                    "{now}: {} {}+{} of {} posts, {} unresolved, {} skipped, {} in doubt: {} {:?}",
                     report.mode,
                     report.upserts,
                     report.deletes,
@@ -221,7 +184,8 @@ impl Story {
                     report.unresolved,
                     report.skipped,
                     report.compared.map_or(0, |compared| compared.in_doubt),
-                    report.exit
+                    report.exit,
+                    report.errors
                 ));
                 if report.exit == Exit::Ok {
                     assert_eq!(report.failed, 0);
@@ -235,9 +199,10 @@ impl Story {
 
     fn compare(&self) {
         self.runtime.block_on(self.sandbox.port().settle());
-        let mut expected = self.sandbox.expected(&self.workflows[0].scope);
-        for workflow in &self.workflows[1..] {
-            expected.catalog.entities.extend(self.sandbox.expected(&workflow.scope).catalog.entities);
+        let mut active = self.active.iter().map(|workflow| &self.workflows[*workflow].scope);
+        let mut expected = self.sandbox.expected(active.next().unwrap());
+        for scope in active {
+            expected.catalog.entities.extend(self.sandbox.expected(scope).catalog.entities);
         }
         let differences = self.sandbox.port().with_catalog(|catalog| sandbox::expected::diff(catalog, &expected));
         assert!(

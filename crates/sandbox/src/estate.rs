@@ -2,6 +2,7 @@
 //! also writes the record of the change and says from when each table shows it.
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use indexmap::IndexMap;
 use serde_json::{Value as Json, json};
@@ -11,6 +12,7 @@ use crate::history::{Chronicle, Owner, Record, Row, Shelf};
 use crate::kinds::Kind;
 use crate::rng::Rng;
 use crate::settings::Lags;
+use crate::sight::{self, Sight};
 use crate::tables::{self, Change, Name};
 
 /// `None` where Azure says `null`; else an object, which may be empty.
@@ -102,6 +104,9 @@ pub struct Estate {
     ancient: bool,
     /// What happens leaves no record.
     unrecorded: bool,
+    /// How far a second replica of Resource Graph is behind with a change, at the most.
+    behind: Duration,
+    sight: Sight,
 }
 
 impl Estate {
@@ -127,6 +132,8 @@ impl Estate {
             version: 0,
             ancient: true,
             unrecorded: false,
+            behind: Duration::ZERO,
+            sight: Sight::default(),
         }
     }
 
@@ -138,6 +145,36 @@ impl Estate {
     /// Changes from here on come with other delays.
     pub fn set_lags(&mut self, lags: Lags) {
         self.lags = lags;
+    }
+
+    /// Rows of changes from here on come from either of two replicas by chance, of which one is behind by up to this long.
+    pub fn set_behind(&mut self, behind: Duration) {
+        self.behind = behind;
+    }
+
+    /// What Resource Graph does not show, to look at and to change.
+    pub fn sight(&mut self) -> &mut Sight {
+        self.version += 1;
+        &mut self.sight
+    }
+
+    pub(crate) fn overlooks(&self, guid: &str, moment: u64) -> bool {
+        self.sight.overlooks(guid, moment)
+    }
+
+    pub(crate) fn is_poisoned(&self, query: &str, answer: &kql::Answer) -> bool {
+        self.sight.is_poisoned(query, answer)
+    }
+
+    /// Everything shows from now on: what is hidden, and what is late.
+    pub fn catch_up(&mut self) {
+        self.version += 1;
+        let now = self.now_ms();
+        self.sight.clear();
+        self.resource_rows.catch_up();
+        self.container_rows.catch_up();
+        self.resource_changes.catch_up(now);
+        self.container_changes.catch_up(now);
     }
 
     /// What is done to the estate here leaves no record of change: only its rows show it.
@@ -169,13 +206,18 @@ impl Estate {
         self.clock.now_ms()
     }
 
-    /// The rows of a table as they show at `now`.
-    pub(crate) fn rows(&mut self, table: Name, now: i64, reads: impl Fn(Owner) -> bool) -> Vec<Row> {
+    /// The rows of a table as they show at `now`. What is left to chance follows from `moment`.
+    pub(crate) fn rows(&mut self, table: Name, now: i64, moment: u64, reads: impl Fn(Owner) -> bool) -> Vec<Row> {
+        let Self { sight, subscriptions, .. } = self;
+        let is_shown = |owner: Owner, id: &str| reads(owner) && sight.shows_row(id);
+        let is_told =
+            |owner: Owner| reads(owner) && owner.is_none_or(|place| sight.shows_records(&subscriptions[place].guid));
+        let is_behind = |id: &str| sight::is_heads(id, moment);
         match table {
-            Name::Resources => self.resource_rows.rows(now, reads),
-            Name::Containers => self.container_rows.rows(now, reads),
-            Name::ResourceChanges => self.resource_changes.rows(now, reads),
-            Name::ContainerChanges => self.container_changes.rows(now, reads),
+            Name::Resources => self.resource_rows.rows(now, is_shown, is_behind),
+            Name::Containers => self.container_rows.rows(now, is_shown, is_behind),
+            Name::ResourceChanges => self.resource_changes.rows(now, is_told),
+            Name::ContainerChanges => self.container_changes.rows(now, is_told),
         }
     }
 
@@ -474,7 +516,13 @@ impl Estate {
             Some(row) if self.ancient => shelf.place(id, Some(place), row),
             row => {
                 let lag = self.rng.between(&self.lags.row);
-                shelf.put(id, Some(place), row, detected_at + lag.as_millis() as i64);
+                let behind = if self.behind.is_zero() {
+                    Duration::ZERO
+                } else {
+                    self.rng.between(&(Duration::ZERO..=self.behind))
+                };
+                let shows_at = detected_at + lag.as_millis() as i64;
+                shelf.put(id, Some(place), row, shows_at, behind.as_millis() as i64);
             }
         }
     }

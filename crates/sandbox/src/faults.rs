@@ -60,6 +60,8 @@ pub enum Fault {
     Quote(u16, String),
     /// The answer, edited: a foreign `nextLink`, a BOM, rows that are `null`, whatever a test can think of.
     Edit(Arc<dyn Fn(String) -> String + Send + Sync>),
+    /// Of Port: the connection is closed, and what was posted is applied later: when `Port::apply_late` is called.
+    Late,
     /// Of Resource Graph: the rows shift between this page and the one before.
     Unstable(Shift),
 }
@@ -96,6 +98,7 @@ impl fmt::Debug for Fault {
             Self::Quote(status, body) => write!(f, "Quote({status}, {:.60})", body.trim_start_matches('x')),
             Self::Redirect(to) => write!(f, "Redirect({to})"),
             Self::Edit(_) => f.write_str("Edit"),
+            Self::Late => f.write_str("Late"),
             Self::Unstable(shift) => write!(f, "Unstable({shift:?})"),
         }
     }
@@ -128,6 +131,12 @@ impl Fault {
 
     pub fn edit(edit: impl Fn(String) -> String + Send + Sync + 'static) -> Self {
         Self::Edit(Arc::new(edit))
+    }
+
+    /// Of Resource Graph: an answer that says it has more rows than there are.
+    pub fn short() -> Self {
+        let total = r#""totalRecords":"#;
+        Self::edit(move |answer| answer.replacen(total, &format!("{total}1"), 1))
     }
 
     /// Whether the fault is made of the real answer.

@@ -126,18 +126,27 @@ fn whole(page: Bytes, gzipped: bool) -> Reply {
     answer
 }
 
-/// A request that Resource Graph refuses, by the code of its details.
-struct Refusal(&'static str, String);
+/// A request that Resource Graph does not answer.
+enum Refusal {
+    /// By the code of the error's details.
+    Refused(&'static str, String),
+    /// It trips over a row.
+    Broken,
+}
 
 impl Refusal {
     fn answer(&self) -> Reply {
+        let Self::Refused(code, text) = self else {
+            let message = "An unexpected error occurred.";
+            return arm::error(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", message, &[]);
+        };
         let message = "Please provide below info when asking for support: timestamp = now, correlationId = sandbox.";
-        arm::error(StatusCode::BAD_REQUEST, "BadRequest", message, &[(self.0, &self.1)])
+        arm::error(StatusCode::BAD_REQUEST, "BadRequest", message, &[(code, text)])
     }
 }
 
 fn page(world: &World, body: &[u8], shift: Option<Shift>) -> Result<Vec<u8>, Refusal> {
-    let invalid = |text: String| Refusal("InvalidRequest", text);
+    let invalid = |text: String| Refusal::Refused("InvalidRequest", text);
     let body: Body =
         serde_json::from_slice(body).map_err(|error| invalid(format!("The request body is invalid: {error}")))?;
     let asked = body.subscriptions.as_deref();
@@ -149,14 +158,18 @@ fn page(world: &World, body: &[u8], shift: Option<Shift>) -> Result<Vec<u8>, Ref
     }
     let top = body.options.top.unwrap_or(MAX_ROWS);
     if top == 0 || top > MAX_ROWS {
-        return Err(Refusal("InvalidPageSize", format!("$top must be between 1 and {MAX_ROWS}, and is {top}.")));
+        return Err(Refusal::Refused(
+            "InvalidPageSize",
+            format!("$top must be between 1 and {MAX_ROWS}, and is {top}."),
+        ));
     }
     let evaluated = evaluate(world, &body.query, asked)?;
     let identity = evaluated.identity;
     let from = match &body.options.skip_token {
         None => 0,
-        Some(token) => read_token(token, identity)
-            .ok_or_else(|| Refusal("InvalidSkipToken", "The skip token is not one of this query's.".to_owned()))?,
+        Some(token) => read_token(token, identity).ok_or_else(|| {
+            Refusal::Refused("InvalidSkipToken", "The skip token is not one of this query's.".to_owned())
+        })?,
     };
     let next = |from: usize| format!("{from:08x}{identity:016x}");
     let order = evaluated.order(&mut lock(&world.shuffle));
@@ -164,7 +177,7 @@ fn page(world: &World, body: &[u8], shift: Option<Shift>) -> Result<Vec<u8>, Ref
     let limit = world.settings.azure.payload_limit;
     if answer.len() > limit {
         let text = format!("Response payload size is {}, and has exceeded the limit of {limit}.", answer.len());
-        return Err(Refusal("ResponsePayloadTooLarge", text));
+        return Err(Refusal::Refused("ResponsePayloadTooLarge", text));
     }
     Ok(answer)
 }
@@ -176,24 +189,33 @@ fn read_token(token: &str, identity: u64) -> Option<usize> {
 
 fn evaluate(world: &World, text: &str, asked: Option<&[String]>) -> Result<Arc<Evaluated>, Refusal> {
     let identity = hash(&[text.as_bytes(), format!("{asked:?}").as_bytes()]);
-    let (reads, version, now) = {
+    let (reads, version, now, moment) = {
         let estate = lock(&world.estate);
         let asked: Option<std::collections::HashSet<String>> =
             asked.map(|asked| asked.iter().map(|guid| guid.to_ascii_lowercase()).collect());
         let is_asked = |guid: &str| asked.as_ref().is_none_or(|asked| asked.contains(guid));
-        let reads = estate.subscriptions().iter().map(|s| s.visible && is_asked(&s.guid)).collect();
-        (reads, estate.version(), if world.settings.frozen { 0 } else { estate.now_ms() })
+        let now = if world.settings.frozen { 0 } else { estate.now_ms() };
+        let moment = hash(&[&identity.to_le_bytes(), &now.to_le_bytes()]);
+        let is_read = |guid: &str| is_asked(guid) && !estate.overlooks(guid, moment);
+        let reads = estate.subscriptions().iter().map(|s| s.visible && is_read(&s.guid)).collect();
+        (reads, estate.version(), now, moment)
     };
     let key = Key { identity, version, now };
     if let Some(evaluated) = world.answers.recent(&key) {
         return Ok(evaluated);
     }
-    let query = Query::parse(text).map_err(|error| Refusal("ParserFailure", error.to_string()))?;
+    let query = Query::parse(text).map_err(|error| Refusal::Refused("ParserFailure", error.to_string()))?;
     if query.joins() > MAX_JOINS {
-        return Err(Refusal("DisallowedMaxNumberOfRemoteTables", format!("A query has at most {MAX_JOINS} joins.")));
+        return Err(Refusal::Refused(
+            "DisallowedMaxNumberOfRemoteTables",
+            format!("A query has at most {MAX_JOINS} joins."),
+        ));
     }
-    let view = View { estate: &world.estate, clock: &world.clock, reads };
-    let answer = query.run(&view).map_err(|error| Refusal("InvalidQuery", error.to_string()))?;
+    let view = View { estate: &world.estate, clock: &world.clock, reads, moment };
+    let answer = query.run(&view).map_err(|error| Refusal::Refused("InvalidQuery", error.to_string()))?;
+    if lock(&world.estate).is_poisoned(text, &answer) {
+        return Err(Refusal::Broken);
+    }
     // Of a summary, the service documents the first page only.
     let one_page = query.limits() || query.summarizes_last();
     let evaluated = Arc::new(Evaluated::new(answer, identity, one_page));

@@ -17,14 +17,27 @@ pub(crate) const RECORDS_ARE_KEPT_MS: i64 = 14 * 24 * 60 * 60 * 1000;
 pub(crate) struct Shelf {
     index: HashMap<Arc<str>, usize>,
     slots: Vec<Slot>,
-    waiting: BTreeMap<(i64, usize), (usize, Option<Row>)>,
+    waiting: BTreeMap<(i64, usize), Waiting>,
     sequence: usize,
+    /// Until when some replica shows what was.
+    behind_until: i64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    slot: usize,
+    row: Option<Row>,
+    /// How much later a second replica comes to show it.
+    behind: i64,
 }
 
 #[derive(Debug)]
 struct Slot {
+    id: Arc<str>,
     owner: Owner,
     row: Option<Row>,
+    /// What a second replica still shows, and until when.
+    stale: Option<(i64, Option<Row>)>,
     newest_shows_at: i64,
 }
 
@@ -38,20 +51,21 @@ impl Shelf {
         self.slots[slot].row = Some(row);
     }
 
-    /// The row of `id` is this one, or gone, from `shows_at` on, or from when its last change shows, whichever is later.
-    pub(crate) fn put(&mut self, id: &Arc<str>, owner: Owner, row: Option<Row>, shows_at: i64) {
+    /// The row of `id` is this one, or gone, from `shows_at` on, or from when its last change shows, whichever is later. A second
+    /// replica shows it so much later as it is `behind`.
+    pub(crate) fn put(&mut self, id: &Arc<str>, owner: Owner, row: Option<Row>, shows_at: i64, behind: i64) {
         let slot = self.slot(id, owner);
         let at = shows_at.max(self.slots[slot].newest_shows_at);
         self.slots[slot].newest_shows_at = at;
         self.sequence += 1;
-        self.waiting.insert((at, self.sequence), (slot, row));
+        self.waiting.insert((at, self.sequence), Waiting { slot, row, behind });
     }
 
     fn slot(&mut self, id: &Arc<str>, owner: Owner) -> usize {
         if let Some(slot) = self.index.get(id) {
             return *slot;
         }
-        self.slots.push(Slot { owner, row: None, newest_shows_at: i64::MIN });
+        self.slots.push(Slot { id: id.clone(), owner, row: None, stale: None, newest_shows_at: i64::MIN });
         self.index.insert(id.clone(), self.slots.len() - 1);
         self.slots.len() - 1
     }
@@ -63,22 +77,46 @@ impl Shelf {
             if entry.key().0 > now {
                 break;
             }
-            let (slot, row) = entry.remove();
-            self.slots[slot].row = row;
+            let at = entry.key().0;
+            let Waiting { slot, row, behind } = entry.remove();
+            let slot = &mut self.slots[slot];
+            let was = std::mem::replace(&mut slot.row, row);
+            slot.stale = (behind > 0).then_some((at + behind, was));
+            self.behind_until = self.behind_until.max(at + behind);
             changed = true;
         }
         changed
     }
 
-    /// The rows that show at `now`, of the owners that `reads` lets through.
-    pub(crate) fn rows(&mut self, now: i64, reads: impl Fn(Owner) -> bool) -> Vec<Row> {
+    /// The rows that show at `now`, of the owners and ids that `reads` lets through. `is_behind` says of which the second replica
+    /// is asked.
+    pub(crate) fn rows(
+        &mut self,
+        now: i64,
+        reads: impl Fn(Owner, &str) -> bool,
+        is_behind: impl Fn(&str) -> bool,
+    ) -> Vec<Row> {
         self.settle(now);
-        self.slots.iter().filter(|slot| reads(slot.owner)).filter_map(|slot| slot.row.clone()).collect()
+        let shown = |slot: &Slot| match &slot.stale {
+            Some((until, row)) if now < *until && is_behind(&slot.id) => row.clone(),
+            _ => slot.row.clone(),
+        };
+        self.slots.iter().filter(|slot| reads(slot.owner, &slot.id)).filter_map(shown).collect()
+    }
+
+    /// Shows everything now.
+    pub(crate) fn catch_up(&mut self) {
+        self.settle(i64::MAX);
+        for slot in &mut self.slots {
+            (slot.stale, slot.newest_shows_at) = (None, i64::MIN);
+        }
+        self.behind_until = 0;
     }
 
     /// The last moment at which something is still to show.
     pub(crate) fn settled_at(&self) -> Option<i64> {
-        self.waiting.last_key_value().map(|((at, _), _)| *at)
+        let shown = self.waiting.iter().map(|((at, _), waiting)| at + waiting.behind).max();
+        shown.max((self.behind_until > 0).then_some(self.behind_until))
     }
 }
 
@@ -117,6 +155,13 @@ impl Chronicle {
             .collect()
     }
 
+    /// Shows everything now, with its details.
+    pub(crate) fn catch_up(&mut self, now: i64) {
+        for record in &mut self.records {
+            (record.shows_at, record.complete_at) = (record.shows_at.min(now), record.complete_at.min(now));
+        }
+    }
+
     /// Drops what no query can see any more.
     pub(crate) fn forget(&mut self, now: i64) {
         self.records.retain(|record| record.detected_at > now - RECORDS_ARE_KEPT_MS);
@@ -135,17 +180,37 @@ mod tests {
         Arc::from([Value::String(text.into())])
     }
 
+    fn rows(shelf: &mut Shelf, now: i64) -> Vec<Row> {
+        shelf.rows(now, |_, _| true, |_| false)
+    }
+
+    #[test]
+    fn a_second_replica_shows_what_was_for_longer() {
+        let mut shelf = Shelf::default();
+        let id: Arc<str> = "a".into();
+        shelf.place(&id, Some(0), row("first"));
+        shelf.put(&id, Some(0), Some(row("second")), 100, 50);
+        assert_eq!(shelf.settled_at(), Some(150));
+        let mut on_the_second = |now| shelf.rows(now, |_, _| true, |_| true);
+        assert_eq!(on_the_second(149), [row("first")]);
+        assert_eq!(on_the_second(150), [row("second")]);
+        assert_eq!(rows(&mut shelf, 149), [row("second")]);
+        shelf.put(&id, Some(0), None, 1000, 50);
+        shelf.catch_up();
+        assert!(rows(&mut shelf, 200).is_empty());
+    }
+
     #[test]
     fn a_row_shows_late_and_never_goes_back() {
         let mut shelf = Shelf::default();
         let id: Arc<str> = "a".into();
-        shelf.put(&id, Some(0), Some(row("first")), 100);
-        shelf.put(&id, Some(0), Some(row("second")), 50);
-        assert!(shelf.rows(99, |_| true).is_empty());
-        assert_eq!(shelf.rows(100, |_| true), [row("second")]);
-        shelf.put(&id, Some(0), None, 200);
-        assert_eq!(shelf.rows(199, |_| true).len(), 1);
-        assert!(shelf.rows(200, |_| true).is_empty());
+        shelf.put(&id, Some(0), Some(row("first")), 100, 0);
+        shelf.put(&id, Some(0), Some(row("second")), 50, 0);
+        assert!(rows(&mut shelf, 99).is_empty());
+        assert_eq!(rows(&mut shelf, 100), [row("second")]);
+        shelf.put(&id, Some(0), None, 200, 0);
+        assert_eq!(rows(&mut shelf, 199).len(), 1);
+        assert!(rows(&mut shelf, 200).is_empty());
     }
 
     #[test]
@@ -153,7 +218,7 @@ mod tests {
         let mut shelf = Shelf::default();
         shelf.place(&"a".into(), Some(0), row("a"));
         shelf.place(&"b".into(), Some(1), row("b"));
-        assert_eq!(shelf.rows(0, |owner| owner == Some(1)), [row("b")]);
+        assert_eq!(shelf.rows(0, |owner, _| owner == Some(1), |_| false), [row("b")]);
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub mod requests;
 pub mod rng;
 mod server;
 pub mod settings;
+pub mod sight;
 pub mod signin;
 mod tables;
 mod world;

@@ -60,6 +60,25 @@ pub fn burst(estate: &mut Estate, rng: &mut Rng, changes: usize) {
     }
 }
 
+/// A change of which no record tells; or a group goes with a record, and what was in it without.
+pub fn unseen(estate: &mut Estate, rng: &mut Rng) {
+    match rng.below(7) {
+        0..=1 => estate.unrecorded(|estate| retag_any(estate, rng)),
+        2..=3 => estate.unrecorded(|estate| create_anywhere(estate, rng)),
+        4..=5 => estate.unrecorded(|estate| delete_any(estate, rng)),
+        _ => {
+            let Some(group) = any_group(estate, rng) else { return };
+            let members = estate.groups()[&group].members.clone();
+            estate.unrecorded(|estate| {
+                for member in &members {
+                    estate.delete_resource(member);
+                }
+            });
+            estate.delete_group(&group);
+        }
+    }
+}
+
 /// A subscription turns up, vanishes, or comes back.
 pub fn upheaval(estate: &mut Estate, rng: &mut Rng) {
     let hidden = estate.subscriptions().iter().find(|s| !s.visible).map(|s| s.guid.clone());
@@ -104,12 +123,14 @@ fn one(estate: &mut Estate, rng: &mut Rng) {
     }
 }
 
-fn any_resource(estate: &Estate, rng: &mut Rng) -> Option<Arc<str>> {
+/// The id of a resource.
+pub fn any_resource(estate: &Estate, rng: &mut Rng) -> Option<Arc<str>> {
     let place = rng.below(estate.resources().len());
     estate.resources().get_index(place).map(|(id, _)| id.clone())
 }
 
-fn any_group(estate: &Estate, rng: &mut Rng) -> Option<Arc<str>> {
+/// The id of a group.
+pub fn any_group(estate: &Estate, rng: &mut Rng) -> Option<Arc<str>> {
     let place = rng.below(estate.groups().len());
     estate.groups().keys().nth(place).cloned()
 }

@@ -24,6 +24,8 @@ pub struct Port {
     bodies: AtomicU64,
     bytes: AtomicU64,
     window: Mutex<Option<(Instant, u32)>>,
+    /// What is applied later.
+    late: Mutex<Vec<Delivery>>,
 }
 
 /// What came of the posts.
@@ -70,7 +72,8 @@ impl Port {
             }
         });
         started.recv().unwrap_or_else(|_| Err("the worker did not start".to_owned()))?;
-        Ok(Self { settings, jobs, kept, bodies: AtomicU64::new(0), bytes: AtomicU64::new(0), window: Mutex::new(None) })
+        let (bodies, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
+        Ok(Self { settings, jobs, kept, bodies, bytes, window: Mutex::default(), late: Mutex::default() })
     }
 
     /// What a webhook answers, before anything has come of the body.
@@ -97,6 +100,21 @@ impl Port {
             let _ = self.jobs.send(Job::Deliver(Delivery { headers: parts.headers.clone(), query, body }));
         }
         with_headers(accepted(), window)
+    }
+
+    /// Takes a body without an answer, to be applied later.
+    pub(crate) fn keep_back(&self, parts: &Parts, body: Bytes) {
+        if admit(parts).is_ok() {
+            let query = parts.uri.query().map(str::to_owned);
+            lock(&self.late).push(Delivery { headers: parts.headers.clone(), query, body });
+        }
+    }
+
+    /// Applies what was kept back.
+    pub fn apply_late(&self) {
+        for late in std::mem::take(&mut *lock(&self.late)) {
+            let _ = self.jobs.send(Job::Deliver(late));
+        }
     }
 
     pub(crate) fn count(&self, length: usize) {

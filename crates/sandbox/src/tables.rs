@@ -53,12 +53,14 @@ pub(crate) struct View<'a> {
     pub clock: &'a Clock,
     /// For each subscription of the estate, by its place, whether it is read.
     pub reads: Vec<bool>,
+    /// Of the query and its time: what chance follows from.
+    pub moment: u64,
 }
 
 impl Tables for View<'_> {
     fn table(&self, name: &str) -> Option<Table> {
         let table = Name::parse(name)?;
-        let rows = lock(self.estate).rows(table, self.clock.now_ms(), |owner| {
+        let rows = lock(self.estate).rows(table, self.clock.now_ms(), self.moment, |owner| {
             owner.is_none_or(|place| self.reads.get(place).copied().unwrap_or(false))
         });
         Some(Table { columns: COLUMNS.clone(), rows })

@@ -141,6 +141,10 @@ impl World {
             None => Ok(answer(parts, body, None).await),
             Some((Fault::Echo(status), _)) => Ok(echo(status, &parts, &body)),
             Some((Fault::Quote(status, quoting), _)) => Ok(quote(status, &quoting, &parts, &body)),
+            Some((Fault::Late, _)) => {
+                self.port.keep_back(&parts, body);
+                Err(HangUp)
+            }
             Some((fault, applied)) => {
                 // A fault that is made of the answer is made of its text.
                 parts.headers.remove(ACCEPT_ENCODING);

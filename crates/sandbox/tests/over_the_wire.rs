@@ -387,3 +387,84 @@ async fn an_estate_and_its_life_are_the_same_under_the_same_seed() {
     assert_eq!(first, live(5).await);
     assert_ne!(first, live(6).await);
 }
+
+/// The columns of the rows that a query shows, by their id.
+const ROWS: &str =
+    "resources | extend resourceId = tolower(id) | project resourceId, name, type | order by resourceId asc";
+
+async fn shown(asking: &Asking, query: &str) -> Vec<String> {
+    let (status, answer) = asking.query(json!({"query": query})).await;
+    assert_eq!(status, 200, "{answer}");
+    let rows = answer["data"].as_array().unwrap();
+    rows.iter().map(|row| row["resourceId"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn what_resource_graph_does_not_see_is_listed_and_left_out_without_a_word() {
+    let asking = Asking::of(settings()).await;
+    let all = shown(&asking, ROWS).await;
+    let subscription = asking.sandbox.estate().subscriptions()[0].guid.to_string();
+    let is_within = |id: &String, outer: &str| id.starts_with(&format!("{outer}/"));
+    let of_the_first = format!("/subscriptions/{subscription}");
+    let within = all.iter().filter(|id| is_within(id, &of_the_first)).count();
+    assert!(within > 0 && within < all.len());
+    asking.sandbox.estate().sight().overlook(&subscription);
+    assert_eq!(shown(&asking, ROWS).await.len(), all.len() - within);
+    let listed = asking.listing(&asking.listing_url()).await.text().await.unwrap();
+    assert!(listed.contains(&subscription));
+
+    asking.sandbox.estate().sight().clear();
+    asking.sandbox.estate().sight().overlook_sometimes(&subscription);
+    let mut seen = 0;
+    for _ in 0..64 {
+        asking.sandbox.clock().advance(Duration::from_secs(1));
+        seen += usize::from(shown(&asking, ROWS).await.len() == all.len());
+    }
+    assert!((16..48).contains(&seen), "{seen}");
+    asking.sandbox.estate().catch_up();
+    assert_eq!(shown(&asking, ROWS).await, all);
+}
+
+#[tokio::test]
+async fn rows_and_records_can_be_hidden_while_what_they_tell_of_exists() {
+    let asking = Asking::of(settings()).await;
+    let all = shown(&asking, ROWS).await;
+    asking.sandbox.estate().sight().hide_row(&all[0]);
+    assert_eq!(shown(&asking, ROWS).await, all[1..]);
+    let group = asking.sandbox.estate().resources()[&*all[0]].group.to_string();
+    asking.sandbox.estate().sight().hide_rows_within(&group);
+    assert!(!shown(&asking, ROWS).await.iter().any(|id| id.starts_with(&format!("{group}/"))));
+
+    let records = "resourcechanges | project resourceId = tolower(tostring(properties.targetResourceId))";
+    asking.sandbox.estate().touch_resource(&all[0]);
+    assert_eq!(shown(&asking, records).await, all[..1]);
+    let guid = all[0].split('/').nth(2).unwrap();
+    asking.sandbox.estate().sight().hide_records(guid);
+    assert!(shown(&asking, records).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_row_that_breaks_queries_leaves_its_id_readable() {
+    let asking = Asking::of(settings()).await;
+    let all = shown(&asking, ROWS).await;
+    asking.sandbox.estate().sight().poison(&all[0]);
+    assert_eq!(asking.query(json!({"query": ROWS})).await.0, 500);
+    let others = ROWS.replace("| project", &format!("| where resourceId != '{}' | project", all[0]));
+    assert_eq!(shown(&asking, &others).await, all[1..]);
+    let ids = "resources | extend resourceId = tolower(id)\n| project id, resourceId\n| order by resourceId asc";
+    assert_eq!(shown(&asking, ids).await, all);
+}
+
+#[tokio::test]
+async fn what_is_late_at_port_is_applied_when_it_is_told_to() {
+    let asking = Asking::of(settings()).await;
+    let body = "no JSON";
+    asking.sandbox.faults().add(Route::Webhook, Rule::new(Fault::Late));
+    let post = asking.client.post(asking.sandbox.webhook_url()).body(body).send().await;
+    assert!(post.is_err(), "nobody answers");
+    asking.sandbox.port().settle().await;
+    assert!(asking.sandbox.port().audit().is_empty());
+    asking.sandbox.port().apply_late();
+    asking.sandbox.port().settle().await;
+    assert_eq!(asking.sandbox.port().audit().len(), 1, "it is no envelope");
+}

@@ -1,0 +1,101 @@
+//! What Resource Graph does not show of what is there. The listing, and the truth, are not touched by it.
+//!
+//! What is left to chance follows from the query and the moment alone: the pages of an answer agree, and so do two runs of a
+//! test.
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use kql::{Answer, Value};
+
+use crate::rng::hash;
+
+/// The line of a query that asks for ids and nothing else.
+const IDS_ONLY: &str = "| project id, resourceId";
+
+/// The blind spots of Resource Graph.
+#[derive(Debug, Default)]
+pub struct Sight {
+    overlooked: HashMap<Arc<str>, Often>,
+    without_records: HashSet<Arc<str>>,
+    hidden: HashSet<Arc<str>>,
+    hidden_with_all_within: HashSet<Arc<str>>,
+    poison: HashSet<Arc<str>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Often {
+    Always,
+    Sometimes,
+}
+
+impl Sight {
+    /// Leaves a subscription out of every answer, and says nothing.
+    pub fn overlook(&mut self, guid: &str) {
+        self.overlooked.insert(guid.into(), Often::Always);
+    }
+
+    /// The same in about every second answer.
+    pub fn overlook_sometimes(&mut self, guid: &str) {
+        self.overlooked.insert(guid.into(), Often::Sometimes);
+    }
+
+    /// Shows no record of a subscription.
+    pub fn hide_records(&mut self, guid: &str) {
+        self.without_records.insert(guid.into());
+    }
+
+    /// Does not show the row of a lower-case id.
+    pub fn hide_row(&mut self, id: &str) {
+        self.hidden.insert(id.into());
+    }
+
+    /// Shows neither the row of a lower-case id nor those of anything in it.
+    pub fn hide_rows_within(&mut self, id: &str) {
+        self.hidden_with_all_within.insert(id.into());
+    }
+
+    /// Every query fails whose answer has a row of a lower-case id, unless it asks for ids only.
+    pub fn poison(&mut self, id: &str) {
+        self.poison.insert(id.into());
+    }
+
+    /// Shows everything.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    pub(crate) fn overlooks(&self, guid: &str, moment: u64) -> bool {
+        match self.overlooked.get(guid) {
+            None => false,
+            Some(Often::Always) => true,
+            Some(Often::Sometimes) => is_heads(guid, moment),
+        }
+    }
+
+    pub(crate) fn shows_records(&self, guid: &str) -> bool {
+        !self.without_records.contains(guid)
+    }
+
+    pub(crate) fn shows_row(&self, id: &str) -> bool {
+        let is_within =
+            |outer: &Arc<str>| id.strip_prefix(&**outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        !self.hidden.contains(id) && !self.hidden_with_all_within.iter().any(is_within)
+    }
+
+    /// Whether the answer to a query has a row with which it fails.
+    pub(crate) fn is_poisoned(&self, query: &str, answer: &Answer) -> bool {
+        if self.poison.is_empty() || query.lines().any(|line| line == IDS_ONLY) {
+            return false;
+        }
+        let Some(place) = answer.table.columns.iter().position(|column| &*column.name == "resourceId") else {
+            return false;
+        };
+        let is_poison = |row: &Arc<[Value]>| matches!(&row[place], Value::String(id) if self.poison.contains(id));
+        answer.table.rows.iter().any(is_poison)
+    }
+}
+
+/// A toss of a coin for this id in the answer of this moment.
+pub(crate) fn is_heads(id: &str, moment: u64) -> bool {
+    hash(&[id.as_bytes(), &moment.to_le_bytes()]).is_multiple_of(2)
+}

@@ -1,0 +1,80 @@
+//! The workflows of a story: how the program is set up, and what of the estate it is told to sync.
+
+use std::path::Path;
+
+use azure_incremental::cli::Settings as Flags;
+use azure_incremental::config::Config;
+use sandbox::Sandbox;
+use sandbox::expected::Scope;
+
+use super::engine::config;
+use super::trouble::Trouble;
+
+pub(crate) struct Workflow {
+    pub(crate) config: Config,
+    pub(crate) scope: Scope,
+}
+
+impl Workflow {
+    /// `more` is the program's environment, in front of what the sandbox says of it.
+    fn new(sandbox: &Sandbox, name: &str, flags: Flags, scope: Scope, more: &[(&str, String)]) -> Self {
+        let file = sandbox.directory().join(format!("{name}.json"));
+        let flags = Flags { checkpoint_file: Some(file.display().to_string()), ..flags };
+        Self { config: config(sandbox, flags, more), scope }
+    }
+
+    /// Its checkpoint.
+    pub(crate) fn file(&self) -> &Path {
+        &self.config.checkpoint.as_ref().unwrap().file
+    }
+}
+
+/// Groups in production only.
+fn production() -> (Flags, Scope) {
+    let scope = Scope { include: vec![("environment".into(), "production".into())], ..Scope::default() };
+    (filtered(r#"{"include": {"ENVIRONMENT": "Production"}}"#), scope)
+}
+
+/// All other groups.
+fn rest() -> (Flags, Scope) {
+    let scope = Scope { exclude: vec![("environment".into(), "production".into())], ..Scope::default() };
+    (filtered(r#"{"exclude": {"Environment": "production"}}"#), scope)
+}
+
+fn filtered(filters: &str) -> Flags {
+    Flags { resource_group_tag_filters: Some(filters.into()), ..Flags::default() }
+}
+
+/// Those of a story. All of them run in each tick, but with [`Trouble::Identity`], where one does.
+pub(crate) fn of(trouble: Trouble, sandbox: &Sandbox) -> Vec<Workflow> {
+    let keep = |(flags, scope)| (Flags { out_of_scope: Some("keep".into()), ..flags }, scope);
+    let with = |name, (flags, scope), more: &[_]| {
+        let every = trouble.full_every().to_string();
+        Workflow::new(sandbox, name, Flags { full_sync_every_hours: Some(every), ..flags }, scope, more)
+    };
+    let new = |name, setting| with(name, setting, &[]);
+    match trouble {
+        Trouble::Tags | Trouble::TagsAndKills | Trouble::Rollbacks | Trouble::Flapping | Trouble::Mixed => {
+            vec![new("tags", production())]
+        }
+        Trouble::Types => {
+            let types = ["Microsoft.Storage/storageAccounts", "microsoft.keyvault/vaults"];
+            let flags = Flags { resource_types: Some(types.join(",")), ..Flags::default() };
+            let scope = Scope { types: types.map(str::to_lowercase).into(), ..Scope::default() };
+            vec![new("types", (flags, scope))]
+        }
+        Trouble::TwoWorkflows => vec![new("tags", keep(production())), new("rest", keep(rest()))],
+        Trouble::Identity => {
+            let rotated = ("PORT_WEBHOOK_INGEST_URL", format!("{}?rotated", sandbox.webhook_url()));
+            let secret = ("PORT_WEBHOOK_SECRET", "a new secret for the signatures".to_owned());
+            vec![
+                with("one", production(), &[]),
+                with("one", production(), std::slice::from_ref(&rotated)),
+                with("one", production(), &[secret]),
+                with("one", rest(), &[]),
+                with("one", rest(), &[rotated]),
+            ]
+        }
+        _ => vec![new("all", (Flags::default(), Scope::default()))],
+    }
+}
