@@ -237,9 +237,8 @@ impl Http {
         F: Future<Output = Result<T, RequestError>>,
     {
         let patience = Patience { deadline, ..self.limits.patience() };
-        let next = |error: &RequestError| match again(error) {
-            true => Next::Again { after: error.retry_after() },
-            false => Next::GiveUp,
+        let next = |error: &RequestError| {
+            if again(error) { Next::Again { after: error.retry_after() } } else { Next::GiveUp }
         };
         let repeated = || _ = self.retried.fetch_add(1, Ordering::Relaxed);
         retry::retrying(&patience, who, attempt, next, repeated).await

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use azure_incremental::Work;
 use azure_incremental::cli::Settings as Flags;
 use azure_incremental::config::{Application, Config, Identity};
 use azure_incremental::report::Report;
@@ -174,7 +175,7 @@ impl Trial {
         sandbox.clock().advance(DAY);
         trust(&sandbox);
         let checkpoint = sandbox.directory().join("checkpoint.json").display().to_string();
-        let mut config = config(&sandbox, Flags { checkpoint_file: Some(checkpoint), ..Flags::default() });
+        let mut config = config(&sandbox, Flags { checkpoint_file: Some(checkpoint), ..Flags::default() }, &[]);
         if let Some(identity) = request.identity(&sandbox) {
             config.azure.credential.identity = identity;
         }
@@ -192,7 +193,7 @@ impl Trial {
     }
 
     fn run(&self) -> Report {
-        match go(&self.config, None) {
+        match go(&self.config, &Work::Sync, None).0 {
             Ended::Reported(report) => *report,
             Ended::Killed => panic!("nobody killed it"),
         }

@@ -43,8 +43,8 @@ pub(crate) fn alone(test: &str, body: impl FnOnce()) {
 
 /// How a run ended.
 pub(crate) enum Ended {
-    /// By itself, in so many steps.
-    Reported(Box<Report>, u64),
+    /// By itself.
+    Reported(Box<Report>),
     /// It was cut off, as by SIGKILL.
     Killed,
 }
@@ -80,16 +80,13 @@ pub(crate) fn config(sandbox: &Sandbox, settings: Settings, more: &[(&str, Strin
     config
 }
 
-/// One run, to its end or cut off after so many steps. It has a runtime of its own, so that nothing of it outlives it.
-pub(crate) fn go(config: &Config, work: &Work, steps: Option<u64>) -> Ended {
+/// One run, to its end or cut off after so many steps; how it ended, and how many it took. It has a runtime of its own, so that nothing of it outlives it.
+pub(crate) fn go(config: &Config, work: &Work, steps: Option<u64>) -> (Ended, u64) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (report, taken) = runtime.block_on(cut(steps, run(config, work, std::future::pending())));
     // Waits for a write that was under way, which a dead process could not finish after the next one has begun.
     drop(runtime);
-    match report {
-        Some(report) => Ended::Reported(Box::new(report), taken),
-        None => Ended::Killed,
-    }
+    (report.map_or(Ended::Killed, |report| Ended::Reported(Box::new(report))), taken)
 }
 
 /// Drops a future after it was polled so many times: between any two of its steps. Tells how often it was polled.

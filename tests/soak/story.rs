@@ -164,7 +164,7 @@ impl Story {
     /// One run; its exit, where it came to one. An exit of 0 must mean that Port has taken all that it says.
     fn go(&mut self, workflow: usize, work: &Work, steps: Option<u64>) -> Option<Exit> {
         let (before, _) = self.sandbox.port().received();
-        let ended = go(&self.workflows[workflow].config, work, steps);
+        let (ended, steps) = go(&self.workflows[workflow].config, work, steps);
         let (after, _) = self.sandbox.port().received();
         self.sandbox.port().apply_late();
         let now = self.sandbox.clock().http_date();
@@ -173,7 +173,7 @@ impl Story {
                 self.log.push(format!("{now}: killed after {} posts", after - before));
                 None
             }
-            Ended::Reported(report, steps) => {
+            Ended::Reported(report) => {
                 self.steps = steps;
                 self.log.push(format!(
                     "{now}: {} {}+{} of {} posts, {} unresolved, {} skipped, {} in doubt: {} {:?}",
