@@ -61,6 +61,12 @@ fn histories_that_ended_wrong_once_end_right() {
         ("scope=1", "run; tag s0/g0 0,0,6600; touch s0/g0/r0; lose; run"),
         ("leaves=3", "run; fault short s0; scope 0; run seed=5; sink b; scope all; wait 180; run seed=8"),
         ("containers=2 scope=1", "run; tag s0/g1 1800,0,0; run term=8; wait 180; fault hiderec s0; run"),
+        ("", "fault flaky s0; run seed=10; update s0/g0/r0; wait 120"),
+        (
+            "containers=2 scope=1 flickers plain",
+            "run; dropq s0/g1 6600,0,0; run seed=121 full; run seed=122 full; run seed=123 full; run seed=124 full; \
+             run seed=125 full; run seed=126 full",
+        ),
         ("scope=1 relates", "run; tag s0/g0; fault refuse s0/g0; run; back 1; tag s0/g0; run"),
         ("scope=1", "run; fault fail s0/g0/r0; scope 0; run; mend fail; scope 1; wait 180; fault hiderow s0/g0; run"),
     ] {

@@ -38,12 +38,11 @@ pub(super) fn shrink(
                 steps = simple;
             }
         }
-        let simpler_setups: [fn(&Setup) -> Setup; 11] = [
+        let simpler_setups: [fn(&Setup) -> Setup; 10] = [
             |setup| Setup { flickers: false, ..setup.clone() },
             |setup| Setup { daily: false, ..setup.clone() },
             |setup| Setup { cascades: false, ..setup.clone() },
             |setup| Setup { relates: false, ..setup.clone() },
-            |setup| Setup { full: false, ..setup.clone() },
             |setup| Setup { scope: Filter::All, ..setup.clone() },
             |setup| Setup { together: 1, ..setup.clone() },
             |setup| Setup { loose: 0, ..setup.clone() },
