@@ -60,7 +60,10 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     ) -> Result<(), Fatal<R::Error>> {
         let mut sends = Vec::new();
         for finding in findings {
-            b.met.insert(Key::of(finding.id()));
+            // The first look counts: a row may come twice, from replicas that disagree.
+            if !b.met.insert(Key::of(finding.id())) {
+                continue;
+            }
             self.note_container(b, &finding)?;
             sends.extend(self.decide(b, finding)?);
         }
@@ -159,9 +162,11 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         if strangers.is_empty() {
             return Ok(());
         }
+        if let Some(found) = self.kept(self.source.ask(&strangers).await) {
+            self.note_failed(b, Some(&found.answer))?;
+            self.send_containers(b, found.findings).await?;
+        }
         b.met.extend(strangers.iter().map(Key::of));
-        let Some(found) = self.kept(self.source.ask(&strangers).await) else { return Ok(()) };
-        self.note_failed(b, Some(&found.answer))?;
-        self.send_containers(b, found.findings).await
+        Ok(())
     }
 }

@@ -126,7 +126,7 @@ impl Play {
             full = true;
             self.tick(0, true);
         }
-        if !left.is_empty() && full {
+        if !left.is_empty() && (full || self.judge.borrow().is_guarding) {
             // What only its absence tells takes half an hour more, and a guarded mass a day.
             for minutes in [40, 40, GUARDED_WAIT / MINUTE + 60, 20] {
                 self.tick(minutes, false);

@@ -68,6 +68,11 @@ fn histories_that_ended_wrong_once_end_right() {
              run seed=125 full; run seed=126 full",
         ),
         ("scope=1 relates", "run; tag s0/g0; fault refuse s0/g0; run; back 1; tag s0/g0; run"),
+        ("leaves=4", "run; fault poison s0/g0; dropq s0/g0 0,0,0; wait 180; run"),
+        (
+            "shards=2 leaves=2 scope=1 flickers plain",
+            "run; update s0 0,0,0; tag s0/g0 720,0,0; run seed=696841; run seed=918204",
+        ),
         ("scope=1", "run; fault fail s0/g0/r0; scope 0; run; mend fail; scope 1; wait 180; fault hiderow s0/g0; run"),
     ] {
         let (setup, steps) = (text::setup(setup), text::steps(steps));

@@ -59,6 +59,10 @@ pub(super) struct Judge {
     /// What no memory holds any more.
     pub(super) unknowable: BTreeSet<Id>,
     pub(super) is_long: bool,
+    /// Whether records could not be read, and were old once they could.
+    was_poisoned: bool,
+    /// Whether therefore a mass of what is missing only shows by its absence, and is left for later.
+    pub(super) is_guarding: bool,
 }
 
 pub(super) struct Play {
@@ -158,6 +162,8 @@ impl Play {
                 ever: BTreeSet::new(),
                 unknowable: BTreeSet::new(),
                 is_long: false,
+                was_poisoned: false,
+                is_guarding: false,
             }),
             replica: FakeReplica::default(),
             past: Vec::new(),
@@ -233,7 +239,11 @@ impl Play {
         let mut context = Context::from_waker(Waker::noop());
         for polls in 1.. {
             match whole.as_mut().poll(&mut context) {
-                Poll::Ready(Either::Left((Ok(()), _))) => return,
+                Poll::Ready(Either::Left((Ok(()), _))) => {
+                    let judge = &mut *self.judge.borrow_mut();
+                    judge.is_guarding = judge.was_poisoned && engine.counts().guarded > 0;
+                    return;
+                }
                 Poll::Ready(Either::Left((Err(error), _))) => return self.wrong(format!("a run ends with: {error}")),
                 Poll::Ready(Either::Right(_)) => return self.wrong("nobody gives orders any more".into()),
                 Poll::Pending => {}
@@ -282,6 +292,7 @@ impl Play {
             Step::Fault(fault, id) => {
                 world.faults.entry(*fault).or_default().extend(id.clone());
                 judge.is_long |= *fault == Fault::HideRecords;
+                judge.was_poisoned |= *fault == Fault::Poison;
                 if let (Fault::Hide | Fault::HideRow | Fault::HideRecords, Some(id)) = (fault, id) {
                     judge.hidden_at.entry(id.clone()).or_insert(world.now);
                 }
