@@ -3,6 +3,9 @@
 /// Lower case as KQL's `tolower` has it: character by character, one for one. Rust's own is context-dependent (a final
 /// sigma) and may yield two for one (`İ`), which Resource Graph would never equal.
 pub(crate) fn lower(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
     text.chars()
         .map(|c| {
             let mut lowered = c.to_lowercase();

@@ -8,6 +8,8 @@ use crate::model::{Finding, Id, Operation, Record, RecordKind, Scope, Stage};
 /// A change that is to be sent.
 pub(super) struct Send<P> {
     pub(super) parcel: P,
+    /// Its entry, on which the decision rests.
+    pub(super) entry: Entry,
     /// A delete that a record proves.
     pub(super) is_proven: bool,
 }
@@ -94,7 +96,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                 }
                 return Ok(None);
             }
-            return Ok(Some(Send { parcel, is_proven: false }));
+            return Ok(Some(Send { parcel, entry, is_proven: false }));
         }
         let is_deleted = !exists && record.is_some_and(|record| record.kind == RecordKind::Delete);
         let is_sent = entry.is_held()
@@ -120,6 +122,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
             };
         Ok(is_sent.then(|| Send {
             parcel: self.sink.render(change.into_delete()),
+            entry,
             is_proven: is_deleted && holds(Rule::Proven),
         }))
     }

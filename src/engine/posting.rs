@@ -9,8 +9,8 @@ use super::tally::Settled;
 use super::{Absent, Engine, Entry, Fatal, Key, Parcel, Replica, Resend, Sink, Source, State};
 use crate::model::{Id, Operation, Stage};
 
-/// Orders that wait to be posted: two pages.
-pub(super) const WAITING: usize = 2;
+/// Orders that wait to be posted: a page.
+pub(super) const WAITING: usize = 1;
 
 impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     /// Posts what was decided, page by page. Of one entity only one content is posted in a run: the first might be applied
@@ -45,7 +45,11 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     /// From here on nobody knows what the catalog has, until it answers.
     fn intend(&self, send: &Send<K::Parcel>) -> Result<(), Fatal<R::Error>> {
         let change = send.parcel.change();
-        let entry = self.entry(&change.id)?.unwrap_or(Entry::NEW);
+        let entry = match change.id.stage() {
+            Stage::Leaf => send.entry,
+            // What is held back until the end may have become unread meanwhile.
+            Stage::Root | Stage::Container => self.entry(&change.id)?.unwrap_or(Entry::NEW),
+        };
         let intended = Entry {
             there: entry.there && change.operation == Operation::Upsert,
             absent: if send.is_proven { Some(Absent::Proven) } else { entry.absent },

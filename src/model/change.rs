@@ -1,5 +1,7 @@
 //! A change to be delivered.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use jiff::Timestamp;
 
@@ -18,7 +20,7 @@ pub(crate) struct Change {
     pub(crate) id: Id,
     pub(crate) operation: Operation,
     /// What kind of thing it is, for counts: a resource's type, in lower case.
-    pub(crate) kind: Box<str>,
+    pub(crate) kind: Arc<str>,
     /// When it was changed, as far as the source tells.
     pub(crate) changed_at: Option<Timestamp>,
     /// Who or what made the change, where that was asked for.

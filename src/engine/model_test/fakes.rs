@@ -50,14 +50,7 @@ fn change(id: &Id, state: Option<State>) -> Change {
         Some(_) => b"3",
     };
     let operation = if state.is_some() { Operation::Upsert } else { Operation::Delete };
-    Change {
-        id: id.clone(),
-        operation,
-        kind: Box::default(),
-        changed_at: None,
-        actor: None,
-        row: Bytes::from_static(row),
-    }
+    Change { id: id.clone(), operation, kind: "".into(), changed_at: None, actor: None, row: Bytes::from_static(row) }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::row::Row;
+use super::row::{Kinds, Row};
 use crate::config::Scope;
 use crate::http::{self, Failure};
 
@@ -71,7 +71,8 @@ impl Page {
     /// The rows are slices of `body`, which is read once.
     pub(crate) fn parse(body: &Bytes, scope: &Scope) -> Result<Self, Failure> {
         let answer: Body<'_> = http::json(body)?;
-        let rows = answer.data.0.iter().map(|row| Row::parse(body.slice_ref(row.get().as_bytes()), scope));
+        let mut kinds = Kinds::default();
+        let rows = answer.data.0.iter().map(|row| Row::parse(body.slice_ref(row.get().as_bytes()), scope, &mut kinds));
         Ok(Self {
             rows: rows.collect::<Result<_, _>>().map_err(|error| Failure::Unreadable(error.to_string()))?,
             total: answer.total_records,

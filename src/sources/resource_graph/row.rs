@@ -1,5 +1,8 @@
 //! A row of Resource Graph as evidence: a few key fields are read, the rest passes through untouched.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -24,6 +27,21 @@ pub(crate) enum Row {
     Of(Finding),
     /// What it is about is in no subscription; this is its id.
     Elsewhere(Box<str>),
+}
+
+/// The types of resources, each once.
+#[derive(Debug, Default)]
+pub(crate) struct Kinds(HashSet<Arc<str>>);
+
+impl Kinds {
+    fn get(&mut self, text: &str) -> Arc<str> {
+        if let Some(kind) = self.0.get(text) {
+            return Arc::clone(kind);
+        }
+        let kind: Arc<str> = lower(text).into();
+        self.0.insert(Arc::clone(&kind));
+        kind
+    }
 }
 
 /// The key fields of a row, borrowed from it.
@@ -54,7 +72,7 @@ struct Keys<'a> {
 
 impl Row {
     /// From the row's JSON as it came, a slice of its page. An error where it is not one of our queries'.
-    pub(crate) fn parse(json: Bytes, scope: &config::Scope) -> Result<Self, serde_json::Error> {
+    pub(crate) fn parse(json: Bytes, scope: &config::Scope, kinds: &mut Kinds) -> Result<Self, serde_json::Error> {
         let row = on_one_line(json);
         let keys: Keys<'_> = serde_json::from_slice(&row)?;
         if keys.resource_id.0.len() > LONGEST_ID {
@@ -65,7 +83,7 @@ impl Row {
         };
         let record = keys.record()?;
         let exists = !keys.source_resource_id.is_empty();
-        let kind = lower(&keys.kind.0).into_boxed_str();
+        let kind = kinds.get(&keys.kind.0);
         let scope = keys.scope_of(id.stage(), exists, &kind, scope);
         let actor = keys.actor().map(Box::new);
         let rest = if keys.has_ours() { Some(without(&row, &OURS)?) } else { None };
@@ -157,7 +175,7 @@ mod tests {
     const RESOURCE: &str = r#"{"id":"/subscriptions/S/resourceGroups/My Group/providers/A.b/c/d","resourceId":"/subscriptions/s/resourcegroups/my group/providers/a.b/c/d","sourceResourceId":"/subscriptions/s/resourcegroups/my group/providers/a.b/c/d","name":"d","type":"a.b/c","location":"westeurope","tags":null,"subscriptionId":"s","resourceGroup":"my group","rgId":"/subscriptions/S/resourceGroups/My Group","rgName":"My Group","rgLocation":"northeurope","rgTags":{"Team":"\u00c9quipe"},"changeType":"Update","changeTime":"2026-01-02T03:04:05.6789012Z"}"#;
 
     fn finding_in(row: &str, scope: &Settings) -> Finding {
-        match Row::parse(Bytes::copy_from_slice(row.as_bytes()), scope).unwrap() {
+        match Row::parse(Bytes::copy_from_slice(row.as_bytes()), scope, &mut Kinds::default()).unwrap() {
             Row::Of(finding) => finding,
             Row::Elsewhere(id) => panic!("{id}"),
         }
@@ -168,7 +186,9 @@ mod tests {
     }
 
     fn error(row: &str) -> String {
-        Row::parse(Bytes::copy_from_slice(row.as_bytes()), &Settings::default()).unwrap_err().to_string()
+        Row::parse(Bytes::copy_from_slice(row.as_bytes()), &Settings::default(), &mut Kinds::default())
+            .unwrap_err()
+            .to_string()
     }
 
     fn text(row: &Bytes) -> &str {
@@ -293,7 +313,7 @@ mod tests {
     #[test]
     fn what_is_in_no_subscription_is_elsewhere() {
         let row = r#"{"resourceId":"/providers/microsoft.management/managementgroups/m","type":"a/b"}"#;
-        let row = Row::parse(Bytes::from_static(row.as_bytes()), &Settings::default()).unwrap();
+        let row = Row::parse(Bytes::from_static(row.as_bytes()), &Settings::default(), &mut Kinds::default()).unwrap();
         assert!(matches!(row, Row::Elsewhere(_)));
         assert_eq!(row.id(), "/providers/microsoft.management/managementgroups/m");
     }
