@@ -14,7 +14,7 @@ pub enum Exit {
     Failed,
     /// The configuration or the command line is wrong.
     Configuration,
-    /// Azure refused the credentials, or the principal can read no subscription.
+    /// Azure refused the credentials, or the principal cannot read any subscription.
     Credentials,
     /// Everything was delivered except envelopes that Port rejected individually.
     Refused,

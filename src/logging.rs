@@ -20,11 +20,19 @@ use crate::text::Inert;
 /// Starts logging. Dependencies are capped at `warn` whatever the filter says: their debug logs hold headers and URLs, which
 /// hold secrets.
 pub fn init(config: &LogConfig) {
-    _ = init_in(config, false);
+    _ = init_in(Place::Shell, config);
 }
 
-/// The same in a job of GitHub's: no progress is shown, and what is warned of is kept as well.
-pub fn init_in(config: &LogConfig, job: bool) -> Warnings {
+/// Where the program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    Shell,
+    /// A job of GitHub Actions: no progress is shown, and warnings are kept for annotations.
+    Job,
+}
+
+/// The same, for the place where it runs.
+pub fn init_in(place: Place, config: &LogConfig) -> Warnings {
     let warnings = Warnings::default();
     let capped = || {
         filter_fn(|metadata| {
@@ -33,7 +41,7 @@ pub fn init_in(config: &LogConfig, job: bool) -> Warnings {
     };
     // The filter was checked with the configuration.
     let filter = EnvFilter::new(&config.filter);
-    if !job && config.format == LogFormat::Text {
+    if place == Place::Shell && config.format == LogFormat::Text {
         progress::allow();
     }
     // Whatever runs the program may look for commands in what it logs.
@@ -49,7 +57,7 @@ pub fn init_in(config: &LogConfig, job: bool) -> Warnings {
     };
     tracing_subscriber::registry()
         .with(layer.with_filter(capped()).with_filter(filter))
-        .with(job.then(|| warnings.clone().with_filter(capped())))
+        .with((place == Place::Job).then(|| warnings.clone().with_filter(capped())))
         .init();
     warnings
 }

@@ -8,7 +8,8 @@ use azure_incremental::cli::{Cli, Command};
 use azure_incremental::commands::{self, check, checkpoint};
 use azure_incremental::config::{Config, ConfigError, LogConfig, checkpoint_file, resend_ids};
 use azure_incremental::error::Exit;
-use azure_incremental::{Work, logging, run, signals};
+use azure_incremental::logging::{self, Place};
+use azure_incremental::{Work, run, signals};
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -46,7 +47,8 @@ fn execute(cli: &Cli, job: Option<&Actions>) -> Result<Exit, ConfigError> {
         return Ok(runtime(check::run(&config, args.probe, log.format, io::stdout())));
     }
     _ = job.inspect(|job| job.begin());
-    let warnings = logging::init_in(&log, job.is_some());
+    let place = if job.is_some() { Place::Job } else { Place::Shell };
+    let warnings = logging::init_in(place, &log);
     let report = runtime(run(&config, &work, signals::stop()));
     _ = job.inspect(|job| job.end(&report, &warnings.texts()));
     let mut output: Box<dyn Write> = if config.dry_run { Box::new(io::stderr()) } else { Box::new(io::stdout()) };

@@ -5,7 +5,7 @@ use crate::error::{Exit, Stop};
 /// Ready when the process is asked to stop.
 pub async fn stop() -> Stop {
     let stop = signalled().await;
-    tracing::warn!("{stop}; ending in good order, a second signal ends at once");
+    tracing::warn!("{stop}; shutting down; a second signal exits at once");
     tokio::spawn(async {
         let exit = match signalled().await {
             Stop::Interrupted | Stop::TimedOut => Exit::Interrupted,

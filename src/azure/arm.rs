@@ -235,8 +235,9 @@ impl Arm {
 
 /// The header that carries the token; marked so that no log of the client's shows it.
 fn bearer(token: &str, label: &str) -> Result<HeaderValue, RequestError> {
-    let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
-        .map_err(|_| RequestError::new(label, Failure::Unreadable("the access token is not a header value".into())))?;
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
+        RequestError::new(label, Failure::Unreadable("the access token cannot be sent in a header".into()))
+    })?;
     value.set_sensitive(true);
     Ok(value)
 }

@@ -38,7 +38,7 @@ pub(crate) enum CredentialError {
     #[error("Azure refused the credentials: {0}")]
     Refused(String),
     /// The credential has nothing to sign in with.
-    #[error("signing in with {} is not possible: {problem}", .kind.name())]
+    #[error("cannot sign in with {}: {problem}", .kind.name())]
     Unusable { kind: CredentialKind, problem: String },
     /// Entra ID could not be asked, or its answer not be read.
     #[error("signing in: {0}")]
@@ -82,7 +82,7 @@ impl Credential {
         let renewed = held.inner.get_token(&[&self.scope], None).await;
         match renewed.map_err(|error| explain(self.config.credential.kind(), &error)) {
             // `azure_identity` takes an answer without a token for an empty one.
-            Ok(token) if token.token.secret().is_empty() => Err(unreadable("it holds no token")),
+            Ok(token) if token.token.secret().is_empty() => Err(unreadable("it contains no token")),
             Ok(token) => {
                 secrets::keep_token(token.token.secret());
                 held.token = Some(token.clone());
@@ -198,7 +198,7 @@ fn certificate(
     let bytes = std::fs::read(path).map_err(|error| unusable(format!("{}: {error}", path.display())))?;
     if bytes.starts_with(b"-----BEGIN") {
         return Err(unusable(format!(
-            "{} is a PEM file, and a PKCS#12 file is needed: openssl pkcs12 -export -in {0} -out certificate.pfx makes one",
+            "{} is a PEM file, but a PKCS#12 file is needed; create one with: openssl pkcs12 -export -in {0} -out certificate.pfx",
             path.display()
         )));
     }

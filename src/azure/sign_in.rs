@@ -163,7 +163,7 @@ fn check(body: &[u8], now: SystemTime) -> Result<(), String> {
     if within(&expires_in, LONGEST_LIFE) && within(&expires_on, now + LONGEST_LIFE) {
         Ok(())
     } else {
-        Err("the lifetime of its token makes no sense".into())
+        Err("the lifetime of its token is invalid".into())
     }
 }
 
@@ -252,7 +252,7 @@ impl ClientAssertion for GithubIdToken {
         let unreadable = |problem: &str| RequestError::new(label.as_str(), Failure::Unreadable(problem.into()));
         let request = || {
             let mut bearer = HeaderValue::try_from(format!("Bearer {}", self.token.expose_secret()))
-                .map_err(|_| unreadable("ACTIONS_ID_TOKEN_REQUEST_TOKEN is not a header value"))?;
+                .map_err(|_| unreadable("ACTIONS_ID_TOKEN_REQUEST_TOKEN cannot be sent in a header"))?;
             bearer.set_sensitive(true);
             Ok(self
                 .http
@@ -266,7 +266,7 @@ impl ClientAssertion for GithubIdToken {
         let answer = answer.success().map_err(|failure| failed(RequestError::new(label.as_str(), failure)))?;
         // The answer is a secret: what is wrong with it is told without it.
         let token: IdToken =
-            serde_json::from_slice(&answer.body).map_err(|_| failed(unreadable("there is no ID token in it")))?;
+            serde_json::from_slice(&answer.body).map_err(|_| failed(unreadable("it contains no ID token")))?;
         secrets::keep_token(&token.value);
         Ok(token.value)
     }
@@ -346,7 +346,7 @@ mod tests {
             r#"{"expires_on":"1900000000"}"#,
             r#"{"expires_on":[]}"#,
         ] {
-            assert_eq!(check(odd), Err("the lifetime of its token makes no sense".into()), "{odd}");
+            assert_eq!(check(odd), Err("the lifetime of its token is invalid".into()), "{odd}");
         }
         assert_eq!(check("marked"), Err("it is not valid JSON, at line 1 column 1".into()));
     }

@@ -21,7 +21,7 @@ const CODES: [(&str, &str); 17] = [
     ("AADSTS700024", "the federated token has expired, or a clock is wrong; compare this machine's with Azure's"),
     ("AADSTS7000229", "the application has no service principal in this tenant; create one: az ad sp create --id …"),
     ("AADSTS7000112", "the application is disabled; enable it under Enterprise applications"),
-    ("AADSTS50034", "AZURE_CLIENT_ID names nobody in this tenant; check it and AZURE_TENANT_ID"),
+    ("AADSTS50034", "AZURE_CLIENT_ID matches nothing in this tenant; check it and AZURE_TENANT_ID"),
     ("AADSTS500011", "this cloud does not know the Resource Manager endpoint; check AZURE_CLOUD and the endpoints"),
     ("AADSTS90013", "AZURE_CLIENT_ID is not an application (client) id"),
     ("AADSTS700027", "the application does not know this certificate; upload it under Certificates & secrets"),

@@ -69,15 +69,15 @@ pub(crate) async fn list(arm: &Arm) -> Result<Vec<Subscription>, ArmError> {
     while let Some(url) = next {
         let unreadable = |problem: String| RequestError::new(label.as_str(), Failure::Unreadable(problem));
         if visited.len() == MOST_PAGES {
-            return Err(unreadable(format!("there is no end after {MOST_PAGES} pages")).into());
+            return Err(unreadable(format!("it has no end after {MOST_PAGES} pages")).into());
         }
         if !visited.insert(url.clone()) {
-            return Err(unreadable("its nextLink leads back to a page that was read already".into()).into());
+            return Err(unreadable("its nextLink leads back to a page already read".into()).into());
         }
         let answer = arm.get(url, &label).await?;
         bytes += answer.body.len();
         if bytes > MOST_BYTES {
-            return Err(unreadable(format!("there is no end after {} MB", MOST_BYTES >> 20)).into());
+            return Err(unreadable(format!("it has no end after {} MB", MOST_BYTES >> 20)).into());
         }
         let page: Page = answer.json().map_err(|failure| RequestError::new(label.as_str(), failure))?;
         for item in page.value {

@@ -71,7 +71,7 @@ impl Problem for CheckpointError {
             ),
             Self::Damaged { .. } => Some("the next run sets it aside and reads everything in full"),
             Self::Newer { .. } => Some("use the newer version of the program, or set CHECKPOINT_FILE to another path"),
-            Self::Write { .. } => Some("check the disk; the file is as it was at its last write, so run again"),
+            Self::Write { .. } => Some("check the disk; the file is intact as of its last write; run again"),
             Self::Read { .. } => None,
         }
     }

@@ -96,19 +96,19 @@ pub(super) async fn open(path: &Path) -> Result<Opened, CheckpointError> {
             Ok(Aside::Moved(aside)) => {
                 let (path, aside) = (path.display(), aside.display());
                 tracing::warn!(
-                    "the checkpoint {path} cannot be used: {fault}; it is now {aside}, and a new one begins"
+                    "the checkpoint {path} cannot be used: {fault}; it was renamed to {aside}, and a new one is started"
                 );
             }
             Ok(Aside::Copied(aside)) => {
                 access = Access::WriteAnew;
                 let (path, aside) = (path.display(), aside.display());
                 tracing::warn!(
-                    "the checkpoint {path} cannot be used: {fault}; {aside} is a copy of it, and a new one begins"
+                    "the checkpoint {path} cannot be used: {fault}; it was copied to {aside}, and a new one is started"
                 );
             }
             Ok(Aside::WasEmpty) => {
                 access = Access::WriteAnew;
-                tracing::warn!("the checkpoint {} is empty; a new one begins", path.display());
+                tracing::warn!("the checkpoint {} is empty; a new one is started", path.display());
             }
             Ok(Aside::Another) => {}
             Err(error) => return Err(unusable(path, "set aside", error.into())),

@@ -224,7 +224,7 @@ impl Asking<'_> {
                 let resets_after = resets_after.unwrap_or_else(|| "?".into());
                 telling.ok("quota", format!("{remaining} queries left, reset in {resets_after}"));
             }
-            None => telling.note("quota", "Resource Graph announces none; 15 queries in 5 seconds are assumed"),
+            None => telling.note("quota", "Resource Graph does not state it; assuming 15 queries per 5 seconds"),
         }
         if scope.is_filtered() {
             self.groups(telling).await;
@@ -262,7 +262,7 @@ impl Asking<'_> {
                     telling.note(
                         "resource types",
                         format!(
-                            "there are no resources now of {}; check the spelling in RESOURCE_TYPES",
+                            "no resource has the type {} now; check the spelling in RESOURCE_TYPES",
                             some(&missing)
                         ),
                     );
@@ -370,7 +370,12 @@ async fn checkpoint(config: &Config, telling: &mut Telling<impl Write>) {
         && was.sink != webhook::identity(&config.azure.tenant_id, &config.port, url.expose())
     {
         let file = file.display();
-        return telling.note(WHAT, format!("{file} belongs to another webhook; the next run sends everything again"));
+        return telling.note(
+            WHAT,
+            format!(
+                "{file} was made for another webhook, tenant or payload format; the next run sends everything again"
+            ),
+        );
     }
     if let Some(variable) = now.changed_from(&then) {
         return telling.note(WHAT, format!("{variable} has changed; the next run compares everything"));

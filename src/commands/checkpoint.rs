@@ -161,7 +161,7 @@ fn one(checkpoint: &Checkpoint, text: &str, format: LogFormat, output: &mut impl
     let Some(entry) = checkpoint.entry(&id)? else {
         writeln!(
             output,
-            "{} is not in the checkpoint: the catalog holds nothing of it through this program",
+            "{} is not in the checkpoint: this program has not put it into the catalog",
             printable(id.as_str())
         )?;
         return Ok(Exit::Failed);
@@ -184,7 +184,7 @@ fn sentences(id: &Id, entry: &Entry, mark: Mark) -> Vec<String> {
         State::Held(content) => format!("held: the catalog accepted content {:016x}", content.0),
         State::Refused(content) => format!("rejected: the catalog rejected content {:016x} individually", content.0),
         State::Unknown => "in doubt: something may or may not have arrived; the next run asks for it".to_owned(),
-        State::Nothing => "not held: the catalog holds nothing of it through this program".to_owned(),
+        State::Nothing => "not held: this program has not put it into the catalog".to_owned(),
     }];
     told.extend(entry.at.map(|at| format!("last answered in the run of {at:.0}")));
     told.extend(entry.absent.map(|absent| match absent {
@@ -195,7 +195,7 @@ fn sentences(id: &Id, entry: &Entry, mark: Mark) -> Vec<String> {
         entry.scope.map(|scope| format!("its tags put it {} scope", if scope == Scope::In { "in" } else { "out of" })),
     );
     if entry.unread {
-        told.push("all its resources are to be read again".to_owned());
+        told.push("all its resources will be read again".to_owned());
     }
     if id.stage() == Stage::Root {
         told.extend(mark.since.map(|since| format!("records have been read up to {since:.0}")));
@@ -305,7 +305,7 @@ impl Summary<'_> {
                         "deleted in Azure, and Port has not accepted the delete yet".to_owned()
                     }
                     (State::Unknown, None) => "Port has not accepted it yet, or did not answer".to_owned(),
-                    _ => "all its resources are to be read again".to_owned(),
+                    _ => "all its resources will be read again".to_owned(),
                 };
                 writeln!(output, "    in doubt  {}: {why}", printable(id.as_str()))?;
             }

@@ -72,7 +72,7 @@ pub(crate) enum InitError {
     Unknown(String),
     #[error("{} cannot be written: {error}", .path.display())]
     Write { path: PathBuf, error: io::Error },
-    #[error("{} is there already and differs; it is left as it is (--force replaces it)", .0.display())]
+    #[error("{} already exists and differs; it was left unchanged (--force replaces it)", .0.display())]
     Exists(PathBuf),
 }
 
@@ -126,7 +126,7 @@ impl File {
         let done = match create(&path, &text) {
             Ok(()) => "written",
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(error)),
-            Err(_) if is_same(&path, &text) => "already there and identical",
+            Err(_) if is_same(&path, &text) => "already exists, unchanged",
             Err(_) if force => {
                 // Beside it and then in its place, so that a link there is replaced and not followed.
                 let new = directory.join(format!("{}.{}.new", self.name, std::process::id()));
@@ -252,16 +252,14 @@ mod tests {
         let write = |force| write(directory.path(), &[], &[], force).unwrap();
         assert!(write(false).iter().all(|done| done.as_ref().is_ok_and(|line| line.contains("written"))));
         assert!(
-            write(false)
-                .iter()
-                .all(|done| done.as_ref().is_ok_and(|line| line.contains("already there and identical")))
+            write(false).iter().all(|done| done.as_ref().is_ok_and(|line| line.contains("already exists, unchanged")))
         );
         let mapping = directory.path().join("mapping.json");
         fs::write(&mapping, "mine").unwrap();
         let failed: Vec<String> =
             write(false).into_iter().filter_map(Result::err).map(|error| error.to_string()).collect();
         assert_eq!(failed.len(), 1);
-        assert!(failed[0].contains("mapping.json is there already"), "{failed:?}");
+        assert!(failed[0].contains("mapping.json already exists"), "{failed:?}");
         assert_eq!(fs::read(&mapping).unwrap(), b"mine");
         assert!(write(true).iter().any(|done| done.as_ref().is_ok_and(|line| line.contains("replaced"))));
         assert_ne!(fs::read(&mapping).unwrap(), b"mine");

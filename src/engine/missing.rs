@@ -127,7 +127,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                 missed_containers.push(id.clone());
             }
             let is_wanted = id.stage() == stage && !b.is_found(&id) && !named.contains(&id);
-            if is_wanted && ids.len() <= most && is_open_question(&entry, is_hourly) {
+            if is_wanted && ids.len() <= most && (is_open_question(&entry) || is_hourly && is_watched(&entry)) {
                 ids.push(id);
             }
             Ok(())
@@ -213,7 +213,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         if is_whole {
             self.each_open(shard, |id, entry| {
                 let is_missing = id.stage() == stage && !seen.contains(&Key::of(&id)) && !b.is_found(&id);
-                if is_missing && !b.failed.contains(&id) && is_open_question(&entry, true) {
+                if is_missing && !b.failed.contains(&id) && (is_open_question(&entry) || is_watched(&entry)) {
                     due.extend(self.note_absent(&id)?);
                 }
                 Ok(())
@@ -284,12 +284,16 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
 }
 
 /// Whether an entity is still to be asked for, as nothing has told of it.
-fn is_open_question(entry: &Entry, is_hourly: bool) -> bool {
+fn is_open_question(entry: &Entry) -> bool {
     match entry.state {
         State::Unknown => holds(Rule::AskUnknown) || entry.absent.is_some(),
         State::Held(_) | State::Refused(_) => entry.absent.is_some() || entry.unread,
         // Before everything in a container is read, its own row has to say whether it is in scope.
-        State::Nothing if entry.unread && entry.absent.is_none() => true,
-        State::Nothing => matches!(entry.absent, Some(Absent::Since(_))) && is_hourly && holds(Rule::Watch),
+        State::Nothing => entry.unread && entry.absent.is_none(),
     }
+}
+
+/// Whether it was deleted as it was missing: it may come back.
+fn is_watched(entry: &Entry) -> bool {
+    entry.state == State::Nothing && matches!(entry.absent, Some(Absent::Since(_))) && holds(Rule::Watch)
 }

@@ -57,7 +57,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                 continue;
             }
             tracing::warn!(
-                "{} is not there, as far as the principal can read: its delete is sent",
+                "{} does not exist, as far as the principal can see: its delete is sent",
                 printable(id.as_str())
             );
             findings.push(self.gone(id, Some(proof)));
@@ -76,7 +76,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         self.post(Wave::ContainerDeletes, std::mem::take(&mut b.deletes)).await?;
         let sent = self.sent.borrow();
         for id in are_there.iter().filter(|id| !sent.contains(&Key::of(id))) {
-            tracing::warn!("{} exists, but is not in scope: nothing is sent", printable(id.as_str()));
+            tracing::warn!("{} exists but is out of scope: nothing is sent", printable(id.as_str()));
         }
         Ok(unknown)
     }

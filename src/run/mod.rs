@@ -216,7 +216,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         }
         let Some(was) = was else { return Some("there is no checkpoint yet".into()) };
         if was.sink != terms.sink {
-            return Some("the checkpoint belongs to another webhook, or to other settings of it".into());
+            return Some("the checkpoint was made for another webhook, tenant or payload format".into());
         }
         if let Some(variable) = ScopeTerms::parse(&terms.scope).changed_from(&ScopeTerms::parse(&was.scope)) {
             return Some(format!("{variable} has changed"));
@@ -326,7 +326,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
             let is_listed = listed.iter().any(|one| one.root.id == shard);
             if !is_listed && self.replica.mark(&shard).since.is_some_and(|since| since >= last) {
                 tracing::warn!(
-                    "subscription {} is not listed any more; what the catalog has of it is left as it is",
+                    "subscription {} is not listed any more; its entities in the catalog are left unchanged",
                     printable(shard.as_str())
                 );
             }
@@ -357,7 +357,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         }
         if counts.guarded > 0 {
             tracing::warn!(
-                "{} entities are missing, more than a tenth of their subscription; they are deleted only if they are still missing \
+                "{} entities are missing, more than 20 and more than a tenth of their subscription; they are deleted only if still missing \
                  after 24 h",
                 counts.guarded
             );

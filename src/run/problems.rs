@@ -18,7 +18,7 @@ pub(crate) enum RunError {
     Credential(#[from] CredentialError),
     #[error("listing the subscriptions: {0}")]
     Listing(#[from] ArmError),
-    #[error("the principal can read no subscription")]
+    #[error("the principal cannot read any subscription")]
     NoSubscription,
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -67,7 +67,7 @@ impl Problem for RunError {
 /// What was not delivered, at the end of a run.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Shortfall {
-    #[error("{0} entities could not be read: every query with them fails; the log names each")]
+    #[error("{0} entities could not be read: every query that includes them fails; the log names each")]
     Unreadable(u64),
     #[error("{0} of the ids could not be looked up; the log names each")]
     NotLookedUp(u64),
@@ -76,7 +76,7 @@ pub(super) enum Shortfall {
     #[error("Port rejected {0} envelopes individually; the log names each")]
     Rejected(u64),
     #[error(
-        "{0} envelopes that Port rejected in an earlier run were found again; they are not tried again as they are"
+        "{0} envelopes that Port rejected in an earlier run were found again; they are not posted again until they change"
     )]
     StillRejected(u64),
     #[error("Port rejected {0} envelopes and accepted none: the webhook itself may be wrong")]

@@ -17,7 +17,7 @@ const CHUNK: usize = 100;
 
 /// The output cannot take the envelopes.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("the envelopes cannot be written: {0}")]
+#[error("cannot write the envelopes: {0}")]
 pub(crate) struct PreviewError(Arc<io::Error>);
 
 /// An output in place of a sink: its parcels, its identity.
@@ -236,7 +236,7 @@ mod tests {
     async fn a_full_disk_is_an_error() {
         let (result, _) = preview(Output { broken: Some(ErrorKind::StorageFull), ..Output::default() }, 5).await;
         let error = result.unwrap_err();
-        assert!(error.to_string().contains("cannot be written"));
+        assert!(error.to_string().contains("cannot write"));
         assert_eq!(error.exit(), Exit::Failed);
     }
 

@@ -230,7 +230,7 @@ async fn a_success_that_is_not_ports_is_none() {
     let small = Small::start().await;
     break_down(&small.sandbox, Route::Webhook, Rule::new(Fault::Html));
     let run = remembering(&small.sandbox).run().await.exits(1);
-    run.tells(&["not one, or not yours", "status 200 with text/html", "PORT_WEBHOOK_INGEST_URL"]);
+    run.tells(&["does not exist or is not yours", "status 200 with text/html", "PORT_WEBHOOK_INGEST_URL"]);
     small.sandbox.faults().clear();
     let run = remembering(&small.sandbox).run().await.exits(0);
     assert_equal(&small.sandbox, &run).await;
@@ -258,5 +258,5 @@ async fn a_resource_that_is_gone_is_named_before_its_delete_is_sent_by_hand() {
     let id = format!("{}-misspelt", small.vault);
     let run = Program::new(&small.sandbox).args(["resend", &id]).run().await.exits(0);
     assert_eq!(run.count("deletes"), 1);
-    run.says(&[&format!("{id} is not there")]);
+    run.says(&[&format!("{id} does not exist")]);
 }

@@ -108,7 +108,7 @@ async fn a_passing_failure_of_github_is_tried_again_and_nonsense_is_named() {
     for fault in [Fault::Empty, Fault::Html, Fault::Garbage, Fault::status(200).with_body(r#"{"value": 5}"#)] {
         sandbox.faults().clear();
         break_down(&sandbox, Route::Token, Rule::new(fault));
-        in_github(&sandbox).run().await.exits(1).tells(&["GitHub for an ID token", "no ID token in it"]);
+        in_github(&sandbox).run().await.exits(1).tells(&["GitHub for an ID token", "contains no ID token"]);
     }
 }
 

@@ -60,13 +60,13 @@ fn expected(cell: &str, fault: &str) -> Outcome {
         "f" => (1, false, 0, cause),
         // The credentials were refused; they are of no use; the token was, and a new one too.
         "c" => (3, false, 0, "Azure refused the credentials: status"),
-        "u" => (3, false, 0, "is not possible"),
+        "u" => (3, false, 0, "cannot sign in"),
         "t" => (3, false, 0, "a new access token was refused as well"),
         // The envelope was not delivered; the webhook is wrong, and takes none of two; Port rejected the envelope.
         "d" => (1, true, 1, "1 envelopes were not delivered"),
         // Nobody is there: the run ends before everything was read.
         "o" => (1, false, 1, "Port's webhook is down"),
-        "w" => (1, true, 2, "says that it is not one, or not yours"),
+        "w" => (1, true, 2, "does not exist or is not yours"),
         "r" => (4, true, 1, "Port rejected 1 envelopes individually"),
         _ => panic!("no such cell: {cell}"),
     };

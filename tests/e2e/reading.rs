@@ -93,7 +93,7 @@ async fn a_result_whose_rows_shift_between_pages_is_read_again_in_parts() {
         settings.azure.page_rows = 50;
         let sandbox = start(settings).await;
         break_down(&sandbox, Route::Graph, Rule::new(Fault::Unstable(shift)));
-        let run = Program::full(&sandbox).run().await.exits(0).says(&["does not add up"]);
+        let run = Program::full(&sandbox).run().await.exits(0).says(&["is inconsistent"]);
         assert_equal(&sandbox, &Scope::default(), &run).await;
         let asked = queries(&sandbox);
         assert!(of_table(&asked, "resources").into_iter().any(is_partitioned), "{shift:?}: {run}");
@@ -135,7 +135,7 @@ async fn an_id_that_is_there_twice_is_no_proof() {
         json.to_string()
     });
     break_down(&sandbox, Route::Graph, Rule::new(doubled).containing("\"query\":\"resources\\n").times(1));
-    let run = Program::full(&sandbox).run().await.exits(0).says(&["does not add up"]);
+    let run = Program::full(&sandbox).run().await.exits(0).says(&["is inconsistent"]);
     assert_equal(&sandbox, &Scope::default(), &run).await;
 }
 
@@ -159,8 +159,11 @@ async fn rows_too_large_for_the_service_fail_the_run_which_names_each_and_reads_
     settings.azure.payload_limit = 500;
     let sandbox = start(settings).await;
     let started = Instant::now();
-    let run =
-        Program::full(&sandbox).run().await.exits(1).tells(&["5 entities could not be read: every query with them"]);
+    let run = Program::full(&sandbox)
+        .run()
+        .await
+        .exits(1)
+        .tells(&["5 entities could not be read: every query that includes them"]);
     let names = run.err.matches("; everything else is read").count();
     assert!(run.has_said("ResponsePayloadTooLarge") && names == 5, "{run}");
     assert_eq!(run.count("upserts"), 1, "the subscription: everything else is read; {run}");

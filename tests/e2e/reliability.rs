@@ -153,8 +153,8 @@ async fn a_checkpoint_of_another_webhook_scope_or_time_means_a_full_run() {
     type Edit<'a> = &'a dyn Fn(Program) -> Program;
     let narrower = r#"{"include": {"Environment": "Test"}}"#;
     let edits: [(&str, Edit<'_>); 3] = [
-        ("the checkpoint belongs to another webhook", &signed),
-        ("the checkpoint belongs to another webhook", &|program| program.env("PORT_WEBHOOK_PAYLOAD", "batch")),
+        ("the checkpoint was made for another webhook", &signed),
+        ("the checkpoint was made for another webhook", &|program| program.env("PORT_WEBHOOK_PAYLOAD", "batch")),
         ("RESOURCE_GROUP_TAG_FILTERS has changed", &|program| program.env("RESOURCE_GROUP_TAG_FILTERS", narrower)),
     ];
     let sandbox = start(settled()).await;
@@ -347,7 +347,7 @@ async fn resend_never_deletes_what_is_out_of_scope_or_cannot_be_looked_up() {
         .run()
         .await
         .exits(0)
-        .says(&["not in scope"]);
+        .says(&["out of scope"]);
     assert_eq!((run.count("upserts"), run.count("deletes")), (0, 0));
     let elsewhere = "/subscriptions/11111111-2222-3333-4444-555555555555/resourceGroups/g";
     let run = Program::new(&small.sandbox).args(["resend", elsewhere]).run().await.exits(1);

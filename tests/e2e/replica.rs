@@ -399,7 +399,7 @@ async fn a_mass_that_went_without_a_record_is_held_back_for_a_day_with_a_warning
     }
     let full = remembering(sandbox).run().await.exits(0);
     assert_eq!((full.report()["mode"].as_str(), full.count("deletes")), (Some("full"), 0), "{full}");
-    let warning = "30 entities are missing, more than a tenth of their subscription";
+    let warning = "30 entities are missing, more than 20 and more than a tenth of their subscription";
     for _ in 0..5 {
         sandbox.clock().advance(4 * HOUR);
         let run = remembering(sandbox).run().await.exits(0).says(&[warning]);

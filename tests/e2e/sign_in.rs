@@ -64,7 +64,7 @@ async fn a_token_that_resource_manager_refuses_is_replaced_once_and_then_exits_3
 #[tokio::test]
 async fn a_principal_that_can_read_no_subscription_exits_3() {
     let sandbox = start(empty()).await;
-    let run = Program::new(&sandbox).run().await.exits(3).tells(&["can read no subscription", "Reader"]);
+    let run = Program::new(&sandbox).run().await.exits(3).tells(&["cannot read any subscription", "Reader"]);
     assert_eq!(run.count("subscriptions"), 0);
     assert_eq!(sandbox.requests().count(Route::Graph), 0);
 }

@@ -83,7 +83,7 @@ async fn links_that_lead_in_a_circle_end() {
     let sandbox = start(settings).await;
     let back = Fault::edit(|page| page.replace("$skiptoken=4", "$skiptoken=2"));
     break_down(&sandbox, Route::Subscriptions, Rule::new(back));
-    Program::full(&sandbox).run().await.exits(1).tells(&["read already"]);
+    Program::full(&sandbox).run().await.exits(1).tells(&["already read"]);
     assert!(sandbox.requests().count(Route::Subscriptions) < 5);
 }
 

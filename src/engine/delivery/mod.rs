@@ -57,9 +57,9 @@ pub(crate) enum Delivered<E> {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DeliveryError<E> {
     /// Every other post would be denied as well.
-    #[error("{sink} says that it is not one, or not yours: {error}")]
+    #[error("{sink} does not exist or is not yours: {error}")]
     Denied { sink: &'static str, error: E },
-    #[error("{sink} is down: nothing was accepted for {} s, and at last {error}", .since.as_secs())]
+    #[error("{sink} is down: nothing was accepted for {} s; last error: {error}", .since.as_secs())]
     Down { sink: &'static str, error: E, since: Duration },
     #[error("{0}")]
     Broken(E),

@@ -458,7 +458,7 @@ async fn a_sink_that_denies_everything_ends_the_run_after_fifty() {
     let error = ended.result.unwrap_err();
     assert_eq!((sink.count(), ended.retried), (50, 0));
     assert!(matches!(error, DeliveryError::Denied { .. }));
-    assert_eq!(error.to_string(), "the fake says that it is not one, or not yours: Denied");
+    assert_eq!(error.to_string(), "the fake does not exist or is not yours: Denied");
     assert_eq!(*inner(&error), Refusal(Fault::Denied));
 
     let sink = Fake::new(5, 100, |_: &[u32], _| Err(Refusal(Fault::Denied)));

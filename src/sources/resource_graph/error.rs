@@ -10,7 +10,7 @@ pub(crate) enum GraphError {
     #[error("the query for {query}: {source}")]
     Request { query: &'static str, source: ArmError },
     #[error(
-        "the query for {query} could not be proven complete: {rows} different rows of {total} after {readings} readings \
+        "the query for {query} could not be proven complete: {rows} distinct rows of {total} after {readings} readings \
          in ever smaller parts"
     )]
     Unproven { query: &'static str, rows: u64, total: u64, readings: u32 },

@@ -33,7 +33,7 @@ impl<P: Pages> Reader<'_, P> {
     ) -> Result<(), GraphError> {
         let name = self.query.name();
         if !self.is_troubled.replace(true) {
-            tracing::warn!("{error}; looking for the rows that make it fail");
+            tracing::warn!("{error}; searching for the rows that make it fail");
         }
         if let Slice::Named(ids) = &slice {
             return match &ids[..] {

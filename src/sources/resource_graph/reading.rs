@@ -36,7 +36,7 @@ const MANY_PARTS: u32 = 1 << 10;
 /// More parts than this would be an error of ours, or a service that never adds up.
 const MOST_PARTS: u32 = 1 << 14;
 
-/// How often a result that does not add up is read again in smaller parts.
+/// How often a result that is inconsistent is read again in smaller parts.
 const READINGS: u32 = 4;
 
 /// What all readings share.
@@ -176,7 +176,7 @@ impl<'a, P: Pages> Reader<'a, P> {
                 return Err(GraphError::Unproven { query, rows, total, readings: READINGS });
             }
             tracing::warn!(
-                "the query for {query} does not add up: {received} rows, {rows} different ones, of {total}; reading it again \
+                "the query for {query} is inconsistent: {received} rows, {rows} of them distinct, where {total} were announced; reading it again \
                  in smaller parts"
             );
             drop(slot);

@@ -76,7 +76,7 @@ impl Row {
         let row = on_one_line(json);
         let keys: Keys<'_> = serde_json::from_slice(&row)?;
         if keys.resource_id.0.len() > LONGEST_ID {
-            return Err(serde_json::Error::custom(format!("an id of more than {LONGEST_ID} bytes is none of Azure's")));
+            return Err(serde_json::Error::custom(format!("an id of more than {LONGEST_ID} bytes cannot be Azure's")));
         }
         let Some(id) = id_of(&keys.resource_id.0) else {
             return Ok(Self::Elsewhere(keys.resource_id.0.into()));
