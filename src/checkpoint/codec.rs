@@ -21,15 +21,19 @@ const HEAD: usize = NUMBER + 2;
 
 pub(super) fn key(number: u32, id: &Id) -> Vec<u8> {
     let text = id.as_str();
-    let mut key = prefix(number, text.get(id.shard_end()..id.container_end()).unwrap_or_default());
+    let container = text.get(id.shard_end()..id.container_end()).unwrap_or_default();
+    let mut key = Vec::with_capacity(HEAD + text.len());
+    push_prefix(&mut key, number, container);
     key.extend_from_slice(text.get(id.container_end()..).unwrap_or_default().as_bytes());
     key
 }
 
 /// The key of a container, with which the keys of its leaves begin. Without a container's part it is the shard's own.
-fn prefix(number: u32, container: &str) -> Vec<u8> {
+fn push_prefix(key: &mut Vec<u8>, number: u32, container: &str) {
     let length = u16::try_from(container.len()).unwrap_or(u16::MAX);
-    [&number.to_be_bytes()[..], &length.to_be_bytes(), container.as_bytes()].concat()
+    key.extend_from_slice(&number.to_be_bytes());
+    key.extend_from_slice(&length.to_be_bytes());
+    key.extend_from_slice(container.as_bytes());
 }
 
 /// The shard's number in a key.
@@ -84,7 +88,9 @@ impl Keys {
 
     /// The containers of a shard and all that is in them.
     pub(super) fn of_containers(number: u32) -> Self {
-        Self { from: Bound::Included(beyond_container(&prefix(number, ""))), ..Self::of_shard(number) }
+        let mut shard = Vec::with_capacity(HEAD);
+        push_prefix(&mut shard, number, "");
+        Self { from: Bound::Included(beyond_container(&shard)), ..Self::of_shard(number) }
     }
 
     pub(super) fn after(self, key: Vec<u8>) -> Self {
@@ -226,12 +232,12 @@ fn to_time(bytes: [u8; 8]) -> Option<Timestamp> {
     timestamp(i64::from_le_bytes(bytes))
 }
 
-/// Entries that were put, or forgotten, together: in the order of their keys, each without what it shares with the one before.
-pub(super) fn journal<'a>(entries: impl Iterator<Item = (&'a [u8], Option<Packed>)>) -> Vec<u8> {
+/// Entries that were put, or forgotten, one after the other: of each key, what it does not share with the one before.
+pub(super) fn journal(puts: &[Put]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut last: &[u8] = &[];
-    for (key, value) in entries {
-        let shared = last.iter().zip(key).take_while(|(one, other)| one == other).count();
+    for (key, value) in puts {
+        let shared = last.iter().zip(&**key).take_while(|(one, other)| one == other).count();
         let rest = key.get(shared..).unwrap_or_default();
         let value = value.as_ref().map_or(&[][..], Packed::as_bytes);
         for length in [shared, rest.len(), value.len()] {

@@ -8,8 +8,8 @@ use super::codec::{self, Keys, Packed, Put};
 #[derive(Debug, Default)]
 pub(super) struct Overlay {
     slots: BTreeMap<Arc<[u8]>, Slot>,
-    /// The keys of those that no save has.
-    unsaved: Vec<Arc<[u8]>>,
+    /// What no save has, as it was put: of some keys, several.
+    unsaved: Vec<Put>,
     /// How many entries the journal has; of some keys, several.
     journalled: usize,
 }
@@ -20,32 +20,32 @@ pub(super) struct Slot {
     pub(super) value: Option<Packed>,
     /// Whether the entry below is held, once that is known.
     pub(super) was_held: Option<bool>,
-    is_saved: bool,
+}
+
+impl Slot {
+    fn new(value: Option<Packed>) -> Self {
+        Self { value, was_held: None }
+    }
 }
 
 impl Overlay {
     /// What the journal of the file has.
     pub(super) fn from_journal(puts: Vec<Put>) -> Self {
         let journalled = puts.len();
-        let slot = |value| Slot { value, was_held: None, is_saved: true };
-        let slots = puts.into_iter().map(|(key, value)| (key, slot(value))).collect();
+        let slots = puts.into_iter().map(|(key, value)| (key, Slot::new(value))).collect();
         Self { slots, unsaved: Vec::new(), journalled }
     }
 
     pub(super) fn put(&mut self, key: Vec<u8>, value: Option<Packed>) {
-        match self.slots.get_mut(&*key) {
-            Some(slot) if slot.value == value => {}
-            Some(slot) => {
-                slot.value = value;
-                if std::mem::replace(&mut slot.is_saved, false) {
-                    self.unsaved.push(key.into());
-                }
-            }
-            None => {
-                let key: Arc<[u8]> = key.into();
-                self.unsaved.push(Arc::clone(&key));
-                self.slots.insert(key, Slot { value, was_held: None, is_saved: false });
-            }
+        let slot = self.slots.get_mut(&*key);
+        if slot.as_ref().is_some_and(|slot| slot.value == value) {
+            return;
+        }
+        let key: Arc<[u8]> = key.into();
+        self.unsaved.push((Arc::clone(&key), value));
+        match slot {
+            Some(slot) => slot.value = value,
+            None => _ = self.slots.insert(key, Slot::new(value)),
         }
     }
 
@@ -84,21 +84,9 @@ impl Overlay {
         self.slots.iter().map(|(key, slot)| (Arc::clone(key), slot.value)).collect()
     }
 
-    /// What no save has, for the journal.
-    pub(super) fn journal(&self, keys: &[Arc<[u8]>]) -> Vec<u8> {
-        codec::journal(keys.iter().map(|key| (&**key, self.slots.get(key).and_then(|slot| slot.value))))
-    }
-
-    /// The keys of what no save has, in order: from now on these are being saved.
-    pub(super) fn begin(&mut self) -> Vec<Arc<[u8]>> {
-        let mut keys = std::mem::take(&mut self.unsaved);
-        keys.sort_unstable();
-        for key in &keys {
-            if let Some(slot) = self.slots.get_mut(key) {
-                slot.is_saved = true;
-            }
-        }
-        keys
+    /// What no save has: from now on it is being saved.
+    pub(super) fn begin(&mut self) -> Vec<Put> {
+        std::mem::take(&mut self.unsaved)
     }
 
     /// They are in the journal.
@@ -109,20 +97,12 @@ impl Overlay {
     /// All but what was put meanwhile is where it belongs.
     pub(super) fn folded(&mut self) {
         self.journalled = 0;
-        self.slots.retain(|_, slot| {
-            slot.was_held = None;
-            !slot.is_saved
-        });
+        self.slots = self.unsaved.iter().map(|(key, value)| (Arc::clone(key), Slot::new(*value))).collect();
     }
 
     /// The save of these failed.
-    pub(super) fn failed(&mut self, keys: Vec<Arc<[u8]>>) {
-        for key in keys {
-            if let Some(slot) = self.slots.get_mut(&key).filter(|slot| slot.is_saved) {
-                slot.is_saved = false;
-                self.unsaved.push(key);
-            }
-        }
+    pub(super) fn failed(&mut self, puts: Vec<Put>) {
+        self.unsaved.splice(..0, puts);
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use super::codec::Put;
 use super::error::{CheckpointError, Fault};
 use super::shards::Shard;
 use super::table::{self, Batch, Entries, Held};
@@ -24,7 +25,7 @@ pub(super) struct Saving {
 
 /// What a save takes with it; it comes back if the save fails.
 struct Taken {
-    keys: Vec<Arc<[u8]>>,
+    puts: Arc<Vec<Put>>,
     shards: BTreeSet<Arc<str>>,
     is_meta: bool,
     folds: bool,
@@ -57,7 +58,7 @@ impl Checkpoint {
     pub(super) async fn finish(&self, saving: &mut Option<Saving>) -> Result<(), Fault> {
         let Some(Saving { task, .. }) = saving else { return Ok(()) };
         let result = task.await.map_err(Fault::from).flatten();
-        let Some(Saving { taken: Taken { keys, shards, is_meta, folds }, .. }) = saving.take() else { return Ok(()) };
+        let Some(Saving { taken: Taken { puts, shards, is_meta, folds }, .. }) = saving.take() else { return Ok(()) };
         let mut memory = self.memory.borrow_mut();
         // From now on they are read as they are after it.
         self.tables.take();
@@ -67,8 +68,8 @@ impl Checkpoint {
                     memory.overlay.folded();
                     memory.next = 0;
                     self.has_folded.set(true);
-                } else if !keys.is_empty() {
-                    memory.overlay.journalled(keys.len());
+                } else if !puts.is_empty() {
+                    memory.overlay.journalled(puts.len());
                     memory.next += 1;
                 }
                 for (name, held) in held {
@@ -77,7 +78,7 @@ impl Checkpoint {
                 Ok(())
             }
             Err(fault) => {
-                memory.overlay.failed(keys);
+                memory.overlay.failed(Arc::unwrap_or_clone(puts));
                 memory.shards.restore_changed(shards);
                 memory.is_changed |= is_meta;
                 Err(fault)
@@ -101,10 +102,10 @@ impl Checkpoint {
             // What is read while it folds is read as it was before, beneath what lies over it.
             self.tables()?;
         }
-        let keys = overlay.begin();
+        let puts = Arc::new(overlay.begin());
         let entries = match has_entries {
             _ if folds => Entries::Fold(overlay.all()),
-            true => Entries::Journal(memory.next, overlay.journal(&keys)),
+            true => Entries::Journal(memory.next, Arc::clone(&puts)),
             false => Entries::Unchanged,
         };
         let changed = memory.shards.take_changed();
@@ -121,6 +122,6 @@ impl Checkpoint {
             );
             meta.extend(memory.last.iter().map(|last| (table::LAST, last.clone())));
         }
-        Ok(Some((Batch { entries, shards, meta }, Taken { keys, shards: changed, is_meta, folds })))
+        Ok(Some((Batch { entries, shards, meta }, Taken { puts, shards: changed, is_meta, folds })))
     }
 }

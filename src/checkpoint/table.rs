@@ -148,7 +148,7 @@ pub(super) struct Batch {
 pub(super) enum Entries {
     Unchanged,
     /// They are noted as they came; the next opening finds them there.
-    Journal(u64, Vec<u8>),
+    Journal(u64, Arc<Vec<Put>>),
     /// All that the journal has and what came since, in order, go where they belong. The shards of the batch are all of theirs.
     Fold(Vec<Put>),
 }
@@ -163,8 +163,8 @@ pub(super) fn commit(database: &Database, batch: Batch) -> Result<Held, Fault> {
     let mut held = Held::new();
     match entries {
         Entries::Unchanged => {}
-        Entries::Journal(number, bytes) => {
-            transaction.open_table(JOURNAL)?.insert(number, &bytes[..])?;
+        Entries::Journal(number, puts) => {
+            transaction.open_table(JOURNAL)?.insert(number, &codec::journal(&puts)[..])?;
         }
         Entries::Fold(puts) => {
             let changes = fold(&transaction, puts)?;

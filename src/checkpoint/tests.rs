@@ -204,7 +204,7 @@ proptest! {
         puts in prop::collection::btree_map(prop::collection::vec(0..3_u8, 0..6), proptest::option::of(any_entry()), 0..9),
     ) {
         let puts: Vec<_> = puts.iter().map(|(key, entry)| (Arc::from(&key[..]), entry.as_ref().map(Packed::new))).collect();
-        let bytes = codec::journal(puts.iter().map(|(key, value): &(Arc<[u8]>, _)| (&**key, *value)));
+        let bytes = codec::journal(&puts);
         prop_assert_eq!(codec::from_journal(&bytes), Some(puts));
         for cut in 0..bytes.len() {
             _ = codec::from_journal(&bytes[..cut]);

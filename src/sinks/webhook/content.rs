@@ -1,5 +1,6 @@
 //! What an upsert says of its entity, as a hash: the row without what says how and when it was found out.
 
+use memchr::memchr2;
 use sha2::{Digest, Sha256};
 
 use crate::engine::Content;
@@ -72,7 +73,7 @@ fn value(text: &[u8]) -> Option<usize> {
 fn string(text: &[u8]) -> Option<usize> {
     let mut rest = text.strip_prefix(b"\"")?;
     loop {
-        let end = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+        let end = memchr2(b'"', b'\\', rest)?;
         let (_, found) = rest.split_at_checked(end)?;
         rest = match found {
             [b'"', rest @ ..] => return Some(text.len() - rest.len()),
