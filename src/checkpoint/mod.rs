@@ -41,8 +41,8 @@ use self::table::{Loaded, Tables};
 use crate::engine::{Entry, Mark, Replica, Terms};
 use crate::model::{Id, Stage};
 
-/// How many entries lie in memory before they are written where they belong: some 2 MB of them.
-const MOST_OVER: usize = 8_000;
+/// How many entries lie in memory before they are written where they belong: some 1.5 MB of them.
+const MOST_OVER: usize = 6_000;
 
 /// A file smaller than this is not worth compacting.
 const SMALL: u64 = 512 << 10;
