@@ -55,6 +55,16 @@ macro_rules! faults {
 
 faults!(StorageError TableError TransactionError CommitError DatabaseError CompactionError);
 
+impl CheckpointError {
+    /// The same where nothing was posted: a full disk, say, is then as bad a place as one that may not be written to.
+    pub(crate) fn before_posts(self) -> Self {
+        match self {
+            Self::Write { path, source } => Self::Unusable { path, action: "written", source },
+            error => error,
+        }
+    }
+}
+
 impl Problem for CheckpointError {
     fn exit(&self) -> Exit {
         match self {
@@ -67,7 +77,7 @@ impl Problem for CheckpointError {
         match self {
             Self::InUse { .. } => Some("wait until the other run ends; schedule runs so that they do not overlap"),
             Self::Unusable { .. } => Some(
-                "make sure that its directory exists and this user may write to it, or set CHECKPOINT_FILE to another path",
+                "make sure that its directory exists, that this user may write to it and that the disk is not full, or set CHECKPOINT_FILE to another path",
             ),
             Self::Damaged { .. } => Some("the next run sets it aside and reads everything in full"),
             Self::Newer { .. } => Some("use the newer version of the program, or set CHECKPOINT_FILE to another path"),

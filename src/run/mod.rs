@@ -66,7 +66,8 @@ pub async fn run(config: &Config, work: &Work, stop: impl Future<Output = Stop>)
         let result = Box::pin(run.go(&mut report)).await;
         report.retried += run.http.retried();
         let closed = run.replica.close().await;
-        result.and(closed.map_err(RunError::from))
+        let is_posted = report.upserts + report.deletes + report.failed > 0;
+        result.and(closed.map_err(|error| if is_posted { error } else { error.before_posts() }.into()))
     };
     if let Err(error) = Box::pin(outcome).await {
         report.fail(&error);
@@ -293,6 +294,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
             Ok(Ok(_)) => {}
             // Why nobody takes the rest is told by who posts.
             Ok(Err(Fatal::Stopped)) => {}
+            Ok(Err(Fatal::Replica(error))) if done.get() == 0 => report.fail(&error.before_posts()),
             Ok(Err(Fatal::Replica(error))) => report.fail(&error),
             Err(stop) => stopped = Some(stop),
         }

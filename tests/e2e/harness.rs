@@ -121,6 +121,16 @@ impl Program {
         self
     }
 
+    /// Started by another command, with the program and its arguments after its own.
+    pub(crate) fn within(self, command: &[&str]) -> Self {
+        let program = self.0.as_std();
+        let mut within = Command::new(command[0]);
+        within.args(&command[1..]).arg(program.get_program()).args(program.get_args());
+        within.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        within.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        Self(within)
+    }
+
     /// Remembers in this file what was delivered.
     pub(crate) fn checkpoint(self, file: &Path) -> Self {
         self.env("CHECKPOINT_FILE", file)

@@ -1,5 +1,6 @@
 //! The checkpoint is a replica of what the catalog holds: what is sent is the difference, whatever happened to either of them.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -533,4 +534,30 @@ async fn through_a_symbolic_link_the_file_behind_it_is_used_and_the_link_stays()
     let by_link = first.env("LOG_FORMAT", "json").args(["checkpoint", link.to_str().unwrap()]).run().await.exits(0);
     let by_name = second.env("LOG_FORMAT", "json").args(["checkpoint", real.to_str().unwrap()]).run().await.exits(0);
     assert_eq!((&by_link.report()["held"], by_name.count("held")), (&by_name.report()["held"], 135));
+}
+
+/// The same program where no file may grow beyond so many bytes, as on a disk that is full.
+#[cfg(target_os = "linux")]
+fn on_a_disk_of(bytes: u64, program: Program) -> Program {
+    let limit = "trap '' XFSZ; ulimit -f $0; exec \"$@\"";
+    program.within(&["bash", "-c", limit, &bytes.div_ceil(1024).to_string()])
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_disk_that_is_full_before_anything_is_posted_exits_2_and_one_that_fills_up_exits_1() {
+    let sandbox = start(of_resources(6000)).await;
+    let narrow = remembering(&sandbox).env("RESOURCE_TYPES", "a/none").env("SYNC_MODE", "full");
+    narrow.run().await.exits(0);
+    let size = fs::metadata(file(&sandbox)).unwrap().len();
+    sandbox.requests().clear();
+    let wide = || remembering(&sandbox).env("SYNC_MODE", "full");
+    on_a_disk_of(size, wide()).run().await.exits(2).tells(&["CHECKPOINT_FILE", "cannot be written"]);
+    assert_eq!(sandbox.requests().count(Route::Webhook), 0);
+
+    on_a_disk_of(size + (250 << 10), wide()).run().await.exits(1).tells(&["cannot write the checkpoint"]);
+    let posted = sandbox.requests().count(Route::Webhook);
+    assert!((1..6000).contains(&posted), "{posted}");
+    let run = wide().run().await.exits(0);
+    assert_equal(&sandbox, &Scope::default(), &run).await;
 }
