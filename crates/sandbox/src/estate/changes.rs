@@ -1,0 +1,275 @@
+//! What happens in the estate: every way in which a subscription, a group or a resource changes.
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+
+use super::{Estate, Group, Resource, Subscription, Tags, lower};
+use crate::kinds::Kind;
+use crate::tables::{self, Change, Name};
+
+impl Estate {
+    // Subscriptions.
+
+    /// A subscription that is new, or newly readable; its guid.
+    pub fn add_subscription(&mut self, name: &str, tags: Tags) -> Arc<str> {
+        let guid: Arc<str> = self.rng.guid().into();
+        self.subscriptions.push(Subscription { guid: guid.clone(), name: name.into(), tags, visible: true });
+        self.subscription_changed(self.subscriptions.len() - 1, "Create", Vec::new());
+        guid
+    }
+
+    /// The principal can read the subscription, or can not: then all of it is gone from every answer.
+    pub fn show_subscription(&mut self, guid: &str, visible: bool) -> bool {
+        self.version += 1;
+        let found = self.subscriptions.iter_mut().find(|s| *s.guid == *guid);
+        found.map(|subscription| subscription.visible = visible).is_some()
+    }
+
+    pub fn rename_subscription(&mut self, guid: &str, name: &str) -> bool {
+        let Some(place) = self.place(guid) else { return false };
+        let was = std::mem::replace(&mut self.subscriptions[place].name, name.into());
+        self.subscription_changed(place, "Update", vec![("name".into(), json!(*was), json!(name))]);
+        true
+    }
+
+    pub fn retag_subscription(&mut self, guid: &str, tags: Tags) -> bool {
+        let Some(place) = self.place(guid) else { return false };
+        let changed = changed_tags(&self.subscriptions[place].tags, &tags);
+        self.subscriptions[place].tags = tags;
+        self.subscription_changed(place, "Update", changed);
+        true
+    }
+
+    fn place(&self, guid: &str) -> Option<usize> {
+        self.subscriptions.iter().position(|subscription| *subscription.guid == *guid)
+    }
+
+    fn subscription_changed(&mut self, place: usize, kind: &'static str, changed: Vec<(String, Json, Json)>) {
+        let id: Arc<str> = self.subscriptions[place].id().into();
+        let detected_at = self.tell(&id);
+        let row = tables::subscription_row(&self.subscriptions[place], self.version);
+        self.show(Name::Containers, &id, place, Some(row), detected_at);
+        let change = Change {
+            table: Name::ContainerChanges,
+            kind,
+            target: &id,
+            target_type: "Microsoft.Resources/subscriptions",
+            subscription: &self.subscriptions[place].guid.clone(),
+            group: &"".into(),
+            location: &"".into(),
+            detected_at,
+            changed,
+        };
+        self.record(place, &change);
+    }
+
+    // Groups.
+
+    /// The new group's id, or `None` where the subscription is unknown or the group exists.
+    pub fn create_group(&mut self, guid: &str, name: &str, location: &str, tags: Tags) -> Option<Arc<str>> {
+        let subscription = self.place(guid)?;
+        let id: Arc<str> = lower(&format!("/subscriptions/{guid}/resourceGroups/{name}")).into();
+        if self.groups.contains_key(&id) {
+            return None;
+        }
+        let group = Group {
+            id: id.clone(),
+            subscription,
+            name: name.into(),
+            location: location.into(),
+            tags,
+            members: BTreeSet::new(),
+        };
+        self.groups.insert(id.clone(), group);
+        self.group_changed(&id, "Create", Vec::new());
+        Some(id)
+    }
+
+    pub fn retag_group(&mut self, id: &str, tags: Tags) -> bool {
+        let Some(group) = self.groups.get_mut(id) else { return false };
+        let changed = changed_tags(&group.tags, &tags);
+        group.tags = tags;
+        self.group_changed(id, "Update", changed);
+        true
+    }
+
+    /// Writes the group's name in another case; a name that differs in more than that is refused.
+    pub(crate) fn recase_group(&mut self, id: &str, name: &str) -> bool {
+        let Some(group) = self.groups.get_mut(id) else { return false };
+        if lower(name) != lower(&group.name) {
+            return false;
+        }
+        let was = std::mem::replace(&mut group.name, name.into());
+        self.group_changed(id, "Update", vec![("name".into(), json!(*was), json!(name))]);
+        true
+    }
+
+    /// Deletes a group with all in it.
+    pub fn delete_group(&mut self, id: &str) -> bool {
+        let Some(group) = self.groups.get(id) else { return false };
+        for member in group.members.clone() {
+            self.delete_resource(&member);
+        }
+        self.group_changed(id, "Delete", Vec::new());
+        self.groups.remove(id);
+        true
+    }
+
+    fn group_changed(&mut self, id: &str, kind: &'static str, changed: Vec<(String, Json, Json)>) {
+        let Some(id) = self.groups.get(id).map(|group| group.id.clone()) else { return };
+        let detected_at = self.tell(&id);
+        let (group, version) = (&self.groups[&id], self.version);
+        let subscription = &self.subscriptions[group.subscription];
+        let (place, guid) = (group.subscription, subscription.guid.clone());
+        let (name, location) = (group.name.clone(), group.location.clone());
+        let target = group.display_id(subscription);
+        let row = (kind != "Delete").then(|| tables::group_row(subscription, group, version));
+        self.show(Name::Containers, &id, place, row, detected_at);
+        let change = Change {
+            table: Name::ContainerChanges,
+            kind,
+            target: &target,
+            target_type: "Microsoft.Resources/subscriptions/resourceGroups",
+            subscription: &guid,
+            group: &name,
+            location: &location,
+            detected_at,
+            changed,
+        };
+        self.record(place, &change);
+    }
+
+    // Resources.
+
+    /// The new resource's id, or `None` where the group is unknown or the resource exists. The name of a nested type has its
+    /// parents' before it: `server/database`.
+    pub fn create_resource(
+        &mut self,
+        group: &str,
+        ty: &str,
+        name: &str,
+        location: &str,
+        tags: Tags,
+    ) -> Option<Arc<str>> {
+        let kind = self.kinds.entry(lower(ty)).or_insert_with(|| Arc::new(Kind::new(ty))).clone();
+        let group = self.groups.get_mut(group)?;
+        let mut resource = Resource {
+            id: "".into(),
+            group: group.id.clone(),
+            kind,
+            name: name.into(),
+            location: location.into(),
+            tags,
+        };
+        let id: Arc<str> = lower(&resource.display_id(&self.subscriptions[group.subscription], group)).into();
+        if self.resources.contains_key(&id) {
+            return None;
+        }
+        resource.id = id.clone();
+        group.members.insert(id.clone());
+        self.resources.insert(id.clone(), resource);
+        self.resource_changed(&id, "Create", Vec::new());
+        Some(id)
+    }
+
+    /// A change that no column of the catalog shows.
+    pub fn touch_resource(&mut self, id: &str) -> bool {
+        let changed = vec![("properties.minimumTlsVersion".into(), json!("1.2"), json!("1.3"))];
+        self.resource_changed(id, "Update", changed)
+    }
+
+    pub fn retag_resource(&mut self, id: &str, tags: Tags) -> bool {
+        let Some(resource) = self.resources.get_mut(id) else { return false };
+        let changed = changed_tags(&resource.tags, &tags);
+        resource.tags = tags;
+        self.resource_changed(id, "Update", changed)
+    }
+
+    /// Writes the resource's name in another case; a name that differs in more than that is refused.
+    pub fn recase_resource(&mut self, id: &str, name: &str) -> bool {
+        let Some(resource) = self.resources.get_mut(id) else { return false };
+        if lower(name) != lower(&resource.name) {
+            return false;
+        }
+        let was = std::mem::replace(&mut resource.name, name.into());
+        self.resource_changed(id, "Update", vec![("name".into(), json!(*was), json!(name))])
+    }
+
+    pub fn delete_resource(&mut self, id: &str) -> bool {
+        if !self.resource_changed(id, "Delete", Vec::new()) {
+            return false;
+        }
+        if let Some(resource) = self.resources.swap_remove(id)
+            && let Some(group) = self.groups.get_mut(&resource.group)
+        {
+            group.members.remove(&resource.id);
+        }
+        true
+    }
+
+    /// Deletes a resource and makes it again under the same id, with other tags.
+    pub fn recreate_resource(&mut self, id: &str, tags: Tags) -> bool {
+        let Some(resource) = self.resources.get(id) else { return false };
+        let (group, kind) = (resource.group.clone(), resource.kind.name.clone());
+        let (name, location) = (resource.name.clone(), resource.location.clone());
+        self.delete_resource(id);
+        self.create_resource(&group, &kind, &name, &location, tags).is_some()
+    }
+
+    /// Moves a resource into another group: the old id is deleted, a new one created. The new id.
+    pub(crate) fn move_resource(&mut self, id: &str, group: &str) -> Option<Arc<str>> {
+        let resource = self.resources.get(id)?;
+        if *resource.group == *group || !self.groups.contains_key(group) {
+            return None;
+        }
+        let (kind, name) = (resource.kind.name.clone(), resource.name.clone());
+        let (location, tags) = (resource.location.clone(), resource.tags.clone());
+        let moved = self.create_resource(group, &kind, &name, &location, tags)?;
+        self.delete_resource(id);
+        Some(moved)
+    }
+
+    fn resource_changed(&mut self, id: &str, kind: &'static str, changed: Vec<(String, Json, Json)>) -> bool {
+        let Some(id) = self.resources.get(id).map(|resource| resource.id.clone()) else { return false };
+        let detected_at = self.tell(&id);
+        let (resource, version) = (&self.resources[&id], self.version);
+        let Some(group) = self.groups.get(&resource.group) else { return false };
+        let subscription = &self.subscriptions[group.subscription];
+        let place = group.subscription;
+        let row = (kind != "Delete").then(|| tables::resource_row(subscription, group, resource, version));
+        if self.ancient {
+            self.show(Name::Resources, &id, place, row, detected_at);
+            return true;
+        }
+        let (guid, target) = (subscription.guid.clone(), resource.display_id(subscription, group));
+        let (name, location) = (group.name.clone(), resource.location.clone());
+        let target_type = resource.kind.name.clone();
+        self.show(Name::Resources, &id, place, row, detected_at);
+        let change = Change {
+            table: Name::ResourceChanges,
+            kind,
+            target: &target,
+            target_type: &target_type,
+            subscription: &guid,
+            group: &name,
+            location: &location,
+            detected_at,
+            changed,
+        };
+        self.record(place, &change);
+        true
+    }
+}
+
+fn changed_tags(was: &Tags, is: &Tags) -> Vec<(String, Json, Json)> {
+    let empty = serde_json::Map::new();
+    let object = |tags: &Tags| tags.as_deref().and_then(Json::as_object).unwrap_or(&empty).clone();
+    let (was, is) = (object(was), object(is));
+    let keys: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
+    let value = |tags: &serde_json::Map<String, Json>, key: &String| tags.get(key).cloned().unwrap_or(Json::Null);
+    keys.into_iter()
+        .filter(|key| was.get(*key) != is.get(*key))
+        .map(|key| (format!("tags.{key}"), value(&was, key), value(&is, key)))
+        .collect()
+}
