@@ -111,6 +111,11 @@ impl Report {
         }
     }
 
+    /// How many entities differed, and so were posted, or tried to be.
+    pub(crate) fn differing(&self) -> u64 {
+        self.upserts + self.deletes + self.failed
+    }
+
     /// Notes and logs what went wrong.
     pub(crate) fn fail(&mut self, error: &impl Problem) {
         let message = match error.advice() {
@@ -194,7 +199,7 @@ impl fmt::Display for Report {
             writeln!(f, "{name:<15}{count:>11}")?;
         }
         if let Some(Compared { held, in_doubt }) = self.compared {
-            let differ = self.upserts + self.deletes + self.failed;
+            let differ = self.differing();
             writeln!(f, "{:<15}{held} entities held, {differ} differ, {in_doubt} in doubt", "compared")?;
         }
         if let Some(freshness) = &self.freshness {

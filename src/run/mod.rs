@@ -66,7 +66,7 @@ pub async fn run(config: &Config, work: &Work, stop: impl Future<Output = Stop>)
         let result = Box::pin(run.go(&mut report)).await;
         report.retried += run.http.retried();
         let closed = run.replica.close().await;
-        let is_posted = report.upserts + report.deletes + report.failed > 0;
+        let is_posted = report.differing() > 0;
         result.and(closed.map_err(|error| if is_posted { error } else { error.before_posts() }.into()))
     };
     if let Err(error) = Box::pin(outcome).await {
