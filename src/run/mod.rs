@@ -34,7 +34,7 @@ pub(crate) use problems::RunError;
 use problems::Shortfall;
 
 /// How often what is settled is saved, at least.
-const SAVED_EVERY: Duration = Duration::from_millis(100);
+const SAVED_EVERY: Duration = Duration::from_millis(50);
 
 /// What a run is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
