@@ -114,6 +114,7 @@ fn summary(report: &Report) -> String {
         ("skipped", report.skipped),
         ("retried", report.retried),
         ("subscriptions", report.subscriptions),
+        ("not covered", report.not_covered),
         ("queries", report.queries),
         ("rows", report.rows),
     ];

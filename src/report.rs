@@ -26,6 +26,8 @@ pub struct Report {
     pub full_because: Option<String>,
     /// Subscriptions that the principal can read.
     pub subscriptions: u64,
+    /// Those of them that Resource Graph has looked at before, and does not look at any more.
+    pub not_covered: u64,
     /// Requests that Resource Graph answered.
     pub queries: u64,
     /// Rows that it answered with.
@@ -94,6 +96,7 @@ impl Report {
             dry_run: false,
             full_because: None,
             subscriptions: 0,
+            not_covered: 0,
             queries: 0,
             rows: 0,
             upserts: 0,
@@ -181,7 +184,6 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = [
-            ("subscriptions", self.subscriptions),
             ("queries", self.queries),
             ("rows", self.rows),
             ("upserts", self.upserts),
@@ -195,6 +197,11 @@ impl fmt::Display for Report {
         if let Some(why) = &self.full_because {
             writeln!(f, "{:<15}{why}", "full because")?;
         }
+        let not_covered = match self.not_covered {
+            0 => String::new(),
+            count => format!(", not covered {count}"),
+        };
+        writeln!(f, "{:<15}{:>11}{not_covered}", "subscriptions", self.subscriptions)?;
         for (name, count) in counts {
             writeln!(f, "{name:<15}{count:>11}")?;
         }

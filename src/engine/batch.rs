@@ -1,5 +1,6 @@
 //! Shards that are read together, and what was found of them in this run.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
@@ -35,6 +36,8 @@ pub(super) struct Batch<'b, P> {
     pub(super) missed: Vec<Finding>,
     /// Deletes of containers, which wait until what is in them has gone.
     pub(super) deletes: Vec<Send<P>>,
+    /// Shards of which a row was new, and no record told of it: the source may not show all of them yet.
+    untold: RefCell<HashSet<Id>>,
 }
 
 /// What is read of a shard.
@@ -78,7 +81,20 @@ impl<'b, P> Batch<'b, P> {
             missing: Vec::new(),
             missed: Vec::new(),
             deletes: Vec::new(),
+            untold: RefCell::default(),
         }
+    }
+
+    pub(super) fn note_untold(&self, id: &Id) {
+        let mut untold = self.untold.borrow_mut();
+        if !untold.contains(id.shard()) {
+            untold.insert(id.root());
+        }
+    }
+
+    /// Whether rows of a shard came as a surprise.
+    pub(super) fn is_untold(&self, shard: &Id) -> bool {
+        self.untold.borrow().contains(shard)
     }
 
     pub(super) fn is_found(&self, id: &Id) -> bool {

@@ -82,6 +82,9 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
             return self.let_go(&id, entry).map(|()| None);
         }
         if is_in {
+            if known.is_none() && record.is_none() && id.stage() != Stage::Root {
+                batch.note_untold(&id);
+            }
             let parcel = self.sink.render(change);
             let is_same = match entry.state {
                 State::Held(content) => content == parcel.content(),

@@ -77,11 +77,13 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         let answer = if let Some(all) = all {
             self.take(all, async |page| self.leaves(b, Page::Rows, page).await).await?
         } else if within.is_empty() {
-            // Of nothing all is read, as far as the containers were looked at.
-            return Ok(is_selective.then(|| Answer { covered: b.shards.iter().cloned().collect(), failed: Vec::new() }));
+            // Of nothing all is read.
+            return Ok(
+                is_selective.then(|| Answer { covered: b.shards.iter().cloned().collect(), ..Answer::default() })
+            );
         } else {
             let shards = b.shards;
-            match self.kept(self.source.within(shards, &within, self.coverage()).await) {
+            match self.kept(self.source.within(shards, &within).await) {
                 Some(reading) => self.take(reading, async |page| self.leaves(b, Page::Rows, page).await).await?,
                 None => None,
             }

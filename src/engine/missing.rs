@@ -6,7 +6,6 @@ use jiff::SignedDuration;
 
 use super::batch::Batch;
 use super::rules::{Rule, holds};
-use super::source::Coverage;
 use super::{Absent, Answer, Engine, Entry, Fatal, Key, Replica, Sink, Source, State, before};
 use crate::model::{Finding, Id, Scope, Stage};
 
@@ -189,7 +188,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     ) -> Result<(), Fatal<R::Error>> {
         let shards = [shard.clone()];
         let opened = match stage {
-            Stage::Leaf => self.source.leaves(&shards, Coverage::Shown).await,
+            Stage::Leaf => self.source.leaves(&shards).await,
             Stage::Root | Stage::Container => self.source.containers(&shards).await,
         };
         let Some(reading) = self.kept(opened) else { return Ok(()) };

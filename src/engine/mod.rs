@@ -43,7 +43,7 @@ pub(crate) use delivery::{Delivery, LANDING, Posts};
 pub(crate) use delivery::{DeliveryError, Wave};
 pub(crate) use replica::{Absent, Content, Entry, Mark, Replica, State, Terms};
 pub(crate) use sink::{Fault, Letter, Limits, Parcel, Receipt, Sink, SinkError};
-pub(crate) use source::{Answer, Coverage, Found, Intake, Reading, Source, Window};
+pub(crate) use source::{Answer, Found, Intake, Reading, Source, Window};
 pub(crate) use tally::{Counted, Tally};
 
 /// Entries that are looked at, and changes that are posted, at once.
@@ -116,6 +116,26 @@ pub(crate) enum Resend {
 pub(crate) struct Shard {
     /// The upsert of its own entity.
     pub(crate) root: Change,
+    pub(crate) sight: Sight,
+}
+
+/// Whether the source looks at a shard, as a row of it or of what is in it has just shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sight {
+    Covered,
+    NotCovered,
+    /// It could not be asked.
+    Unknown,
+}
+
+/// A shard that is listed, and that the source does not look at.
+#[derive(Clone, Debug)]
+pub(crate) struct Uncovered {
+    pub(crate) id: Id,
+    /// Up to when its records have been read; `None`: it was never looked at.
+    pub(crate) since: Option<Timestamp>,
+    /// Whether an earlier run has met it.
+    pub(crate) is_known: bool,
 }
 
 /// What a run has compared.
@@ -131,8 +151,7 @@ pub(crate) struct Counts {
     pub(crate) unresolved: u64,
     /// Entities with which every query failed. Everything else was read.
     pub(crate) unreadable: u64,
-    /// Shards that the source listed and did not look at.
-    pub(crate) uncovered: Vec<Id>,
+    pub(crate) uncovered: Vec<Uncovered>,
     /// Entities that are absent, in shards where so many are that none is taken for gone yet.
     pub(crate) guarded: u64,
 }

@@ -1,12 +1,10 @@
 //! What is read of which shards: everything, or what changed since when, and which of them together.
 
-use std::collections::HashSet;
-
 use jiff::{SignedDuration, Timestamp};
 
 use super::batch::{Extent, Late};
 use super::rules::{Rule, holds};
-use super::{Coverage, Engine, Fatal, Full, Mark, Replica, Shard, Sink, Source, before};
+use super::{Engine, Fatal, Full, Mark, Replica, Shard, Sight, Sink, Source, Uncovered, before};
 use crate::model::Id;
 
 /// Shards whose records are read from times further apart than this are asked about apart: the one would read far too much.
@@ -17,13 +15,18 @@ pub(super) type Part<'s> = (Extent, Vec<&'s Shard>);
 
 impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     /// Which shards are read together, and what of them.
-    pub(super) async fn plan<'s>(&self, listed: &'s [Shard]) -> Result<Vec<Part<'s>>, Fatal<R::Error>> {
-        let covered = self.newly_covered(listed).await;
+    /// What the source does not look at it shows no changes of: there is nothing to be read of it, and its mark stays.
+    pub(super) fn plan<'s>(&self, listed: &'s [Shard]) -> Result<Vec<Part<'s>>, Fatal<R::Error>> {
         let mut read: Vec<(Extent, Mark, &Shard)> = Vec::new();
         for shard in listed {
-            let mark = self.replica.mark(&shard.root.id);
-            if covered.as_ref().is_some_and(|covered| mark.since.is_none() && !covered.contains(&shard.root.id)) {
-                self.counts.borrow_mut().uncovered.push(shard.root.id.clone());
+            let id = &shard.root.id;
+            let mark = self.replica.mark(id);
+            if shard.sight == Sight::NotCovered {
+                let is_known = self.entry(id)?.is_some();
+                let uncovered = Uncovered { id: id.clone(), since: mark.since, is_known };
+                self.counts.borrow_mut().uncovered.push(uncovered);
+            }
+            if shard.sight != Sight::Covered && holds(Rule::Cover) {
                 continue;
             }
             let full = match self.settings.full {
@@ -61,29 +64,9 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         Ok(batches)
     }
 
-    /// Of shards that were never read: those that the source looks at at all. `None` where there is none to ask about, or
-    /// nobody will remember.
-    pub(super) async fn newly_covered(&self, listed: &[Shard]) -> Option<HashSet<Id>> {
-        let is_new = |id: &Id| self.replica.mark(id).since.is_none();
-        let new: Vec<Id> = listed.iter().map(|shard| shard.root.id.clone()).filter(is_new).collect();
-        if new.is_empty() || !self.replica.remembers() {
-            return None;
-        }
-        let mut covered = HashSet::new();
-        for shards in new.chunks(self.source.together()) {
-            covered.extend(self.kept(self.source.covered(shards).await).into_iter().flatten());
-        }
-        Some(covered)
-    }
-
     /// Where nothing is remembered, no later run may see the record again.
     pub(super) fn late(&self) -> Late {
         if self.replica.remembers() { Late::Either } else { Late::Row }
-    }
-
-    /// Where nothing is remembered, nothing depends on what was looked at.
-    pub(super) fn coverage(&self) -> Coverage {
-        if self.replica.remembers() { Coverage::Shown } else { Coverage::Assumed }
     }
 
     pub(super) fn window_of(&self, shard: &Id, extent: Extent) -> Option<Timestamp> {

@@ -11,8 +11,8 @@ use super::decide::Send;
 use super::delivery::Wave;
 use super::rules::{Rule, holds};
 use super::{
-    Answer, Engine, Entry, Fatal, Key, Mark, Parcel, Reading, Replica, Shard, Sink, Source, State, Window, before,
-    kept_and_recent,
+    Answer, Engine, Entry, Fatal, Full, Key, Mark, Parcel, Reading, Replica, Shard, Sight, Sink, Source, State, Window,
+    before, kept_and_recent,
 };
 use crate::model::{Finding, Id, Operation, Scope};
 
@@ -25,7 +25,8 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     pub(crate) async fn run(&self, listed: &[Shard]) -> Result<(), Fatal<R::Error>> {
         let ids: Vec<Id> = listed.iter().map(|shard| shard.root.id.clone()).collect();
         self.open(&ids).await?;
-        let batches = self.plan(listed).await?;
+        let batches = self.plan(listed)?;
+        self.roots_alone(listed).await?;
         stream::iter(batches.iter().map(|(extent, shards)| self.read_batch(*extent, shards)))
             .buffer_unordered(BATCHES_AT_ONCE)
             .try_collect()
@@ -44,14 +45,13 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                 Window::Everything { kept, recent }
             }
         };
-        let coverage = self.coverage();
         let full = extent == Extent::Everything;
         let reads_all = full && self.source.unseen() == Scope::In;
         // Begun side by side, taken one after the other.
         let opened = futures::try_join!(
-            self.source.changes(&ids, window, coverage),
+            self.source.changes(&ids, window),
             async { if full { self.source.containers(&ids).await.map(Some) } else { Ok(None) } },
-            async { if reads_all { self.source.leaves(&ids, coverage).await.map(Some) } else { Ok(None) } },
+            async { if reads_all { self.source.leaves(&ids).await.map(Some) } else { Ok(None) } },
         );
         let Some(((changed_containers, changed_leaves), containers, leaves)) = self.kept(opened) else { return Ok(()) };
         let mut batch = Batch::new(&ids, windows);
@@ -88,19 +88,19 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         }
         for id in &ids {
             let is_told = |answer: &Option<Answer>| match answer {
-                Some(answer) => answer.covered.contains(id) || !holds(Rule::Cover),
+                Some(answer) => !answer.unread.contains(id),
                 None => !holds(Rule::Proof),
             };
             let is_read = is_told(&told_containers) && is_told(&told_leaves);
-            if !is_read && told_containers.is_some() && told_leaves.is_some() {
-                self.counts.borrow_mut().uncovered.push(id.clone());
-            }
             let mark = self.replica.mark(id);
+            // Rows of a new shard, or of a new role, come late: the first comparison counts once another one agrees.
+            let is_first = mark.full.is_none() && (mark.since.is_none() || b.is_untold(id));
+            let is_confirmed = !is_first || !holds(Rule::Confirmed);
             self.replica.set_mark(
                 id,
                 Mark {
                     since: if is_read { Some(self.start) } else { mark.since },
-                    full: if is_all_read(id) { Some(self.start) } else { mark.full },
+                    full: if is_all_read(id) && is_confirmed { Some(self.start) } else { mark.full },
                 },
             );
             self.sweep(id)?;
@@ -147,6 +147,17 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
             }
         }
         self.post(Wave::Roots, sends).await
+    }
+
+    /// The own entities of shards that the source does not look at: they are listed all the same.
+    async fn roots_alone(&self, listed: &[Shard]) -> Result<(), Fatal<R::Error>> {
+        let uncovered: Vec<&Shard> = listed.iter().filter(|shard| shard.sight == Sight::NotCovered).collect();
+        let mut batch = Batch::new(&[], HashMap::new());
+        self.roots(&mut batch, &uncovered, &[]).await?;
+        match self.settings.full {
+            Full::Never { .. } => Ok(()),
+            Full::Now | Full::Every(_) => self.rest_of_roots(&mut batch).await,
+        }
     }
 
     /// Shards of which nothing was sent that their own entity could go along with.

@@ -11,6 +11,8 @@ pub(crate) enum Rule {
     Cover,
     /// All rows are read again after a day.
     Daily,
+    /// The first full read of a shard counts once another one agrees with it.
+    Confirmed,
     /// A full read reads the records as well.
     FullRecords,
     /// Without a mark, all records that are kept are read.

@@ -21,20 +21,14 @@ pub(crate) enum Window {
     Everything { kept: Timestamp, recent: Timestamp },
 }
 
-/// Whether an answer has to show which shards it looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Coverage {
-    /// It does, though that may cost a query.
-    Shown,
-    /// Nothing depends on it.
-    Assumed,
-}
-
 /// What a reading that came to its end has shown. All that it found is in the intake.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Answer {
-    /// The shards that were really looked at: a row of each is in the answer, or in one asked for right beside it.
+    /// The shards that were really looked at: a row of each is in the answer, or in one asked for right beside it. Of records
+    /// nothing shows that; they are read of shards that were just looked at.
     pub(crate) covered: HashSet<Id>,
+    /// Shards that could not be read. The source says why.
+    pub(crate) unread: HashSet<Id>,
     /// Ids with which every query fails. Everything else came.
     pub(crate) failed: Vec<Id>,
 }
@@ -69,30 +63,21 @@ pub(crate) trait Source {
     /// Whether a container that nobody has seen is in scope.
     fn unseen(&self) -> Scope;
 
-    /// Those of these shards that it looks at.
-    async fn covered(&self, shards: &[Id]) -> Result<HashSet<Id>, Self::Error>;
-
     /// The latest records of entities in `window`, each with its current row: of roots and containers, and of leaves.
     async fn changes<'a>(
         &'a self,
         shards: &'a [Id],
         window: Window,
-        coverage: Coverage,
     ) -> Result<(Self::Reading<'a>, Self::Reading<'a>), Self::Error>;
 
     /// All containers that exist.
     async fn containers<'a>(&'a self, shards: &'a [Id]) -> Result<Self::Reading<'a>, Self::Error>;
 
     /// All leaves that exist.
-    async fn leaves<'a>(&'a self, shards: &'a [Id], coverage: Coverage) -> Result<Self::Reading<'a>, Self::Error>;
+    async fn leaves<'a>(&'a self, shards: &'a [Id]) -> Result<Self::Reading<'a>, Self::Error>;
 
     /// All leaves that exist in these containers of these shards.
-    async fn within<'a>(
-        &'a self,
-        shards: &'a [Id],
-        containers: &'a [Id],
-        coverage: Coverage,
-    ) -> Result<Self::Reading<'a>, Self::Error>;
+    async fn within<'a>(&'a self, shards: &'a [Id], containers: &'a [Id]) -> Result<Self::Reading<'a>, Self::Error>;
 
     /// Those of these ids that have a row, whatever the filters; the shards' own containers are asked for with them.
     async fn ask(&self, ids: &[Id]) -> Result<Found, Self::Error>;

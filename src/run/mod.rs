@@ -18,7 +18,7 @@ use crate::checkpoint::Checkpoint;
 use crate::config::{AzureConfig, Config, Mode, OutOfScope, Payload, ScopeTerms};
 use crate::engine::{
     Bounds, Counted, Counts, DeadLetters, Delivery, Engine, Fatal, Full, Leaving, Replica, Resend, Settings, Shard,
-    Sink, Tally, Terms,
+    Sink, Tally, Terms, Uncovered,
 };
 use crate::error::{Problem, Stop};
 use crate::http::Http;
@@ -28,13 +28,16 @@ use crate::report::{Compared, Report};
 use crate::sinks::preview::Preview;
 use crate::sinks::webhook::{self, Envelope, Webhook};
 use crate::sources::resource_graph::arm_id::id_of;
-use crate::sources::resource_graph::{ResourceGraph, Subscription};
+use crate::sources::resource_graph::{Look, ResourceGraph, Subscription};
 use crate::text::{Inert, printable};
 pub(crate) use problems::RunError;
 use problems::Shortfall;
 
 /// How often what is settled is saved, at least.
 const SAVED_EVERY: Duration = Duration::from_millis(50);
+
+/// Clocks further apart than this are told of.
+const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 
 /// What a run is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +100,7 @@ struct Run<'a, S: Future<Output = Stop>> {
 struct Estate {
     source: ResourceGraph,
     listed: Vec<Subscription>,
+    look: Look,
     /// The start of the run, on Azure's clock.
     start: Timestamp,
 }
@@ -156,25 +160,27 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         }
     }
 
-    /// Signs in, and lists what can be read.
+    /// Signs in, lists what can be read, and asks what Resource Graph looks at of it.
     async fn discover(&self) -> Result<Estate, RunError> {
         let AzureConfig { batch_size, .. } = &self.config.azure;
         let arm = Arm::new(&self.config.azure, Arc::clone(&self.http))?;
         let pages = pages_at_once(self.config.port.payload);
         let source = ResourceGraph::new(arm, self.config.scope.clone(), *batch_size, pages);
-        let listed = tokio::select! {
-            listed = source.shards() => listed?,
+        let discovering = async {
+            let listed = source.shards().await?;
+            if listed.is_empty() {
+                return Err(RunError::NoSubscription);
+            }
+            let ids: Vec<Id> = listed.iter().map(|one| one.root.id.clone()).collect();
+            Ok((listed, source.look(&ids).await))
+        };
+        let (listed, look) = tokio::select! {
+            discovered = discovering => discovered?,
             stop = self.stop.clone() => return Err(stop.into()),
         };
-        if listed.is_empty() {
-            return Err(RunError::NoSubscription);
-        }
-        let start = source.client().arm().first_date().unwrap_or_else(|| {
-            tracing::warn!("Resource Manager's answer has no usable Date header; going by this machine's clock");
-            Timestamp::now()
-        });
+        let start = start(look.now, source.client().arm().first_date());
         tracing::info!("{} subscriptions; Azure time: {start:.0}", listed.len());
-        Ok(Estate { source, listed, start })
+        Ok(Estate { source, listed, look, start })
     }
 
     /// What is read of it, by the mode and the checkpoint.
@@ -230,7 +236,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         }
         Some(match last.iter().flatten().max() {
             Some(last) => format!("the last full comparison was at {last:.0}, at least {} hours ago", every.as_hours()),
-            None => "the last full comparison did not finish".into(),
+            None => "the last full comparison did not finish, or is to be confirmed by another one".into(),
         })
     }
 
@@ -245,8 +251,10 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
             report.mode = plan.mode.name();
             report.full_because.clone_from(&plan.full_because);
         }
-        let Estate { source, listed, start } = estate;
-        let listed: &Vec<Shard> = &listed.iter().map(|one| Shard { root: one.root.clone() }).collect();
+        let Estate { source, listed, look, start } = estate;
+        look.failures.iter().for_each(|error| report.fail(error));
+        let shard = |one: &Subscription| Shard { root: one.root.clone(), sight: look.sight(&one.root.id) };
+        let listed: &Vec<Shard> = &listed.iter().map(shard).collect();
         let (engine, orders) = Engine::new(source, sink, &self.replica, &plan.settings, *start);
         let tally = RefCell::new(Tally::new(self.dead_letters.take()));
         tally.borrow_mut().starts_at(*start);
@@ -305,7 +313,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         if *self.work == Work::Sync {
             self.tell_unlisted(listed)?;
         }
-        self.tell_uncovered(estate, &engine.counts());
+        Self::tell_uncovered(estate, &engine.counts(), report);
         report.settle(&tally, &engine.counts());
         self.settle(&engine, estate.start, listed, &tally, report)?;
         stopped.map_or(Ok(()), |stop| Err(stop.into()))
@@ -336,25 +344,27 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         Ok(())
     }
 
-    /// Names the subscriptions that Resource Manager lists and Resource Graph did not look at.
-    fn tell_uncovered(&self, estate: &Estate, counts: &Counts) {
-        for id in &counts.uncovered {
-            let Some(Subscription { name, is_active, .. }) = estate.listed.iter().find(|one| one.root.id == *id) else {
-                continue;
-            };
-            let name = printable(name);
-            match (self.replica.mark(id).since, is_active) {
-                (Some(since), _) => tracing::warn!(
-                    "Resource Graph did not look at subscription {name} ({id}), last read at {since:.0}; its changes are read once it does"
-                ),
-                (None, true) => {
+    /// Names the subscriptions that Resource Manager lists and Resource Graph does not look at: in every run those of which
+    /// something was read, and once those of which nothing ever was.
+    fn tell_uncovered(estate: &Estate, counts: &Counts, report: &mut Report) {
+        for Uncovered { id, since, is_known } in &counts.uncovered {
+            let one = estate.listed.iter().find(|one| one.root.id == *id);
+            let (name, state) = one.map_or(("", ""), |one| (&*one.name, &*one.state));
+            let (name, state) = (printable(name), printable(state));
+            match since {
+                Some(since) => {
+                    report.not_covered += 1;
                     tracing::warn!(
-                        "Resource Graph does not know subscription {name} ({id}) yet; it is read once it does"
+                        "Resource Graph does not look at subscription {name} ({id}, {state}) any more; it was last read at {since:.0}, and \
+                         its changes since then are read once it is looked at again"
                     );
                 }
-                (None, false) => {
-                    tracing::debug!("Resource Graph does not know subscription {name} ({id}), which is not active");
+                None if *is_known => {
+                    tracing::debug!("Resource Graph does not look at subscription {name} ({id}, {state})");
                 }
+                None => tracing::info!(
+                    "note: Resource Graph does not look at subscription {name} ({id}, {state}); it is read once it does"
+                ),
             }
         }
         if counts.guarded > 0 {
@@ -401,6 +411,22 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         }
         Ok(())
     }
+}
+
+/// When a run starts on Azure's clock: as Resource Graph says, on whose records everything rests; else as Resource Manager's
+/// `Date` says, which a proxy may have written.
+fn start(told: Option<Timestamp>, date: Option<Timestamp>) -> Timestamp {
+    if let (Some(told), Some(date)) = (told, date)
+        && date.duration_since(told).abs() > CLOCK_TOLERANCE
+    {
+        tracing::warn!(
+            "Resource Manager's answers are dated {date:.0}, Resource Graph says that it is {told:.0}; going by Resource Graph's clock"
+        );
+    }
+    told.or(date).unwrap_or_else(|| {
+        tracing::warn!("no answer of Azure's tells the time; going by this machine's clock");
+        Timestamp::now()
+    })
 }
 
 /// When the run of an account began.

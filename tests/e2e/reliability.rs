@@ -11,7 +11,9 @@ use sandbox::{Host, Sandbox};
 use serde_json::Value as Json;
 
 use crate::harness::{DAY, Envelope, MINUTE, Program, Small, empty, envelopes, outline, settled, start};
-use crate::remembered::{entries, entry, file, remembering, set_aside, signal, since, state, summary, until, why_full};
+use crate::remembered::{
+    confirmed, entries, entry, file, remembering, set_aside, signal, since, state, summary, until, why_full,
+};
 
 const PRODUCTION: &str = r#"{"include": {"Environment": "Production"}}"#;
 
@@ -21,17 +23,22 @@ async fn assert_equal(sandbox: &Sandbox, scope: &Scope) {
 }
 
 #[tokio::test]
-async fn the_first_run_reads_everything_and_the_next_only_what_changed() {
+async fn the_first_run_reads_everything_the_second_confirms_it_and_the_next_reads_only_what_changed() {
     let sandbox = start(settled()).await;
     let first = remembering(&sandbox).run().await.exits(0);
     assert!(why_full(&first).contains("there is no checkpoint yet"), "{first}");
     assert_equal(&sandbox, &Scope::default()).await;
-    sandbox.requests().clear();
 
     sandbox.clock().advance(15 * MINUTE);
     let second = remembering(&sandbox).run().await.exits(0);
-    assert_eq!(second.report()["mode"], "incremental");
-    assert_eq!(sandbox.requests().total(), 5, "sign-in, subscriptions, three queries; {second}");
+    assert!(why_full(&second).contains("to be confirmed"), "{second}");
+    assert_eq!((second.count("skipped"), second.count("upserts")), (135, 0), "{second}");
+    sandbox.requests().clear();
+
+    sandbox.clock().advance(15 * MINUTE);
+    let third = remembering(&sandbox).run().await.exits(0);
+    assert_eq!(third.report()["mode"], "incremental");
+    assert_eq!(sandbox.requests().total(), 5, "sign-in, subscriptions, three queries; {third}");
 }
 
 #[cfg(unix)]
@@ -48,7 +55,7 @@ async fn a_record_that_shows_up_late_is_read_and_what_was_delivered_is_not_sent_
     let mut settings = empty();
     settings.lags = Lags { record: 50 * MINUTE..=50 * MINUTE, row: Duration::ZERO..=Duration::ZERO };
     let small = Small::with(settings).await;
-    remembering(&small.sandbox).run().await.exits(0);
+    confirmed(&small.sandbox).await;
     small.sandbox.clock().advance(MINUTE);
     small.sandbox.estate().retag_resource(&small.vault, names::tags(&[("late", "yes")]));
 
@@ -68,7 +75,7 @@ async fn a_record_that_shows_up_late_is_read_and_what_was_delivered_is_not_sent_
 #[tokio::test]
 async fn without_an_overlap_nothing_is_read_twice() {
     let small = Small::start().await;
-    remembering(&small.sandbox).run().await.exits(0);
+    confirmed(&small.sandbox).await;
     small.sandbox.clock().advance(MINUTE);
     small.sandbox.estate().touch_resource(&small.vault);
     small.sandbox.clock().advance(MINUTE);
@@ -164,6 +171,7 @@ async fn a_checkpoint_of_another_webhook_scope_or_time_means_a_full_run() {
         let after = run().run().await.exits(0);
         assert_eq!(after.report()["mode"], "full", "{after}");
         assert!(why_full(&after).contains(why), "{after}");
+        run().run().await.exits(0);
         assert_eq!(run().run().await.exits(0).report()["mode"], "incremental");
     }
 }
@@ -408,7 +416,7 @@ async fn a_second_signal_ends_at_once() {
 #[tokio::test]
 async fn a_run_ends_in_good_order_when_its_time_is_up() {
     let small = Small::start().await;
-    small.sandbox.faults().add(Route::Graph, Rule::new(Fault::Hang));
+    small.sandbox.faults().add(Route::Graph, Rule::new(Fault::Hang).after(1));
     let run = remembering(&small.sandbox).env("RUN_TIMEOUT_SECONDS", "1").run().await.exits(1);
     run.says(&["RUN_TIMEOUT_SECONDS"]);
     assert_eq!(since(&small.sandbox, &small.subscription).await, "never");
@@ -438,7 +446,7 @@ async fn two_runs_on_one_host_keep_apart_and_the_second_waits_and_then_names_the
 async fn a_full_run_comes_of_itself_when_the_last_is_old() {
     let small = Small::start().await;
     let run = || remembering(&small.sandbox).env("FULL_SYNC_EVERY_HOURS", "24");
-    run().run().await.exits(0);
+    confirmed(&small.sandbox).await;
     small.sandbox.clock().advance(23 * 60 * MINUTE);
     assert_eq!(run().run().await.exits(0).report()["mode"], "incremental");
     small.sandbox.clock().advance(2 * 60 * MINUTE);

@@ -19,6 +19,12 @@ pub(crate) fn remembering(sandbox: &Sandbox) -> Program {
     Program::new(sandbox).checkpoint(&file(sandbox))
 }
 
+/// The first two runs: one reads everything, the other confirms it.
+pub(crate) async fn confirmed(sandbox: &Sandbox) -> Run {
+    remembering(sandbox).run().await.exits(0);
+    remembering(sandbox).run().await.exits(0)
+}
+
 /// `azure-incremental checkpoint` on a file, in JSON.
 fn showing(file: &Path) -> Program {
     Program::bare().env("LOG_FORMAT", "json").args(["checkpoint", file.to_str().unwrap()])

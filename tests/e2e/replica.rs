@@ -15,7 +15,9 @@ use serde_json::Value as Json;
 use crate::harness::{
     DAY, MINUTE, Program, Run, Small, assert_equal, break_down, envelopes, of_resources, passing, settled, start,
 };
-use crate::remembered::{compared, entry, file, remembering, set_aside, signal, state, summary, until, why_full};
+use crate::remembered::{
+    compared, confirmed, entry, file, remembering, set_aside, signal, state, summary, until, why_full,
+};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const TICK: Duration = Duration::from_secs(20 * 60);
@@ -47,7 +49,7 @@ async fn assert_heals(sandbox: &Sandbox, scope: &Scope, run: impl Fn() -> Progra
 #[tokio::test]
 async fn an_idle_run_and_a_full_run_over_an_unchanged_estate_post_nothing_and_resend_all_posts_everything_once() {
     let sandbox = start(settled()).await;
-    remembering(&sandbox).run().await.exits(0);
+    confirmed(&sandbox).await;
     assert_eq!(posts(&sandbox), 135);
 
     assert_eq!(tick(&sandbox).await.exits(0).report()["mode"], "incremental");
@@ -144,7 +146,7 @@ async fn everything_that_is_to_be_sent_again_is_sent_by_the_next_run_where_this_
 /// A group with so many vaults in it that Port does not take, and one that it does.
 async fn poisoned(count: usize, fault: Fault) -> (Small, Vec<Arc<str>>) {
     let small = Small::start().await;
-    remembering(&small.sandbox).run().await.exits(0);
+    confirmed(&small.sandbox).await;
     let ids = (0..count)
         .map(|number| {
             let (mut estate, name) = (small.sandbox.estate(), format!("poison-{number}"));
@@ -317,7 +319,7 @@ async fn a_file_that_went_back_in_time_while_the_webhooks_key_was_rotated_and_ba
 async fn what_went_without_a_record_is_found_by_a_full_run_deleted_once_it_stays_gone_and_comes_back_by_itself() {
     let small = Small::start().await;
     let Small { sandbox, vault, group, subscription } = &small;
-    remembering(sandbox).run().await.exits(0);
+    confirmed(sandbox).await;
     sandbox.clock().advance(MINUTE);
     assert!(sandbox.estate().unrecorded(|estate| estate.delete_resource(vault)));
     for _ in 0..3 {
@@ -448,6 +450,7 @@ async fn assert_begins_anew(sandbox: &Sandbox, file: &Path, why: &str) -> PathBu
     assert!(why_full(&run).starts_with("the checkpoint cannot be used: "), "{run}");
     assert_eq!((run.report()["mode"].as_str(), run.count("upserts")), (Some("full"), 135), "{run}");
     assert_equal(sandbox, &Scope::default(), &run).await;
+    Program::new(sandbox).checkpoint(file).run().await.exits(0);
     let quiet = Program::new(sandbox).checkpoint(file).run().await.exits(0);
     assert_eq!((quiet.report()["mode"].as_str(), quiet.count("upserts")), (Some("incremental"), 0), "{quiet}");
     let aside = set_aside(&std::fs::canonicalize(file).unwrap(), why);
@@ -520,6 +523,7 @@ async fn through_a_symbolic_link_the_file_behind_it_is_used_and_the_link_stays()
     let (link, real) = (sandbox.directory().join("link"), elsewhere.join("checkpoint"));
     std::os::unix::fs::symlink(&real, &link).unwrap();
     let run = || Program::new(&sandbox).checkpoint(&link).run();
+    run().await.exits(0);
     run().await.exits(0);
     let quiet = run().await.exits(0);
     assert_eq!((quiet.report()["mode"].as_str(), quiet.count("upserts")), (Some("incremental"), 0), "{quiet}");

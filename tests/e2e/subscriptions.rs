@@ -37,7 +37,7 @@ async fn each_batch_of_subscriptions_has_its_queries() {
         let sandbox = start(seven()).await;
         let run = Program::full(&sandbox).env("SUBSCRIPTION_BATCH_SIZE", size).run().await.exits(0);
         let asked = queries(&sandbox);
-        assert_eq!(asked.len(), batches * 4, "{run}");
+        assert_eq!(asked.len(), batches * 5, "{run}");
         for text in asked.iter().map(|query| &query["query"]) {
             let of_this = asked.iter().filter(|query| query["query"] == *text);
             let named: Vec<String> = of_this

@@ -11,9 +11,9 @@ use bytes::Bytes;
 use super::text::{Fault, Filter};
 use super::world::{State, World};
 use crate::engine::rules::{Rule, holds};
-use crate::engine::source::Coverage;
 use crate::engine::{
-    Answer, Content, Found, Intake, Letter, Limits, Parcel, Reading, Receipt, Shard, Sink, SinkError, Source, Window,
+    Answer, Content, Found, Intake, Letter, Limits, Parcel, Reading, Receipt, Shard, Sight, Sink, SinkError, Source,
+    Window,
 };
 use crate::model::{Change, Finding, Id, Operation, RecordKind, Scope, Stage};
 
@@ -61,6 +61,8 @@ pub(super) struct FakeSource<'w> {
     pub(super) world: &'w RefCell<World>,
     pub(super) scope: Filter,
     pub(super) together: usize,
+    /// What of the shards it looks at, as it told at the start of the run.
+    pub(super) looked: RefCell<HashSet<Id>>,
 }
 
 #[derive(Clone)]
@@ -76,6 +78,7 @@ pub(super) struct FakeReading<'s> {
     /// Leaves, or else what they are in.
     leaves: bool,
     covered: HashSet<Id>,
+    unread: HashSet<Id>,
     is_whole: bool,
 }
 
@@ -84,8 +87,14 @@ impl FakeSource<'_> {
         let mut world = self.world.borrow_mut();
         let is_listed = |id: &&Id| id.stage() == Stage::Root && !world.is_on(Fault::Unlisted, id);
         let listed: Vec<Id> = world.truth.keys().filter(is_listed).cloned().collect();
-        let shard = |id: Id| Some(Shard { root: change(&id, Some(world.replicated(&id)?)) });
-        listed.into_iter().filter_map(shard).collect()
+        let looked = world.look(&listed);
+        let shard = |id: Id| {
+            let sight = if looked.contains(&id) { Sight::Covered } else { Sight::NotCovered };
+            Some(Shard { root: change(&id, Some(world.replicated(&id)?)), sight })
+        };
+        let listed = listed.into_iter().filter_map(shard).collect();
+        *self.looked.borrow_mut() = looked;
+        listed
     }
 
     fn scope_of(&self, id: &Id, state: Option<State>) -> Option<Scope> {
@@ -101,20 +110,21 @@ impl FakeSource<'_> {
         Finding { change: change(id, state), exists: state.is_some(), scope, record: None }
     }
 
-    /// What an answer looks at, and whether it is whole.
-    async fn look(&self, shards: &[Id]) -> Result<(HashSet<Id>, bool), NoAnswer> {
+    async fn read(&self, shards: &[Id], what: What, leaves: bool) -> Result<FakeReading<'_>, NoAnswer> {
         give_way().await;
         let mut world = self.world.borrow_mut();
-        let covered = world.look(shards);
-        if shards.iter().any(|shard| world.is_on(Fault::Shut, shard)) {
+        let unread: HashSet<Id> = shards.iter().filter(|shard| world.is_on(Fault::Shut, shard)).cloned().collect();
+        if !unread.is_empty() && world.random.chance(0.5) {
             return Err(NoAnswer);
         }
-        Ok((covered, !shards.iter().any(|shard| world.is_on(Fault::Short, shard))))
-    }
-
-    async fn read(&self, shards: &[Id], what: What, leaves: bool) -> Result<FakeReading<'_>, NoAnswer> {
-        let (covered, is_whole) = self.look(shards).await?;
-        Ok(FakeReading { source: self, what, leaves, covered, is_whole })
+        let mut covered = match what {
+            // They do not show what is looked at.
+            What::Records(_) => self.looked.borrow().clone(),
+            What::Rows | What::Within(_) => world.look(shards),
+        };
+        covered.retain(|shard| shards.contains(shard) && !unread.contains(shard));
+        let is_whole = !shards.iter().any(|shard| world.is_on(Fault::Short, shard));
+        Ok(FakeReading { source: self, what, leaves, covered, unread, is_whole })
     }
 }
 
@@ -187,7 +197,11 @@ impl Reading for FakeReading<'_> {
             }
         }
         let is_poisoned = !failed.is_empty() && !holds(Rule::Poison);
-        if self.is_whole && !is_poisoned { Ok(Answer { covered: self.covered, failed }) } else { Err(NoAnswer) }
+        if self.is_whole && !is_poisoned {
+            Ok(Answer { covered: self.covered, unread: self.unread, failed })
+        } else {
+            Err(NoAnswer)
+        }
     }
 }
 
@@ -206,19 +220,14 @@ impl Source for FakeSource<'_> {
         if self.scope == Filter::All { Scope::In } else { Scope::Out }
     }
 
-    async fn covered(&self, shards: &[Id]) -> Result<HashSet<Id>, NoAnswer> {
-        Ok(self.look(shards).await?.0)
-    }
-
     async fn changes<'a>(
         &'a self,
         shards: &'a [Id],
         window: Window,
-        _: Coverage,
     ) -> Result<(FakeReading<'a>, FakeReading<'a>), NoAnswer> {
         let containers = self.read(shards, What::Records(window), false).await?;
-        let covered = containers.covered.clone();
-        let leaves = FakeReading { what: containers.what.clone(), leaves: true, covered, ..containers };
+        let (covered, unread) = (containers.covered.clone(), containers.unread.clone());
+        let leaves = FakeReading { what: containers.what.clone(), leaves: true, covered, unread, ..containers };
         Ok((containers, leaves))
     }
 
@@ -227,25 +236,24 @@ impl Source for FakeSource<'_> {
         self.read(shards, What::Rows, false).await
     }
 
-    async fn leaves<'a>(&'a self, shards: &'a [Id], _: Coverage) -> Result<FakeReading<'a>, NoAnswer> {
+    async fn leaves<'a>(&'a self, shards: &'a [Id]) -> Result<FakeReading<'a>, NoAnswer> {
         self.read(shards, What::Rows, true).await
     }
 
-    async fn within<'a>(
-        &'a self,
-        shards: &'a [Id],
-        containers: &'a [Id],
-        _: Coverage,
-    ) -> Result<FakeReading<'a>, NoAnswer> {
+    async fn within<'a>(&'a self, shards: &'a [Id], containers: &'a [Id]) -> Result<FakeReading<'a>, NoAnswer> {
         self.read(shards, What::Within(containers.to_vec()), true).await
     }
 
     async fn ask(&self, ids: &[Id]) -> Result<Found, NoAnswer> {
         let shards: Vec<Id> = ids.iter().map(Id::root).collect::<HashSet<Id>>().into_iter().collect();
-        let (covered, _) = self.look(&shards).await?;
+        give_way().await;
         let mut world = self.world.borrow_mut();
+        let covered = world.look(&shards);
+        if shards.iter().any(|shard| world.is_on(Fault::Shut, shard)) {
+            return Err(NoAnswer);
+        }
         world.asked += ids.len();
-        let mut found = Found { findings: Vec::new(), answer: Answer { covered, failed: Vec::new() } };
+        let mut found = Found { findings: Vec::new(), answer: Answer { covered, ..Answer::default() } };
         for id in ids.iter().filter(|id| found.answer.covered.contains(id.shard())) {
             let row = world.row(id);
             if world.is_at(Fault::Poison, id) {

@@ -210,7 +210,8 @@ impl Play {
     fn go(&self, tick: &Tick) {
         let settings = self.settings(tick.full);
         let (scope, start) = (self.judge.borrow().scope, time(self.world.borrow().now));
-        let source = FakeSource { world: &self.world, scope, together: self.setup.together };
+        let source =
+            FakeSource { world: &self.world, scope, together: self.setup.together, looked: RefCell::default() };
         let listed = source.listing();
         let (engine, mut orders) = Engine::new(&source, &FakeSink, &self.replica, &settings, start);
         let running = async {

@@ -54,7 +54,7 @@ pub(crate) struct Client {
 }
 
 /// The answer to a question that fits a page.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Answered {
     /// Rows that there are.
     pub(crate) total: u64,
@@ -130,7 +130,10 @@ impl Client {
         top: u64,
     ) -> Result<Answered, GraphError> {
         let options = Options { result_format: "objectArray", top: top.clamp(1, PAGE), skip_token: None };
-        let answer = self.post(name, &Question { subscriptions, query: text, options }, Effort::Full).await?;
+        let answer = match self.post(name, &Question { subscriptions, query: text, options }, Effort::Full).await {
+            Err(error) if error.looks_at_none() => return Ok(Answered::default()),
+            answer => answer?,
+        };
         let body: Body<'_> = answer.json().map_err(|failure| self.unreadable(name, failure))?;
         let top = usize::try_from(top).unwrap_or(usize::MAX);
         Ok(Answered {
@@ -175,7 +178,10 @@ impl Pages for Client {
     async fn page(&self, request: Request<'_>) -> Result<Page, GraphError> {
         let Request { name, text, subscriptions, skip_token, scope, effort } = request;
         let options = Options { result_format: "objectArray", top: PAGE, skip_token };
-        let answer = self.post(name, &Question { subscriptions, query: text, options }, effort).await?;
+        let answer = match self.post(name, &Question { subscriptions, query: text, options }, effort).await {
+            Err(error) if error.looks_at_none() => return Ok(Page::default()),
+            answer => answer?,
+        };
         let page = Page::parse(&answer.body, scope).map_err(|failure| self.unreadable(name, failure))?;
         self.note_elsewhere(&page);
         Ok(page)

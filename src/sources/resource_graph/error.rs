@@ -34,6 +34,9 @@ pub(super) enum Trouble {
     Broken,
 }
 
+/// One of the codes in an answer of 400 that names no subscription that Resource Graph knows for the principal.
+const LOOKS_AT_NONE: &str = "NoValidSubscriptionsInQueryRequest";
+
 impl Problem for GraphError {
     fn exit(&self) -> Exit {
         match self {
@@ -55,6 +58,12 @@ impl GraphError {
     /// Whether it only says that something else ended the reading.
     pub(crate) fn is_stop(&self) -> bool {
         matches!(self, Self::Stopped)
+    }
+
+    /// Whether it only says that Resource Graph looks at none of the subscriptions that were named.
+    pub(super) fn looks_at_none(&self) -> bool {
+        let Self::Request { source: ArmError::Request(RequestError { failure, .. }), .. } = self else { return false };
+        matches!(failure, Failure::Status(status) if status.codes.iter().any(|code| code.eq_ignore_ascii_case(LOOKS_AT_NONE)))
     }
 
     /// Whether asking for less may help. Not where the credentials, the network or the quota are the reason.

@@ -11,6 +11,7 @@ pub(crate) mod client;
 mod error;
 mod json;
 pub(crate) mod kql;
+mod look;
 mod names;
 pub(crate) mod page;
 mod poison;
@@ -30,11 +31,12 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::azure::arm::{Arm, ArmError};
 use crate::azure::subscriptions;
 use crate::config;
-use crate::engine::{self, Answer, Coverage, Found, Intake, Source, Window};
+use crate::engine::{self, Answer, Found, Intake, Sight, Source, Window};
 use crate::model::{Change, Finding, Id, Scope, Stage};
 
 pub(crate) use client::Client;
 pub(crate) use error::GraphError;
+pub(crate) use look::Look;
 use names::Asked;
 use queries::{Query, Ungrouped};
 use reading::{Opened, Reader, Setting};
@@ -58,8 +60,16 @@ pub(crate) struct Reading<'a> {
     graph: &'a ResourceGraph,
     shards: &'a [Id],
     queries: Vec<Opened<'a>>,
-    /// Shards whose own row was shown beside it.
-    covered: HashSet<Id>,
+    shows: Shows,
+}
+
+/// Whether rows show what was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shows {
+    /// All of them are asked for: what has none may be empty, or was not looked at.
+    All,
+    /// They are of what changed.
+    Nothing,
 }
 
 impl ResourceGraph {
@@ -93,12 +103,14 @@ impl ResourceGraph {
         Opened::now(self.setting(), query, &guids(shards)).await
     }
 
-    /// Those of these shards whose own row is shown, where anything depends on that.
-    async fn shown(&self, shards: &[Id], coverage: Coverage) -> Result<HashSet<Id>, GraphError> {
-        match coverage {
-            Coverage::Shown => self.covered(shards).await,
-            Coverage::Assumed => Ok(HashSet::new()),
-        }
+    /// What it looks at of these shards, and what time it is there.
+    pub(crate) async fn look(&self, shards: &[Id]) -> Look {
+        let looks = shards.chunks(self.together.get()).map(|shards| Look::at(&self.client, shards));
+        let add = |mut look: Look, other| {
+            look.add(other);
+            std::future::ready(look)
+        };
+        stream::iter(looks).buffer_unordered(QUESTIONS).fold(Look::default(), add).await
     }
 
     /// All that a query of few rows finds.
@@ -118,15 +130,13 @@ impl ResourceGraph {
         Ok(Found { findings, answer: answer? })
     }
 
-    /// Opens a query, and asks right beside it what is looked at.
-    async fn beside_coverage<'a>(
+    async fn reading<'a>(
         &'a self,
         shards: &'a [Id],
         query: Query<'a>,
-        coverage: Coverage,
+        shows: Shows,
     ) -> Result<Reading<'a>, GraphError> {
-        let (opened, covered) = futures::try_join!(self.open(shards, query), self.shown(shards, coverage))?;
-        Ok(Reading { graph: self, shards, queries: vec![opened], covered })
+        Ok(Reading { graph: self, shards, queries: vec![self.open(shards, query).await?], shows })
     }
 }
 
@@ -142,16 +152,7 @@ impl Source for ResourceGraph {
         if self.scope.tag_filters.include.is_empty() { Scope::In } else { Scope::Out }
     }
 
-    async fn covered(&self, shards: &[Id]) -> Result<HashSet<Id>, GraphError> {
-        Ok(self.collect(shards, Query::Subscriptions).await?.answer.covered)
-    }
-
-    async fn changes<'a>(
-        &'a self,
-        shards: &'a [Id],
-        window: Window,
-        coverage: Coverage,
-    ) -> Result<(Reading<'a>, Reading<'a>), GraphError> {
+    async fn changes<'a>(&'a self, shards: &'a [Id], window: Window) -> Result<(Reading<'a>, Reading<'a>), GraphError> {
         let (containers, leaves) = match window {
             Window::Since(since) => (Query::ChangedContainers { since }, Query::ChangedResources { since }),
             Window::Everything { kept, recent } => {
@@ -159,33 +160,27 @@ impl Source for ResourceGraph {
             }
         };
         // Asked side by side: one round trip where nothing changed.
-        let (containers, leaves, covered) =
-            futures::try_join!(self.open(shards, containers), self.open(shards, leaves), self.shown(shards, coverage))?;
-        let reading = |opened, covered| Reading { graph: self, shards, queries: vec![opened], covered };
-        Ok((reading(containers, covered.clone()), reading(leaves, covered)))
+        futures::try_join!(
+            self.reading(shards, containers, Shows::Nothing),
+            self.reading(shards, leaves, Shows::Nothing)
+        )
     }
 
     /// The subscriptions' own rows are in the answer.
     async fn containers<'a>(&'a self, shards: &'a [Id]) -> Result<Reading<'a>, GraphError> {
-        let opened = self.open(shards, Query::Containers).await?;
-        Ok(Reading { graph: self, shards, queries: vec![opened], covered: HashSet::new() })
+        self.reading(shards, Query::Containers, Shows::All).await
     }
 
-    async fn leaves<'a>(&'a self, shards: &'a [Id], coverage: Coverage) -> Result<Reading<'a>, GraphError> {
-        self.beside_coverage(shards, Query::Resources, coverage).await
+    async fn leaves<'a>(&'a self, shards: &'a [Id]) -> Result<Reading<'a>, GraphError> {
+        self.reading(shards, Query::Resources, Shows::All).await
     }
 
     /// Brings what is directly in a subscription as well: no group would bring it where groups are read instead of everything.
-    async fn within<'a>(
-        &'a self,
-        shards: &'a [Id],
-        containers: &'a [Id],
-        coverage: Coverage,
-    ) -> Result<Reading<'a>, GraphError> {
+    async fn within<'a>(&'a self, shards: &'a [Id], containers: &'a [Id]) -> Result<Reading<'a>, GraphError> {
         let mut portions = names::portions(containers);
         let groups = portions.next().unwrap_or_default();
         let first = Query::ResourcesOfGroups { groups, ungrouped: Ungrouped::Included };
-        let mut reading = self.beside_coverage(shards, first, coverage).await?;
+        let mut reading = self.reading(shards, first, Shows::All).await?;
         reading.queries.extend(portions.map(|groups| {
             let ungrouped = Ungrouped::LeftOut;
             Opened::later(Query::ResourcesOfGroups { groups, ungrouped })
@@ -224,18 +219,24 @@ impl engine::Reading for Reading<'_> {
     type Error = GraphError;
 
     async fn deliver(self, intake: Intake) -> Result<Answer, GraphError> {
-        let Self { graph, shards, queries, covered } = self;
+        let Self { graph, shards, queries, shows } = self;
         let subscriptions = guids(shards);
         let (setting, subscriptions, intake) = (graph.setting(), &subscriptions[..], &intake);
         let answers = queries.into_iter().map(|opened| Reader::read(setting, opened, subscriptions, intake));
         let answers: Vec<Answer> = stream::iter(answers).buffer_unordered(graph.at_once).try_collect().await?;
-        let mut whole = Answer { covered, failed: Vec::new() };
+        let mut whole = Answer::default();
         for answer in answers {
             whole.covered.extend(answer.covered);
             whole.failed.extend(answer.failed);
         }
         let asked: HashSet<&Id> = shards.iter().collect();
         whole.covered.retain(|shard| asked.contains(shard));
+        let is_open = |id: &&Id| !whole.covered.contains(*id) && !whole.unread.contains(*id);
+        let open: Vec<Id> = shards.iter().filter(is_open).cloned().collect();
+        if shows == Shows::All && !open.is_empty() {
+            let look = graph.look(&open).await;
+            whole.covered.extend(open.into_iter().filter(|id| look.sight(id) == Sight::Covered));
+        }
         Ok(whole)
     }
 }

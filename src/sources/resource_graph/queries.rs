@@ -161,6 +161,19 @@ fn actor(scope: &Scope) -> (&'static str, &'static str) {
 const ORDER: &str = "\
 | extend changeOrder = iff(changeType =~ 'Delete', changeTime, changeTime + 1ms) + (changeTime - datetime(2000-01-01))";
 
+/// One row for each subscription that is looked at, and the time there. Its text does not depend on anything.
+pub(crate) const LOOK: &str = "\
+resourcecontainers
+| project subscriptionId
+| union (resources | project subscriptionId)
+| summarize found = count() by subscriptionId = tolower(subscriptionId)
+| extend resourceId = strcat('/subscriptions/', subscriptionId)
+| project id = resourceId, resourceId, found, azureTime = now()
+| order by resourceId asc";
+
+/// What errors call [`LOOK`].
+pub(crate) const LOOK_NAME: &str = "covered subscriptions";
+
 fn changed_resources(scope: &Scope, since: Timestamp, slice: &str) -> String {
     let since = kql::datetime(since);
     let (actor, columns) = actor(scope);
@@ -328,8 +341,9 @@ pub(crate) fn explorer(config: &QueryConfig) -> String {
             ]
         }
     };
-    let texts: Vec<String> =
-        queries.iter().map(|query| format!("// {}\n{}\n", query.name(), query.whole(&config.scope))).collect();
+    let rest = queries.iter().map(|query| (query.name(), query.whole(&config.scope)));
+    let texts = std::iter::once((LOOK_NAME, LOOK.to_owned())).chain(rest);
+    let texts: Vec<String> = texts.map(|(name, text)| format!("// {name}\n{text}\n")).collect();
     texts.join("\n")
 }
 
@@ -482,6 +496,7 @@ mod tests {
             }
             texts.push(format!("// types\n{}\n", types_that_exist(&scope.resource_types)));
         }
+        texts.push(format!("// {LOOK_NAME}\n{LOOK}\n"));
         texts.push(format!("// groups in scope\n{}\n", groups_in_scope(&scopes[1])));
         assert!(texts.iter().all(|text| text.matches("\n| join").count() <= 3 && !text.contains(';')));
         if let Some(file) = std::env::var_os("QUERIES_FILE") {

@@ -13,8 +13,8 @@ use crate::model::{Change, Id, Operation};
 pub(crate) struct Subscription {
     /// As people know it.
     pub(crate) name: String,
-    /// Whether resources can live in it; Resource Graph may leave out the others.
-    pub(crate) is_active: bool,
+    /// `Enabled`, `Warned`, `PastDue`, `Disabled` or `Deleted`; in the latter two no resources live.
+    pub(crate) state: String,
     /// The upsert of its own entity. The listing tells more, and sooner, than Resource Graph does.
     pub(crate) root: Change,
 }
@@ -59,7 +59,7 @@ impl Subscription {
             actor: None,
             row: on_one_line(serde_json::to_vec(&row).ok()?.into()),
         };
-        Some(Self { name: subscription.name.clone(), is_active: subscription.is_active(), root })
+        Some(Self { name: subscription.name.clone(), state: subscription.state.clone(), root })
     }
 }
 
@@ -107,7 +107,7 @@ mod tests {
             (shard.root.id.as_str(), shard.root.id.stage(), &*shard.name),
             ("/subscriptions/0a", Stage::Root, "One")
         );
-        assert!(shard.is_active && !Subscription::of(&subscription("Disabled")).unwrap().is_active);
+        assert_eq!(shard.state, "Warned");
         assert_eq!(
             std::str::from_utf8(&shard.root.row).unwrap(),
             "{\"id\":\"/subscriptions/0a\",\"resourceId\":\"/subscriptions/0a\",\"sourceResourceId\":\"/subscriptions/0a\",\
