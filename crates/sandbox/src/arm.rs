@@ -68,11 +68,13 @@ pub(crate) fn subscriptions(world: &World, parts: &Parts) -> Reply {
         return error(StatusCode::BAD_REQUEST, "InvalidSkipToken", "The skip token is invalid.", &[]);
     };
     let estate = lock(&world.estate);
-    let visible: Vec<&Subscription> = estate.subscriptions().iter().filter(|s| s.visible).collect();
+    let visible = || estate.subscriptions().iter().filter(|s| s.visible);
+    let twice = visible().filter(|s| s.listed_twice).map(|s| listed(s, &s.guid.to_ascii_uppercase()));
+    let all: Vec<Json> = visible().map(|s| listed(s, &s.guid)).chain(twice).collect();
     let page = world.settings.azure.listing_page.max(1);
-    let value: Vec<Json> = visible.iter().skip(from).take(page).map(|s| listed(s)).collect();
-    let mut body = json!({"value": value, "count": {"type": "Total", "value": visible.len()}});
-    if visible.len() > from.saturating_add(page) {
+    let value: Vec<&Json> = all.iter().skip(from).take(page).collect();
+    let mut body = json!({"value": value, "count": {"type": "Total", "value": all.len()}});
+    if all.len() > from.saturating_add(page) {
         let next = format!("{}/subscriptions?api-version={API_VERSION}&$skiptoken={}", world.arm_origin(), from + page);
         body["nextLink"] = next.into();
     }
@@ -82,12 +84,12 @@ pub(crate) fn subscriptions(world: &World, parts: &Parts) -> Reply {
     answer
 }
 
-fn listed(subscription: &Subscription) -> Json {
+fn listed(subscription: &Subscription, guid: &str) -> Json {
     let mut listed = json!({
-        "id": subscription.id(),
+        "id": format!("/subscriptions/{guid}"),
         "authorizationSource": "RoleBased",
         "managedByTenants": [],
-        "subscriptionId": *subscription.guid,
+        "subscriptionId": guid,
         "tenantId": TENANT,
         "displayName": *subscription.name,
         "state": "Enabled",

@@ -28,6 +28,8 @@ pub struct Subscription {
     pub tags: Tags,
     /// Whether the principal can read it.
     pub visible: bool,
+    /// Resource Manager lists it a second time, its id in the other case.
+    pub listed_twice: bool,
 }
 
 impl Subscription {
@@ -85,6 +87,31 @@ impl Resource {
     }
 }
 
+/// A second row for an id that has one, as Resource Graph sometimes holds it.
+#[derive(Clone, Debug, Default)]
+pub struct Twin {
+    /// Whether its id is written in the other case.
+    recased: bool,
+    /// Its own tags, where they are others.
+    tags: Option<Tags>,
+}
+
+impl Twin {
+    /// The same row once more.
+    pub fn alike() -> Self {
+        Self::default()
+    }
+
+    /// The row with its id in the other case.
+    pub fn recased() -> Self {
+        Self { recased: true, tags: None }
+    }
+
+    pub fn with_tags(self, tags: Tags) -> Self {
+        Self { tags: Some(tags), ..self }
+    }
+}
+
 #[derive(Debug)]
 pub struct Estate {
     clock: Clock,
@@ -108,6 +135,7 @@ pub struct Estate {
     unrecorded: bool,
     /// How far a second replica of Resource Graph is behind with a change, at the most.
     behind: Duration,
+    twins: HashMap<Arc<str>, Twin>,
     sight: Sight,
 }
 
@@ -135,6 +163,7 @@ impl Estate {
             ancient: true,
             unrecorded: false,
             behind: Duration::ZERO,
+            twins: HashMap::new(),
             sight: Sight::default(),
         }
     }
@@ -152,6 +181,12 @@ impl Estate {
     /// Rows of changes from here on come from either of two replicas by chance, of which one is behind by up to this long.
     pub fn set_behind(&mut self, behind: Duration) {
         self.behind = behind;
+    }
+
+    /// Beside the row of a lower-case id, `resources` or `resourcecontainers` shows this one from now on, as long as there is one.
+    pub fn show_twice(&mut self, id: &str, twin: Twin) {
+        self.version += 1;
+        self.twins.insert(id.into(), twin);
     }
 
     /// What Resource Graph does not show, to look at and to change.
@@ -215,12 +250,32 @@ impl Estate {
         let is_told =
             |owner: Owner| reads(owner) && owner.is_none_or(|place| sight.shows_records(&subscriptions[place].guid));
         let is_behind = |id: &str| sight::is_heads(id, moment);
-        match table {
+        let rows = match table {
             Name::Resources => self.resource_rows.rows(now, is_shown, is_behind),
             Name::Containers => self.container_rows.rows(now, is_shown, is_behind),
-            Name::ResourceChanges => self.resource_changes.rows(now, is_told),
-            Name::ContainerChanges => self.container_changes.rows(now, is_told),
+            Name::ResourceChanges => return self.resource_changes.rows(now, is_told),
+            Name::ContainerChanges => return self.container_changes.rows(now, is_told),
+        };
+        self.with_twins(rows, moment)
+    }
+
+    /// The rows with those that are there twice; which of two comes first is left to chance.
+    fn with_twins(&self, rows: Vec<Row>, moment: u64) -> Vec<Row> {
+        if self.twins.is_empty() {
+            return rows;
         }
+        let mut all = Vec::with_capacity(rows.len() + self.twins.len());
+        for row in rows {
+            let id = lower(tables::id_of(&row));
+            match self.twins.get(&*id) {
+                None => all.push(row),
+                Some(Twin { recased, tags }) => {
+                    let twin = tables::twin(&row, *recased, tags.as_ref());
+                    all.extend(if sight::is_heads(&id, moment) { [row, twin] } else { [twin, row] });
+                }
+            }
+        }
+        all
     }
 
     /// The moment from which every change so far shows everywhere, where that is still to come.

@@ -21,7 +21,6 @@ use crate::world::World;
 const PATH_AND_VERSION: &str = "api-version=2024-04-01";
 const MAX_SUBSCRIPTIONS: usize = 1000;
 const MAX_ROWS: usize = 1000;
-const MAX_JOINS: usize = 3;
 
 #[derive(Deserialize)]
 struct Body {
@@ -205,11 +204,10 @@ fn evaluate(world: &World, text: &str, asked: Option<&[String]>) -> Result<Arc<E
         return Ok(evaluated);
     }
     let query = Query::parse(text).map_err(|error| Refusal::Refused("ParserFailure", error.to_string()))?;
-    if query.joins() > MAX_JOINS {
-        return Err(Refusal::Refused(
-            "DisallowedMaxNumberOfRemoteTables",
-            format!("A query has at most {MAX_JOINS} joins."),
-        ));
+    let most = world.settings.azure.remote_tables;
+    if query.remote_tables() > most {
+        let text = format!("The query joins or unites more than {most} tables with its first.");
+        return Err(Refusal::Refused("DisallowedMaxNumberOfRemoteTables", text));
     }
     let view = View { estate: &world.estate, clock: &world.clock, reads, moment };
     let answer = query.run(&view).map_err(|error| Refusal::Refused("InvalidQuery", error.to_string()))?;

@@ -71,6 +71,32 @@ impl Tables for View<'_> {
     }
 }
 
+fn column(name: &str) -> usize {
+    COLUMNS.iter().position(|column| &*column.name == name).unwrap_or(usize::MAX)
+}
+
+/// The id of a row, as it is written there.
+pub(crate) fn id_of(row: &Row) -> &str {
+    match row.first() {
+        Some(Value::String(id)) => id,
+        _ => "",
+    }
+}
+
+/// A second row for the id of this one: with the id in the other case, and with other tags, where so wished.
+pub(crate) fn twin(row: &Row, recased: bool, tags: Option<&Tags>) -> Row {
+    let mut cells = row.to_vec();
+    if recased {
+        let id = id_of(row);
+        let down = id.to_ascii_lowercase();
+        cells[column("id")] = Value::String(if down == id { id.to_ascii_uppercase() } else { down }.into());
+    }
+    if let Some(tags) = tags {
+        cells[column("tags")] = tags.clone().map_or(Value::Null, Value::Dynamic);
+    }
+    cells.into()
+}
+
 /// The cells that tables fill; the others are empty.
 struct Cells {
     id: Arc<str>,

@@ -14,7 +14,13 @@ impl Estate {
     /// A subscription that is new, or newly readable; its guid.
     pub fn add_subscription(&mut self, name: &str, tags: Tags) -> Arc<str> {
         let guid: Arc<str> = self.rng.guid().into();
-        self.subscriptions.push(Subscription { guid: guid.clone(), name: name.into(), tags, visible: true });
+        self.subscriptions.push(Subscription {
+            guid: guid.clone(),
+            name: name.into(),
+            tags,
+            visible: true,
+            listed_twice: false,
+        });
         self.subscription_changed(self.subscriptions.len() - 1, "Create", Vec::new());
         guid
     }
@@ -24,6 +30,12 @@ impl Estate {
         self.version += 1;
         let found = self.subscriptions.iter_mut().find(|s| *s.guid == *guid);
         found.map(|subscription| subscription.visible = visible).is_some()
+    }
+
+    /// Resource Manager lists the subscription twice.
+    pub fn list_twice(&mut self, guid: &str) -> bool {
+        let found = self.subscriptions.iter_mut().find(|s| *s.guid == *guid);
+        found.map(|subscription| subscription.listed_twice = true).is_some()
     }
 
     pub fn rename_subscription(&mut self, guid: &str, name: &str) -> bool {

@@ -5,6 +5,8 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
+mod oddities;
+
 use std::time::Duration;
 
 use reqwest::{Certificate, Client, Response};
