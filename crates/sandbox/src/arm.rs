@@ -92,9 +92,9 @@ fn listed(subscription: &Subscription, guid: &str) -> Json {
         "subscriptionId": guid,
         "tenantId": TENANT,
         "displayName": *subscription.name,
-        "state": "Enabled",
+        "state": *subscription.state,
         "subscriptionPolicies": {
-            "locationPlacementId": "Public_2014-09-01", "quotaId": "EnterpriseAgreement_2014-09-01", "spendingLimit": "Off",
+            "locationPlacementId": "Public_2014-09-01", "quotaId": *subscription.quota_id, "spendingLimit": "Off",
         },
     });
     if let Some(tags) = &subscription.tags {

@@ -150,7 +150,12 @@ impl Cells {
     }
 }
 
-pub(crate) fn resource_row(subscription: &Subscription, group: &Group, resource: &Resource, version: u64) -> Row {
+pub(crate) fn resource_row(
+    subscription: &Subscription,
+    group: Option<&Group>,
+    resource: &Resource,
+    version: u64,
+) -> Row {
     let odd = Odd::new(&resource.id, Name::Resources, version);
     let is_nested = resource.name.contains('/');
     Cells {
@@ -159,7 +164,7 @@ pub(crate) fn resource_row(subscription: &Subscription, group: &Group, resource:
         ty: resource.kind.lower.clone(),
         kind: resource.kind.flavour.clone(),
         location: resource.location.clone(),
-        group: odd.case(&group.name),
+        group: group.map_or_else(empty, |group| odd.case(&group.name)),
         subscription: subscription.guid.clone(),
         sku: resource.kind.sku.clone(),
         properties: resource.kind.properties.clone(),
@@ -191,7 +196,7 @@ pub(crate) fn subscription_row(subscription: &Subscription, version: u64) -> Row
         name: subscription.name.clone(),
         ty: SUBSCRIPTION_TYPE.into(),
         subscription: subscription.guid.clone(),
-        properties: Arc::new(json!({"state": "Enabled", "managementGroupAncestorsChain": []})),
+        properties: Arc::new(json!({"state": *subscription.state, "managementGroupAncestorsChain": []})),
         tags: subscription.tags.clone(),
         ..Cells::default()
     }
