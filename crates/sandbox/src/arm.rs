@@ -1,5 +1,5 @@
 //! Resource Manager: what each of its answers has in common, and the listing of subscriptions.
-use hyper::header::{DATE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, StatusCode, http::request::Parts};
 use serde_json::{Value as Json, json};
 
@@ -12,11 +12,8 @@ use crate::world::World;
 
 const API_VERSION: &str = "2022-12-01";
 
-/// Puts on an answer what all of Resource Manager's have: the time by the sandbox's clock, and an id to ask support with.
-pub(crate) fn finish(world: &World, mut answer: Reply) -> Reply {
-    if let Ok(date) = HeaderValue::try_from(world.clock.http_date()) {
-        with_header(&mut answer, DATE, date);
-    }
+/// Puts on an answer what all of Resource Manager's have: an id to ask support with.
+pub(crate) fn finish(mut answer: Reply) -> Reply {
     with_header(
         &mut answer,
         HeaderName::from_static("x-ms-request-id"),

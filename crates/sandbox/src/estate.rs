@@ -191,8 +191,16 @@ impl Estate {
         let rows = match table {
             Name::Resources => self.resource_rows.rows(now, is_shown, is_behind),
             Name::Containers => self.container_rows.rows(now, is_shown, is_behind),
-            Name::ResourceChanges => return self.resource_changes.rows(now - *kept, now, is_told),
-            Name::ContainerChanges => return self.container_changes.rows(now - *kept, now, is_told),
+            Name::ResourceChanges | Name::ContainerChanges => {
+                let changes =
+                    if table == Name::ResourceChanges { &self.resource_changes } else { &self.container_changes };
+                let mut records = changes.rows(now - *kept, now, is_told);
+                // Which of two with one time comes first is left to chance.
+                if sight::is_heads("", moment) {
+                    records.reverse();
+                }
+                return records;
+            }
         };
         self.with_twins(rows, moment)
     }

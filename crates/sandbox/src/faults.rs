@@ -157,24 +157,24 @@ impl Fault {
     /// Of Resource Graph: a 200 with its rows, and an error beside them.
     pub fn with_error() -> Self {
         let error = json!({"code": "InternalServerError", "message": "An unexpected error occurred."});
-        Self::edit_field("error", move |_, _| error.clone())
+        Self::edit_field("error", move |_| error.clone())
     }
 
     /// Of Resource Graph: `count` is off by so many.
     pub fn miscounted(by: i64) -> Self {
-        Self::edit_field("count", move |count, _| json!(count.as_i64().unwrap_or(0) + by))
+        Self::edit_field("count", move |count| json!(count.as_i64().unwrap_or(0) + by))
     }
 
     /// Of Resource Graph: `resultTruncated` is this, whatever is true.
     pub fn truncation(word: Json) -> Self {
-        Self::edit_field("resultTruncated", move |_, _| word.clone())
+        Self::edit_field("resultTruncated", move |_| word.clone())
     }
 
-    /// Puts into a field of the answer what is made of it and of the whole answer.
-    fn edit_field(name: &'static str, edit: impl Fn(&Json, &Json) -> Json + Send + Sync + 'static) -> Self {
+    /// Puts into a field of the answer what is made of it.
+    fn edit_field(name: &'static str, edit: impl Fn(&Json) -> Json + Send + Sync + 'static) -> Self {
         Self::edit(move |answer| {
             let Ok(mut json) = serde_json::from_str::<Json>(&answer) else { return answer };
-            json[name] = edit(&json[name], &json);
+            json[name] = edit(&json[name]);
             json.to_string()
         })
     }

@@ -216,8 +216,8 @@ impl Estate {
         location: &str,
         tags: Tags,
     ) -> Option<Arc<str>> {
+        let kind = self.kind(ty);
         let group = self.groups.get(group)?;
-        let kind = self.kinds.get(&lower(ty)).cloned().unwrap_or_else(|| Arc::new(Kind::new(ty)));
         self.add_resource(Resource {
             id: "".into(),
             level: Level::Group,
@@ -240,9 +240,13 @@ impl Estate {
         tags: Tags,
     ) -> Option<Arc<str>> {
         let subscription = self.place(guid).filter(|_| level != Level::Group)?;
-        let kind = self.kinds.get(&lower(ty)).cloned().unwrap_or_else(|| Arc::new(Kind::new(ty)));
+        let kind = self.kind(ty);
         let (id, group, location) = ("".into(), "".into(), "global".into());
         self.add_resource(Resource { id, level, subscription, group, kind, name: name.into(), location, tags })
+    }
+
+    fn kind(&mut self, ty: &str) -> Arc<Kind> {
+        self.kinds.entry(lower(ty)).or_insert_with(|| Arc::new(Kind::new(ty))).clone()
     }
 
     /// Puts a resource where it says that it is, under the id that follows from that.
@@ -256,7 +260,6 @@ impl Estate {
         if let Some(group) = &mut group {
             group.members.insert(id.clone());
         }
-        self.kinds.entry(resource.kind.lower.to_string()).or_insert_with(|| resource.kind.clone());
         self.resources.insert(id.clone(), Resource { id: id.clone(), ..resource });
         self.resource_changed(&id, "Create", Vec::new());
         Some(id)

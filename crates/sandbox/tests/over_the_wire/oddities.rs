@@ -1,5 +1,6 @@
 //! How the real Azure behaves where nobody would expect it.
 
+use sandbox::dates::Date;
 use sandbox::estate::{Level, Twin, lower};
 
 use super::*;
@@ -434,4 +435,29 @@ async fn a_group_goes_with_a_record_and_what_is_in_it_without() {
     assert_eq!(rows(&asking, "resourcecontainerchanges | project id").await.len(), 1);
     assert_eq!(rows(&asking, "resourcechanges | project id").await.len(), 0);
     assert_eq!(rows(&asking, "resources | project id").await.len(), 120 - members);
+}
+
+#[tokio::test]
+async fn the_date_of_answers_is_off_while_records_keep_the_time() {
+    let asking = Asking::of(settings()).await;
+    let dates = async || {
+        let listing = asking.listing(&asking.listing_url()).await;
+        let query = asking.try_query(json!({"query": "resources | project id, now = now() | take 1"})).await.unwrap();
+        let date = |answer: &Response| answer.headers().get("date").map(|date| date.to_str().unwrap().to_owned());
+        let dates = (date(&listing), date(&query));
+        assert_eq!(query.json::<Json>().await.unwrap()["data"][0]["now"], "2023-11-14T22:13:20.0000000Z");
+        dates
+    };
+    let (now, ahead) = ("Tue, 14 Nov 2023 22:13:20 GMT", "Tue, 14 Nov 2023 23:13:20 GMT");
+    assert_eq!(dates().await, (Some(now.to_owned()), Some(now.to_owned())));
+    asking.sandbox.dates().set(Route::Graph, Date::Off(3_600_000));
+    assert_eq!(dates().await, (Some(now.to_owned()), Some(ahead.to_owned())));
+    asking.sandbox.dates().set(Route::Graph, Date::Jumping(vec![0, 3_600_000]));
+    assert_eq!((dates().await.1, dates().await.1), (Some(now.to_owned()), Some(ahead.to_owned())));
+    asking.sandbox.dates().set_all(&Date::Absent);
+    assert_eq!(dates().await, (None, None));
+    let signed_in = asking.sign_in(TENANT, CLIENT, SECRET).await;
+    assert!(signed_in.headers().get("date").is_none());
+    asking.sandbox.dates().set_all(&Date::True);
+    assert!(asking.sign_in(TENANT, CLIENT, SECRET).await.headers().contains_key("date"));
 }
