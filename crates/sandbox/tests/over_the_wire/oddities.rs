@@ -297,6 +297,7 @@ async fn records_are_kept_for_so_long_as_is_said() {
     let id = asking.sandbox.estate().resources().keys().next().unwrap().clone();
     asking.sandbox.estate().touch_resource(&id);
     let count = async || rows(&asking, "resourcechanges | project id").await.len();
+    asking.sandbox.estate().keep_records(14 * day);
     asking.sandbox.clock().advance(8 * day);
     assert_eq!(count().await, 1);
     asking.sandbox.estate().keep_records(7 * day);
