@@ -38,6 +38,10 @@ pub(crate) enum Trouble {
     Rollbacks,
     /// Resource Graph does not look at subscriptions, or does not show rows or records; its replicas differ.
     Blindness,
+    /// Rows of a subscription show in steps, and those of groups flicker.
+    Slowness,
+    /// Child resources have records, and never a row.
+    Children,
     /// Changes have no record.
     Silence,
     /// Rows break queries; Port rejects some envelopes, and fails with others.
@@ -76,7 +80,13 @@ impl Trouble {
     /// How often everything is compared, in hours.
     pub(crate) fn full_every(self) -> u8 {
         match self {
-            Self::Blindness | Self::Silence | Self::Poison | Self::Flapping | Self::Lost | Self::Mixed => 5,
+            Self::Blindness
+            | Self::Slowness
+            | Self::Silence
+            | Self::Poison
+            | Self::Flapping
+            | Self::Lost
+            | Self::Mixed => 5,
             _ => 24,
         }
     }
@@ -111,6 +121,8 @@ pub(crate) struct Course {
 }
 
 const SNAPSHOTS: usize = 24;
+/// Records of child resources in a tick.
+const CHILDREN: usize = 30;
 
 impl Story {
     /// After how many steps a run is cut off, if it is.
@@ -131,6 +143,8 @@ impl Story {
                 self.roll_back();
             }
             Trouble::Blindness => self.blind(tick),
+            Trouble::Slowness => self.slow(tick),
+            Trouble::Children => life::children(&mut self.sandbox.estate(), &mut self.rng, CHILDREN),
             Trouble::Silence => self.silence(),
             Trouble::Poison => self.poison(),
             Trouble::Identity => {
@@ -265,6 +279,31 @@ impl Story {
                 sight.hide_records(&guid);
                 sight.hide_rows_within(&format!("/subscriptions/{guid}"));
             }
+            _ => {}
+        }
+        self.course.sees_at = tick + ticks;
+    }
+
+    /// For up to three hours rows show in steps, or come and go.
+    fn slow(&mut self, tick: usize) {
+        if tick < self.course.sees_at {
+            return;
+        }
+        let rng = &mut self.rng;
+        let ticks = 1 + rng.below(9);
+        let until = |ticks: usize| self.sandbox.clock().now_ms() + i64::try_from(ticks * 20 * 60_000).unwrap();
+        let mut estate = self.sandbox.estate();
+        let guid = estate.subscriptions()[rng.below(estate.subscriptions().len())].guid.clone();
+        let groups: Vec<Arc<str>> = (0..4).filter_map(|_| life::any_group(&estate, rng)).collect();
+        let sight = estate.sight();
+        sight.clear();
+        match rng.below(4) {
+            0 => sight.withhold(&guid, 50, until(ticks)),
+            1 => {
+                sight.withhold(&guid, 100, until(ticks.div_ceil(2)));
+                sight.withhold(&guid, 50, until(ticks));
+            }
+            2 => groups.iter().for_each(|group| sight.flicker(group)),
             _ => {}
         }
         self.course.sees_at = tick + ticks;

@@ -189,6 +189,22 @@ pub(crate) struct OrderKey {
 }
 
 impl Pipeline {
+    /// How many tables are joined or united with the first.
+    pub(crate) fn remote_tables(&self) -> usize {
+        let within = |parts: &[Self]| parts.iter().map(Self::remote_tables).sum::<usize>();
+        let source = match &self.source {
+            Source::Table(_) => 0,
+            Source::Nested(inner) => inner.remote_tables(),
+            Source::Union(parts, _) => parts.len() - 1 + within(parts),
+        };
+        let of = |operator: &Operator| match &operator.kind {
+            OperatorKind::Join { right, .. } => 1 + right.remote_tables(),
+            OperatorKind::Union(parts) => parts.len() + within(parts),
+            _ => 0,
+        };
+        source + self.operators.iter().map(of).sum::<usize>()
+    }
+
     /// Every operator in it, those of the tables that it joins and unites too.
     pub(crate) fn visit<'a>(&'a self, see: &mut impl FnMut(&'a Operator)) {
         match &self.source {

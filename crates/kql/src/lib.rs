@@ -63,9 +63,9 @@ impl Query {
         operators::Run { tables, now: tables.now_ms() }.pipeline(&self.pipeline)
     }
 
-    /// How many joins it has, those inside of joins too.
-    pub fn joins(&self) -> usize {
-        self.count(|operator| matches!(operator, OperatorKind::Join { .. }))
+    /// How many tables it joins or unites with its first, those inside of joins and unions too.
+    pub fn remote_tables(&self) -> usize {
+        self.pipeline.remote_tables()
     }
 
     /// Whether it asks for some of the rows only: `take`, `limit` or `top`, wherever it stands.

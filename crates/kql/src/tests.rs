@@ -373,9 +373,11 @@ fn the_answer_says_by_which_columns_it_is_sorted() {
 #[test]
 fn a_query_says_what_it_uses() {
     let query = Query::parse("t | join (t | join (t) on k | take 3) on k | summarize count() by k").unwrap();
-    assert_eq!((query.joins(), query.limits(), query.summarizes_last()), (2, true, true));
+    assert_eq!((query.remote_tables(), query.limits(), query.summarizes_last()), (2, true, true));
     let query = Query::parse("t | summarize count() by k | order by k").unwrap();
-    assert_eq!((query.joins(), query.limits(), query.summarizes_last()), (0, false, false));
+    assert_eq!((query.remote_tables(), query.limits(), query.summarizes_last()), (0, false, false));
+    let query = Query::parse("union t, (t | join (t) on k) | union (t | union t), t").unwrap();
+    assert_eq!(query.remote_tables(), 5);
 }
 
 #[test]
@@ -384,6 +386,36 @@ fn tables_unite_under_the_columns_of_all() {
     assert_eq!(rows(query), [json!(["a", 7, null]), json!(["a", null, 2.5])]);
     assert_eq!(rows("T | union t | count"), [json!([6])]);
     assert!(refusal("union t, (t | project k = n)").contains("not of one type"));
+}
+
+#[test]
+fn what_two_tables_know_of_a_key_is_summed_up_in_one_row() {
+    let query = "resources
+        | project key = tolower(id), at = datetime(null), row = 1, name
+        | union (
+            resourcechanges
+            | project key = tolower(tostring(properties.targetResourceId)), row = 0,
+                at = todatetime(properties.changeAttributes.timestamp), kind = tostring(properties.changeType)
+        )
+        | summarize rows = sum(row), last = max(at), least = min(kind), most = max(kind), names = dcount(name), count(),
+            deleted = max(iff(kind == 'Delete', at, datetime(null))), arg_min(at, kind) by key
+        | order by key asc";
+    assert_eq!(names(query), ["key", "rows", "last", "least", "most", "names", "count_", "deleted", "at", "kind"]);
+    assert_eq!(
+        rows(&format!("{query} | project key, rows, least, most, count_, isnull(deleted), kind")),
+        [
+            json!(["/s/vm1", 1, "", "Update", 3, true, "Create"]),
+            json!(["/s/vm2", 1, "", "Update", 2, true, "Update"]),
+            json!(["/s/vm3", 1, "", "", 1, true, ""]),
+            json!(["/s/vm9", 0, "Delete", "Delete", 1, false, "Delete"]),
+        ]
+    );
+    assert_eq!(
+        rows("t | summarize sum(hash(strcat(k, '/', n)) % 1000), min(k), max(k), dcount(hash(k)) by x = isempty(k)"),
+        rows(
+            "t | extend h = hash(strcat(k, '/', n)) % 1000 | summarize sum(h), min(k), max(k), dcount(k) by x = false"
+        )
+    );
 }
 
 #[test]

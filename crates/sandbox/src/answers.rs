@@ -13,7 +13,7 @@ use kql::{Answer, Type, Value};
 use crate::clock::iso;
 use crate::faults::Shift;
 use crate::lock;
-use crate::rng::Rng;
+use crate::rng::{Rng, hash};
 
 /// How many evaluated queries are remembered, more than a run has open at a time; and how many rows of them, so that those of
 /// a large estate do not fill the memory.
@@ -106,6 +106,16 @@ impl Evaluated {
         order
     }
 
+    /// Leaves out so many percent of the rows, always the same.
+    pub(crate) fn leave_out(&self, order: &mut Vec<usize>, percent: u8) {
+        let is_left_out = |row: &[Value]| {
+            let mut text = Vec::new();
+            self.write_row(&mut text, row);
+            hash(&[&text]) % 100 < u64::from(percent)
+        };
+        order.retain(|row| !is_left_out(&self.answer.table.rows[*row]));
+    }
+
     /// The page from row `from` on, as the service writes it.
     pub(crate) fn page(
         &self,
@@ -115,16 +125,20 @@ impl Evaluated {
         shift: Option<Shift>,
         token: impl Fn(usize) -> String,
     ) -> Vec<u8> {
-        let (from_shifted, total) = match shift {
-            _ if from == 0 => (from, order.len()),
-            None => (from, order.len()),
-            Some(Shift::Removed) => (from + 1, order.len().saturating_sub(1)),
-            Some(Shift::Added) => (from - 1, order.len() + 1),
-            Some(Shift::Swapped) => (from - 1, order.len()),
+        let (all, half) = (order.len(), top.div_ceil(2));
+        // What is shown from where on, how many rows of it, and where the next page begins.
+        let (start, most, end, total) = match shift.filter(|_| from > 0) {
+            None | Some(Shift::Lacking(_)) => (from, top, from + top, all),
+            Some(Shift::Removed) => (from + 1, top, from + top, all.saturating_sub(1)),
+            Some(Shift::Added) => (from - 1, top, from + top, all + 1),
+            Some(Shift::Swapped) => (from - 1, top, from + top, all),
+            Some(Shift::Repeated) => (from.saturating_sub(top), top, from + top, all),
+            Some(Shift::Halved) => (from, half, from + top, all),
+            Some(Shift::Shorter) => (from, half, from + half, all),
         };
-        let rows: Vec<usize> = order.iter().skip(from_shifted).take(top).copied().collect();
-        let more = from + rows.len() < total;
-        let next = (more && self.paged && !rows.is_empty()).then(|| token(from + rows.len()));
+        let rows: Vec<usize> = order.iter().skip(start).take(most).copied().collect();
+        let more = end < total;
+        let next = (more && self.paged && !rows.is_empty()).then(|| token(end));
         let mut out = Vec::with_capacity(256 + rows.len() * 900);
         let truncated = more && next.is_none();
         let _ = write!(out, r#"{{"totalRecords":{total},"count":{},"data":["#, rows.len());

@@ -1,5 +1,5 @@
 //! Resource Manager: what each of its answers has in common, and the listing of subscriptions.
-use hyper::header::{DATE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, StatusCode, http::request::Parts};
 use serde_json::{Value as Json, json};
 
@@ -12,11 +12,8 @@ use crate::world::World;
 
 const API_VERSION: &str = "2022-12-01";
 
-/// Puts on an answer what all of Resource Manager's have: the time by the sandbox's clock, and an id to ask support with.
-pub(crate) fn finish(world: &World, mut answer: Reply) -> Reply {
-    if let Ok(date) = HeaderValue::try_from(world.clock.http_date()) {
-        with_header(&mut answer, DATE, date);
-    }
+/// Puts on an answer what all of Resource Manager's have: an id to ask support with.
+pub(crate) fn finish(mut answer: Reply) -> Reply {
     with_header(
         &mut answer,
         HeaderName::from_static("x-ms-request-id"),
@@ -68,11 +65,13 @@ pub(crate) fn subscriptions(world: &World, parts: &Parts) -> Reply {
         return error(StatusCode::BAD_REQUEST, "InvalidSkipToken", "The skip token is invalid.", &[]);
     };
     let estate = lock(&world.estate);
-    let visible: Vec<&Subscription> = estate.subscriptions().iter().filter(|s| s.visible).collect();
+    let visible = || estate.subscriptions().iter().filter(|s| s.visible);
+    let twice = visible().filter(|s| s.listed_twice).map(|s| listed(s, &s.guid.to_ascii_uppercase()));
+    let all: Vec<Json> = visible().map(|s| listed(s, &s.guid)).chain(twice).collect();
     let page = world.settings.azure.listing_page.max(1);
-    let value: Vec<Json> = visible.iter().skip(from).take(page).map(|s| listed(s)).collect();
-    let mut body = json!({"value": value, "count": {"type": "Total", "value": visible.len()}});
-    if visible.len() > from.saturating_add(page) {
+    let value: Vec<&Json> = all.iter().skip(from).take(page).collect();
+    let mut body = json!({"value": value, "count": {"type": "Total", "value": all.len()}});
+    if all.len() > from.saturating_add(page) {
         let next = format!("{}/subscriptions?api-version={API_VERSION}&$skiptoken={}", world.arm_origin(), from + page);
         body["nextLink"] = next.into();
     }
@@ -82,17 +81,17 @@ pub(crate) fn subscriptions(world: &World, parts: &Parts) -> Reply {
     answer
 }
 
-fn listed(subscription: &Subscription) -> Json {
+fn listed(subscription: &Subscription, guid: &str) -> Json {
     let mut listed = json!({
-        "id": subscription.id(),
+        "id": format!("/subscriptions/{guid}"),
         "authorizationSource": "RoleBased",
         "managedByTenants": [],
-        "subscriptionId": *subscription.guid,
+        "subscriptionId": guid,
         "tenantId": TENANT,
         "displayName": *subscription.name,
-        "state": "Enabled",
+        "state": *subscription.state,
         "subscriptionPolicies": {
-            "locationPlacementId": "Public_2014-09-01", "quotaId": "EnterpriseAgreement_2014-09-01", "spendingLimit": "Off",
+            "locationPlacementId": "Public_2014-09-01", "quotaId": *subscription.quota_id, "spendingLimit": "Off",
         },
     });
     if let Some(tags) = &subscription.tags {

@@ -1,13 +1,13 @@
 //! The truth: which subscriptions, groups and resources there are now. Every change to it goes through a method here, which
 //! also writes the record of the change and says from when each table shows it.
 mod changes;
+mod things;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
-use serde_json::Value as Json;
 
 use crate::clock::Clock;
 use crate::history::{Chronicle, Owner, Record, Row, Shelf};
@@ -17,73 +17,7 @@ use crate::settings::Lags;
 use crate::sight::{self, Sight};
 use crate::tables::{self, Change, Name};
 
-/// `None` where Azure says `null`; else an object, which may be empty.
-pub type Tags = Option<Arc<Json>>;
-
-#[derive(Debug)]
-pub struct Subscription {
-    /// In lower case.
-    pub guid: Arc<str>,
-    pub name: Arc<str>,
-    pub tags: Tags,
-    /// Whether the principal can read it.
-    pub visible: bool,
-}
-
-impl Subscription {
-    pub(crate) fn id(&self) -> String {
-        format!("/subscriptions/{}", self.guid)
-    }
-}
-
-#[derive(Debug)]
-pub struct Group {
-    /// In lower case, as all keys here.
-    pub id: Arc<str>,
-    pub subscription: usize,
-    pub name: Arc<str>,
-    pub location: Arc<str>,
-    pub tags: Tags,
-    /// Ids of the resources in it; ordered, so that deleting them is the same in every run.
-    pub members: BTreeSet<Arc<str>>,
-}
-
-impl Group {
-    pub(crate) fn display_id(&self, subscription: &Subscription) -> String {
-        format!("/subscriptions/{}/resourceGroups/{}", subscription.guid, self.name)
-    }
-}
-
-#[derive(Debug)]
-pub struct Resource {
-    pub id: Arc<str>,
-    pub group: Arc<str>,
-    pub kind: Arc<Kind>,
-    /// With those of its parents before it, behind a slash each.
-    pub name: Arc<str>,
-    pub location: Arc<str>,
-    pub tags: Tags,
-}
-
-impl Resource {
-    /// What the `name` column shows.
-    pub fn short_name(&self) -> &str {
-        self.name.rsplit('/').next().unwrap_or_default()
-    }
-
-    pub(crate) fn display_id(&self, subscription: &Subscription, group: &Group) -> String {
-        let mut types = self.kind.name.split('/');
-        let provider = types.next().unwrap_or_default();
-        let mut id = format!("{}/providers/{provider}", group.display_id(subscription));
-        for (ty, name) in types.zip(self.name.split('/')) {
-            id.push('/');
-            id.push_str(ty);
-            id.push('/');
-            id.push_str(name);
-        }
-        id
-    }
-}
+pub use things::{Group, Level, Resource, Subscription, Tags, Twin};
 
 #[derive(Debug)]
 pub struct Estate {
@@ -106,8 +40,13 @@ pub struct Estate {
     ancient: bool,
     /// What happens leaves no record.
     unrecorded: bool,
+    /// What is done to the estate bears this time, and no later one.
+    dated: Option<i64>,
+    /// How long Resource Graph keeps a record of change, in milliseconds.
+    kept: i64,
     /// How far a second replica of Resource Graph is behind with a change, at the most.
     behind: Duration,
+    twins: HashMap<Arc<str>, Twin>,
     sight: Sight,
 }
 
@@ -134,7 +73,10 @@ impl Estate {
             version: 0,
             ancient: true,
             unrecorded: false,
+            dated: None,
+            kept: 14 * 24 * 60 * 60 * 1000,
             behind: Duration::ZERO,
+            twins: HashMap::new(),
             sight: Sight::default(),
         }
     }
@@ -154,10 +96,27 @@ impl Estate {
         self.behind = behind;
     }
 
+    /// Resource Graph keeps records of change for so long from now on.
+    pub fn keep_records(&mut self, kept: Duration) {
+        self.version += 1;
+        self.kept = kept.as_millis() as i64;
+    }
+
+    /// Beside the row of a lower-case id, `resources` or `resourcecontainers` shows this one from now on, as long as there is one.
+    pub fn show_twice(&mut self, id: &str, twin: Twin) {
+        self.version += 1;
+        self.twins.insert(id.into(), twin);
+    }
+
     /// What Resource Graph does not show, to look at and to change.
     pub fn sight(&mut self) -> &mut Sight {
         self.version += 1;
         &mut self.sight
+    }
+
+    /// Whether Resource Graph knows a subscription, and the principal can read any of it.
+    pub(crate) fn is_eligible(&self, subscription: &Subscription) -> bool {
+        subscription.is_eligible(self.now_ms())
     }
 
     pub(crate) fn overlooks(&self, guid: &str, moment: u64) -> bool {
@@ -173,6 +132,9 @@ impl Estate {
         self.version += 1;
         let now = self.now_ms();
         self.sight.clear();
+        for subscription in self.subscriptions.iter_mut().filter(|one| one.known_from != i64::MAX) {
+            subscription.known_from = i64::MIN;
+        }
         self.resource_rows.catch_up();
         self.container_rows.catch_up();
         self.resource_changes.catch_up(now);
@@ -184,6 +146,15 @@ impl Estate {
         self.unrecorded = true;
         let done = act(self);
         self.unrecorded = false;
+        done
+    }
+
+    /// What is done to the estate here bears this time, in milliseconds since the epoch, in its records, whatever happened before
+    /// or after. They show no sooner than others.
+    pub fn dated<T>(&mut self, at: i64, act: impl FnOnce(&mut Self) -> T) -> T {
+        self.dated = Some(at);
+        let done = act(self);
+        self.dated = None;
         done
     }
 
@@ -210,17 +181,47 @@ impl Estate {
 
     /// The rows of a table as they show at `now`. What is left to chance follows from `moment`.
     pub(crate) fn rows(&mut self, table: Name, now: i64, moment: u64, reads: impl Fn(Owner) -> bool) -> Vec<Row> {
-        let Self { sight, subscriptions, .. } = self;
-        let is_shown = |owner: Owner, id: &str| reads(owner) && sight.shows_row(id);
-        let is_told =
-            |owner: Owner| reads(owner) && owner.is_none_or(|place| sight.shows_records(&subscriptions[place].guid));
+        let Self { sight, subscriptions, kept, .. } = self;
+        let grants = |owner: Owner, id: &str| owner.is_none_or(|place| subscriptions[place].grants(id));
+        let guid = |owner: Owner| owner.map_or("", |place| &*subscriptions[place].guid);
+        let is_shown =
+            |owner: Owner, id: &str| reads(owner) && grants(owner, id) && sight.shows_row(guid(owner), id, now, moment);
+        let is_told = |owner: Owner, id: &str| reads(owner) && grants(owner, id) && sight.shows_records(guid(owner));
         let is_behind = |id: &str| sight::is_heads(id, moment);
-        match table {
+        let rows = match table {
             Name::Resources => self.resource_rows.rows(now, is_shown, is_behind),
             Name::Containers => self.container_rows.rows(now, is_shown, is_behind),
-            Name::ResourceChanges => self.resource_changes.rows(now, is_told),
-            Name::ContainerChanges => self.container_changes.rows(now, is_told),
+            Name::ResourceChanges | Name::ContainerChanges => {
+                let changes =
+                    if table == Name::ResourceChanges { &self.resource_changes } else { &self.container_changes };
+                let mut records = changes.rows(now - *kept, now, is_told);
+                // Which of two with one time comes first is left to chance.
+                if sight::is_heads("", moment) {
+                    records.reverse();
+                }
+                return records;
+            }
+        };
+        self.with_twins(rows, moment)
+    }
+
+    /// The rows with those that are there twice; which of two comes first is left to chance.
+    fn with_twins(&self, rows: Vec<Row>, moment: u64) -> Vec<Row> {
+        if self.twins.is_empty() {
+            return rows;
         }
+        let mut all = Vec::with_capacity(rows.len() + self.twins.len());
+        for row in rows {
+            let id = lower(tables::id_of(&row));
+            match self.twins.get(&*id) {
+                None => all.push(row),
+                Some(Twin { recased, tags }) => {
+                    let twin = tables::twin(&row, *recased, tags.as_ref());
+                    all.extend(if sight::is_heads(&id, moment) { [row, twin] } else { [twin, row] });
+                }
+            }
+        }
+        all
     }
 
     /// The moment from which every change so far shows everywhere, where that is still to come.
@@ -238,9 +239,9 @@ impl Estate {
 
     /// Drops records that no query can see any more.
     pub fn forget(&mut self) {
-        let now = self.now_ms();
-        self.resource_changes.forget(now);
-        self.container_changes.forget(now);
+        let since = self.now_ms() - self.kept;
+        self.resource_changes.forget(since);
+        self.container_changes.forget(since);
     }
 
     // What every change does.
@@ -252,12 +253,21 @@ impl Estate {
         if self.ancient {
             return now;
         }
+        if let Some(dated) = self.dated {
+            return dated;
+        }
         let last = self.last_changes.entry(id.clone()).or_insert(i64::MIN);
         *last = now.max(last.saturating_add(1));
         *last
     }
 
+    /// When what bears this time happened.
+    fn happened_at(&self, detected_at: i64) -> i64 {
+        if self.dated.is_some() { self.now_ms() } else { detected_at }
+    }
+
     fn show(&mut self, table: Name, id: &Arc<str>, place: usize, row: Option<Row>, detected_at: i64) {
+        let happened_at = self.happened_at(detected_at);
         let shelf = match table {
             Name::Resources => &mut self.resource_rows,
             _ => &mut self.container_rows,
@@ -271,7 +281,7 @@ impl Estate {
                 } else {
                     self.rng.between(&(Duration::ZERO..=self.behind))
                 };
-                let shows_at = detected_at + lag.as_millis() as i64;
+                let shows_at = happened_at + lag.as_millis() as i64;
                 shelf.put(id, Some(place), row, shows_at, behind.as_millis() as i64);
             }
         }
@@ -281,12 +291,14 @@ impl Estate {
         if self.ancient || self.unrecorded {
             return;
         }
-        let shows_at = change.detected_at + self.rng.between(&self.lags.record).as_millis() as i64;
+        let lag = self.rng.between(&self.lags.record).as_millis() as i64;
+        let shows_at = self.happened_at(change.detected_at) + lag;
         // Details may follow the record; then they do within as long again.
         let late = !change.changed.is_empty() && self.rng.one_in(4);
         let more = if late { self.rng.between(&self.lags.record).as_millis() as i64 } else { 0 };
         let record = Record {
             owner: Some(place),
+            target: lower(change.target).into(),
             detected_at: change.detected_at,
             shows_at,
             complete_at: shows_at + more,

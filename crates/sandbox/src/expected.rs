@@ -7,7 +7,8 @@ use regex::Regex;
 use serde_json::{Value as Json, json};
 
 use crate::catalog::{Catalog, Entity, Key};
-use crate::estate::{Estate, Group, Tags, lower};
+use crate::estate::{Estate, Group, Level, Resource, Tags, lower};
+use crate::sight::is_within;
 
 /// What a run was told to sync.
 #[derive(Clone, Debug, Default)]
@@ -39,16 +40,26 @@ fn has(tags: &Tags, (key, value): &(String, String)) -> bool {
 #[derive(Clone, Debug, Default)]
 pub struct Expected {
     pub catalog: Catalog,
-    /// Identifiers of the subscriptions that cannot be read: of what is in them nothing is known, so nothing is expected.
+    /// Identifiers of the subscriptions and groups that cannot be read: of what is in them nothing is known, so nothing is
+    /// expected.
     pub hidden: Vec<String>,
+    /// Identifiers of what may be there or not: it exists, and its own row cannot be read.
+    pub open: BTreeSet<String>,
 }
 
 pub(crate) fn expected(estate: &Estate, scope: &Scope) -> Expected {
     let mut expected = Expected::default();
     for subscription in estate.subscriptions() {
         let identifier = legal(&lower(&subscription.id()));
-        if !subscription.visible {
+        if !estate.is_eligible(subscription) {
             expected.hidden.push(identifier);
+            continue;
+        }
+        if subscription.deleted {
+            continue;
+        }
+        if subscription.granted.is_some() {
+            expected.open.insert(identifier);
             continue;
         }
         let properties = [("subscriptionId", json!(*subscription.guid)), ("tags", json_tags(&subscription.tags))];
@@ -56,28 +67,45 @@ pub(crate) fn expected(estate: &Estate, scope: &Scope) -> Expected {
     }
     for group in estate.groups().values() {
         let subscription = &estate.subscriptions()[group.subscription];
-        if !subscription.visible || !scope.takes_group(group) {
+        let identifier = legal(&group.id);
+        if !subscription.grants(&group.id) {
+            expected.hidden.push(identifier);
             continue;
         }
-        let identifier = legal(&group.id);
+        if !estate.is_eligible(subscription) || !scope.takes_group(group) {
+            continue;
+        }
         let properties = [("location", json!(*group.location)), ("tags", json_tags(&group.tags))];
         let relation = ("subscription", legal(&lower(&subscription.id())));
-        put(&mut expected.catalog, "azureResourceGroup", identifier.clone(), &group.name, properties, Some(relation));
+        let catalog = &mut expected.catalog;
+        if group.has_row {
+            put(catalog, "azureResourceGroup", identifier.clone(), &group.name, properties, Some(relation));
+        }
         for resource in group.members.iter().filter_map(|member| estate.resources().get(member)) {
-            if !scope.takes_type(&resource.kind.name) {
-                continue;
-            }
-            let properties = [
-                ("location", json!(*resource.location)),
-                ("tags", json_tags(&resource.tags)),
-                ("type", json!(lower(&resource.kind.name))),
-            ];
-            let relation = Some(("resourceGroup", identifier.clone()));
-            let name = resource.short_name();
-            put(&mut expected.catalog, "azureCloudResources", legal(&resource.id), name, properties, relation);
+            put_resource(catalog, scope, resource, Some(("resourceGroup", identifier.clone())));
+        }
+    }
+    for resource in estate.resources().values().filter(|resource| resource.level != Level::Group) {
+        let subscription = &estate.subscriptions()[resource.subscription];
+        if !estate.is_eligible(subscription) || !subscription.grants(&resource.id) {
+            expected.open.insert(legal(&resource.id));
+        } else if scope.include.is_empty() {
+            put_resource(&mut expected.catalog, scope, resource, None);
         }
     }
     expected
+}
+
+fn put_resource(catalog: &mut Catalog, scope: &Scope, resource: &Resource, relation: Option<(&str, String)>) {
+    if !scope.takes_type(&resource.kind.name) {
+        return;
+    }
+    let properties = [
+        ("location", json!(*resource.location)),
+        ("tags", json_tags(&resource.tags)),
+        ("type", json!(lower(&resource.kind.name))),
+    ];
+    put(catalog, "azureCloudResources", legal(&resource.id), resource.short_name(), properties, relation);
 }
 
 fn json_tags(tags: &Tags) -> Json {
@@ -130,7 +158,7 @@ pub fn diff(actual: &Catalog, expected: &Expected) -> Vec<String> {
             (Some(is), Some(ought)) => lines
                 .extend(differences(is, ought).into_iter().map(|d| format!("wrong   {blueprint} {identifier}: {d}"))),
             (None, Some(_)) => lines.push(format!("missing {blueprint} {identifier}")),
-            (Some(_), None) if !is_hidden(identifier, &expected.hidden) => {
+            (Some(_), None) if !is_hidden(identifier, expected) => {
                 lines.push(format!("stale   {blueprint} {identifier}: the estate does not have it, or not in scope"));
             }
             _ => {}
@@ -139,10 +167,8 @@ pub fn diff(actual: &Catalog, expected: &Expected) -> Vec<String> {
     lines
 }
 
-fn is_hidden(identifier: &str, hidden: &[String]) -> bool {
-    hidden.iter().any(|subscription| {
-        identifier.strip_prefix(subscription.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    })
+fn is_hidden(identifier: &str, expected: &Expected) -> bool {
+    expected.open.contains(identifier) || expected.hidden.iter().any(|outer| is_within(outer, identifier))
 }
 
 fn differences(is: &Entity, ought: &Entity) -> Vec<String> {

@@ -12,6 +12,8 @@ use hyper::body::Frame;
 use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value as Json, json};
 
 use crate::answers::gzip;
 use crate::lock;
@@ -62,11 +64,11 @@ pub enum Fault {
     Edit(Arc<dyn Fn(String) -> String + Send + Sync>),
     /// Of Port: the connection is closed, and what was posted is applied later: when `Port::apply_late` is called.
     Late,
-    /// Of Resource Graph: the rows shift between this page and the one before.
+    /// Of Resource Graph: the rows are not those that there are.
     Unstable(Shift),
 }
 
-/// What happens between two pages to the rows that come before the second.
+/// What is wrong with the rows of an answer. All but the last is about a page that is not the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shift {
     /// One is gone: the page skips one.
@@ -75,6 +77,14 @@ pub enum Shift {
     Added,
     /// One is new and one is gone behind the page: it repeats one, and the count stays what it was.
     Swapped,
+    /// The page before comes once more in its place.
+    Repeated,
+    /// It has half of its rows, and the next begins where it should have ended.
+    Halved,
+    /// It has half of its rows, and the next begins behind those.
+    Shorter,
+    /// So many percent of all rows are left out, always the same, and not counted.
+    Lacking(u8),
 }
 
 impl fmt::Debug for Fault {
@@ -139,6 +149,36 @@ impl Fault {
         Self::edit(move |answer| answer.replacen(total, &format!("{total}1"), 1))
     }
 
+    /// Of Resource Graph: so many percent of the rows are left out, and nothing of the answer shows it.
+    pub fn lacking(percent: u8) -> Self {
+        Self::Unstable(Shift::Lacking(percent))
+    }
+
+    /// Of Resource Graph: a 200 with its rows, and an error beside them.
+    pub fn with_error() -> Self {
+        let error = json!({"code": "InternalServerError", "message": "An unexpected error occurred."});
+        Self::edit_field("error", move |_| error.clone())
+    }
+
+    /// Of Resource Graph: `count` is off by so many.
+    pub fn miscounted(by: i64) -> Self {
+        Self::edit_field("count", move |count| json!(count.as_i64().unwrap_or(0) + by))
+    }
+
+    /// Of Resource Graph: `resultTruncated` is this, whatever is true.
+    pub fn truncation(word: Json) -> Self {
+        Self::edit_field("resultTruncated", move |_| word.clone())
+    }
+
+    /// Puts into a field of the answer what is made of it.
+    fn edit_field(name: &'static str, edit: impl Fn(&Json) -> Json + Send + Sync + 'static) -> Self {
+        Self::edit(move |answer| {
+            let Ok(mut json) = serde_json::from_str::<Json>(&answer) else { return answer };
+            json[name] = edit(&json[name]);
+            json.to_string()
+        })
+    }
+
     /// Whether the fault is made of the real answer.
     fn needs_answer(&self) -> bool {
         matches!(
@@ -170,9 +210,9 @@ pub struct Rule {
 impl Rule {
     /// For every request, until it is removed.
     pub fn new(fault: Fault) -> Self {
-        let paged: Predicate = Arc::new(|body| memmem(body, b"\"$skipToken\":\""));
-        let when = matches!(fault, Fault::Unstable(_)).then_some(paged);
-        Self { fault, skip: 0, times: None, chance: 1.0, when, applied: false }
+        let is_of_later_pages = matches!(fault, Fault::Unstable(shift) if !matches!(shift, Shift::Lacking(_)));
+        let rule = Self { fault, skip: 0, times: None, chance: 1.0, when: None, applied: false };
+        if is_of_later_pages { rule.later_pages() } else { rule }
     }
 
     /// Only for the next `times` requests that it is for.
@@ -193,10 +233,34 @@ impl Rule {
         self
     }
 
-    /// Only for requests whose body is such.
+    /// Only for requests whose body is such; of several such conditions each has to hold.
     pub fn when(mut self, is: impl Fn(&[u8]) -> bool + Send + Sync + 'static) -> Self {
-        self.when = Some(Arc::new(is));
+        self.when = Some(match self.when.take() {
+            None => Arc::new(is),
+            Some(before) => Arc::new(move |body| before(body) && is(body)),
+        });
         self
+    }
+
+    /// Only for pages of Resource Graph's that are not the first.
+    pub fn later_pages(self) -> Self {
+        self.containing("\"$skipToken\":\"")
+    }
+
+    /// Only for queries of a part of a large result.
+    pub fn parts(self) -> Self {
+        self.containing("| where hash(")
+    }
+
+    /// Only for queries over more than so many subscriptions.
+    pub fn over(self, subscriptions: usize) -> Self {
+        self.when(move |body| named(body).len() > subscriptions)
+    }
+
+    /// Only for queries that name this subscription.
+    pub fn naming(self, guid: &str) -> Self {
+        let guid = guid.to_owned();
+        self.when(move |body| named(body).iter().any(|named| named.eq_ignore_ascii_case(&guid)))
     }
 
     /// Only for requests whose body holds this text.
@@ -210,6 +274,15 @@ impl Rule {
         self.applied = true;
         self
     }
+}
+
+/// The subscriptions that a query names.
+fn named(body: &[u8]) -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Query {
+        subscriptions: Vec<String>,
+    }
+    serde_json::from_slice(body).map(|Query { subscriptions }| subscriptions).unwrap_or_default()
 }
 
 fn memmem(body: &[u8], text: &[u8]) -> bool {

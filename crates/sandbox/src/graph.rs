@@ -21,7 +21,6 @@ use crate::world::World;
 const PATH_AND_VERSION: &str = "api-version=2024-04-01";
 const MAX_SUBSCRIPTIONS: usize = 1000;
 const MAX_ROWS: usize = 1000;
-const MAX_JOINS: usize = 3;
 
 #[derive(Deserialize)]
 struct Body {
@@ -42,7 +41,7 @@ struct Options {
     result_format: Option<String>,
 }
 
-/// `POST /providers/Microsoft.ResourceGraph/resources`. `shift` is a fault that moves the rows since the page before.
+/// `POST /providers/Microsoft.ResourceGraph/resources`. `shift` is a fault of the rows.
 pub(crate) async fn resources(world: &Arc<World>, parts: &Parts, body: Bytes, shift: Option<Shift>) -> Reply {
     let principal = match world.sign_in.principal(parts) {
         Ok(principal) => principal,
@@ -95,7 +94,9 @@ fn throttled(allowance: Allowance) -> Reply {
 /// Evaluates away from the threads that serve connections: a large estate takes a while.
 async fn evaluated(world: &Arc<World>, body: Bytes, accepts_gzip: bool, shift: Option<Shift>) -> Reply {
     let kept_as = (body.clone(), accepts_gzip);
-    if let Some(kept) = world.answers.kept(&kept_as) {
+    if shift.is_none()
+        && let Some(kept) = world.answers.kept(&kept_as)
+    {
         return whole(kept, accepts_gzip);
     }
     let its_world = world.clone();
@@ -172,7 +173,10 @@ fn page(world: &World, body: &[u8], shift: Option<Shift>) -> Result<Vec<u8>, Ref
         })?,
     };
     let next = |from: usize| format!("{from:08x}{identity:016x}");
-    let order = evaluated.order(&mut lock(&world.shuffle));
+    let mut order = evaluated.order(&mut lock(&world.shuffle));
+    if let Some(Shift::Lacking(percent)) = shift {
+        evaluated.leave_out(&mut order, percent);
+    }
     let answer = evaluated.page(&order, from, top.min(world.settings.azure.page_rows), shift, next);
     let limit = world.settings.azure.payload_limit;
     if answer.len() > limit {
@@ -189,7 +193,7 @@ fn read_token(token: &str, identity: u64) -> Option<usize> {
 
 fn evaluate(world: &World, text: &str, asked: Option<&[String]>) -> Result<Arc<Evaluated>, Refusal> {
     let identity = hash(&[text.as_bytes(), format!("{asked:?}").as_bytes()]);
-    let (reads, version, now, moment) = {
+    let (reads, version, now, moment, is_none_eligible) = {
         let estate = lock(&world.estate);
         let asked: Option<std::collections::HashSet<String>> =
             asked.map(|asked| asked.iter().map(|guid| guid.to_ascii_lowercase()).collect());
@@ -197,19 +201,26 @@ fn evaluate(world: &World, text: &str, asked: Option<&[String]>) -> Result<Arc<E
         let now = if world.settings.frozen { 0 } else { estate.now_ms() };
         let moment = hash(&[&identity.to_le_bytes(), &now.to_le_bytes()]);
         let is_read = |guid: &str| is_asked(guid) && !estate.overlooks(guid, moment);
-        let reads = estate.subscriptions().iter().map(|s| s.visible && is_read(&s.guid)).collect();
-        (reads, estate.version(), now, moment)
+        let all = || estate.subscriptions().iter();
+        let reads = all().map(|s| estate.is_eligible(s) && is_read(&s.guid)).collect();
+        let is_none_eligible = asked.is_some() && !all().any(|s| estate.is_eligible(s) && is_asked(&s.guid));
+        (reads, estate.version(), now, moment, is_none_eligible)
     };
+    if is_none_eligible {
+        let given = asked.unwrap_or_default().join("', '");
+        let text =
+            format!("There must be at least one subscription that is eligible to contain resources. Given: '{given}'.");
+        return Err(Refusal::Refused("NoValidSubscriptionsInQueryRequest", text));
+    }
     let key = Key { identity, version, now };
     if let Some(evaluated) = world.answers.recent(&key) {
         return Ok(evaluated);
     }
     let query = Query::parse(text).map_err(|error| Refusal::Refused("ParserFailure", error.to_string()))?;
-    if query.joins() > MAX_JOINS {
-        return Err(Refusal::Refused(
-            "DisallowedMaxNumberOfRemoteTables",
-            format!("A query has at most {MAX_JOINS} joins."),
-        ));
+    let most = world.settings.azure.remote_tables;
+    if query.remote_tables() > most {
+        let text = format!("The query joins or unites more than {most} tables with its first.");
+        return Err(Refusal::Refused("DisallowedMaxNumberOfRemoteTables", text));
     }
     let view = View { estate: &world.estate, clock: &world.clock, reads, moment };
     let answer = query.run(&view).map_err(|error| Refusal::Refused("InvalidQuery", error.to_string()))?;

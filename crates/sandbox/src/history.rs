@@ -1,5 +1,5 @@
 //! What the services show of the truth, and from when: rows of current state that lag behind it, and records of change that
-//! turn up late, lose their details for a while, and are forgotten after fourteen days.
+//! turn up late, lack their details for a while, and are forgotten in the end.
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -7,9 +7,6 @@ use kql::Value;
 
 /// A row of any table.
 pub(crate) type Row = Arc<[Value]>;
-
-/// How long Resource Graph keeps a record of change.
-pub(crate) const RECORDS_ARE_KEPT_MS: i64 = 14 * 24 * 60 * 60 * 1000;
 
 /// The current-state rows of one table. A change is put in with the moment from which it shows; the rows of one id never show
 /// an older state after a newer one.
@@ -129,6 +126,8 @@ pub(crate) struct Chronicle {
 #[derive(Debug)]
 pub(crate) struct Record {
     pub owner: Owner,
+    /// The lower-case id of what changed.
+    pub target: Arc<str>,
     /// When the change was detected: what the record itself says.
     pub detected_at: i64,
     pub shows_at: i64,
@@ -143,11 +142,12 @@ impl Chronicle {
         self.records.push(record);
     }
 
-    pub(crate) fn rows(&self, now: i64, reads: impl Fn(Owner) -> bool) -> Vec<Row> {
+    /// The records of changes after `since` that show at `now`, of the owners and ids that `reads` lets through.
+    pub(crate) fn rows(&self, since: i64, now: i64, reads: impl Fn(Owner, &str) -> bool) -> Vec<Row> {
         self.records
             .iter()
-            .filter(|record| record.shows_at <= now && record.detected_at > now - RECORDS_ARE_KEPT_MS)
-            .filter(|record| reads(record.owner))
+            .filter(|record| record.shows_at <= now && record.detected_at > since)
+            .filter(|record| reads(record.owner, &record.target))
             .map(|record| match &record.brief {
                 Some(brief) if now < record.complete_at => brief.clone(),
                 _ => record.row.clone(),
@@ -162,9 +162,9 @@ impl Chronicle {
         }
     }
 
-    /// Drops what no query can see any more.
-    pub(crate) fn forget(&mut self, now: i64) {
-        self.records.retain(|record| record.detected_at > now - RECORDS_ARE_KEPT_MS);
+    /// Drops the records of changes up to `since`.
+    pub(crate) fn forget(&mut self, since: i64) {
+        self.records.retain(|record| record.detected_at > since);
     }
 
     pub(crate) fn settled_at(&self) -> Option<i64> {
@@ -226,15 +226,17 @@ mod tests {
         let mut chronicle = Chronicle::default();
         chronicle.add(Record {
             owner: Some(0),
+            target: "a".into(),
             detected_at: 10,
             shows_at: 20,
             complete_at: 30,
             row: row("whole"),
             brief: Some(row("brief")),
         });
-        assert!(chronicle.rows(19, |_| true).is_empty());
-        assert_eq!(chronicle.rows(20, |_| true), [row("brief")]);
-        assert_eq!(chronicle.rows(30, |_| true), [row("whole")]);
-        assert!(chronicle.rows(10 + RECORDS_ARE_KEPT_MS, |_| true).is_empty());
+        let shown = |now| chronicle.rows(now - 14, now, |_, _| true);
+        assert!(shown(19).is_empty());
+        assert_eq!(shown(20), [row("brief")]);
+        assert_eq!(chronicle.rows(9, 30, |_, _| true), [row("whole")]);
+        assert!(shown(24).is_empty());
     }
 }

@@ -16,6 +16,7 @@ mod answers;
 mod arm;
 mod catalog;
 pub mod clock;
+pub mod dates;
 pub mod estate;
 pub mod expected;
 pub mod faults;
@@ -44,6 +45,7 @@ use tempfile::TempDir;
 use tokio::runtime::{Handle, Runtime};
 
 use clock::Clock;
+use dates::Dates;
 use estate::Estate;
 use expected::{Expected, Scope, diff, expected};
 use faults::Faults;
@@ -158,6 +160,11 @@ impl Sandbox {
 
     pub fn faults(&self) -> &Faults {
         &self.world.faults
+    }
+
+    /// What the `Date` headers of answers say.
+    pub fn dates(&self) -> &Dates {
+        &self.world.dates
     }
 
     pub fn requests(&self) -> &Requests {

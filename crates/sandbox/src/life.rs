@@ -68,14 +68,20 @@ pub fn unseen(estate: &mut Estate, rng: &mut Rng) {
         4..=5 => estate.unrecorded(|estate| delete_any(estate, rng)),
         _ => {
             let Some(group) = any_group(estate, rng) else { return };
-            let members = estate.groups()[&group].members.clone();
-            estate.unrecorded(|estate| {
-                for member in &members {
-                    estate.delete_resource(member);
-                }
-            });
-            estate.delete_group(&group);
+            estate.delete_group_alone(&group);
         }
+    }
+}
+
+/// `changes` records of things that have no row: children and extensions of resources.
+pub fn children(estate: &mut Estate, rng: &mut Rng, changes: usize) {
+    let types =
+        ["firewallRules", "Microsoft.Insights/diagnosticSettings", "Microsoft.Authorization/locks", "revisions"];
+    for _ in 0..changes {
+        let Some(parent) = any_resource(estate, rng) else { return };
+        let name = format!("child-{}", rng.below(1_000_000));
+        let (ty, kind) = (*rng.pick(&types), *rng.pick(&["Create", "Update", "Delete"]));
+        estate.record_child(&parent, ty, &name, kind);
     }
 }
 

@@ -225,6 +225,10 @@ where
 {
     let _ = stream.set_nodelay(true);
     if let Ok(stream) = acceptor.accept(stream).await {
-        let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service_fn(handler)).await;
+        let mut builder = Builder::new(TokioExecutor::new());
+        // What answers says which time it is, or that there is none.
+        builder.http1().auto_date_header(false);
+        builder.http2().auto_date_header(false);
+        let _ = builder.serve_connection(TokioIo::new(stream), service_fn(handler)).await;
     }
 }

@@ -57,6 +57,8 @@ pub struct AzureSettings {
     pub quota: Option<QuotaSettings>,
     /// Rows that Resource Graph puts on a page at the most, however many are asked for.
     pub page_rows: usize,
+    /// A query that joins or unites more tables than this with its first is refused.
+    pub remote_tables: usize,
     /// A Resource Graph answer larger than this is refused.
     pub payload_limit: usize,
     pub gzip: bool,
@@ -141,6 +143,7 @@ impl Default for Settings {
                 listing_page: 100,
                 quota: Some(QuotaSettings { queries: 15, window: Duration::from_secs(5) }),
                 page_rows: 1000,
+                remote_tables: 3,
                 payload_limit: 16 * 1024 * 1024,
                 gzip: true,
                 subscription_limit_hit: false,

@@ -19,7 +19,17 @@ pub struct Sight {
     without_records: HashSet<Arc<str>>,
     hidden: HashSet<Arc<str>>,
     hidden_with_all_within: HashSet<Arc<str>>,
+    flickering: HashSet<Arc<str>>,
+    withheld: Vec<Withheld>,
     poison: HashSet<Arc<str>>,
+}
+
+/// So many percent of a subscription's rows, until a moment.
+#[derive(Debug)]
+struct Withheld {
+    guid: Arc<str>,
+    percent: u64,
+    until: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +64,17 @@ impl Sight {
         self.hidden_with_all_within.insert(id.into());
     }
 
+    /// Shows the row of a lower-case id in about every second answer.
+    pub fn flicker(&mut self, id: &str) {
+        self.flickering.insert(id.into());
+    }
+
+    /// Until this moment, in milliseconds since the epoch, so many percent of the rows of a subscription do not show, always
+    /// the same; its own row does. Of two such periods each holds.
+    pub fn withhold(&mut self, guid: &str, percent: u64, until: i64) {
+        self.withheld.push(Withheld { guid: guid.into(), percent, until });
+    }
+
     /// Every query fails whose answer has a row of a lower-case id, unless it asks for ids only.
     pub fn poison(&mut self, id: &str) {
         self.poison.insert(id.into());
@@ -76,10 +97,17 @@ impl Sight {
         !self.without_records.contains(guid)
     }
 
-    pub(crate) fn shows_row(&self, id: &str) -> bool {
-        let is_within =
-            |outer: &Arc<str>| id.strip_prefix(&**outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        !self.hidden.contains(id) && !self.hidden_with_all_within.iter().any(is_within)
+    /// Whether the row of an id of this subscription shows at `now`.
+    pub(crate) fn shows_row(&self, guid: &str, id: &str, now: i64, moment: u64) -> bool {
+        let is_own = || id.strip_prefix("/subscriptions/") == Some(guid);
+        let withholds = |Withheld { guid: of, percent, until }: &Withheld| {
+            now < *until && **of == *guid && hash(&[id.as_bytes()]) % 100 < *percent && !is_own()
+        };
+        let is_hidden = self.hidden.contains(id)
+            || self.hidden_with_all_within.iter().any(|outer| is_within(outer, id))
+            || (self.flickering.contains(id) && is_heads(id, moment))
+            || self.withheld.iter().any(withholds);
+        !is_hidden
     }
 
     /// Whether the answer to a query has a row with which it fails.
@@ -93,6 +121,11 @@ impl Sight {
         let is_poison = |row: &Arc<[Value]>| matches!(&row[place], Value::String(id) if self.poison.contains(id));
         answer.table.rows.iter().any(is_poison)
     }
+}
+
+/// Whether a lower-case id is this one, or that of something in it.
+pub(crate) fn is_within(outer: &str, id: &str) -> bool {
+    id.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// A toss of a coin for this id in the answer of this moment.

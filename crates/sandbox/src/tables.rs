@@ -71,6 +71,32 @@ impl Tables for View<'_> {
     }
 }
 
+fn column(name: &str) -> usize {
+    COLUMNS.iter().position(|column| &*column.name == name).unwrap_or(usize::MAX)
+}
+
+/// The id of a row, as it is written there.
+pub(crate) fn id_of(row: &Row) -> &str {
+    match row.first() {
+        Some(Value::String(id)) => id,
+        _ => "",
+    }
+}
+
+/// A second row for the id of this one: with the id in the other case, and with other tags, where so wished.
+pub(crate) fn twin(row: &Row, recased: bool, tags: Option<&Tags>) -> Row {
+    let mut cells = row.to_vec();
+    if recased {
+        let id = id_of(row);
+        let down = id.to_ascii_lowercase();
+        cells[column("id")] = Value::String(if down == id { id.to_ascii_uppercase() } else { down }.into());
+    }
+    if let Some(tags) = tags {
+        cells[column("tags")] = tags.clone().map_or(Value::Null, Value::Dynamic);
+    }
+    cells.into()
+}
+
 /// The cells that tables fill; the others are empty.
 struct Cells {
     id: Arc<str>,
@@ -124,7 +150,12 @@ impl Cells {
     }
 }
 
-pub(crate) fn resource_row(subscription: &Subscription, group: &Group, resource: &Resource, version: u64) -> Row {
+pub(crate) fn resource_row(
+    subscription: &Subscription,
+    group: Option<&Group>,
+    resource: &Resource,
+    version: u64,
+) -> Row {
     let odd = Odd::new(&resource.id, Name::Resources, version);
     let is_nested = resource.name.contains('/');
     Cells {
@@ -133,7 +164,7 @@ pub(crate) fn resource_row(subscription: &Subscription, group: &Group, resource:
         ty: resource.kind.lower.clone(),
         kind: resource.kind.flavour.clone(),
         location: resource.location.clone(),
-        group: odd.case(&group.name),
+        group: group.map_or_else(empty, |group| odd.case(&group.name)),
         subscription: subscription.guid.clone(),
         sku: resource.kind.sku.clone(),
         properties: resource.kind.properties.clone(),
@@ -165,7 +196,7 @@ pub(crate) fn subscription_row(subscription: &Subscription, version: u64) -> Row
         name: subscription.name.clone(),
         ty: SUBSCRIPTION_TYPE.into(),
         subscription: subscription.guid.clone(),
-        properties: Arc::new(json!({"state": "Enabled", "managementGroupAncestorsChain": []})),
+        properties: Arc::new(json!({"state": *subscription.state, "managementGroupAncestorsChain": []})),
         tags: subscription.tags.clone(),
         ..Cells::default()
     }

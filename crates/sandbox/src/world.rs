@@ -6,13 +6,14 @@ use std::time::Instant;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::ACCEPT_ENCODING;
+use hyper::header::{ACCEPT_ENCODING, DATE, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Request, StatusCode};
 
 use crate::answers::Answers;
 use crate::arm;
 use crate::clock::Clock;
+use crate::dates::Dates;
 use crate::estate::Estate;
 use crate::faults::{Fault, Faults, Shift, echo, fail, quote};
 use crate::graph;
@@ -35,6 +36,7 @@ pub(crate) struct World {
     pub shuffle: Mutex<Rng>,
     pub port: Port,
     pub faults: Faults,
+    pub dates: Dates,
     pub requests: Requests,
     /// Of Resource Manager; known once its port is.
     pub arm: OnceLock<String>,
@@ -53,6 +55,7 @@ impl World {
             shuffle: Mutex::new(Rng::new(settings.seed)),
             port: Port::start(settings.port.clone())?,
             faults: Faults::new(settings.seed),
+            dates: Dates::default(),
             requests: Requests::default(),
             arm: OnceLock::new(),
             settings,
@@ -87,9 +90,10 @@ impl World {
             })
             .await?
         } else {
-            arm::error(StatusCode::NOT_FOUND, "InvalidResourceType", "The sandbox has no such resource.", &[])
+            let message = "The sandbox has no such resource.";
+            self.dated(Route::Subscriptions, arm::error(StatusCode::NOT_FOUND, "InvalidResourceType", message, &[]))
         };
-        Ok(arm::finish(&self, answer))
+        Ok(arm::finish(answer))
     }
 
     /// What Port's webhook answers.
@@ -110,7 +114,7 @@ impl World {
         let _in_flight = self.requests.begin(Route::Webhook);
         let (parts, mut body) = request.into_parts();
         if let Err((status, body)) = port::admit(&parts) {
-            return Ok(json(status, body));
+            return Ok(self.dated(Route::Webhook, json(status, body)));
         }
         let mut length = 0;
         while !body.is_end_stream() {
@@ -121,10 +125,10 @@ impl World {
             tokio::time::sleep(self.settings.port.post_latency).await;
         }
         if length > self.settings.port.body_limit {
-            return Ok(port::too_large());
+            return Ok(self.dated(Route::Webhook, port::too_large()));
         }
         self.port.count(length);
-        Ok(port::accepted())
+        Ok(self.dated(Route::Webhook, port::accepted()))
     }
 
     async fn pass<A, F>(&self, route: Route, request: Request<Incoming>, answer: A) -> Result<Reply, HangUp>
@@ -154,6 +158,16 @@ impl World {
         };
         let status = reply.as_ref().ok().map(|reply| reply.status().as_u16());
         self.requests.log(Entry { route, at, status, body: noted });
+        reply.map(|reply| self.dated(route, reply))
+    }
+
+    /// Puts the date of its route on a reply that has none.
+    fn dated(&self, route: Route, mut reply: Reply) -> Reply {
+        let machine = Clock::real();
+        let clock = if matches!(route, Route::Subscriptions | Route::Graph) { &self.clock } else { &machine };
+        if let Some(Ok(date)) = self.dates.next(route, clock).map(HeaderValue::try_from) {
+            reply.headers_mut().entry(DATE).or_insert(date);
+        }
         reply
     }
 }

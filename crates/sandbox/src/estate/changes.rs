@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
-use super::{Estate, Group, Resource, Subscription, Tags, lower};
+use super::{Estate, Group, Level, Resource, Subscription, Tags, lower};
 use crate::kinds::Kind;
 use crate::tables::{self, Change, Name};
 
@@ -14,16 +14,61 @@ impl Estate {
     /// A subscription that is new, or newly readable; its guid.
     pub fn add_subscription(&mut self, name: &str, tags: Tags) -> Arc<str> {
         let guid: Arc<str> = self.rng.guid().into();
-        self.subscriptions.push(Subscription { guid: guid.clone(), name: name.into(), tags, visible: true });
+        self.subscriptions.push(Subscription::new(guid.clone(), name, tags));
         self.subscription_changed(self.subscriptions.len() - 1, "Create", Vec::new());
         guid
     }
 
     /// The principal can read the subscription, or can not: then all of it is gone from every answer.
     pub fn show_subscription(&mut self, guid: &str, visible: bool) -> bool {
+        self.set(guid, |subscription| subscription.visible = visible)
+    }
+
+    /// Resource Manager lists the subscription twice.
+    pub fn list_twice(&mut self, guid: &str) -> bool {
+        self.set(guid, |subscription| subscription.listed_twice = true)
+    }
+
+    /// Resource Manager lists the subscription with this state and quota id.
+    pub fn describe_subscription(&mut self, guid: &str, state: &str, quota_id: &str) -> bool {
+        self.set(guid, |subscription| (subscription.state, subscription.quota_id) = (state.into(), quota_id.into()))
+    }
+
+    /// Resource Graph knows the subscription from this moment on, in milliseconds since the epoch, and not now.
+    pub fn know_from(&mut self, guid: &str, from: i64) -> bool {
+        self.set(guid, |subscription| subscription.known_from = from)
+    }
+
+    /// Resource Graph will never know the subscription.
+    pub fn never_know(&mut self, guid: &str) -> bool {
+        self.know_from(guid, i64::MAX)
+    }
+
+    /// The principal's role is on these groups alone, by their lower-case ids, and no longer on the subscription.
+    pub fn grant_groups(&mut self, guid: &str, groups: impl IntoIterator<Item = Arc<str>>) -> bool {
+        self.set(guid, |subscription| subscription.granted = Some(groups.into_iter().collect()))
+    }
+
+    fn set(&mut self, guid: &str, set: impl FnOnce(&mut Subscription)) -> bool {
         self.version += 1;
-        let found = self.subscriptions.iter_mut().find(|s| *s.guid == *guid);
-        found.map(|subscription| subscription.visible = visible).is_some()
+        self.subscriptions.iter_mut().find(|s| *s.guid == *guid).map(set).is_some()
+    }
+
+    /// Deletes a subscription with all in it. It is listed as `Deleted` as long as it is shown.
+    pub fn delete_subscription(&mut self, guid: &str) -> bool {
+        let Some(place) = self.place(guid) else { return false };
+        let ungrouped = self.resources.values().filter(|one| one.subscription == place && one.level != Level::Group);
+        for id in ungrouped.map(|one| one.id.clone()).collect::<Vec<_>>() {
+            self.delete_resource(&id);
+        }
+        let groups = self.groups.values().filter(|group| group.subscription == place);
+        for id in groups.map(|group| group.id.clone()).collect::<Vec<_>>() {
+            self.delete_group(&id);
+        }
+        let subscription = &mut self.subscriptions[place];
+        (subscription.deleted, subscription.state) = (true, "Deleted".into());
+        self.subscription_changed(place, "Delete", Vec::new());
+        true
     }
 
     pub fn rename_subscription(&mut self, guid: &str, name: &str) -> bool {
@@ -42,14 +87,14 @@ impl Estate {
     }
 
     fn place(&self, guid: &str) -> Option<usize> {
-        self.subscriptions.iter().position(|subscription| *subscription.guid == *guid)
+        self.subscriptions.iter().position(|subscription| *subscription.guid == *guid && !subscription.deleted)
     }
 
     fn subscription_changed(&mut self, place: usize, kind: &'static str, changed: Vec<(String, Json, Json)>) {
         let id: Arc<str> = self.subscriptions[place].id().into();
         let detected_at = self.tell(&id);
-        let row = tables::subscription_row(&self.subscriptions[place], self.version);
-        self.show(Name::Containers, &id, place, Some(row), detected_at);
+        let row = (kind != "Delete").then(|| tables::subscription_row(&self.subscriptions[place], self.version));
+        self.show(Name::Containers, &id, place, row, detected_at);
         let change = Change {
             table: Name::ContainerChanges,
             kind,
@@ -68,19 +113,24 @@ impl Estate {
 
     /// The new group's id, or `None` where the subscription is unknown or the group exists.
     pub fn create_group(&mut self, guid: &str, name: &str, location: &str, tags: Tags) -> Option<Arc<str>> {
+        self.add_group(guid, |group| Group { name: name.into(), location: location.into(), tags, ..group })
+    }
+
+    /// A group of which there is no row and no record, only what is in it.
+    pub fn create_group_without_row(&mut self, guid: &str, name: &str) -> Option<Arc<str>> {
+        self.add_group(guid, |group| Group { name: name.into(), has_row: false, ..group })
+    }
+
+    fn add_group(&mut self, guid: &str, fill: impl FnOnce(Group) -> Group) -> Option<Arc<str>> {
         let subscription = self.place(guid)?;
-        let id: Arc<str> = lower(&format!("/subscriptions/{guid}/resourceGroups/{name}")).into();
+        let (id, name, location) = ("".into(), "".into(), "".into());
+        let members = BTreeSet::new();
+        let mut group = fill(Group { id, subscription, name, location, tags: None, has_row: true, members });
+        let id: Arc<str> = lower(&group.display_id(&self.subscriptions[subscription])).into();
         if self.groups.contains_key(&id) {
             return None;
         }
-        let group = Group {
-            id: id.clone(),
-            subscription,
-            name: name.into(),
-            location: location.into(),
-            tags,
-            members: BTreeSet::new(),
-        };
+        group.id = id.clone();
         self.groups.insert(id.clone(), group);
         self.group_changed(&id, "Create", Vec::new());
         Some(id)
@@ -116,10 +166,24 @@ impl Estate {
         true
     }
 
+    /// Deletes a group with all in it, and only of the group is there a record.
+    pub fn delete_group_alone(&mut self, id: &str) -> bool {
+        let Some(members) = self.groups.get(id).map(|group| group.members.clone()) else { return false };
+        self.unrecorded(|estate| {
+            for member in &members {
+                estate.delete_resource(member);
+            }
+        });
+        self.delete_group(id)
+    }
+
     fn group_changed(&mut self, id: &str, kind: &'static str, changed: Vec<(String, Json, Json)>) {
         let Some(id) = self.groups.get(id).map(|group| group.id.clone()) else { return };
         let detected_at = self.tell(&id);
         let (group, version) = (&self.groups[&id], self.version);
+        if !group.has_row {
+            return;
+        }
         let subscription = &self.subscriptions[group.subscription];
         let (place, guid) = (group.subscription, subscription.guid.clone());
         let (name, location) = (group.name.clone(), group.location.clone());
@@ -152,23 +216,51 @@ impl Estate {
         location: &str,
         tags: Tags,
     ) -> Option<Arc<str>> {
-        let kind = self.kinds.entry(lower(ty)).or_insert_with(|| Arc::new(Kind::new(ty))).clone();
-        let group = self.groups.get_mut(group)?;
-        let mut resource = Resource {
+        let kind = self.kind(ty);
+        let group = self.groups.get(group)?;
+        self.add_resource(Resource {
             id: "".into(),
+            level: Level::Group,
+            subscription: group.subscription,
             group: group.id.clone(),
             kind,
             name: name.into(),
             location: location.into(),
             tags,
-        };
-        let id: Arc<str> = lower(&resource.display_id(&self.subscriptions[group.subscription], group)).into();
+        })
+    }
+
+    /// The same for a resource that is in no group: directly in the subscription, or in the tenant.
+    pub fn create_resource_at(
+        &mut self,
+        level: Level,
+        guid: &str,
+        ty: &str,
+        name: &str,
+        tags: Tags,
+    ) -> Option<Arc<str>> {
+        let subscription = self.place(guid).filter(|_| level != Level::Group)?;
+        let kind = self.kind(ty);
+        let (id, group, location) = ("".into(), "".into(), "global".into());
+        self.add_resource(Resource { id, level, subscription, group, kind, name: name.into(), location, tags })
+    }
+
+    fn kind(&mut self, ty: &str) -> Arc<Kind> {
+        self.kinds.entry(lower(ty)).or_insert_with(|| Arc::new(Kind::new(ty))).clone()
+    }
+
+    /// Puts a resource where it says that it is, under the id that follows from that.
+    fn add_resource(&mut self, resource: Resource) -> Option<Arc<str>> {
+        let mut group = self.groups.get_mut(&resource.group);
+        let id = resource.display_id(&self.subscriptions[resource.subscription], group.as_deref());
+        let id: Arc<str> = lower(&id).into();
         if self.resources.contains_key(&id) {
             return None;
         }
-        resource.id = id.clone();
-        group.members.insert(id.clone());
-        self.resources.insert(id.clone(), resource);
+        if let Some(group) = &mut group {
+            group.members.insert(id.clone());
+        }
+        self.resources.insert(id.clone(), Resource { id: id.clone(), ..resource });
         self.resource_changed(&id, "Create", Vec::new());
         Some(id)
     }
@@ -211,10 +303,9 @@ impl Estate {
     /// Deletes a resource and makes it again under the same id, with other tags.
     pub fn recreate_resource(&mut self, id: &str, tags: Tags) -> bool {
         let Some(resource) = self.resources.get(id) else { return false };
-        let (group, kind) = (resource.group.clone(), resource.kind.name.clone());
-        let (name, location) = (resource.name.clone(), resource.location.clone());
+        let again = Resource { tags, ..resource.clone() };
         self.delete_resource(id);
-        self.create_resource(&group, &kind, &name, &location, tags).is_some()
+        self.add_resource(again).is_some()
     }
 
     /// Moves a resource into another group: the old id is deleted, a new one created. The new id.
@@ -234,16 +325,16 @@ impl Estate {
         let Some(id) = self.resources.get(id).map(|resource| resource.id.clone()) else { return false };
         let detected_at = self.tell(&id);
         let (resource, version) = (&self.resources[&id], self.version);
-        let Some(group) = self.groups.get(&resource.group) else { return false };
-        let subscription = &self.subscriptions[group.subscription];
-        let place = group.subscription;
+        let (group, place) = (self.groups.get(&resource.group), resource.subscription);
+        let subscription = &self.subscriptions[place];
         let row = (kind != "Delete").then(|| tables::resource_row(subscription, group, resource, version));
         if self.ancient {
             self.show(Name::Resources, &id, place, row, detected_at);
             return true;
         }
         let (guid, target) = (subscription.guid.clone(), resource.display_id(subscription, group));
-        let (name, location) = (group.name.clone(), resource.location.clone());
+        let name = group.map_or_else(|| "".into(), |group| group.name.clone());
+        let location = resource.location.clone();
         let target_type = resource.kind.name.clone();
         self.show(Name::Resources, &id, place, row, detected_at);
         let change = Change {
@@ -256,6 +347,36 @@ impl Estate {
             location: &location,
             detected_at,
             changed,
+        };
+        self.record(place, &change);
+        true
+    }
+
+    /// A record of a child of a resource, as `firewallRules`, or of an extension of it, as `Microsoft.Authorization/locks`. There
+    /// is no row of it.
+    pub fn record_child(&mut self, resource: &str, ty: &str, name: &str, kind: &'static str) -> bool {
+        let Some(parent) = self.resources.get(resource) else { return false };
+        let (place, group) = (parent.subscription, self.groups.get(&parent.group));
+        let subscription = &self.subscriptions[place];
+        let above = parent.display_id(subscription, group);
+        let (target, target_type) = if ty.contains('/') {
+            (format!("{above}/providers/{ty}/{name}"), ty.to_owned())
+        } else {
+            (format!("{above}/{ty}/{name}"), format!("{}/{ty}", parent.kind.name))
+        };
+        let (guid, location) = (subscription.guid.clone(), parent.location.clone());
+        let group = group.map_or_else(|| "".into(), |group| group.name.clone());
+        let detected_at = self.tell(&lower(&target).into());
+        let change = Change {
+            table: Name::ResourceChanges,
+            kind,
+            target: &target,
+            target_type: &target_type,
+            subscription: &guid,
+            group: &group,
+            location: &location,
+            detected_at,
+            changed: Vec::new(),
         };
         self.record(place, &change);
         true

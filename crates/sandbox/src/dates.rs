@@ -1,0 +1,71 @@
+//! What the `Date` header of answers says. Resource Manager's and Resource Graph's tells the sandbox's time, the others' the
+//! machine's, unless a test says otherwise; records and `now()` keep to the sandbox's in any case.
+use std::sync::Mutex;
+
+use crate::clock::Clock;
+use crate::lock;
+use crate::requests::Route;
+
+/// How the header of a route differs from the time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Date {
+    #[default]
+    True,
+    /// It is ahead by so many milliseconds, or behind where there is a minus.
+    Off(i64),
+    /// It is off by each of these in turn, and then by the first again.
+    Jumping(Vec<i64>),
+    /// There is none.
+    Absent,
+}
+
+#[derive(Default)]
+pub struct Dates(Mutex<[(Date, usize); 4]>);
+
+impl Dates {
+    /// From now on, for the answers of a route. What Resource Manager does not have goes by its listing's.
+    pub fn set(&self, route: Route, date: Date) {
+        lock(&self.0)[route as usize] = (date, 0);
+    }
+
+    /// The same for all routes.
+    pub fn set_all(&self, date: &Date) {
+        for route in Route::ALL {
+            self.set(route, date.clone());
+        }
+    }
+
+    /// What the next answer of a route says.
+    pub(crate) fn next(&self, route: Route, clock: &Clock) -> Option<String> {
+        let (date, answers) = &mut lock(&self.0)[route as usize];
+        *answers += 1;
+        let off = match date {
+            Date::True => 0,
+            Date::Off(by) => *by,
+            Date::Jumping(each) => each.get((*answers - 1) % each.len().max(1)).copied().unwrap_or(0),
+            Date::Absent => return None,
+        };
+        Some(Clock::at(clock.now_ms() + off).http_date())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_is_true_off_absent_or_jumps() {
+        let (dates, clock) = (Dates::default(), Clock::at(1_700_000_000_000));
+        let minute = |date: Option<String>| date.map(|date| date[17..22].to_owned());
+        let next = |dates: &Dates| minute(dates.next(Route::Graph, &clock));
+        assert_eq!(next(&dates).as_deref(), Some("22:13"));
+        dates.set(Route::Graph, Date::Off(-3_600_000));
+        assert_eq!(next(&dates).as_deref(), Some("21:13"));
+        assert_eq!(minute(dates.next(Route::Token, &clock)).as_deref(), Some("22:13"));
+        dates.set(Route::Graph, Date::Jumping(vec![0, 600_000]));
+        let jumps: Vec<_> = (0..3).filter_map(|_| next(&dates)).collect();
+        assert_eq!(jumps, ["22:13", "22:23", "22:13"]);
+        dates.set_all(&Date::Absent);
+        assert_eq!(next(&dates), None);
+    }
+}
