@@ -138,6 +138,10 @@ fn summary(report: &Report) -> String {
         text += "\nThis was a full run because\n\n";
         text += &list(std::slice::from_ref(why));
     }
+    if !report.unlisted.is_empty() {
+        text += "\nNot listed any more, and left unchanged in the catalog:\n\n";
+        text += &list(&report.unlisted);
+    }
     if !report.errors.is_empty() {
         text += "\nWhat went wrong:\n\n";
         text += &list(&report.errors);

@@ -34,6 +34,7 @@ azure-incremental --change-window-minutes 60 --resource-types microsoft.keyvault
 azure-incremental --dry-run | jq .data.resourceId
 azure-incremental queries --mode full
 azure-incremental resend --from dead-letters.jsonl
+azure-incremental forget 00000000-0000-0000-0000-000000000000
 azure-incremental init --write port
 azure-incremental checkpoint checkpoint.redb
 azure-incremental completions bash > /etc/bash_completion.d/azure-incremental";
@@ -77,6 +78,9 @@ pub enum Command {
     // By default, clap lists variables that are set as parts of the usage.
     #[command(override_usage = "azure-incremental resend [OPTIONS] [ID]... [--from <FILE>]")]
     Resend(ResendArgs),
+    /// Delete from the catalog, and from the checkpoint, a subscription that is gone for good
+    #[command(override_usage = "azure-incremental forget [OPTIONS] <SUBSCRIPTION> [--yes]")]
+    Forget(ForgetArgs),
     /// Print the files that Port and GitHub need: blueprints, mappings and workflows with the given settings filled in
     #[command(override_usage = "azure-incremental init [OPTIONS] [FILE]... [--write <DIR> [--force]]")]
     Init(InitArgs),
@@ -149,6 +153,18 @@ pub struct ResendArgs {
     /// Send everything named in this file of dead letters, as written by DEAD_LETTER_FILE
     #[arg(long, value_name = "FILE")]
     pub from: Option<PathBuf>,
+}
+
+/// What to forget.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct ForgetArgs {
+    /// The subscription's id: a GUID, or /subscriptions/GUID
+    #[arg(value_name = "SUBSCRIPTION")]
+    pub subscription: String,
+
+    /// Delete without asking; needed where there is no terminal to ask on
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// The settings of a run, unparsed.

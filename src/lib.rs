@@ -28,7 +28,7 @@
 //! | `checkpoint` | the replica in one file: an embedded database, its integrity, what is set aside | engine |
 //! | [`report`], [`actions`], `progress` | the run in numbers, for a person, a machine, or GitHub | engine, config |
 //! | `run` | one run: discover, plan, transfer, settle; the only place that sees all | all |
-//! | [`commands`] | what is not a run: check, checkpoint, init, queries, completions, the manual | all |
+//! | [`commands`] | what is not a run: check, checkpoint, forget's question, init, queries, completions, the manual | all |
 //!
 //! Each room may also use the utilities: [`error`] (exit codes, and what every error must say of them), `text` (makes words from
 //! outside safe to print), `secrets` (hides them there), `files`, `retry`, [`freshness`], [`logging`], [`signals`], `id`. `pure`

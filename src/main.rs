@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use azure_incremental::actions::{Actions, inert};
 use azure_incremental::cli::{Cli, Command};
-use azure_incremental::commands::{self, check, checkpoint};
-use azure_incremental::config::{Config, ConfigError, LogConfig, checkpoint_file, resend_ids};
+use azure_incremental::commands::{self, check, checkpoint, forget};
+use azure_incremental::config::{Config, ConfigError, LogConfig, checkpoint_file, forget_id, resend_ids};
 use azure_incremental::error::Exit;
 use azure_incremental::logging::{self, Place};
 use azure_incremental::{Work, run, signals};
@@ -38,6 +38,7 @@ fn execute(cli: &Cli, job: Option<&Actions>) -> Result<Exit, ConfigError> {
     }
     let work = match &cli.command {
         Some(Command::Resend(args)) => resend_ids(args).map(Work::Resend),
+        Some(Command::Forget(args)) => forget_id(args, &cli.settings).map(Work::Forget),
         _ => Ok(Work::Sync),
     };
     let config = ConfigError::both(Config::load(&cli.settings, environment), work);
@@ -49,7 +50,14 @@ fn execute(cli: &Cli, job: Option<&Actions>) -> Result<Exit, ConfigError> {
     _ = job.inspect(|job| job.begin());
     let place = if job.is_some() { Place::Job } else { Place::Shell };
     let warnings = logging::init_in(place, &log);
-    let report = runtime(run(&config, &work, signals::stop()));
+    let report = runtime(async {
+        if let (Some(Command::Forget(args)), Work::Forget(id)) = (&cli.command, &work)
+            && let Err(report) = forget::confirm(args, &config, id, log.format).await
+        {
+            return *report;
+        }
+        run(&config, &work, signals::stop()).await
+    });
     _ = job.inspect(|job| job.end(&report, &warnings.texts()));
     let mut output: Box<dyn Write> = if config.dry_run { Box::new(io::stderr()) } else { Box::new(io::stdout()) };
     print(&mut output, &inert(&(report.render(log.format) + "\n")));

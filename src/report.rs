@@ -16,7 +16,7 @@ use crate::freshness::Freshness;
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// `incremental`, `full` or `resend`.
+    /// `incremental`, `full`, `resend` or `forget`.
     pub mode: &'static str,
     /// Whether upserts and deletes were printed and not posted.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -28,6 +28,9 @@ pub struct Report {
     pub subscriptions: u64,
     /// Those of them that Resource Graph has looked at before, and does not look at any more.
     pub not_covered: u64,
+    /// Subscriptions that the checkpoint holds and that the principal cannot read any more, as ids.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unlisted: Vec<String>,
     /// Requests that Resource Graph answered.
     pub queries: u64,
     /// Rows that it answered with.
@@ -97,6 +100,7 @@ impl Report {
             full_because: None,
             subscriptions: 0,
             not_covered: 0,
+            unlisted: Vec::new(),
             queries: 0,
             rows: 0,
             upserts: 0,

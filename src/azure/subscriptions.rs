@@ -26,6 +26,8 @@ pub(crate) struct Subscription {
     pub(crate) name: String,
     /// `Enabled`, `Warned`, `PastDue`, `Disabled` or `Deleted`.
     pub(crate) state: String,
+    /// What it was bought as, such as `PayAsYouGo_2014-09-01`; empty where Resource Manager does not tell.
+    pub(crate) quota_id: String,
     /// An object, as it came; `None` where there is none.
     pub(crate) tags: Option<Box<RawValue>>,
 }
@@ -34,6 +36,11 @@ impl Subscription {
     /// Whether resources can live in it; Resource Graph may leave out the others.
     pub(crate) fn is_active(&self) -> bool {
         matches!(self.state.as_str(), "Enabled" | "Warned" | "PastDue")
+    }
+
+    /// Whether Resource Graph may never show it: it is inactive, or an "Access to Azure Active Directory" without resources.
+    pub(crate) fn may_be_left_out(&self) -> bool {
+        !self.is_active() || self.quota_id.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("AAD_"))
     }
 }
 
@@ -53,7 +60,16 @@ struct Item {
     #[serde(default)]
     state: Option<String>,
     #[serde(default)]
+    subscription_policies: Option<Policies>,
+    #[serde(default)]
     tags: Option<Box<RawValue>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Policies {
+    #[serde(default)]
+    quota_id: Option<String>,
 }
 
 /// Every subscription, all pages, each once.
@@ -90,6 +106,7 @@ pub(crate) async fn list(arm: &Arm) -> Result<Vec<Subscription>, ArmError> {
                     name: item.display_name.unwrap_or_else(|| id.clone()),
                     id,
                     state: item.state.unwrap_or_default(),
+                    quota_id: item.subscription_policies.and_then(|policies| policies.quota_id).unwrap_or_default(),
                     tags: item.tags.filter(|tags| tags.get() != "null"),
                 });
             }

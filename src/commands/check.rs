@@ -161,17 +161,17 @@ fn clock(headers: &HeaderMap, now: Timestamp, telling: &mut Telling<impl Write>)
 }
 
 fn tell_subscriptions(listed: &[Subscription], telling: &mut Telling<impl Write>) {
-    let idle: Vec<String> = listed
-        .iter()
-        .filter(|one| !one.is_active())
-        .map(|one| format!("{} ({})", printable(&one.name), printable(&one.state)))
-        .collect();
-    if idle.is_empty() {
-        telling.ok("subscriptions", format!("{} can be read", listed.len()));
-    } else {
+    telling.ok("subscriptions", format!("{} can be read", listed.len()));
+    for Subscription { id, name, state, quota_id, .. } in listed.iter().filter(|one| one.may_be_left_out()) {
+        let told = |text: &str| if text.is_empty() { "not told".to_owned() } else { printable(text).to_string() };
         telling.note(
             "subscriptions",
-            format!("{} can be read; Resource Graph may leave out {}: {}", listed.len(), idle.len(), some(&idle)),
+            format!(
+                "Resource Graph may leave out {} ({id}): its state is {}, its quota id {}",
+                printable(name),
+                told(state),
+                told(quota_id)
+            ),
         );
     }
 }

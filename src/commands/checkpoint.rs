@@ -38,16 +38,16 @@ struct Summary<'a> {
 /// What it holds of a subscription.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Subscription {
-    id: String,
+pub(super) struct Subscription {
+    pub(super) id: String,
     /// Records up to here, less the overlap, have been read.
     since: Option<Timestamp>,
     /// The last time that everything was compared.
     full: Option<Timestamp>,
-    held: u64,
+    pub(super) held: u64,
     in_doubt: u64,
     /// Entities held, by type.
-    types: BTreeMap<String, u64>,
+    pub(super) types: BTreeMap<String, u64>,
     #[serde(skip)]
     doubts: Vec<(Id, Entry)>,
 }
@@ -77,6 +77,9 @@ struct LastRun {
     start: Timestamp,
     mode: String,
     exit: u8,
+    /// Subscriptions that were not listed.
+    #[serde(default)]
+    unlisted: Vec<String>,
 }
 
 /// Prints what was asked for; errors go to `complaints`.
@@ -103,7 +106,7 @@ pub async fn show(
     }
 }
 
-enum Trouble {
+pub(super) enum Trouble {
     Checkpoint(CheckpointError),
     Output(io::Error),
 }
@@ -232,24 +235,7 @@ fn line(output: &mut impl Write, id: &Id, entry: &Entry) -> Result<(), Trouble> 
 fn summary<'a>(checkpoint: &Checkpoint, file: &'a Path) -> Result<Summary<'a>, Trouble> {
     let mut subscriptions = Vec::new();
     for shard in checkpoint.shards()? {
-        let Mark { since, full } = checkpoint.mark(&shard);
-        let id = shard.as_str().to_owned();
-        let mut of = Subscription { id, since, full, held: 0, in_doubt: 0, types: BTreeMap::new(), doubts: Vec::new() };
-        each(checkpoint, &shard, |id, entry| {
-            if entry.is_held() {
-                of.held += 1;
-                let kind = ArmId::parse(id.as_str()).map_or_else(String::new, |arm| arm.kind());
-                *of.types.entry(kind).or_default() += 1;
-            }
-            if entry.is_in_doubt() {
-                of.in_doubt += 1;
-                if of.doubts.len() < MOST_DOUBTS {
-                    of.doubts.push((id, entry));
-                }
-            }
-            Ok(())
-        })?;
-        subscriptions.push(of);
+        subscriptions.push(subscription(checkpoint, &shard)?);
     }
     let sum = |count: fn(&Subscription) -> u64| subscriptions.iter().map(count).sum();
     Ok(Summary {
@@ -259,6 +245,28 @@ fn summary<'a>(checkpoint: &Checkpoint, file: &'a Path) -> Result<Summary<'a>, T
         last_run: checkpoint.last_run().and_then(|last| RawValue::from_string(last).ok()),
         subscriptions,
     })
+}
+
+/// What a checkpoint holds of a subscription.
+pub(super) fn subscription(checkpoint: &Checkpoint, shard: &Id) -> Result<Subscription, Trouble> {
+    let Mark { since, full } = checkpoint.mark(shard);
+    let id = shard.as_str().to_owned();
+    let mut of = Subscription { id, since, full, held: 0, in_doubt: 0, types: BTreeMap::new(), doubts: Vec::new() };
+    each(checkpoint, shard, |id, entry| {
+        if entry.is_held() {
+            of.held += 1;
+            let kind = ArmId::parse(id.as_str()).map_or_else(String::new, |arm| arm.kind());
+            *of.types.entry(kind).or_default() += 1;
+        }
+        if entry.is_in_doubt() {
+            of.in_doubt += 1;
+            if of.doubts.len() < MOST_DOUBTS {
+                of.doubts.push((id, entry));
+            }
+        }
+        Ok(())
+    })?;
+    Ok(of)
 }
 
 fn each(
@@ -277,12 +285,25 @@ fn each(
     }
 }
 
+/// The types with the most entities, a line each.
+pub(super) fn tell_types(types: &BTreeMap<String, u64>, output: &mut impl Write) -> io::Result<()> {
+    let mut types: Vec<(&String, &u64)> = types.iter().collect();
+    types.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    for (kind, count) in types.iter().take(MOST_TYPES) {
+        writeln!(output, "    {count:>8}  {}", printable(kind))?;
+    }
+    if types.len() > MOST_TYPES {
+        writeln!(output, "              and {} more types", types.len() - MOST_TYPES)?;
+    }
+    Ok(())
+}
+
 impl Summary<'_> {
     fn tell(&self, output: &mut impl Write) -> io::Result<()> {
         writeln!(output, "{}", printable(&self.file.display().to_string()))?;
         writeln!(output, "{} entities held, {} in doubt", self.held, self.in_doubt)?;
         let last = self.last_run.as_ref().and_then(|last| serde_json::from_str::<LastRun>(last.get()).ok());
-        if let Some(LastRun { start, mode, exit }) = last {
+        if let Some(LastRun { start, mode, exit, .. }) = &last {
             writeln!(output, "last run: {mode}, started {start:.0}, exit {exit}")?;
         }
         for of in &self.subscriptions {
@@ -290,14 +311,13 @@ impl Summary<'_> {
             writeln!(output, "\n{}", printable(&of.id))?;
             writeln!(output, "    {} held, {} in doubt", of.held, of.in_doubt)?;
             writeln!(output, "    read up to {}, last compared in full {}", time(of.since), time(of.full))?;
-            let mut types: Vec<(&String, &u64)> = of.types.iter().collect();
-            types.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-            for (kind, count) in types.iter().take(MOST_TYPES) {
-                writeln!(output, "    {count:>8}  {}", printable(kind))?;
+            if last.as_ref().is_some_and(|last| last.unlisted.contains(&of.id)) {
+                writeln!(
+                    output,
+                    "    not listed by the last run; if it is gone for good, azure-incremental forget deletes it"
+                )?;
             }
-            if types.len() > MOST_TYPES {
-                writeln!(output, "              and {} more types", types.len() - MOST_TYPES)?;
-            }
+            tell_types(&of.types, output)?;
             for (id, entry) in &of.doubts {
                 let why = match (entry.state, entry.absent) {
                     (_, Some(Absent::Since(since))) => format!("missing since {since:.0}"),

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod checkpoint;
+pub mod forget;
 mod init;
 mod manual;
 
@@ -40,7 +41,9 @@ pub fn print(
             QueryConfig::load(settings, environment)?;
             return initialise(args, settings).map(Some);
         }
-        Some(Command::Check(_) | Command::Checkpoint(_) | Command::Resend(_)) | None => return Ok(None),
+        Some(Command::Check(_) | Command::Checkpoint(_) | Command::Resend(_) | Command::Forget(_)) | None => {
+            return Ok(None);
+        }
     };
     Ok(Some(Printed { output, complaints: String::new(), exit: Exit::Ok }))
 }

@@ -11,6 +11,7 @@ mod containers;
 mod dead_letters;
 mod decide;
 mod delivery;
+mod forgetting;
 mod health;
 mod leaves;
 mod missing;

@@ -33,7 +33,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         if self.settings.resend == Resend::All {
             for shard in listed {
                 // By the next run, if this one does not get that far.
-                self.rewrite(shard, |entry| if entry.is_held() { entry.doubted() } else { entry }).await?;
+                self.rewrite(shard, |entry| Some(if entry.is_held() { entry.doubted() } else { entry })).await?;
                 let mark = self.replica.mark(shard);
                 self.replica.set_mark(shard, Mark { full: None, ..mark });
             }
@@ -56,27 +56,31 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     /// Of all that is held of a shard nobody knows whether it is so; all of it is to be read, with all records that there are.
     async fn forget(&self, shard: &Id) -> Result<(), Fatal<R::Error>> {
         self.rewrite(shard, |entry| {
-            if entry.is_held() {
+            Some(if entry.is_held() {
                 Entry { there: false, absent: None, ..entry.doubted() }
             } else {
                 Entry { at: None, ..entry }
-            }
+            })
         })
         .await?;
         self.replica.set_mark(shard, Mark::default());
         Ok(())
     }
 
-    /// Changes every entry of a shard, page by page. What is saved in between says no less than before: the marks go after
+    /// Changes or forgets every entry of a shard, page by page. What is saved in between says no less than before: the marks go after
     /// this, and with them the terms.
-    async fn rewrite(&self, shard: &Id, change: impl Fn(Entry) -> Entry) -> Result<(), Fatal<R::Error>> {
+    pub(super) async fn rewrite(
+        &self,
+        shard: &Id,
+        change: impl Fn(Entry) -> Option<Entry>,
+    ) -> Result<(), Fatal<R::Error>> {
         let mut after: Option<Id> = None;
         loop {
             let page = self.replica.entries(shard, after.as_ref(), PAGE).map_err(Fatal::Replica)?;
             let Some((last, _)) = page.last() else { return Ok(()) };
             after = Some(last.clone());
             for (id, entry) in page {
-                self.put(&id, change(entry))?;
+                self.replica.put(&id, change(entry)).map_err(Fatal::Replica)?;
             }
             self.save().await?;
         }

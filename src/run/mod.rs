@@ -1,6 +1,7 @@
 //! One run: what is discovered, planned, transferred and settled. The only place that sees all parts.
 
 mod problems;
+mod unlisted;
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -11,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use futures::future::{FutureExt, Shared};
 use jiff::{SignedDuration, Timestamp};
-use serde::Deserialize;
 
 use crate::azure::arm::Arm;
 use crate::checkpoint::Checkpoint;
@@ -46,6 +46,8 @@ pub enum Work {
     Sync,
     /// Deliver what these lower-case ids name, as it is now.
     Resend(Vec<String>),
+    /// Delete what the checkpoint holds of this subscription, `/subscriptions/GUID` in lower case, and forget it.
+    Forget(String),
 }
 
 /// One run: reads, delivers, and tells what happened. Errors are logged as they arise. When `stop` is ready, the run ends in
@@ -55,6 +57,7 @@ pub async fn run(config: &Config, work: &Work, stop: impl Future<Output = Stop>)
     let mut report = Report::new(match work {
         Work::Sync => config.mode.name(),
         Work::Resend(_) => "resend",
+        Work::Forget(_) => "forget",
     });
     report.dry_run = config.dry_run;
     let stop = async {
@@ -168,6 +171,10 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         let source = ResourceGraph::new(arm, self.config.scope.clone(), *batch_size, pages);
         let discovering = async {
             let listed = source.shards().await?;
+            if let Work::Forget(_) = self.work {
+                // The one to forget may have been the only one; nothing is read.
+                return Ok((listed, Look::default()));
+            }
             if listed.is_empty() {
                 return Err(RunError::NoSubscription);
             }
@@ -204,8 +211,9 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
             Some(OutOfScope::Delete) | None => Leaving::Delete,
         };
         let resend = match self.work {
-            Work::Sync if !config.resend_all => Resend::Nothing,
-            Work::Sync | Work::Resend(_) => Resend::All,
+            Work::Sync if config.resend_all => Resend::All,
+            Work::Resend(_) => Resend::All,
+            Work::Sync | Work::Forget(_) => Resend::Nothing,
         };
         let mode = if full_because.is_some() { Mode::Full } else { config.mode };
         Plan {
@@ -255,6 +263,9 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         look.failures.iter().for_each(|error| report.fail(error));
         let shard = |one: &Subscription| Shard { root: one.root.clone(), sight: look.sight(&one.root.id) };
         let listed: &Vec<Shard> = &listed.iter().map(shard).collect();
+        if let Work::Forget(id) = self.work {
+            self.check_forget(id, listed, &plan.settings.terms.sink)?;
+        }
         let (engine, orders) = Engine::new(source, sink, &self.replica, &plan.settings, *start);
         let tally = RefCell::new(Tally::new(self.dead_letters.take()));
         tally.borrow_mut().starts_at(*start);
@@ -262,8 +273,19 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         let reading = async {
             let read = async {
                 let read = match self.work {
-                    Work::Sync => engine.run(listed).await.map(|()| 0),
-                    Work::Resend(ids) => engine.resend(listed, &to_ids(ids)).await,
+                    Work::Sync => engine.run(listed).await.map(|()| None),
+                    Work::Resend(ids) => {
+                        let unknown = engine.resend(listed, &to_ids(ids)).await;
+                        unknown.map(|unknown| (unknown > 0).then_some(Shortfall::NotLookedUp(unknown)))
+                    }
+                    Work::Forget(id) => match id_of(id) {
+                        // What a dry run prints stays held.
+                        Some(id) => engine
+                            .delete_all(&id)
+                            .await
+                            .map(|held| (held > 0 && !self.config.dry_run).then_some(Shortfall::StillHeld(held))),
+                        None => Ok(None),
+                    },
                 };
                 engine.close();
                 read
@@ -298,8 +320,11 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         engine.take_failures().iter().filter(|error| !error.is_stop()).for_each(|error| report.fail(error));
         let mut stopped = self.stop.clone().now_or_never();
         match read {
-            Ok(Ok(unknown)) if unknown > 0 => report.fail(&Shortfall::NotLookedUp(unknown)),
-            Ok(Ok(_)) => {}
+            Ok(Ok(shortfall)) => {
+                if let Some(shortfall) = shortfall {
+                    report.fail(&shortfall);
+                }
+            }
             // Why nobody takes the rest is told by who posts.
             Ok(Err(Fatal::Stopped)) => {}
             Ok(Err(Fatal::Replica(error))) if done.get() == 0 => report.fail(&error.before_posts()),
@@ -310,9 +335,11 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
             report.fail(error);
         }
         let tally = tally.into_inner();
+        let unlisted = self.unlisted(listed)?;
         if *self.work == Work::Sync {
-            self.tell_unlisted(listed)?;
+            self.tell_unlisted(&unlisted);
         }
+        report.unlisted = unlisted.iter().map(|id| id.as_str().to_owned()).collect();
         Self::tell_uncovered(estate, &engine.counts(), report);
         report.settle(&tally, &engine.counts());
         self.settle(&engine, estate.start, listed, &tally, report)?;
@@ -327,21 +354,6 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
             // If it fails, the engine's next save tells.
             _ = self.replica.save().await;
         }
-    }
-
-    /// Names the subscriptions that the last run has read, and that are not listed any more. Later runs do not repeat it.
-    fn tell_unlisted(&self, listed: &[Shard]) -> Result<(), RunError> {
-        let Some(last) = self.replica.last_run().as_deref().and_then(start_of) else { return Ok(()) };
-        for shard in self.replica.shards()? {
-            let is_listed = listed.iter().any(|one| one.root.id == shard);
-            if !is_listed && self.replica.mark(&shard).since.is_some_and(|since| since >= last) {
-                tracing::warn!(
-                    "subscription {} is not listed any more; its entities in the catalog are left unchanged",
-                    printable(shard.as_str())
-                );
-            }
-        }
-        Ok(())
     }
 
     /// Names the subscriptions that Resource Manager lists and Resource Graph does not look at: in every run those of which
@@ -427,15 +439,6 @@ fn start(told: Option<Timestamp>, date: Option<Timestamp>) -> Timestamp {
         tracing::warn!("no answer of Azure's tells the time; going by this machine's clock");
         Timestamp::now()
     })
-}
-
-/// When the run of an account began.
-fn start_of(account: &str) -> Option<Timestamp> {
-    #[derive(Deserialize)]
-    struct Account {
-        start: Timestamp,
-    }
-    serde_json::from_str(account).ok().map(|Account { start }| start)
 }
 
 fn to_ids(ids: &[String]) -> Vec<Id> {

@@ -27,6 +27,11 @@ pub(crate) enum RunError {
     /// More likely a misspelt variable than a wish: it would widen the scope to everything.
     #[error("the checkpoint {} cannot be used: it was made with {variable}, which is not set any more", .file.display())]
     FilterGone { file: PathBuf, variable: &'static str },
+    #[error("subscription {0} is still listed: the next run would send it again")]
+    StillListed(String),
+    /// Its deletes would go to a catalog that may not hold it, and the one that does would keep it.
+    #[error("the checkpoint {} was made for another webhook, tenant or payload format", .file.display())]
+    OtherCatalog { file: PathBuf },
     #[error(transparent)]
     Stopped(#[from] Stop),
 }
@@ -40,7 +45,7 @@ impl Problem for RunError {
             Self::NoSubscription => Exit::Credentials,
             Self::Checkpoint(error) => error.exit(),
             Self::DeadLetters(error) => error.exit(),
-            Self::FilterGone { .. } => Exit::Configuration,
+            Self::FilterGone { .. } | Self::StillListed(_) | Self::OtherCatalog { .. } => Exit::Configuration,
             Self::Stopped(stop) => stop.exit(),
         }
     }
@@ -59,6 +64,11 @@ impl Problem for RunError {
             Self::FilterGone { .. } => {
                 Some("set the filter again or, if it is gone for good, run once with --mode full")
             }
+            Self::StillListed(_) => Some(
+                "a run sends every subscription that the principal can read: cancel this one, or take away the principal's role on \
+                 it, and run forget once it is not listed any more",
+            ),
+            Self::OtherCatalog { .. } => Some("run forget with the settings of the runs, or let a run go first"),
             Self::Stopped(_) => None,
         }
     }
@@ -71,6 +81,8 @@ pub(super) enum Shortfall {
     Unreadable(u64),
     #[error("{0} of the ids could not be looked up; the log names each")]
     NotLookedUp(u64),
+    #[error("{0} entities of the subscription are still held: their deletes were not accepted")]
+    StillHeld(u64),
     #[error("{0} envelopes were not delivered; the log names each")]
     NotDelivered(u64),
     #[error("Port rejected {0} envelopes individually; the log names each")]
@@ -87,7 +99,11 @@ impl Problem for Shortfall {
     fn exit(&self) -> Exit {
         match self {
             Self::Rejected(_) | Self::StillRejected(_) => Exit::Refused,
-            Self::Unreadable(_) | Self::NotLookedUp(_) | Self::NotDelivered(_) | Self::AllRejected(_) => Exit::Failed,
+            Self::Unreadable(_)
+            | Self::NotLookedUp(_)
+            | Self::StillHeld(_)
+            | Self::NotDelivered(_)
+            | Self::AllRejected(_) => Exit::Failed,
         }
     }
 
@@ -96,6 +112,7 @@ impl Problem for Shortfall {
             Self::AllRejected(_) => Some(
                 "check that PORT_WEBHOOK_INGEST_URL is the URL of a custom webhook, and what Port's audit log says",
             ),
+            Self::StillHeld(_) => Some("run forget again: it goes on with them"),
             _ => None,
         }
     }

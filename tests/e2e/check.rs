@@ -149,7 +149,34 @@ async fn check_tells_of_subscriptions_that_cannot_be_read_or_are_idle() {
     let disabled = Fault::edit(|page| page.replacen(r#""state":"Enabled""#, r#""state":"Disabled""#, 1));
     break_down(&sandbox, Route::Subscriptions, Rule::new(disabled));
     let run = check(&sandbox).run().await.exits(0);
-    assert_told(&run, "note", "subscriptions", "3 can be read; Resource Graph may leave out 1: ");
+    assert_told(&run, "ok", "subscriptions", "3 can be read");
+    assert_told(&run, "note", "subscriptions", "its state is Disabled, its quota id EnterpriseAgreement_2014-09-01");
+    sandbox.faults().clear();
+    for (policies, said) in [
+        (r#""quotaId":"AAD_2015-09-01""#, Some("its state is Enabled, its quota id AAD_2015-09-01")),
+        (r#""quotaId":"aad_2015-09-01""#, Some("its state is Enabled, its quota id aad_2015-09-01")),
+        (r#""quotaId":null"#, None),
+        (r#""quotaId":"PayAsYouGo_2014-09-01""#, None),
+    ] {
+        let policies = Fault::edit(move |page| page.replace(r#""quotaId":"EnterpriseAgreement_2014-09-01""#, policies));
+        break_down(&sandbox, Route::Subscriptions, Rule::new(policies));
+        let run = check(&sandbox).run().await.exits(0);
+        let names: Vec<_> = sandbox.estate().subscriptions().iter().map(|one| one.guid.to_string()).collect();
+        let noted = run.out.lines().filter(|line| line.starts_with("note   subscriptions"));
+        match said {
+            Some(said) => {
+                assert!(noted.clone().all(|line| line.contains(said)), "{run}");
+                assert!(names.iter().all(|guid| noted.clone().any(|line| line.contains(guid.as_str()))), "{run}");
+            }
+            None => assert_eq!(noted.count(), 0, "{run}"),
+        }
+        sandbox.faults().clear();
+    }
+    let bare =
+        Fault::edit(|page| page.replace(r#""subscriptionPolicies""#, r#""x""#).replace(r#""state":"Enabled","#, ""));
+    break_down(&sandbox, Route::Subscriptions, Rule::new(bare));
+    let run = check(&sandbox).run().await.exits(0);
+    assert_told(&run, "note", "subscriptions", "its state is not told, its quota id not told");
     sandbox.faults().clear();
     break_down(&sandbox, Route::Subscriptions, Rule::new(Fault::status(403)));
     assert_told(&check(&sandbox).run().await.exits(1), "wrong", "subscriptions", "Reader");

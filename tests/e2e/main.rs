@@ -22,6 +22,7 @@ mod credentials;
 mod documentation;
 mod envelopes;
 mod filters;
+mod forget;
 mod full;
 mod living;
 mod matrix;

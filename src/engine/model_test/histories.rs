@@ -165,6 +165,9 @@ impl Author {
             }
         }
         tick.full = self.random.chance(0.1);
+        if self.profile == Profile::Troubles && self.random.chance(0.1) {
+            tick.forget = Some(self.any_id(Stage::Root));
+        }
         tick
     }
 

@@ -73,6 +73,7 @@ fn histories_that_ended_wrong_once_end_right() {
             "shards=2 leaves=2 scope=1 flickers plain",
             "run; update s0 0,0,0; tag s0/g0 720,0,0; run seed=696841; run seed=918204",
         ),
+        ("leaves=4", "run; fault unlisted s0; fault lose s0/g0; run forget=s0 kill=20; mend unlisted; run"),
         ("scope=1", "run; fault fail s0/g0/r0; scope 0; run; mend fail; scope 1; wait 180; fault hiderow s0/g0; run"),
     ] {
         let (setup, steps) = (text::setup(setup), text::steps(steps));

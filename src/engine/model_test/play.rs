@@ -17,7 +17,7 @@ use super::text::{Cut, Fault, Filter, Setup, Step, Tick};
 use super::world::{DAY, MINUTE, NEVER, OVERLAP, World, is_within, time};
 use crate::engine::delivery::Order;
 use crate::engine::tally::Settled;
-use crate::engine::{Bounds, Engine, Entry, Full, Leaving, Parcel, Resend, Settings, Terms};
+use crate::engine::{Bounds, Engine, Entry, Full, Leaving, Parcel, Replica, Resend, Settings, Terms};
 use crate::model::{Id, Operation};
 
 /// Entities of a shard that may be missing before that is a mass of them.
@@ -48,6 +48,8 @@ pub(super) struct Judge {
     pub(super) scope: Filter,
     setup: Setup,
     tick: Tick,
+    /// The shard that a person has taken for gone in this tick.
+    forgotten: Option<Id>,
     posted: u64,
     pub(super) costs: Costs,
     pub(super) wrong: Vec<String>,
@@ -117,7 +119,8 @@ impl Judge {
             world.now - touched > OVERLAP + 5 * MINUTE
         };
         let parent = id.parent();
-        let is_excused = !is_seen(id)
+        let is_excused = self.forgotten.as_ref().is_some_and(|shard| is_within(id, shard))
+            || !is_seen(id)
             || parent.as_ref().is_some_and(|parent| !is_seen(parent))
             || world.now - self.scoped_at <= OVERLAP
             || self
@@ -153,6 +156,7 @@ impl Play {
                 scope,
                 setup: setup.clone(),
                 tick: Tick::default(),
+                forgotten: None,
                 posted: 0,
                 costs: Costs::default(),
                 wrong: Vec::new(),
@@ -213,10 +217,17 @@ impl Play {
         let source =
             FakeSource { world: &self.world, scope, together: self.setup.together, looked: RefCell::default() };
         let listed = source.listing();
+        let is_same = self.replica.terms().is_some_and(|was| was.sink == settings.terms.sink);
+        let is_listed = |id: &Id| listed.iter().any(|shard| shard.root.id == *id);
+        let forgotten = tick.forget.clone().filter(|id| is_same && !is_listed(id));
+        self.judge.borrow_mut().forgotten.clone_from(&forgotten);
         let (engine, mut orders) = Engine::new(&source, &FakeSink, &self.replica, &settings, start);
         let running = async {
             give_way().await;
-            engine.run(&listed).await?;
+            match &forgotten {
+                Some(shard) => drop(engine.delete_all(shard).await?),
+                None => engine.run(&listed).await?,
+            }
             engine.settle_all().await?;
             engine.save().await
         };

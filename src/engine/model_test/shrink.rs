@@ -102,6 +102,7 @@ fn simpler(step: &Step) -> Vec<Step> {
                 Tick { late: None, ..tick.clone() },
                 Tick { during: None, ..tick.clone() },
                 Tick { full: false, ..tick.clone() },
+                Tick { forget: None, ..tick.clone() },
             ];
             simple.into_iter().filter(|simple| simple != tick).map(Step::Run).collect()
         }

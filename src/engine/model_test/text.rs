@@ -75,6 +75,8 @@ pub(super) struct Tick {
     pub(super) late: Option<u64>,
     pub(super) during: Option<(u64, Operation)>,
     pub(super) full: bool,
+    /// In place of a run, all that is held of this shard is deleted, unless it is listed.
+    pub(super) forget: Option<Id>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,6 +179,7 @@ fn tick(words: &[&str]) -> Tick {
             "fail" => tick.fail = number(),
             "lost" => tick.lost = number(),
             "late" => tick.late = number(),
+            "forget" => tick.forget = Some(id(value)),
             "during" => {
                 let parts: Vec<&str> = value.split(':').collect();
                 tick.during = Some((parts[0].parse().unwrap(), operation(&parts[1..])));
@@ -247,6 +250,9 @@ impl fmt::Display for Tick {
             if is_so {
                 write!(f, " {name}")?;
             }
+        }
+        if let Some(shard) = &self.forget {
+            write!(f, " forget={shard}")?;
         }
         if let Some((at, operation)) = &self.during {
             write!(f, " during={at}:")?;

@@ -97,7 +97,8 @@ mod tests {
 
     fn subscription(state: &str) -> Listed {
         let tags = RawValue::from_string("{\n\"Team\": \"\u{c9}quipe\"\r\n}".into()).unwrap();
-        Listed { id: "0a".into(), name: "One".into(), state: state.into(), tags: Some(tags) }
+        let quota_id = "PayAsYouGo_2014-09-01".into();
+        Listed { id: "0a".into(), name: "One".into(), state: state.into(), quota_id, tags: Some(tags) }
     }
 
     #[test]

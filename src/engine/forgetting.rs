@@ -1,0 +1,43 @@
+//! Deletes all that is held of a shard that is gone for good, and forgets the shard.
+
+use super::decide::Send;
+use super::delivery::Wave;
+use super::{Engine, Entry, Fatal, Mark, PAGE, Replica, Sink, Source};
+use crate::model::{Id, Stage};
+
+/// What is deleted first, and what after it.
+const CHILDREN_FIRST: [(Stage, Wave); 3] =
+    [(Stage::Leaf, Wave::Leaves), (Stage::Container, Wave::ContainerDeletes), (Stage::Root, Wave::Roots)];
+
+impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
+    /// Sends a delete of all that is held of a shard, and forgets the shard once the sink has accepted every one. Yields how
+    /// many entities are still held; then nothing is forgotten.
+    pub(crate) async fn delete_all(&self, shard: &Id) -> Result<u64, Fatal<R::Error>> {
+        let mark = self.replica.mark(shard);
+        // If it is listed again after this was cut short, everything in it is read, and what was deleted is sent again.
+        self.replica.set_mark(shard, Mark { full: None, ..mark });
+        for (stage, wave) in CHILDREN_FIRST {
+            let mut after: Option<Id> = None;
+            loop {
+                let page = self.replica.entries(shard, after.as_ref(), PAGE).map_err(Fatal::Replica)?;
+                let Some((last, _)) = page.last() else { break };
+                after = Some(last.clone());
+                let is_due = |(id, entry): &(Id, Entry)| id.stage() == stage && entry.is_held();
+                let delete = |(id, entry): (Id, Entry)| Send {
+                    parcel: self.sink.render(self.source.gone(&id)),
+                    entry,
+                    is_proven: false,
+                };
+                self.post(wave, page.into_iter().filter(is_due).map(delete).collect()).await?;
+            }
+        }
+        self.settle_all().await?;
+        let held = self.replica.held(shard).map_err(Fatal::Replica)?;
+        if held == 0 {
+            self.rewrite(shard, |_| None).await?;
+            self.replica.set_mark(shard, Mark::default());
+        }
+        self.save().await?;
+        Ok(held)
+    }
+}

@@ -1,0 +1,57 @@
+//! Subscriptions that the checkpoint holds and Resource Manager does not list any more: gone, or out of the principal's reach.
+
+use std::collections::HashSet;
+
+use super::{Run, RunError};
+use crate::engine::{Replica, Shard};
+use crate::error::Stop;
+use crate::model::Id;
+use crate::text::printable;
+
+/// Subscriptions that are named one by one.
+const MOST_NAMED: usize = 10;
+
+impl<S: Future<Output = Stop>> Run<'_, S> {
+    /// Those of which the catalog holds something.
+    pub(super) fn unlisted(&self, listed: &[Shard]) -> Result<Vec<Id>, RunError> {
+        let listed: HashSet<&Id> = listed.iter().map(|shard| &shard.root.id).collect();
+        let mut unlisted = Vec::new();
+        for shard in self.replica.shards()? {
+            if !listed.contains(&shard) && self.replica.held(&shard)? > 0 {
+                unlisted.push(shard);
+            }
+        }
+        Ok(unlisted)
+    }
+
+    /// Names them, in every run until they are listed again or forgotten.
+    pub(super) fn tell_unlisted(&self, unlisted: &[Id]) {
+        for id in unlisted.iter().take(MOST_NAMED) {
+            let since = self.replica.mark(id).since.map(|since| format!(", last read at {since:.0}"));
+            tracing::warn!(
+                "subscription {} is not listed any more{}; its entities in the catalog are left unchanged; if it is gone for good, \
+                 delete them with azure-incremental forget",
+                printable(id.as_str()),
+                since.unwrap_or_default()
+            );
+        }
+        if let Some(more @ 1..) = unlisted.len().checked_sub(MOST_NAMED) {
+            tracing::warn!(
+                "{more} more subscriptions are not listed any more; azure-incremental checkpoint names each"
+            );
+        }
+    }
+
+    /// Refuses to forget a subscription that the next run would send again, or that another catalog holds.
+    pub(super) fn check_forget(&self, id: &str, listed: &[Shard], sink: &str) -> Result<(), RunError> {
+        if listed.iter().any(|shard| shard.root.id.as_str() == id) {
+            return Err(RunError::StillListed(id.to_owned()));
+        }
+        match &self.config.checkpoint {
+            Some(checkpoint) if self.replica.terms().is_some_and(|was| was.sink != sink) => {
+                Err(RunError::OtherCatalog { file: checkpoint.file.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+}
