@@ -78,7 +78,9 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
             self.take(all, async |page| self.leaves(b, Page::Rows, page).await).await?
         } else if within.is_empty() {
             // Of nothing all is read, as far as the containers were looked at.
-            return Ok(is_selective.then(|| Answer { covered: b.shards.iter().cloned().collect(), failed: Vec::new() }));
+            return Ok(
+                is_selective.then(|| Answer { covered: b.shards.iter().cloned().collect(), ..Answer::default() })
+            );
         } else {
             let shards = b.shards;
             match self.kept(self.source.within(shards, &within, self.coverage()).await) {

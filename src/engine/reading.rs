@@ -92,7 +92,9 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                 None => !holds(Rule::Proof),
             };
             let is_read = is_told(&told_containers) && is_told(&told_leaves);
-            if !is_read && told_containers.is_some() && told_leaves.is_some() {
+            let is_unread =
+                [&told_containers, &told_leaves].into_iter().flatten().any(|answer| answer.unread.contains(id));
+            if !is_read && !is_unread && told_containers.is_some() && told_leaves.is_some() {
                 self.counts.borrow_mut().uncovered.push(id.clone());
             }
             let mark = self.replica.mark(id);

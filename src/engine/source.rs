@@ -37,6 +37,8 @@ pub(crate) struct Answer {
     pub(crate) covered: HashSet<Id>,
     /// Ids with which every query fails. Everything else came.
     pub(crate) failed: Vec<Id>,
+    /// Shards of which something could not be read, and none of which is in `covered`. The source tells why.
+    pub(crate) unread: HashSet<Id>,
 }
 
 /// What was found of some ids.

@@ -31,7 +31,7 @@ use crate::sources::resource_graph::arm_id::id_of;
 use crate::sources::resource_graph::{ResourceGraph, Subscription};
 use crate::text::{Inert, printable};
 pub(crate) use problems::RunError;
-use problems::Shortfall;
+use problems::{Shortfall, Unread};
 
 /// How often what is settled is saved, at least.
 const SAVED_EVERY: Duration = Duration::from_millis(50);
@@ -286,8 +286,14 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         };
         report.queries = source.client().queries();
         report.rows = source.client().rows();
+        report.duplicates = source.client().duplicates();
         report.retried += delivery.retried();
         engine.take_failures().iter().filter(|error| !error.is_stop()).for_each(|error| report.fail(error));
+        for (id, error) in source.take_failures() {
+            let name =
+                estate.listed.iter().find(|one| one.root.id == id).map(|one| one.name.clone()).unwrap_or_default();
+            report.fail(&Unread { name, id, error });
+        }
         let mut stopped = self.stop.clone().now_or_never();
         match read {
             Ok(Ok(unknown)) if unknown > 0 => report.fail(&Shortfall::NotLookedUp(unknown)),

@@ -187,7 +187,11 @@ impl Reading for FakeReading<'_> {
             }
         }
         let is_poisoned = !failed.is_empty() && !holds(Rule::Poison);
-        if self.is_whole && !is_poisoned { Ok(Answer { covered: self.covered, failed }) } else { Err(NoAnswer) }
+        if self.is_whole && !is_poisoned {
+            Ok(Answer { covered: self.covered, failed, ..Answer::default() })
+        } else {
+            Err(NoAnswer)
+        }
     }
 }
 
@@ -245,7 +249,7 @@ impl Source for FakeSource<'_> {
         let (covered, _) = self.look(&shards).await?;
         let mut world = self.world.borrow_mut();
         world.asked += ids.len();
-        let mut found = Found { findings: Vec::new(), answer: Answer { covered, failed: Vec::new() } };
+        let mut found = Found { findings: Vec::new(), answer: Answer { covered, ..Answer::default() } };
         for id in ids.iter().filter(|id| found.answer.covered.contains(id.shard())) {
             let row = world.row(id);
             if world.is_at(Fault::Poison, id) {

@@ -1,6 +1,8 @@
 //! The one client of Resource Graph: a request and its answer, under the quota.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use reqwest::header::HeaderMap;
@@ -51,6 +53,7 @@ pub(crate) struct Client {
     rows: AtomicU64,
     announced: AtomicU64,
     elsewhere: AtomicU64,
+    duplicates: Mutex<HashSet<Box<str>>>,
 }
 
 /// The answer to a question that fits a page.
@@ -98,6 +101,7 @@ impl Client {
             rows: AtomicU64::new(0),
             announced: AtomicU64::new(0),
             elsewhere: AtomicU64::new(0),
+            duplicates: Mutex::default(),
         }
     }
 
@@ -120,6 +124,11 @@ impl Client {
         self.announced.load(Ordering::Relaxed)
     }
 
+    /// Ids of which it has more than one row.
+    pub(crate) fn duplicates(&self) -> u64 {
+        self.duplicates.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
+    }
+
     /// Asks a small question of up to 1,000 subscriptions, by their GUIDs: how many rows there are, and the first `top`, 1,000 at
     /// most. Nothing of it is proven. Errors call it by `name`.
     pub(crate) async fn ask(
@@ -131,7 +140,7 @@ impl Client {
     ) -> Result<Answered, GraphError> {
         let options = Options { result_format: "objectArray", top: top.clamp(1, PAGE), skip_token: None };
         let answer = self.post(name, &Question { subscriptions, query: text, options }, Effort::Full).await?;
-        let body: Body<'_> = answer.json().map_err(|failure| self.unreadable(name, failure))?;
+        let body = Body::parse(&answer.body).map_err(|failure| self.unreadable(name, failure))?;
         let top = usize::try_from(top).unwrap_or(usize::MAX);
         Ok(Answered {
             total: body.total_records,
@@ -169,6 +178,18 @@ impl Client {
             tracing::warn!("rows whose id is in no subscription are left out, such as {}", printable(first.id()));
         }
     }
+
+    /// Counts each id that has more than one row once a run, and names the first.
+    fn note_duplicates(&self, page: &Page) {
+        let mut known = self.duplicates.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (true, Some(first)) = (known.is_empty(), page.duplicates.first()) {
+            tracing::info!(
+                "Resource Graph has more than one row of some resources, such as {}; the same one of them is taken in every run",
+                printable(first)
+            );
+        }
+        known.extend(page.duplicates.iter().cloned());
+    }
 }
 
 impl Pages for Client {
@@ -178,6 +199,7 @@ impl Pages for Client {
         let answer = self.post(name, &Question { subscriptions, query: text, options }, effort).await?;
         let page = Page::parse(&answer.body, scope).map_err(|failure| self.unreadable(name, failure))?;
         self.note_elsewhere(&page);
+        self.note_duplicates(&page);
         Ok(page)
     }
 

@@ -161,6 +161,17 @@ fn actor(scope: &Scope) -> (&'static str, &'static str) {
 const ORDER: &str = "\
 | extend changeOrder = iff(changeType =~ 'Delete', changeTime, changeTime + 1ms) + (changeTime - datetime(2000-01-01))";
 
+/// The lines that join the group of each row. A group that has several rows is one: the first by its id as it is written, then by
+/// its tags, as among the rows of a page.
+const GROUPS: &str = "\
+| join kind=leftouter (
+    resourcecontainers
+    | where type =~ 'microsoft.resources/subscriptions/resourcegroups'
+    | extend rgSubscriptionId = tolower(subscriptionId), rgKey = tolower(name), rgOrder = strcat(id, ' ', tostring(tags))
+    | extend rgId = id, rgName = name, rgLocation = location, rgTags = tags
+    | summarize arg_min(rgOrder, rgId, rgName, rgLocation, rgTags) by rgSubscriptionId, rgKey
+) on $left.subscriptionId == $right.rgSubscriptionId and $left.resourceGroup == $right.rgKey";
+
 fn changed_resources(scope: &Scope, since: Timestamp, slice: &str) -> String {
     let since = kql::datetime(since);
     let (actor, columns) = actor(scope);
@@ -182,12 +193,7 @@ resourcechanges
     resources
     | project sourceResourceId = tolower(id), id, name, location, tags
 ) on $left.resourceId == $right.sourceResourceId
-| join kind=leftouter (
-    resourcecontainers
-    | where type =~ 'microsoft.resources/subscriptions/resourcegroups'
-    | extend rgSubscriptionId = tolower(subscriptionId), rgKey = tolower(name)
-    | project rgSubscriptionId, rgKey, rgId = id, rgName = name, rgLocation = location, rgTags = tags
-) on $left.subscriptionId == $right.rgSubscriptionId and $left.resourceGroup == $right.rgKey{tags}
+{GROUPS}{tags}
 | extend id = iff(isempty(id), targetId, id)
 | project id, resourceId, sourceResourceId, name, type, location, tags, subscriptionId, resourceGroup,
     rgId, rgName, rgLocation, rgTags, changeType, changeTime, changedProperties{columns}
@@ -263,12 +269,7 @@ fn resources(types: &str, within: &str) -> String {
 resources
 | extend resourceId = tolower(id), type = tolower(type){types}{within}
 | extend subscriptionId = tolower(subscriptionId), resourceGroup = tolower(resourceGroup)
-| join kind=leftouter (
-    resourcecontainers
-    | where type =~ 'microsoft.resources/subscriptions/resourcegroups'
-    | extend rgSubscriptionId = tolower(subscriptionId), rgKey = tolower(name)
-    | project rgSubscriptionId, rgKey, rgId = id, rgName = name, rgLocation = location, rgTags = tags
-) on $left.subscriptionId == $right.rgSubscriptionId and $left.resourceGroup == $right.rgKey
+{GROUPS}
 | project id, resourceId, sourceResourceId = resourceId, name, type, location, tags, subscriptionId, resourceGroup,
     rgId, rgName, rgLocation, rgTags
 | order by resourceId asc"
