@@ -22,8 +22,10 @@ const LONGEST_FAILURE: Duration = Duration::from_secs(150);
 pub(super) struct Lessons {
     together: Cell<usize>,
     is_halved: Cell<bool>,
+    has_answered: Cell<bool>,
     failing: Cell<Failing>,
-    unread: RefCell<BTreeMap<Box<str>, GraphError>>,
+    /// Subscriptions of which nothing can be read, and why, until that is told.
+    unread: RefCell<BTreeMap<Box<str>, Option<GraphError>>>,
 }
 
 /// Failures since the last answer.
@@ -40,6 +42,7 @@ impl Lessons {
         Self {
             together: Cell::new(together.get()),
             is_halved: Cell::new(false),
+            has_answered: Cell::new(false),
             failing: Cell::default(),
             unread: RefCell::default(),
         }
@@ -79,7 +82,10 @@ impl Lessons {
             Err(error) if matches!(error.trouble(), Some(Trouble::Broken | Trouble::Refused)) => {}
             // Of the credentials, the network or the quota: it says nothing of the question.
             Err(error) if error.trouble().is_none() => return,
-            _ => return self.failing.set(Failing::default()),
+            _ => {
+                self.has_answered.set(true);
+                return self.failing.set(Failing::default());
+            }
         }
         let (now, Failing { count, took, until }) = (Instant::now(), self.failing.get());
         let start = until.map_or(start, |until| until.max(start));
@@ -95,11 +101,20 @@ impl Lessons {
 
     /// Notes that nothing can be read of a subscription.
     pub(super) fn cannot_read(&self, subscription: &str, error: GraphError) {
-        self.unread.borrow_mut().entry(subscription.into()).or_insert(error);
+        self.unread.borrow_mut().entry(subscription.into()).or_insert(Some(error));
     }
 
     pub(super) fn is_unread(&self, subscription: &str) -> bool {
         self.unread.borrow().contains_key(subscription)
+    }
+
+    /// Why a reading of which nothing can be read ends. Where nothing at all was answered in this run, that is not due to its
+    /// subscriptions, and told once instead of for each of them.
+    pub(super) fn end_of(&self, subscriptions: &[&str]) -> GraphError {
+        if self.has_answered.get() || subscriptions.len() == 1 {
+            return GraphError::Stopped;
+        }
+        self.reasons().into_iter().next().map_or(GraphError::Stopped, |(_, error)| error)
     }
 
     /// Those of which something can be read.
@@ -111,9 +126,17 @@ impl Lessons {
         }
     }
 
-    /// Subscriptions of which nothing could be read, and why. None where the service as a whole did not answer.
-    pub(super) fn take_unread(&self) -> BTreeMap<Box<str>, GraphError> {
-        let unread = self.unread.take();
-        if self.is_down() { BTreeMap::new() } else { unread }
+    /// Subscriptions of which nothing could be read, and why. Where the service as a whole does not answer, one stands for all.
+    pub(super) fn take_unread(&self) -> Vec<(Box<str>, GraphError)> {
+        let mut reasons = self.reasons();
+        if self.is_down() {
+            reasons.truncate(1);
+        }
+        reasons
+    }
+
+    fn reasons(&self) -> Vec<(Box<str>, GraphError)> {
+        let mut unread = self.unread.borrow_mut();
+        unread.iter_mut().filter_map(|(subscription, error)| Some((subscription.clone(), error.take()?))).collect()
     }
 }

@@ -184,6 +184,9 @@ impl<'a, P: Pages> Reader<'a, P> {
         let mut answer = reader.answer.into_inner();
         let unread = subscriptions.iter().filter(|subscription| setting.lessons.is_unread(subscription));
         answer.unread = unread.filter_map(|subscription| shard(subscription)).collect();
+        if answer.unread.len() == subscriptions.len() && !subscriptions.is_empty() {
+            return Err(setting.lessons.end_of(subscriptions));
+        }
         answer.covered.retain(|shard| !answer.unread.contains(shard));
         Ok(answer)
     }

