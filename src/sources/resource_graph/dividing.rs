@@ -28,7 +28,7 @@ impl<'a, P: Pages> Reader<'a, P> {
             return Err(error);
         }
         match (error.trouble(), &portion.slice) {
-            (None, _) => Err(error),
+            (None | Some(Trouble::Joins), _) => Err(error),
             (Some(Trouble::TooLarge), Slice::Hashed(part)) if part.of.saturating_mul(FINER) <= MANY_PARTS => {
                 self.smaller(portion, FINER, readings).await
             }
@@ -71,7 +71,7 @@ impl<'a, P: Pages> Reader<'a, P> {
 
     /// The first page of a portion that may fail as what it is part of has.
     async fn first_of(&self, portion: &Portion<'_>) -> Result<Page, GraphError> {
-        let text = self.query.text(self.setting.scope, &portion.slice);
+        let text = self.query.text(self.setting.scope, &portion.slice, self.joins());
         let (name, scope, effort) = (self.query.name(), self.setting.scope, Effort::Brief);
         let subscriptions = &portion.subscriptions;
         self.setting

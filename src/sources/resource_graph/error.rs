@@ -41,6 +41,8 @@ pub(super) enum Trouble {
     Broken,
     /// It is refused, perhaps because of one of the subscriptions.
     Refused,
+    /// It joins more tables than the service allows.
+    Joins,
 }
 
 impl Problem for GraphError {
@@ -78,6 +80,11 @@ impl GraphError {
             Failure::Status(status) if status.codes.iter().any(|code| code == "ResponsePayloadTooLarge") => {
                 Some(Trouble::TooLarge)
             }
+            Failure::Status(status)
+                if status.status.as_u16() == 400 && status.codes.iter().any(|code| is_of_joins(code)) =>
+            {
+                Some(Trouble::Joins)
+            }
             Failure::Status(status) if status.status.is_server_error() => Some(Trouble::Broken),
             Failure::Status(status) if matches!(status.status.as_u16(), 403 | 404 | 409) => Some(Trouble::Refused),
             Failure::Unreadable(_) | Failure::Timeout(_) | Failure::Interrupted(_) => Some(Trouble::Broken),
@@ -95,6 +102,12 @@ impl GraphError {
         );
         is_of_request && self.trouble() == Some(Trouble::Broken)
     }
+}
+
+/// Whether a code refuses a query for its joins, such as `DisallowedMaxNumberOfRemoteTables`.
+fn is_of_joins(code: &str) -> bool {
+    let code = code.to_ascii_lowercase();
+    ["join", "union", "remotetable"].iter().any(|word| code.contains(word))
 }
 
 #[cfg(test)]
@@ -132,6 +145,9 @@ pub(super) mod tests {
         }
         for status in [400, 401, 408, 429] {
             assert_eq!(answered(status, "x").trouble(), None, "{status}");
+        }
+        for code in ["DisallowedMaxNumberOfRemoteTables", "DisallowedNumberOfJoins", "TooManyUnionOperators"] {
+            assert_eq!(answered(400, code).trouble(), Some(Trouble::Joins));
         }
         assert_eq!(answered(403, "AuthorizationFailed").trouble(), Some(Trouble::Refused));
         assert_eq!(GraphError::Stopped.trouble(), None);

@@ -1,7 +1,7 @@
 //! What a run learns from queries that fail: what one query has shown holds for all that follow.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::error::{GraphError, Trouble};
 use super::page::Page;
+use super::queries::{Joins, Query};
 
 /// Queries that fail in a row before Resource Graph is taken to be down. Halving 1,000 subscriptions takes 21 down to the first
 /// one, and a few readings run side by side.
@@ -22,6 +23,8 @@ const LONGEST_FAILURE: Duration = Duration::from_secs(150);
 pub(super) struct Lessons {
     together: Cell<usize>,
     is_halved: Cell<bool>,
+    /// Queries, by their names, that are refused for their joins.
+    refused: RefCell<BTreeSet<&'static str>>,
     has_answered: Cell<bool>,
     failing: Cell<Failing>,
     /// Subscriptions of which nothing can be read, and why, until that is told.
@@ -42,6 +45,7 @@ impl Lessons {
         Self {
             together: Cell::new(together.get()),
             is_halved: Cell::new(false),
+            refused: RefCell::default(),
             has_answered: Cell::new(false),
             failing: Cell::default(),
             unread: RefCell::default(),
@@ -73,6 +77,18 @@ impl Lessons {
                 "over {subscriptions} subscriptions at once: {error}; asking about half of them, and less if need be \
                  (SUBSCRIPTION_BATCH_SIZE sets how many are asked about at once)"
             );
+        }
+    }
+
+    /// Whether a query may join tables.
+    pub(super) fn joins_of(&self, query: Query<'_>) -> Joins {
+        if self.refused.borrow().contains(query.name()) { Joins::Refused } else { Joins::Allowed }
+    }
+
+    /// Notes that a query is refused for its joins.
+    pub(super) fn refuse_joins(&self, query: Query<'_>, error: &GraphError) {
+        if self.refused.borrow_mut().insert(query.name()) {
+            tracing::info!("{error}; from now on its parts are asked for one after the other");
         }
     }
 

@@ -2,11 +2,12 @@
 //!
 //! `queries` holds what is asked, made of the pieces in `kql`; `client` asks it, under the quota of `quota`; `reading` makes a
 //! whole answer of many pages, with the proof of `proof`; what is not answered is asked over less (`dividing`), around single
-//! rows (`poison`), and for the whole run (`lessons`). `page` and `row` make findings
+//! rows (`poison`), without joins (`apart`), and for the whole run (`lessons`). `page` and `row` make findings
 //! of an answer. `arm_id` takes ids apart, `shards` makes of subscriptions what the engine needs.
 //!
 //! What a row shows, what a record tells and what was really looked at is said here. What follows from it is the engine's.
 
+mod apart;
 pub(crate) mod arm_id;
 pub(crate) mod client;
 mod dividing;

@@ -66,7 +66,7 @@ impl<'a, P: Pages> Reader<'a, P> {
     }
 
     async fn ids_in(&self, portion: &Portion<'_>) -> Within {
-        let text = self.query.ids_text(self.setting.scope, &portion.slice);
+        let text = self.query.ids_text(self.setting.scope, &portion.slice, self.joins());
         let mut proof = Proof::default();
         let mut ids = Vec::new();
         loop {

@@ -53,6 +53,23 @@ pub(crate) enum Ungrouped {
     LeftOut,
 }
 
+/// Whether a query may join tables. Where it may not, what it would join is empty, and to be asked for by id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Joins {
+    Allowed,
+    Refused,
+}
+
+impl Joins {
+    /// These lines, or those that make their columns.
+    fn or<'t>(self, join: &'t str, columns: &'t str) -> &'t str {
+        match self {
+            Self::Allowed => join,
+            Self::Refused => columns,
+        }
+    }
+}
+
 /// Some of a query's rows.
 #[derive(Clone, Debug)]
 pub(super) enum Slice {
@@ -105,30 +122,40 @@ impl Query<'_> {
 
     /// The text that asks for all of it.
     pub(crate) fn whole(&self, scope: &Scope) -> String {
-        self.text(scope, &Slice::WHOLE)
+        self.text(scope, &Slice::WHOLE, Joins::Allowed)
     }
 
     /// The text that asks for some of the rows.
-    pub(super) fn text(&self, scope: &Scope, slice: &Slice) -> String {
+    pub(super) fn text(&self, scope: &Scope, slice: &Slice, joins: Joins) -> String {
         let slice = filter(slice.condition());
         match self {
-            Self::ChangedContainers { since } => changed_containers(scope, *since, &slice),
-            Self::ChangedResources { since } => changed_resources(scope, *since, &slice),
-            Self::AbsentResources { kept, recent } => absent_resources(scope, *kept, *recent, &slice),
+            Self::ChangedContainers { since } => changed_containers(scope, *since, &slice, joins),
+            Self::ChangedResources { since } => changed_resources(scope, *since, &slice, joins),
+            Self::AbsentResources { kept, recent } => absent_resources(scope, *kept, *recent, &slice, joins),
             Self::Containers => containers(scope, &slice),
-            Self::Resources => resources(&types(scope), &slice),
+            Self::Resources => resources(&types(scope), &slice, joins),
             Self::ResourcesOfGroups { groups, ungrouped } => {
-                resources(&types(scope), &(slice + &*within(groups, *ungrouped)))
+                resources(&types(scope), &(slice + &*within(groups, *ungrouped)), joins)
             }
             Self::ContainersById { ids } => containers(scope, &(slice + &*of(ids))),
-            Self::ResourcesById { ids } => resources("", &(slice + &*of(ids))),
+            Self::ResourcesById { ids } => resources("", &(slice + &*of(ids)), joins),
             Self::Subscriptions => subscriptions(&slice),
         }
     }
 
+    /// Whether its rows are records, each with a row.
+    pub(super) fn is_of_changes(&self) -> bool {
+        matches!(self, Self::ChangedContainers { .. } | Self::ChangedResources { .. } | Self::AbsentResources { .. })
+    }
+
+    /// Whether it joins anything, where it may.
+    pub(super) fn has_joins(&self) -> bool {
+        !matches!(self, Self::Containers | Self::ContainersById { .. } | Self::Subscriptions)
+    }
+
     /// The same, but of each row its `resourceId` only.
-    pub(super) fn ids_text(&self, scope: &Scope, slice: &Slice) -> String {
-        format!("{}\n| project id, resourceId\n| order by resourceId asc", self.text(scope, slice))
+    pub(super) fn ids_text(&self, scope: &Scope, slice: &Slice, joins: Joins) -> String {
+        format!("{}\n| project id, resourceId\n| order by resourceId asc", self.text(scope, slice, joins))
     }
 
     /// The ids that it asks for.
@@ -172,10 +199,22 @@ const GROUPS: &str = "\
     | summarize arg_min(rgOrder, rgId, rgName, rgLocation, rgTags) by rgSubscriptionId, rgKey
 ) on $left.subscriptionId == $right.rgSubscriptionId and $left.resourceGroup == $right.rgKey";
 
-fn changed_resources(scope: &Scope, since: Timestamp, slice: &str) -> String {
+/// The lines that join the row of each record.
+const ROWS: &str = "\
+| join kind=leftouter (
+    resources
+    | project sourceResourceId = tolower(id), id, name, location, tags
+) on $left.resourceId == $right.sourceResourceId";
+
+const NO_ROWS: &str = "| extend sourceResourceId = '', id = '', name = '', location = '', tags = dynamic(null)";
+
+const NO_GROUPS: &str = "| extend rgId = '', rgName = '', rgLocation = '', rgTags = dynamic(null)";
+
+fn changed_resources(scope: &Scope, since: Timestamp, slice: &str, joins: Joins) -> String {
     let since = kql::datetime(since);
     let (actor, columns) = actor(scope);
     let types = types(scope);
+    let (rows, groups) = (joins.or(ROWS, NO_ROWS), joins.or(GROUPS, NO_GROUPS));
     let tags = tag_filter(scope, "changeType =~ 'Delete' or isempty(sourceResourceId) or isempty(rgId)");
     format!(
         "\
@@ -189,11 +228,8 @@ resourcechanges
 {ORDER}
 | summarize arg_max(changeOrder, changeTime, targetId, type, changeType, changedProperties, subscriptionId, resourceGroup{columns}) by resourceId
 | extend subscriptionId = tolower(subscriptionId), resourceGroup = tolower(resourceGroup)
-| join kind=leftouter (
-    resources
-    | project sourceResourceId = tolower(id), id, name, location, tags
-) on $left.resourceId == $right.sourceResourceId
-{GROUPS}{tags}
+{rows}
+{groups}{tags}
 | extend id = iff(isempty(id), targetId, id)
 | project id, resourceId, sourceResourceId, name, type, location, tags, subscriptionId, resourceGroup,
     rgId, rgName, rgLocation, rgTags, changeType, changeTime, changedProperties{columns}
@@ -201,10 +237,19 @@ resourcechanges
     )
 }
 
-fn changed_containers(scope: &Scope, since: Timestamp, slice: &str) -> String {
+/// The same of containers.
+const CONTAINER_ROWS: &str = "\
+| join kind=leftouter (
+    resourcecontainers
+    | where type in~ ('microsoft.resources/subscriptions', 'microsoft.resources/subscriptions/resourcegroups')
+    | project sourceResourceId = tolower(id), id, name, location, tags
+) on $left.resourceId == $right.sourceResourceId";
+
+fn changed_containers(scope: &Scope, since: Timestamp, slice: &str, joins: Joins) -> String {
     let since = kql::datetime(since);
     let (actor, columns) = actor(scope);
     let (in_scope, scope_column) = scope_column(scope);
+    let rows = joins.or(CONTAINER_ROWS, NO_ROWS);
     let (changes, moves) = match kql::retag_condition(&scope.tag_filters, "changes") {
         Some(condition) => (
             "\n| extend changes = tolower(tostring(properties.changes))",
@@ -224,11 +269,7 @@ resourcecontainerchanges
 | extend moves = iff({moves}, 1, 0)
 {ORDER}
 | summarize arg_max(changeOrder, changeTime, targetId, type, changeType, subscriptionId, resourceGroup{columns}), movesScope = max(moves) by resourceId
-| join kind=leftouter (
-    resourcecontainers
-    | where type in~ ('microsoft.resources/subscriptions', 'microsoft.resources/subscriptions/resourcegroups')
-    | project sourceResourceId = tolower(id), id, name, location, tags
-) on $left.resourceId == $right.sourceResourceId{in_scope}
+{rows}{in_scope}
 | extend id = iff(isempty(id), targetId, id)
 | extend subscriptionId = tolower(subscriptionId), resourceGroup = tolower(resourceGroup)
 | project id, resourceId, sourceResourceId, name, type, location, tags, subscriptionId, resourceGroup,
@@ -237,7 +278,8 @@ resourcecontainerchanges
     )
 }
 
-fn absent_resources(scope: &Scope, kept: Timestamp, recent: Timestamp, slice: &str) -> String {
+fn absent_resources(scope: &Scope, kept: Timestamp, recent: Timestamp, slice: &str, joins: Joins) -> String {
+    let rows = joins.or(ROWS, NO_ROWS);
     let (since, recent) = (kql::datetime(kept.min(recent)), kql::datetime(recent));
     let types = types(scope);
     format!(
@@ -251,10 +293,7 @@ resourcechanges
 {ORDER}
 | summarize arg_max(changeOrder, changeTime, targetId, type, changeType, subscriptionId, resourceGroup) by resourceId
 | where changeType =~ 'Delete' or changeTime > {recent}
-| join kind=leftouter (
-    resources
-    | project sourceResourceId = tolower(id), name, location, tags
-) on $left.resourceId == $right.sourceResourceId
+{rows}
 | where isempty(sourceResourceId)
 | extend subscriptionId = tolower(subscriptionId), resourceGroup = tolower(resourceGroup)
 | project id = targetId, resourceId, sourceResourceId, name, type, location, tags, subscriptionId, resourceGroup,
@@ -263,13 +302,14 @@ resourcechanges
     )
 }
 
-fn resources(types: &str, within: &str) -> String {
+fn resources(types: &str, within: &str, joins: Joins) -> String {
+    let groups = joins.or(GROUPS, NO_GROUPS);
     format!(
         "\
 resources
 | extend resourceId = tolower(id), type = tolower(type){types}{within}
 | extend subscriptionId = tolower(subscriptionId), resourceGroup = tolower(resourceGroup)
-{GROUPS}
+{groups}
 | project id, resourceId, sourceResourceId = resourceId, name, type, location, tags, subscriptionId, resourceGroup,
     rgId, rgName, rgLocation, rgTags
 | order by resourceId asc"
@@ -459,9 +499,9 @@ mod tests {
     fn a_slice_of_a_query_is_by_hash_or_by_name() {
         let ids = vec![id_of("/subscriptions/s").unwrap()];
         for query in all(&ids, &ids) {
-            let hashed = query.text(&Scope::default(), &Slice::Hashed(Part { index: 1, of: 4 }));
+            let hashed = query.text(&Scope::default(), &Slice::Hashed(Part { index: 1, of: 4 }), Joins::Allowed);
             assert!(hashed.contains("\n| where hash(resourceId) % 4 == 1"), "{hashed}");
-            let named = query.ids_text(&Scope::default(), &Slice::Named(ids.clone()));
+            let named = query.ids_text(&Scope::default(), &Slice::Named(ids.clone()), Joins::Allowed);
             assert!(named.contains("\n| where resourceId in ('/subscriptions/s')"), "{named}");
             assert!(named.ends_with("\n| project id, resourceId\n| order by resourceId asc"), "{named}");
         }
@@ -477,8 +517,12 @@ mod tests {
         for scope in &scopes {
             for query in all(&group, &resource) {
                 for slice in [Slice::WHOLE, Slice::Hashed(Part { index: 1, of: 4 }), Slice::Named(resource.to_vec())] {
-                    texts.push(format!("// {}\n{}\n", query.name(), query.text(scope, &slice)));
-                    texts.push(format!("// {}, ids\n{}\n", query.name(), query.ids_text(scope, &slice)));
+                    for joins in [Joins::Allowed, Joins::Refused] {
+                        let (text, ids) = (query.text(scope, &slice, joins), query.ids_text(scope, &slice, joins));
+                        assert!(joins == Joins::Allowed || !text.contains("join"), "{text}");
+                        texts.push(format!("// {}\n{text}\n", query.name()));
+                        texts.push(format!("// {}, ids\n{ids}\n", query.name()));
+                    }
                 }
             }
             texts.push(format!("// types\n{}\n", types_that_exist(&scope.resource_types)));

@@ -9,16 +9,17 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::client::{Pages, Request};
-use super::error::GraphError;
+use super::error::{GraphError, Trouble};
 use super::lessons::Lessons;
 use super::page::{PAGE, Page};
 use super::proof::{Proof, Standing};
-use super::queries::{Part, Query, Slice};
+use super::queries::{Joins, Part, Query, Slice};
 use super::row::Row;
 use super::shards::shard;
 use crate::azure::arm::Effort;
 use crate::config::Scope;
 use crate::engine::{Answer, Intake};
+use crate::http::{Failure, RequestError};
 use crate::model::{Finding, Id, Stage};
 
 /// A result of more pages than this is read in parts, which are quicker, and right while resources come and go: only what
@@ -109,7 +110,7 @@ impl<'a> Opened<'a> {
         if subscriptions.len() > setting.lessons.together() || !is_known {
             return Ok(Self::later(query));
         }
-        let text = query.whole(setting.scope);
+        let text = query.text(setting.scope, &Slice::WHOLE, setting.lessons.joins_of(query));
         let (scope, effort) = (setting.scope, effort_over(subscriptions));
         let request = Request { name: query.name(), text: &text, subscriptions, skip_token: None, scope, effort };
         match setting.page(request).await.map(sized) {
@@ -274,7 +275,9 @@ impl<'a, P: Pages> Reader<'a, P> {
         mut opened: Option<Result<Page, GraphError>>,
         announced: Announced,
     ) -> Result<Rows, GraphError> {
-        let text = self.query.text(self.setting.scope, &portion.slice);
+        let joins = self.joins();
+        let text = self.query.text(self.setting.scope, &portion.slice, joins);
+        let may_be_joined = joins == Joins::Allowed || opened.is_some();
         let mut proof = Proof::default();
         loop {
             // Held until the page is taken, so that readers do not run ahead of the posts.
@@ -285,6 +288,11 @@ impl<'a, P: Pages> Reader<'a, P> {
             };
             let page = match page {
                 Ok(page) => page,
+                Err(error) if error.trouble() == Some(Trouble::Joins) && may_be_joined && self.query.has_joins() => {
+                    drop(slot);
+                    self.setting.lessons.refuse_joins(self.query, &error);
+                    return Box::pin(self.once(portion, readings, None, announced)).await;
+                }
                 Err(error) => {
                     drop(slot);
                     return self.in_trouble(portion, readings, error).await.map(Rows::told);
@@ -302,7 +310,7 @@ impl<'a, P: Pages> Reader<'a, P> {
                 return Ok(Rows { announced: total, came });
             }
             let standing = proof.add(&page);
-            self.deliver(page).await?;
+            self.deliver(page, joins, &portion.subscriptions).await?;
             match standing {
                 Standing::More => continue,
                 Standing::Proven => return Ok(Rows::told(proof.received())),
@@ -340,22 +348,34 @@ impl<'a, P: Pages> Reader<'a, P> {
 
     /// Hands a page to who takes it, and notes what it shows. The rows of subscriptions only say that they were looked at, but
     /// for their records.
-    async fn deliver(&self, page: Page) -> Result<(), GraphError> {
+    async fn deliver(&self, page: Page, joins: Joins, subscriptions: &Rc<[&'a str]>) -> Result<(), GraphError> {
         if self.counts() {
             self.setting.pages.count(page.came);
         }
-        let mut findings = Vec::with_capacity(page.rows.len());
-        for row in page.rows {
-            let Row::Of(finding) = row else { continue };
-            self.note_shown(&finding);
-            if finding.id().stage() != Stage::Root || finding.record.is_some() {
-                findings.push(finding);
-            }
+        let rows = page.rows.into_iter();
+        let mut findings: Vec<Finding> =
+            rows.filter_map(|row| if let Row::Of(finding) = row { Some(finding) } else { None }).collect();
+        if joins == Joins::Refused {
+            findings = self.complete(findings, subscriptions).await?;
         }
+        for finding in &findings {
+            self.note_shown(finding);
+        }
+        findings.retain(|finding| finding.id().stage() != Stage::Root || finding.record.is_some());
         if findings.is_empty() {
             return Ok(());
         }
         self.intake.send(findings).await.map_err(|_| GraphError::Stopped)
+    }
+
+    pub(super) fn joins(&self) -> Joins {
+        self.setting.lessons.joins_of(self.query)
+    }
+
+    /// The answer makes no sense, as far as it was put together here.
+    pub(super) fn unreadable(&self, error: &serde_json::Error) -> GraphError {
+        let failure = Failure::Unreadable(error.to_string());
+        GraphError::Request { query: self.query.name(), source: RequestError::new(self.query.name(), failure).into() }
     }
 
     /// Whether its rows are of what is read, and not only of what was looked at.
