@@ -40,6 +40,8 @@ struct Service {
     most_together: Option<usize>,
     /// A subscription with which every query fails, and how.
     broken: Option<(&'static str, Failing)>,
+    /// What is not answered takes as long as a request is waited for.
+    hangs: bool,
     /// Rows that are there when a result is announced, and not any more when its parts are read.
     gone: BTreeSet<String>,
     /// Parts of a large result lack all their rows, so often.
@@ -92,7 +94,14 @@ impl Pages for Service {
         if self.dies_after.is_some_and(|after| self.asked() > after) {
             return Err(self.fails());
         }
-        if let Some((_, error)) = self.broken.filter(|(broken, _)| request.subscriptions.contains(broken)) {
+        if let Some((_, error)) =
+            self.broken.filter(|(broken, _)| *broken == "*" || request.subscriptions.contains(broken))
+        {
+            if self.hangs {
+                let tries = if request.effort == Effort::Full { 3 } else { 1 };
+                let wait = Duration::from_secs(if request.effort == Effort::Brief { 15 } else { 60 });
+                tokio::time::sleep(wait * tries).await;
+            }
             return Err(error());
         }
         if self.most_together.is_some_and(|most| request.subscriptions.len() > most) {
@@ -393,4 +402,19 @@ async fn what_goes_while_parts_are_read_is_no_error_nor_is_a_row_that_cannot_be_
     }
     let poison: Vec<usize> = (0..90).map(|n| n * 30).collect();
     reads_around(Service::with(2876).poisoned(&poison), 2000).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn four_minutes_are_all_that_silence_costs_whether_of_one_subscription_or_of_all() {
+    for (broken, count) in [("*", 1000), ("*", 1), ("s0", 1000), ("s600", 1000)] {
+        let (service, guids) = wide(count);
+        let guids: Vec<&str> = guids.iter().map(String::as_str).collect();
+        let silent: Failing = || failed(Failure::Timeout(Duration::from_secs(60)));
+        let service = Service { broken: Some((broken, silent)), hangs: true, ..service };
+        let (lessons, start) = (lessons(), tokio::time::Instant::now());
+        let (answer, read) = read_over(&service, Query::Resources, &guids, &lessons).await;
+        assert_eq!((answer.is_ok(), read.len()), if broken == "*" { (false, 0) } else { (true, 999) });
+        _ = read_over(&service, Query::Containers, &guids, &lessons).await;
+        assert!(start.elapsed() <= Duration::from_secs(240), "{broken} of {count}: {:?}", start.elapsed());
+    }
 }
