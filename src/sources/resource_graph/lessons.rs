@@ -124,6 +124,11 @@ impl Lessons {
         self.unread.borrow().contains_key(subscription)
     }
 
+    /// Whether something was answered in this run.
+    pub(super) fn has_answered(&self) -> bool {
+        self.has_answered.get()
+    }
+
     /// Why a reading of which nothing can be read ends. Where nothing at all was answered in this run, that is not due to its
     /// subscriptions, and told once instead of for each of them.
     pub(super) fn end_of(&self, subscriptions: &[&str]) -> GraphError {

@@ -33,18 +33,26 @@ pub(super) struct Body<'a> {
 }
 
 impl<'a> Body<'a> {
-    /// Parses an answer, and refuses one that contradicts itself: its rows prove nothing.
+    /// Parses an answer; one with an error beside its rows is none.
     pub(super) fn parse(body: &'a [u8]) -> Result<Self, Failure> {
         let answer: Self = http::json(body)?;
-        let rows = answer.data.0.len() as u64;
-        if let Some(error) = answer.error {
-            return Err(Failure::Unreadable(format!("it has an error beside its {rows} rows: {}", error.get())));
+        match answer.error {
+            Some(error) => {
+                let (rows, error) = (answer.data.0.len(), error.get());
+                Err(Failure::Unreadable(format!("it has an error beside its {rows} rows: {error}")))
+            }
+            None => Ok(answer),
         }
-        match answer.count {
+    }
+
+    /// Refuses an answer that contradicts itself: its rows prove nothing.
+    fn check_count(&self) -> Result<(), Failure> {
+        let rows = self.data.0.len() as u64;
+        match self.count {
             Some(count) if count != rows => {
                 Err(Failure::Unreadable(format!("it says that it has {count} rows, and has {rows}")))
             }
-            _ => Ok(answer),
+            _ => Ok(()),
         }
     }
 
@@ -107,6 +115,7 @@ impl Page {
         let texts = &answer.data.0;
         let rows = texts.iter().map(|row| Row::parse(body.slice_ref(row.get().as_bytes()), scope, &mut kinds));
         let rows: Vec<Row> = rows.collect::<Result<_, _>>().map_err(|error| Failure::Unreadable(error.to_string()))?;
+        answer.check_count()?;
         let came = rows.len() as u64;
         let (rows, duplicates) = one_of_each(rows, texts);
         let truncated = answer.is_truncated();

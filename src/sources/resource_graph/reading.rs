@@ -181,7 +181,12 @@ impl<'a, P: Pages> Reader<'a, P> {
         let Opened { query, first } = opened;
         let (answer, is_troubled) = (RefCell::default(), Cell::new(false));
         let reader = Self { setting, query, intake, answer, is_troubled };
-        reader.over(Portion { slice: Slice::WHOLE, subscriptions: subscriptions.into() }, 0, first).await?;
+        let whole = Portion { slice: Slice::WHOLE, subscriptions: subscriptions.into() };
+        let is_hopeless = !setting.lessons.has_answered() && setting.lessons.readable(&whole.subscriptions).is_empty();
+        match first {
+            Some(Err(error)) if is_hopeless => return Err(error),
+            first => reader.over(whole, 0, first).await?,
+        };
         let mut answer = reader.answer.into_inner();
         let unread = subscriptions.iter().filter(|subscription| setting.lessons.is_unread(subscription));
         answer.unread = unread.filter_map(|subscription| shard(subscription)).collect();
