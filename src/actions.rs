@@ -133,6 +133,13 @@ fn summary(report: &Report) -> String {
             fresh.changes
         );
     }
+    if report.duplicates > 0 {
+        _ = write!(
+            text,
+            "\nResource Graph has more than one row of {} ids; one row of each was used.\n",
+            report.duplicates
+        );
+    }
     text += &types(report);
     if let Some(why) = &report.full_because {
         text += "\nThis was a full run because\n\n";

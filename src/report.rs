@@ -35,6 +35,9 @@ pub struct Report {
     pub queries: u64,
     /// Rows that it answered with.
     pub rows: u64,
+    /// Ids of which it has more than one row; one row of each was taken.
+    #[serde(skip_serializing_if = "is_none")]
+    pub duplicates: u64,
     /// Upserts that Port accepted.
     pub upserts: u64,
     /// Deletes that Port accepted.
@@ -103,6 +106,7 @@ impl Report {
             unlisted: Vec::new(),
             queries: 0,
             rows: 0,
+            duplicates: 0,
             upserts: 0,
             deletes: 0,
             unresolved: 0,
@@ -171,6 +175,12 @@ impl Report {
     }
 }
 
+/// Most estates have none, and then nothing is said of it.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
+}
+
 fn seconds<S: Serializer>(elapsed: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64((elapsed.as_secs_f64() * 1000.0).round() / 1000.0)
 }
@@ -208,6 +218,9 @@ impl fmt::Display for Report {
         writeln!(f, "{:<15}{:>11}{not_covered}", "subscriptions", self.subscriptions)?;
         for (name, count) in counts {
             writeln!(f, "{name:<15}{count:>11}")?;
+        }
+        if self.duplicates > 0 {
+            writeln!(f, "{:<15}{:>11}", "duplicates", self.duplicates)?;
         }
         if let Some(Compared { held, in_doubt }) = self.compared {
             let differ = self.differing();

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use azure_core::credentials::AccessToken;
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use governor::Quota as Rate;
 use jiff::Timestamp;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{StatusCode, Url};
+use tokio::time::Instant;
 
 use super::credential::{Credential, CredentialError};
 use crate::config::AzureConfig;
@@ -54,13 +56,34 @@ impl Permit for Unlimited {
     fn settle(self, _: StatusCode, _: &HeaderMap) {}
 }
 
-/// How often a request that fails is tried again.
+/// How often a request that fails is tried again. Being throttled is no failure of the request's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effort {
     /// As often as the limits say.
     Full,
-    /// Once: it failed a moment ago, and is asked in another form. Being throttled is no failure of the request's.
+    /// The same, but not where the answers take long to come: it can be asked in parts.
+    Divisible,
+    /// Once: it failed a moment ago, and is asked in another form.
     Brief,
+}
+
+impl Effort {
+    /// How long a request that fails is tried again.
+    fn patience(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Full => 180,
+            Self::Divisible => 30,
+            Self::Brief => 10,
+        })
+    }
+
+    /// How long an answer is waited for, of this at most.
+    fn timeout(self, longest: Duration) -> Duration {
+        match self {
+            Self::Full | Self::Divisible => longest,
+            Self::Brief => longest / 4,
+        }
+    }
 }
 
 /// Why Resource Manager gave no answer.
@@ -182,11 +205,17 @@ impl Arm {
         // The credential's own failures were tried again where they arose; here they pass through as they are.
         let refused = OnceLock::new();
         let last = Mutex::new(None);
-        let mut failures = 0;
+        let (mut failures, mut since) = (0, Instant::now());
         let again = |error: &RequestError| {
-            failures += u32::from(error.status() != Some(StatusCode::TOO_MANY_REQUESTS));
-            error.is_transient() && (effort == Effort::Full || failures <= 1)
+            if error.status() == Some(StatusCode::TOO_MANY_REQUESTS) {
+                since = Instant::now();
+                return true;
+            }
+            failures += 1;
+            let is_enough = since.elapsed() >= effort.patience() || effort == Effort::Brief && failures > 1;
+            error.is_transient() && !is_enough
         };
+        let timeout = effort.timeout(self.http.limits().azure_timeout);
         let answer = self
             .http
             .retrying(label, None, again, || async {
@@ -210,7 +239,7 @@ impl Arm {
 
                 self.bucket.until_ready().await;
                 let permit = limiter.acquire().await;
-                let outcome = self.http.attempt(request, self.http.limits().azure_timeout, LARGEST_ANSWER).await;
+                let outcome = self.http.attempt(request, timeout, LARGEST_ANSWER).await;
                 if let Ok(answer) = &outcome {
                     permit.settle(answer.status, &answer.headers);
                 }

@@ -27,10 +27,10 @@ pub(crate) struct Answer {
     /// The shards that were really looked at: a row of each is in the answer, or in one asked for right beside it. Of records
     /// nothing shows that; they are read of shards that were just looked at.
     pub(crate) covered: HashSet<Id>,
-    /// Shards that could not be read. The source says why.
-    pub(crate) unread: HashSet<Id>,
     /// Ids with which every query fails. Everything else came.
     pub(crate) failed: Vec<Id>,
+    /// Shards of which something could not be read, and none of which is in `covered`. The source tells why.
+    pub(crate) unread: HashSet<Id>,
 }
 
 /// What was found of some ids.

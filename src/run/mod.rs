@@ -1,7 +1,7 @@
 //! One run: what is discovered, planned, transferred and settled. The only place that sees all parts.
 
 mod problems;
-mod unlisted;
+mod unseen;
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -18,7 +18,7 @@ use crate::checkpoint::Checkpoint;
 use crate::config::{AzureConfig, Config, Mode, OutOfScope, Payload, ScopeTerms};
 use crate::engine::{
     Bounds, Counted, Counts, DeadLetters, Delivery, Engine, Fatal, Full, Leaving, Replica, Resend, Settings, Shard,
-    Sink, Tally, Terms, Uncovered,
+    Sink, Tally, Terms,
 };
 use crate::error::{Problem, Stop};
 use crate::http::Http;
@@ -29,9 +29,9 @@ use crate::sinks::preview::Preview;
 use crate::sinks::webhook::{self, Envelope, Webhook};
 use crate::sources::resource_graph::arm_id::id_of;
 use crate::sources::resource_graph::{Look, ResourceGraph, Subscription};
-use crate::text::{Inert, printable};
+use crate::text::Inert;
 pub(crate) use problems::RunError;
-use problems::Shortfall;
+use problems::{Shortfall, Unread};
 
 /// How often what is settled is saved, at least.
 const SAVED_EVERY: Duration = Duration::from_millis(50);
@@ -316,8 +316,14 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         };
         report.queries = source.client().queries();
         report.rows = source.client().rows();
+        report.duplicates = source.client().duplicates();
         report.retried += delivery.retried();
         engine.take_failures().iter().filter(|error| !error.is_stop()).for_each(|error| report.fail(error));
+        for (id, error) in source.take_failures() {
+            let name =
+                estate.listed.iter().find(|one| one.root.id == id).map(|one| one.name.clone()).unwrap_or_default();
+            report.fail(&Unread { name, id, error });
+        }
         let mut stopped = self.stop.clone().now_or_never();
         match read {
             Ok(Ok(shortfall)) => {
@@ -341,6 +347,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         }
         report.unlisted = unlisted.iter().map(|id| id.as_str().to_owned()).collect();
         Self::tell_uncovered(estate, &engine.counts(), report);
+        Self::tell_guarded(&engine.counts());
         report.settle(&tally, &engine.counts());
         self.settle(&engine, estate.start, listed, &tally, report)?;
         stopped.map_or(Ok(()), |stop| Err(stop.into()))
@@ -356,29 +363,8 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         }
     }
 
-    /// Names the subscriptions that Resource Manager lists and Resource Graph does not look at: in every run those of which
-    /// something was read, and once those of which nothing ever was.
-    fn tell_uncovered(estate: &Estate, counts: &Counts, report: &mut Report) {
-        for Uncovered { id, since, is_known } in &counts.uncovered {
-            let one = estate.listed.iter().find(|one| one.root.id == *id);
-            let (name, state) = one.map_or(("", ""), |one| (&*one.name, &*one.state));
-            let (name, state) = (printable(name), printable(state));
-            match since {
-                Some(since) => {
-                    report.not_covered += 1;
-                    tracing::warn!(
-                        "Resource Graph does not look at subscription {name} ({id}, {state}) any more; it was last read at {since:.0}, and \
-                         its changes since then are read once it is looked at again"
-                    );
-                }
-                None if *is_known => {
-                    tracing::debug!("Resource Graph does not look at subscription {name} ({id}, {state})");
-                }
-                None => tracing::info!(
-                    "note: Resource Graph does not look at subscription {name} ({id}, {state}); it is read once it does"
-                ),
-            }
-        }
+    /// Says that much is missing at once.
+    fn tell_guarded(counts: &Counts) {
         if counts.guarded > 0 {
             tracing::warn!(
                 "{} entities are missing, more than 20 and more than a tenth of their subscription; they are deleted only if still missing \

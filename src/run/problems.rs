@@ -8,6 +8,9 @@ use crate::checkpoint::CheckpointError;
 use crate::engine::DeadLetterError;
 use crate::error::{Exit, Problem, Stop};
 use crate::http::RequestError;
+use crate::model::Id;
+use crate::sources::resource_graph::GraphError;
+use crate::text::printable;
 
 /// What ends a run before its end.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +74,25 @@ impl Problem for RunError {
             Self::OtherCatalog { .. } => Some("run forget with the settings of the runs, or let a run go first"),
             Self::Stopped(_) => None,
         }
+    }
+}
+
+/// A subscription that could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("subscription {} ({id}) could not be read: {error}", printable(.name))]
+pub(super) struct Unread {
+    pub(super) name: String,
+    pub(super) id: Id,
+    pub(super) error: GraphError,
+}
+
+impl Problem for Unread {
+    fn exit(&self) -> Exit {
+        self.error.exit()
+    }
+
+    fn advice(&self) -> Option<&'static str> {
+        self.error.advice()
     }
 }
 

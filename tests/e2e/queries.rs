@@ -4,10 +4,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sandbox::estate::lower;
+use sandbox::faults::{Fault, Rule};
 use sandbox::names::tags;
+use sandbox::requests::Route;
 use sandbox::settings::Lags;
 
-use crate::harness::{DAY, Envelope, MINUTE, Program, Small, envelopes, outline, resource_ids, settled, start};
+use crate::harness::{
+    DAY, Envelope, MINUTE, Program, Small, break_down, envelopes, outline, resource_ids, settled, start,
+};
 
 const ROW: [&str; 9] =
     ["id", "resourceId", "sourceResourceId", "name", "type", "location", "tags", "subscriptionId", "resourceGroup"];
@@ -109,6 +113,54 @@ async fn a_resource_that_changed_often_has_one_row_with_its_latest_change_and_cu
     assert_eq!(site.data["name"], "NEW site");
     assert_eq!(site.data["tags"]["n"], "4");
     assert_eq!(site.data["location"], "eastus", "the resource's, and not the record's, which may have none");
+}
+
+/// 400 for a query of more joins than this, as Resource Graph refuses it.
+fn at_most(joins: usize) -> Rule {
+    let refused = Fault::status(400).with_body(
+        r#"{"error":{"code":"BadRequest","message":"x","details":[{"code":"DisallowedMaxNumberOfRemoteTables"}]}}"#,
+    );
+    let is_over = move |body: &[u8]| String::from_utf8_lossy(body).matches("| join ").count() > joins;
+    Rule::new(refused).when(is_over)
+}
+
+#[tokio::test]
+async fn where_joins_are_refused_the_same_is_found_without_them() {
+    let small = Small::start().await;
+    {
+        let mut estate = small.sandbox.estate();
+        let out = estate.create_group(&small.subscription, "Out", "eastus", tags(&[("Team", "b")])).unwrap();
+        estate.create_resource(&out, "Microsoft.Web/sites", "New Site", "eastus", tags(&[("n", "1")])).unwrap();
+        let gone = estate.create_resource(&out, "Microsoft.Web/sites", "gone", "eastus", None).unwrap();
+        estate.delete_resource(&gone);
+        estate.retag_group(&small.group, tags(&[("Team", "a")]));
+        estate.retag_resource(&small.vault, tags(&[("c", "d")]));
+    }
+    let filters = [("RESOURCE_TYPES", "[]"), ("RESOURCE_GROUP_TAG_FILTERS", r#"{"include":{"team":"a"}}"#)];
+    for (name, value) in filters {
+        for mode in ["incremental", "full"] {
+            let mut found = Vec::new();
+            for most in [3, 1, 0] {
+                small.sandbox.faults().clear();
+                small.sandbox.requests().clear();
+                break_down(&small.sandbox, Route::Graph, at_most(most));
+                let before = envelopes(&small.sandbox).await.len();
+                Program::new(&small.sandbox).args(["--mode", mode]).env(name, value).run().await.exits(0);
+                let mut bodies: Vec<String> =
+                    envelopes(&small.sandbox).await.into_iter().skip(before).map(|envelope| envelope.body).collect();
+                bodies.sort_unstable();
+                let refused = small.sandbox.requests().statuses(Route::Graph).get(&400).copied().unwrap_or_default();
+                assert!(
+                    refused <= 4 && (refused == 0) == (most == 3 || most == 1 && mode == "full"),
+                    "{refused} of {most}"
+                );
+                found.push(bodies);
+            }
+            assert!(found[0].len() >= 3);
+            assert_eq!(found[0], found[1], "{mode} {value}");
+            assert_eq!(found[0], found[2], "{mode} {value}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -66,6 +66,37 @@ async fn a_batch_that_fails_does_not_keep_the_others_from_being_delivered() {
 }
 
 #[tokio::test]
+async fn a_subscription_with_which_every_query_fails_fails_alone_and_is_named() {
+    for fault in [Fault::status(500), Fault::status(403), Fault::Reset, Fault::Html] {
+        let sandbox = start(seven()).await;
+        let lost = guids(&sandbox).pop_first().unwrap();
+        break_down(&sandbox, Route::Graph, Rule::new(fault.clone()).containing(&lost));
+        let directory = tempfile::tempdir().unwrap();
+        let program = || Program::new(&sandbox).checkpoint(&directory.path().join("checkpoint"));
+        let run = program().run().await.exits(1).tells(&[&format!("(/subscriptions/{lost}) could not be read")]);
+        assert_eq!(run.report()["errors"].as_array().unwrap().len(), 1, "{run}");
+        let differences = sandbox.diff(&Scope::default()).await;
+        let elsewhere = differences.iter().find(|line| !line.contains(&lost));
+        assert_eq!(elsewhere, None, "the other six are whole; {run}");
+        sandbox.faults().clear();
+        let run = program().run().await.exits(0);
+        assert_equal(&sandbox, &Scope::default(), &run).await;
+    }
+}
+
+#[tokio::test]
+async fn a_query_that_is_too_heavy_over_many_subscriptions_is_asked_over_fewer() {
+    let sandbox = start(seven()).await;
+    let is_heavy = |body: &[u8]| {
+        let query: serde_json::Value = serde_json::from_slice(body).unwrap();
+        query["subscriptions"].as_array().unwrap().len() > 3
+    };
+    break_down(&sandbox, Route::Graph, Rule::new(Fault::status(504)).when(is_heavy));
+    let run = Program::full(&sandbox).run().await.exits(0).says(&["SUBSCRIPTION_BATCH_SIZE=2 saves later runs"]);
+    assert_equal(&sandbox, &Scope::default(), &run).await;
+}
+
+#[tokio::test]
 async fn a_link_to_the_next_page_that_leads_elsewhere_is_not_followed() {
     let mut settings = seven();
     settings.azure.listing_page = 2;

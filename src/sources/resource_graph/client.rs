@@ -1,8 +1,11 @@
 //! The one client of Resource Graph: a request and its answer, under the quota.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use reqwest::header::HeaderMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -51,6 +54,8 @@ pub(crate) struct Client {
     rows: AtomicU64,
     announced: AtomicU64,
     elsewhere: AtomicU64,
+    azure_time: OnceLock<Timestamp>,
+    duplicates: Mutex<HashSet<Box<str>>>,
 }
 
 /// The answer to a question that fits a page.
@@ -98,11 +103,18 @@ impl Client {
             rows: AtomicU64::new(0),
             announced: AtomicU64::new(0),
             elsewhere: AtomicU64::new(0),
+            azure_time: OnceLock::new(),
+            duplicates: Mutex::default(),
         }
     }
 
     pub(crate) fn arm(&self) -> &Arm {
         &self.arm
+    }
+
+    /// The time of Resource Graph when it first told.
+    pub(crate) fn azure_time(&self) -> Option<Timestamp> {
+        self.azure_time.get().copied()
     }
 
     /// Requests that Resource Graph answered.
@@ -120,6 +132,11 @@ impl Client {
         self.announced.load(Ordering::Relaxed)
     }
 
+    /// Ids of which it has more than one row.
+    pub(crate) fn duplicates(&self) -> u64 {
+        self.duplicates.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
+    }
+
     /// Asks a small question of up to 1,000 subscriptions, by their GUIDs: how many rows there are, and the first `top`, 1,000 at
     /// most. Nothing of it is proven. Errors call it by `name`.
     pub(crate) async fn ask(
@@ -134,7 +151,7 @@ impl Client {
             Err(error) if error.looks_at_none() => return Ok(Answered::default()),
             answer => answer?,
         };
-        let body: Body<'_> = answer.json().map_err(|failure| self.unreadable(name, failure))?;
+        let body = Body::parse(&answer.body).map_err(|failure| self.unreadable(name, failure))?;
         let top = usize::try_from(top).unwrap_or(usize::MAX);
         Ok(Answered {
             total: body.total_records,
@@ -172,6 +189,18 @@ impl Client {
             tracing::warn!("rows whose id is in no subscription are left out, such as {}", printable(first.id()));
         }
     }
+
+    /// Counts each id that has more than one row once a run, and names the first.
+    fn note_duplicates(&self, page: &Page) {
+        let mut known = self.duplicates.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (true, Some(first)) = (known.is_empty(), page.duplicates.first()) {
+            tracing::info!(
+                "Resource Graph has more than one row of some resources, such as {}; the same one of them is taken in every run",
+                printable(first)
+            );
+        }
+        known.extend(page.duplicates.iter().cloned());
+    }
 }
 
 impl Pages for Client {
@@ -184,6 +213,8 @@ impl Pages for Client {
         };
         let page = Page::parse(&answer.body, scope).map_err(|failure| self.unreadable(name, failure))?;
         self.note_elsewhere(&page);
+        self.note_duplicates(&page);
+        _ = page.azure_time.map(|time| self.azure_time.set(time));
         Ok(page)
     }
 

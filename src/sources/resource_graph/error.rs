@@ -14,6 +14,13 @@ pub(crate) enum GraphError {
          in ever smaller parts"
     )]
     Unproven { query: &'static str, rows: u64, total: u64, readings: u32 },
+    #[error(
+        "the query for {query} could not be proven complete: {rows} rows came of {total} that were announced, and no more when \
+         all were read again"
+    )]
+    Short { query: &'static str, rows: u64, total: u64 },
+    #[error("the query for {query} was not asked: Resource Graph has answered nothing for a while")]
+    Down { query: &'static str },
     #[error("the query for {query}: a single row is too large for Resource Graph to answer")]
     TooLarge { query: &'static str },
     #[error(
@@ -30,8 +37,12 @@ pub(crate) enum GraphError {
 pub(super) enum Trouble {
     /// It is larger than the service answers.
     TooLarge,
-    /// The service, or its answer, breaks: perhaps over one of the rows.
+    /// The service, or its answer, breaks: perhaps over one of the rows, or because the question is too heavy.
     Broken,
+    /// It is refused, perhaps because of one of the subscriptions.
+    Refused,
+    /// It joins more tables than the service allows.
+    Joins,
 }
 
 /// One of the codes in an answer of 400 that names no subscription that Resource Graph knows for the principal.
@@ -49,6 +60,11 @@ impl Problem for GraphError {
         match self {
             Self::Request { source, .. } => source.advice(),
             Self::Unproven { .. } => Some("the estate changed too fast to be read whole; the next run reads it again"),
+            Self::Short { .. } => Some("Resource Graph's answer is short; nothing is taken for gone because of it"),
+            Self::Down { .. } => Some(
+                "check the network, and HTTPS_PROXY if a proxy is needed; if other queries are answered, lower \
+                 SUBSCRIPTION_BATCH_SIZE",
+            ),
             Self::TooLarge { .. } | Self::LeftOut { .. } | Self::Stopped => None,
         }
     }
@@ -73,15 +89,40 @@ impl GraphError {
             Failure::Status(status) if status.codes.iter().any(|code| code == "ResponsePayloadTooLarge") => {
                 Some(Trouble::TooLarge)
             }
-            Failure::Status(status) if matches!(status.status.as_u16(), 500 | 502 | 503 | 504) => Some(Trouble::Broken),
-            Failure::Unreadable(_) => Some(Trouble::Broken),
+            Failure::Status(status)
+                if status.status.as_u16() == 400 && status.codes.iter().any(|code| is_of_joins(code)) =>
+            {
+                Some(Trouble::Joins)
+            }
+            Failure::Status(status) if status.status.is_server_error() => Some(Trouble::Broken),
+            Failure::Status(status) if matches!(status.status.as_u16(), 403 | 404 | 409) => Some(Trouble::Refused),
+            Failure::Unreadable(_) | Failure::Timeout(_) | Failure::Interrupted(_) => Some(Trouble::Broken),
             _ => None,
         }
     }
+
+    /// Whether it may be the number of subscriptions that the service failed over. An answer that makes no sense, or a refusal,
+    /// is due to one of them.
+    pub(super) fn is_of_many(&self) -> bool {
+        let is_sense = |failure: &Failure| !matches!(failure, Failure::Unreadable(_));
+        let is_of_request = matches!(
+            self,
+            Self::Request { source: ArmError::Request(RequestError { failure, .. }), .. } if is_sense(failure)
+        );
+        is_of_request && self.trouble() == Some(Trouble::Broken)
+    }
+}
+
+/// Whether a code refuses a query for its joins, such as `DisallowedMaxNumberOfRemoteTables`.
+fn is_of_joins(code: &str) -> bool {
+    let code = code.to_ascii_lowercase();
+    ["join", "union", "remotetable"].iter().any(|word| code.contains(word))
 }
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::time::Duration;
+
     use reqwest::StatusCode;
 
     use super::*;
@@ -102,17 +143,25 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn only_what_may_be_due_to_a_row_is_asked_for_in_less() {
+    fn only_what_may_be_due_to_what_is_asked_for_is_asked_for_in_less() {
         assert_eq!(answered(400, "ResponsePayloadTooLarge").trouble(), Some(Trouble::TooLarge));
         for status in [500, 502, 503, 504] {
             assert_eq!(answered(status, "InternalServerError").trouble(), Some(Trouble::Broken));
         }
-        assert_eq!(failed(Failure::Unreadable("x".into())).trouble(), Some(Trouble::Broken));
-        for status in [400, 401, 403, 408, 429] {
+        let cut = || Failure::Interrupted("x".into());
+        for failure in [Failure::Unreadable("x".into()), cut(), Failure::Timeout(Duration::from_secs(1))] {
+            assert_eq!(failed(failure).trouble(), Some(Trouble::Broken));
+        }
+        for status in [400, 401, 408, 429] {
             assert_eq!(answered(status, "x").trouble(), None, "{status}");
         }
-        let interrupted = failed(Failure::Interrupted("x".into()));
-        assert_eq!((interrupted.trouble(), GraphError::Stopped.trouble()), (None, None));
+        for code in ["DisallowedMaxNumberOfRemoteTables", "DisallowedNumberOfJoins", "TooManyUnionOperators"] {
+            assert_eq!(answered(400, code).trouble(), Some(Trouble::Joins));
+        }
+        assert_eq!(answered(403, "AuthorizationFailed").trouble(), Some(Trouble::Refused));
+        assert_eq!(GraphError::Stopped.trouble(), None);
+        assert!(failed(cut()).is_of_many() && answered(504, "x").is_of_many());
+        assert!(!failed(Failure::Unreadable("x".into())).is_of_many() && !answered(403, "x").is_of_many());
     }
 
     #[test]

@@ -57,19 +57,30 @@ pub(super) fn on_one_line(json: Bytes) -> Bytes {
 
 /// A row without some of its columns; the others are as they came, in their order.
 pub(super) fn without(row: &[u8], names: &[&str]) -> Result<Bytes, serde_json::Error> {
-    let columns: Columns<'_> = serde_json::from_slice(row)?;
-    let mut rest = Vec::with_capacity(row.len());
-    let mut serializer = serde_json::Serializer::new(&mut rest);
-    let mut map = serializer.serialize_map(None)?;
-    for (name, value) in columns.0.iter().filter(|(name, _)| !names.contains(&&**name)) {
-        map.serialize_entry(name, value)?;
-    }
-    map.end()?;
-    Ok(rest.into())
+    let mut columns = Columns::parse(row)?;
+    columns.0.retain(|(name, _)| !names.contains(&&**name));
+    columns.to_json()
 }
 
 /// The columns of a row in their order, which the hash of its content may depend on.
-struct Columns<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+pub(super) struct Columns<'a>(pub(super) Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'a> Columns<'a> {
+    pub(super) fn parse(row: &'a [u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(row)
+    }
+
+    pub(super) fn to_json(&self) -> Result<Bytes, serde_json::Error> {
+        let mut row = Vec::new();
+        let mut serializer = serde_json::Serializer::new(&mut row);
+        let mut map = serializer.serialize_map(None)?;
+        for (name, value) in &self.0 {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()?;
+        Ok(row.into())
+    }
+}
 
 impl<'de: 'a, 'a> Deserialize<'de> for Columns<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

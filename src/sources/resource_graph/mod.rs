@@ -1,16 +1,20 @@
 //! Azure Resource Graph as a source: a subscription is a shard, a resource group a container, a resource a leaf.
 //!
 //! `queries` holds what is asked, made of the pieces in `kql`; `client` asks it, under the quota of `quota`; `reading` makes a
-//! whole answer of many pages, with the proof of `proof`, and around single rows with `poison`. `page` and `row` make findings
+//! whole answer of many pages, with the proof of `proof`; what is not answered is asked over less (`dividing`), around single
+//! rows (`poison`), without joins (`apart`), and for the whole run (`lessons`). `page` and `row` make findings
 //! of an answer. `arm_id` takes ids apart, `shards` makes of subscriptions what the engine needs.
 //!
 //! What a row shows, what a record tells and what was really looked at is said here. What follows from it is the engine's.
 
+mod apart;
 pub(crate) mod arm_id;
 pub(crate) mod client;
+mod dividing;
 mod error;
 mod json;
 pub(crate) mod kql;
+mod lessons;
 mod look;
 mod names;
 pub(crate) mod page;
@@ -36,6 +40,7 @@ use crate::model::{Change, Finding, Id, Scope, Stage};
 
 pub(crate) use client::Client;
 pub(crate) use error::GraphError;
+use lessons::Lessons;
 pub(crate) use look::Look;
 use names::Asked;
 use queries::{Query, Ungrouped};
@@ -49,7 +54,7 @@ const QUESTIONS: usize = 2;
 pub(crate) struct ResourceGraph {
     client: Client,
     scope: config::Scope,
-    together: NonZeroUsize,
+    lessons: Lessons,
     slots: Semaphore,
     at_once: usize,
     questions: Semaphore,
@@ -79,7 +84,7 @@ impl ResourceGraph {
         Self {
             client: Client::new(arm),
             scope,
-            together,
+            lessons: Lessons::new(together),
             slots: Semaphore::new(pages_at_once.get()),
             at_once: pages_at_once.get(),
             questions: Semaphore::new(QUESTIONS),
@@ -95,8 +100,20 @@ impl ResourceGraph {
         Ok(subscriptions::list(self.client.arm()).await?.iter().filter_map(Subscription::of).collect())
     }
 
+    /// Subscriptions of which nothing could be read, and why. Everything else was.
+    pub(crate) fn take_failures(&self) -> Vec<(Id, GraphError)> {
+        let unread = self.lessons.take_unread().into_iter();
+        unread.filter_map(|(subscription, error)| Some((shards::shard(&subscription)?, error))).collect()
+    }
+
     fn setting(&self) -> Setting<'_, Client> {
-        Setting { pages: &self.client, scope: &self.scope, slots: &self.slots, at_once: self.at_once }
+        Setting {
+            pages: &self.client,
+            lessons: &self.lessons,
+            scope: &self.scope,
+            slots: &self.slots,
+            at_once: self.at_once,
+        }
     }
 
     async fn open<'a>(&'a self, shards: &[Id], query: Query<'a>) -> Result<Opened<'a>, GraphError> {
@@ -105,12 +122,15 @@ impl ResourceGraph {
 
     /// What it looks at of these shards, and what time it is there.
     pub(crate) async fn look(&self, shards: &[Id]) -> Look {
-        let looks = shards.chunks(self.together.get()).map(|shards| Look::at(&self.client, shards));
-        let add = |mut look: Look, other| {
-            look.add(other);
+        let ask = async |shards| (shards, self.collect(shards, Query::Subscriptions).await);
+        let asked = shards.chunks(self.lessons.together()).map(ask);
+        let add = |mut look: Look, (shards, found)| {
+            look.add(shards, found);
             std::future::ready(look)
         };
-        stream::iter(looks).buffer_unordered(QUESTIONS).fold(Look::default(), add).await
+        let mut look = stream::iter(asked).buffer_unordered(QUESTIONS).fold(Look::default(), add).await;
+        look.now = self.client.azure_time();
+        look
     }
 
     /// All that a query of few rows finds.
@@ -145,7 +165,7 @@ impl Source for ResourceGraph {
     type Reading<'a> = Reading<'a>;
 
     fn together(&self) -> usize {
-        self.together.get()
+        self.lessons.together()
     }
 
     fn unseen(&self) -> Scope {
@@ -190,7 +210,7 @@ impl Source for ResourceGraph {
 
     async fn ask(&self, ids: &[Id]) -> Result<Found, GraphError> {
         let mut found = Found::default();
-        for asked in Asked::portions(ids, self.together.get()) {
+        for asked in Asked::portions(ids, self.lessons.together()) {
             let containers = self.collect(&asked.shards, Query::ContainersById { ids: &asked.containers });
             let leaves = async {
                 match &asked.leaves[..] {
@@ -202,11 +222,14 @@ impl Source for ResourceGraph {
             for part in [containers, leaves] {
                 found.findings.extend(part.findings);
                 found.answer.covered.extend(part.answer.covered);
+                found.answer.unread.extend(part.answer.unread);
                 // A shard's own row may be asked for along with the others; it is not what was asked.
                 let is_asked = |id: &Id| id.stage() != Stage::Root || ids.contains(id);
                 found.answer.failed.extend(part.answer.failed.into_iter().filter(is_asked));
             }
         }
+        let Answer { covered, unread, .. } = &mut found.answer;
+        covered.retain(|shard| !unread.contains(shard));
         Ok(found)
     }
 
@@ -228,9 +251,10 @@ impl engine::Reading for Reading<'_> {
         for answer in answers {
             whole.covered.extend(answer.covered);
             whole.failed.extend(answer.failed);
+            whole.unread.extend(answer.unread);
         }
         let asked: HashSet<&Id> = shards.iter().collect();
-        whole.covered.retain(|shard| asked.contains(shard));
+        whole.covered.retain(|shard| asked.contains(shard) && !whole.unread.contains(shard));
         let is_open = |id: &&Id| !whole.covered.contains(*id) && !whole.unread.contains(*id);
         let open: Vec<Id> = shards.iter().filter(is_open).cloned().collect();
         if shows == Shows::All && !open.is_empty() {

@@ -4,11 +4,12 @@
 //! row fails each time, and one resource would keep a whole subscription from being read.
 
 use super::client::{Pages, Request};
+use super::dividing::FINER;
 use super::error::GraphError;
 use super::names::FEW_NAMES;
 use super::proof::{Proof, Standing};
-use super::queries::{Query, Slice};
-use super::reading::{FINER, ROWS_A_PART, Reader, parts_of};
+use super::queries::{Joins, Query, Slice};
+use super::reading::{Portion, ROWS_A_PART, Reader, parts_of};
 use super::row::Row;
 use crate::azure::arm::Effort;
 use crate::model::Id;
@@ -22,52 +23,56 @@ enum Within {
     Unknown,
 }
 
-impl<P: Pages> Reader<'_, P> {
-    /// Reads what can be read of a slice that failed with this error, and notes the ids with which it fails. Returns the error
-    /// where it is not due to single rows.
+impl<'a, P: Pages> Reader<'a, P> {
+    /// Reads what can be read of a portion that failed with this error, and notes the ids with which it fails. Yields how many
+    /// rows came, with those that cannot be read; the error where it is not due to single rows.
     pub(super) async fn around_the_failing(
         &self,
-        slice: Slice,
+        portion: Portion<'a>,
         readings: u32,
         error: GraphError,
-    ) -> Result<(), GraphError> {
+    ) -> Result<u64, GraphError> {
         let name = self.query.name();
         if !self.is_troubled.replace(true) {
             tracing::warn!("{error}; searching for the rows that make it fail");
         }
-        if let Slice::Named(ids) = &slice {
+        if let Slice::Named(ids) = &portion.slice {
             return match &ids[..] {
-                [] => Ok(()),
+                [] => Ok(0),
                 // A service that answers nothing has nothing against this row.
-                [id] if self.is_well().await => {
+                [id] if self.is_well(&portion).await => {
                     tracing::warn!("the query for {name} fails with {id}; everything else is read");
                     let failed = &mut self.answer.borrow_mut().failed;
                     if !failed.contains(id) {
                         failed.push(id.clone());
                     }
-                    Ok(())
+                    Ok(1)
                 }
                 [_] => Err(error),
-                _ => self.smaller(slice, 2, readings).await,
+                _ => self.smaller(portion, 2, readings).await,
             };
         }
-        match self.ids_in(&slice).await {
-            Within::These(ids) => self.smaller(Slice::Named(ids), 2, readings).await,
-            Within::Rows(rows) => self.smaller(slice, parts_of(rows, ROWS_A_PART).max(FINER), readings).await,
+        match self.ids_in(&portion).await {
+            Within::These(ids) => self.smaller(portion.with(Slice::Named(ids)), 2, readings).await,
+            Within::Rows(rows) => self.smaller(portion, parts_of(rows, ROWS_A_PART).max(FINER), readings).await,
             // They are known all the same where they were asked for.
             Within::Unknown => match self.query.ids() {
-                Some(ids) if self.is_well().await => self.smaller(Slice::Named(ids.to_vec()), 2, readings).await,
+                Some(ids) if self.is_well(&portion).await => {
+                    self.smaller(portion.with(Slice::Named(ids.to_vec())), 2, readings).await
+                }
                 _ => Err(error),
             },
         }
     }
 
-    async fn ids_in(&self, slice: &Slice) -> Within {
-        let text = self.query.ids_text(self.setting.scope, slice);
+    async fn ids_in(&self, portion: &Portion<'_>) -> Within {
+        let text = self.query.ids_text(self.setting.scope, &portion.slice, self.joins());
         let mut proof = Proof::default();
         let mut ids = Vec::new();
         loop {
-            let Ok(page) = self.page(&text, proof.token()).await else { return Within::Unknown };
+            let Ok(page) = self.page(&text, &portion.subscriptions, proof.token()).await else {
+                return Within::Unknown;
+            };
             if page.total > FEW_NAMES as u64 {
                 return Within::Rows(page.total);
             }
@@ -85,16 +90,10 @@ impl<P: Pages> Reader<'_, P> {
     }
 
     /// Whether the service answers what has nothing to do with the row in question.
-    async fn is_well(&self) -> bool {
-        let text = Query::Subscriptions.whole(self.setting.scope);
-        let request = Request {
-            name: Query::Subscriptions.name(),
-            text: &text,
-            subscriptions: self.subscriptions,
-            skip_token: None,
-            scope: self.setting.scope,
-            effort: Effort::Brief,
-        };
-        self.setting.pages.page(request).await.is_ok()
+    async fn is_well(&self, portion: &Portion<'_>) -> bool {
+        let text = Query::Subscriptions.text(self.setting.scope, &Slice::WHOLE, Joins::Refused);
+        let (name, scope, effort) = (Query::Subscriptions.name(), self.setting.scope, Effort::Brief);
+        let subscriptions = &portion.subscriptions;
+        self.setting.page(Request { name, text: &text, subscriptions, skip_token: None, scope, effort }).await.is_ok()
     }
 }

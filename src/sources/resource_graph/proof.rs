@@ -1,14 +1,13 @@
 //! The proof that an answer is whole.
 //!
 //! "Working with large Azure resource data sets": pages of 1,000 over `$skipToken`. An answer counts only when its rows add
-//! up to `totalRecords`, it is not truncated, and no id is there twice; pages read while resources come and go overlap and
-//! leave gaps. The documented cure is to partition by a hash, so that every part fits a page.
+//! up to `totalRecords`, it is not truncated, and no id is on two pages; pages read while resources come and go overlap and
+//! leave gaps. An id that is twice on one page is so in the data. The documented cure is to partition by a hash, so that every part fits a page.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 
 use super::page::{PAGE, Page};
-use super::row::Row;
 
 /// The pages of an answer so far.
 #[derive(Default)]
@@ -17,6 +16,7 @@ pub(super) struct Proof {
     /// Hashes of the ids: two that were the same by chance would only have the answer read again.
     seen: HashSet<u64>,
     received: u64,
+    overlaps: bool,
     total: Option<u64>,
     token: Option<String>,
 }
@@ -51,19 +51,17 @@ impl Proof {
     }
 
     pub(super) fn add(&mut self, page: &Page) -> Standing {
-        self.received += page.rows.len() as u64;
-        self.seen.extend(page.rows.iter().map(Row::id).map(|id| self.hasher.hash_one(id)));
+        self.received += page.came;
+        for row in &page.rows {
+            self.overlaps |= !self.seen.insert(self.hasher.hash_one(row.id()));
+        }
         let is_steady = *self.total.get_or_insert(page.total) == page.total;
         let repeats = page.skip_token.is_some() && page.skip_token == self.token;
         self.token.clone_from(&page.skip_token);
         let has_end = self.received < page.total.saturating_add(PAGE);
-        if self.token.is_some() && is_steady && !repeats && !page.rows.is_empty() && has_end {
+        if self.token.is_some() && is_steady && !repeats && page.came > 0 && has_end {
             Standing::More
-        } else if self.rows() == page.total
-            && self.received == page.total
-            && is_steady
-            && !page.truncated
-            && self.token.is_none()
+        } else if self.received == page.total && !self.overlaps && is_steady && !page.truncated && self.token.is_none()
         {
             Standing::Proven
         } else {
@@ -74,14 +72,16 @@ impl Proof {
 
 #[cfg(test)]
 mod tests {
+    use super::super::row::Row;
     use super::*;
 
     fn page(ids: &[&str], total: u64, token: Option<&str>) -> Page {
         Page {
             rows: ids.iter().map(|id| Row::Elsewhere((*id).into())).collect(),
+            came: ids.len() as u64,
             total,
             skip_token: token.map(str::to_owned),
-            truncated: false,
+            ..Page::default()
         }
     }
 
@@ -95,13 +95,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_twice_on_one_page_is_the_data() {
+        let twice = Page { came: 3, ..page(&["a", "b"], 4, Some("next")) };
+        let mut proof = Proof::default();
+        assert_eq!(proof.add(&twice), Standing::More);
+        assert_eq!(proof.add(&page(&["c"], 4, None)), Standing::Proven);
+    }
+
+    #[test]
     fn a_gap_an_overlap_and_a_total_that_moves_prove_nothing() {
         let add = |pages: &[Page]| {
             let mut proof = Proof::default();
             pages.iter().map(|page| proof.add(page)).last().unwrap()
         };
         assert_eq!(add(&[page(&["a"], 2, None)]), Standing::Unproven);
-        assert_eq!(add(&[page(&["a", "a"], 2, None)]), Standing::Unproven);
+        assert_eq!(add(&[page(&["a"], 2, Some("t")), page(&["a"], 2, None)]), Standing::Unproven);
+        assert_eq!(add(&[page(&["a", "b"], 4, Some("t")), page(&["b", "c"], 4, None)]), Standing::Unproven);
         assert_eq!(add(&[page(&["a"], 2, Some("t")), page(&["b"], 3, None)]), Standing::Unproven);
         assert_eq!(add(&[page(&["a"], 2, Some("t")), page(&["b"], 2, Some("t"))]), Standing::Unproven);
         assert_eq!(add(&[page(&["a"], 2, Some("t")), page(&[], 2, Some("u"))]), Standing::Unproven);

@@ -42,7 +42,8 @@ pub(crate) enum Query<'a> {
     ContainersById { ids: &'a [Id] },
     /// Resources that exist, of these.
     ResourcesById { ids: &'a [Id] },
-    /// The subscriptions' own rows: what Resource Graph really looked at.
+    /// One row for each subscription that Resource Graph looks at, with the time there as `azureTime`. Where nothing may be
+    /// joined, what shows it is a row of its own or of a group, else also of a resource.
     Subscriptions,
 }
 
@@ -51,6 +52,23 @@ pub(crate) enum Query<'a> {
 pub(crate) enum Ungrouped {
     Included,
     LeftOut,
+}
+
+/// Whether a query may join tables. Where it may not, what it would join is empty, and to be asked for by id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Joins {
+    Allowed,
+    Refused,
+}
+
+impl Joins {
+    /// These lines, or those that make their columns.
+    fn or<'t>(self, join: &'t str, columns: &'t str) -> &'t str {
+        match self {
+            Self::Allowed => join,
+            Self::Refused => columns,
+        }
+    }
 }
 
 /// Some of a query's rows.
@@ -99,36 +117,46 @@ impl Query<'_> {
             Self::ResourcesOfGroups { .. } => "resources of groups",
             Self::ContainersById { .. } => "containers by id",
             Self::ResourcesById { .. } => "resources by id",
-            Self::Subscriptions => "subscriptions",
+            Self::Subscriptions => "covered subscriptions",
         }
     }
 
     /// The text that asks for all of it.
     pub(crate) fn whole(&self, scope: &Scope) -> String {
-        self.text(scope, &Slice::WHOLE)
+        self.text(scope, &Slice::WHOLE, Joins::Allowed)
     }
 
     /// The text that asks for some of the rows.
-    pub(super) fn text(&self, scope: &Scope, slice: &Slice) -> String {
+    pub(super) fn text(&self, scope: &Scope, slice: &Slice, joins: Joins) -> String {
         let slice = filter(slice.condition());
         match self {
-            Self::ChangedContainers { since } => changed_containers(scope, *since, &slice),
-            Self::ChangedResources { since } => changed_resources(scope, *since, &slice),
-            Self::AbsentResources { kept, recent } => absent_resources(scope, *kept, *recent, &slice),
+            Self::ChangedContainers { since } => changed_containers(scope, *since, &slice, joins),
+            Self::ChangedResources { since } => changed_resources(scope, *since, &slice, joins),
+            Self::AbsentResources { kept, recent } => absent_resources(scope, *kept, *recent, &slice, joins),
             Self::Containers => containers(scope, &slice),
-            Self::Resources => resources(&types(scope), &slice),
+            Self::Resources => resources(&types(scope), &slice, joins),
             Self::ResourcesOfGroups { groups, ungrouped } => {
-                resources(&types(scope), &(slice + &*within(groups, *ungrouped)))
+                resources(&types(scope), &(slice + &*within(groups, *ungrouped)), joins)
             }
             Self::ContainersById { ids } => containers(scope, &(slice + &*of(ids))),
-            Self::ResourcesById { ids } => resources("", &(slice + &*of(ids))),
-            Self::Subscriptions => subscriptions(&slice),
+            Self::ResourcesById { ids } => resources("", &(slice + &*of(ids)), joins),
+            Self::Subscriptions => subscriptions(&slice, joins),
         }
     }
 
+    /// Whether its rows are records, each with a row.
+    pub(super) fn is_of_changes(&self) -> bool {
+        matches!(self, Self::ChangedContainers { .. } | Self::ChangedResources { .. } | Self::AbsentResources { .. })
+    }
+
+    /// Whether it joins anything, where it may.
+    pub(super) fn has_joins(&self) -> bool {
+        !matches!(self, Self::Containers | Self::ContainersById { .. })
+    }
+
     /// The same, but of each row its `resourceId` only.
-    pub(super) fn ids_text(&self, scope: &Scope, slice: &Slice) -> String {
-        format!("{}\n| project id, resourceId\n| order by resourceId asc", self.text(scope, slice))
+    pub(super) fn ids_text(&self, scope: &Scope, slice: &Slice, joins: Joins) -> String {
+        format!("{}\n| project id, resourceId\n| order by resourceId asc", self.text(scope, slice, joins))
     }
 
     /// The ids that it asks for.
@@ -161,23 +189,33 @@ fn actor(scope: &Scope) -> (&'static str, &'static str) {
 const ORDER: &str = "\
 | extend changeOrder = iff(changeType =~ 'Delete', changeTime, changeTime + 1ms) + (changeTime - datetime(2000-01-01))";
 
-/// One row for each subscription that is looked at, and the time there. Its text does not depend on anything.
-pub(crate) const LOOK: &str = "\
-resourcecontainers
-| project subscriptionId
-| union (resources | project subscriptionId)
-| summarize found = count() by subscriptionId = tolower(subscriptionId)
-| extend resourceId = strcat('/subscriptions/', subscriptionId)
-| project id = resourceId, resourceId, found, azureTime = now()
-| order by resourceId asc";
+/// The lines that join the group of each row. A group that has several rows is one: the first by its id as it is written, then by
+/// its tags, as among the rows of a page.
+const GROUPS: &str = "\
+| join kind=leftouter (
+    resourcecontainers
+    | where type =~ 'microsoft.resources/subscriptions/resourcegroups'
+    | extend rgSubscriptionId = tolower(subscriptionId), rgKey = tolower(name), rgOrder = strcat(id, ' ', tostring(tags))
+    | extend rgId = id, rgName = name, rgLocation = location, rgTags = tags
+    | summarize arg_min(rgOrder, rgId, rgName, rgLocation, rgTags) by rgSubscriptionId, rgKey
+) on $left.subscriptionId == $right.rgSubscriptionId and $left.resourceGroup == $right.rgKey";
 
-/// What errors call [`LOOK`].
-pub(crate) const LOOK_NAME: &str = "covered subscriptions";
+/// The lines that join the row of each record.
+const ROWS: &str = "\
+| join kind=leftouter (
+    resources
+    | project sourceResourceId = tolower(id), id, name, location, tags
+) on $left.resourceId == $right.sourceResourceId";
 
-fn changed_resources(scope: &Scope, since: Timestamp, slice: &str) -> String {
+const NO_ROWS: &str = "| extend sourceResourceId = '', id = '', name = '', location = '', tags = dynamic(null)";
+
+const NO_GROUPS: &str = "| extend rgId = '', rgName = '', rgLocation = '', rgTags = dynamic(null)";
+
+fn changed_resources(scope: &Scope, since: Timestamp, slice: &str, joins: Joins) -> String {
     let since = kql::datetime(since);
     let (actor, columns) = actor(scope);
     let types = types(scope);
+    let (rows, groups) = (joins.or(ROWS, NO_ROWS), joins.or(GROUPS, NO_GROUPS));
     let tags = tag_filter(scope, "changeType =~ 'Delete' or isempty(sourceResourceId) or isempty(rgId)");
     format!(
         "\
@@ -191,16 +229,8 @@ resourcechanges
 {ORDER}
 | summarize arg_max(changeOrder, changeTime, targetId, type, changeType, changedProperties, subscriptionId, resourceGroup{columns}) by resourceId
 | extend subscriptionId = tolower(subscriptionId), resourceGroup = tolower(resourceGroup)
-| join kind=leftouter (
-    resources
-    | project sourceResourceId = tolower(id), id, name, location, tags
-) on $left.resourceId == $right.sourceResourceId
-| join kind=leftouter (
-    resourcecontainers
-    | where type =~ 'microsoft.resources/subscriptions/resourcegroups'
-    | extend rgSubscriptionId = tolower(subscriptionId), rgKey = tolower(name)
-    | project rgSubscriptionId, rgKey, rgId = id, rgName = name, rgLocation = location, rgTags = tags
-) on $left.subscriptionId == $right.rgSubscriptionId and $left.resourceGroup == $right.rgKey{tags}
+{rows}
+{groups}{tags}
 | extend id = iff(isempty(id), targetId, id)
 | project id, resourceId, sourceResourceId, name, type, location, tags, subscriptionId, resourceGroup,
     rgId, rgName, rgLocation, rgTags, changeType, changeTime, changedProperties{columns}
@@ -208,10 +238,19 @@ resourcechanges
     )
 }
 
-fn changed_containers(scope: &Scope, since: Timestamp, slice: &str) -> String {
+/// The same of containers.
+const CONTAINER_ROWS: &str = "\
+| join kind=leftouter (
+    resourcecontainers
+    | where type in~ ('microsoft.resources/subscriptions', 'microsoft.resources/subscriptions/resourcegroups')
+    | project sourceResourceId = tolower(id), id, name, location, tags
+) on $left.resourceId == $right.sourceResourceId";
+
+fn changed_containers(scope: &Scope, since: Timestamp, slice: &str, joins: Joins) -> String {
     let since = kql::datetime(since);
     let (actor, columns) = actor(scope);
     let (in_scope, scope_column) = scope_column(scope);
+    let rows = joins.or(CONTAINER_ROWS, NO_ROWS);
     let (changes, moves) = match kql::retag_condition(&scope.tag_filters, "changes") {
         Some(condition) => (
             "\n| extend changes = tolower(tostring(properties.changes))",
@@ -231,11 +270,7 @@ resourcecontainerchanges
 | extend moves = iff({moves}, 1, 0)
 {ORDER}
 | summarize arg_max(changeOrder, changeTime, targetId, type, changeType, subscriptionId, resourceGroup{columns}), movesScope = max(moves) by resourceId
-| join kind=leftouter (
-    resourcecontainers
-    | where type in~ ('microsoft.resources/subscriptions', 'microsoft.resources/subscriptions/resourcegroups')
-    | project sourceResourceId = tolower(id), id, name, location, tags
-) on $left.resourceId == $right.sourceResourceId{in_scope}
+{rows}{in_scope}
 | extend id = iff(isempty(id), targetId, id)
 | extend subscriptionId = tolower(subscriptionId), resourceGroup = tolower(resourceGroup)
 | project id, resourceId, sourceResourceId, name, type, location, tags, subscriptionId, resourceGroup,
@@ -244,7 +279,8 @@ resourcecontainerchanges
     )
 }
 
-fn absent_resources(scope: &Scope, kept: Timestamp, recent: Timestamp, slice: &str) -> String {
+fn absent_resources(scope: &Scope, kept: Timestamp, recent: Timestamp, slice: &str, joins: Joins) -> String {
+    let rows = joins.or(ROWS, NO_ROWS);
     let (since, recent) = (kql::datetime(kept.min(recent)), kql::datetime(recent));
     let types = types(scope);
     format!(
@@ -258,10 +294,7 @@ resourcechanges
 {ORDER}
 | summarize arg_max(changeOrder, changeTime, targetId, type, changeType, subscriptionId, resourceGroup) by resourceId
 | where changeType =~ 'Delete' or changeTime > {recent}
-| join kind=leftouter (
-    resources
-    | project sourceResourceId = tolower(id), name, location, tags
-) on $left.resourceId == $right.sourceResourceId
+{rows}
 | where isempty(sourceResourceId)
 | extend subscriptionId = tolower(subscriptionId), resourceGroup = tolower(resourceGroup)
 | project id = targetId, resourceId, sourceResourceId, name, type, location, tags, subscriptionId, resourceGroup,
@@ -270,18 +303,14 @@ resourcechanges
     )
 }
 
-fn resources(types: &str, within: &str) -> String {
+fn resources(types: &str, within: &str, joins: Joins) -> String {
+    let groups = joins.or(GROUPS, NO_GROUPS);
     format!(
         "\
 resources
 | extend resourceId = tolower(id), type = tolower(type){types}{within}
 | extend subscriptionId = tolower(subscriptionId), resourceGroup = tolower(resourceGroup)
-| join kind=leftouter (
-    resourcecontainers
-    | where type =~ 'microsoft.resources/subscriptions/resourcegroups'
-    | extend rgSubscriptionId = tolower(subscriptionId), rgKey = tolower(name)
-    | project rgSubscriptionId, rgKey, rgId = id, rgName = name, rgLocation = location, rgTags = tags
-) on $left.subscriptionId == $right.rgSubscriptionId and $left.resourceGroup == $right.rgKey
+{groups}
 | project id, resourceId, sourceResourceId = resourceId, name, type, location, tags, subscriptionId, resourceGroup,
     rgId, rgName, rgLocation, rgTags
 | order by resourceId asc"
@@ -301,13 +330,16 @@ resourcecontainers
     )
 }
 
-fn subscriptions(slice: &str) -> String {
+fn subscriptions(slice: &str, joins: Joins) -> String {
+    let resources = joins.or("\n| union (resources | project subscriptionId)", "");
     format!(
         "\
 resourcecontainers
-| where type =~ 'microsoft.resources/subscriptions'
-| extend resourceId = tolower(id), type = tolower(type){slice}
-| project id, resourceId, sourceResourceId = resourceId, type
+| project subscriptionId{resources}
+| summarize found = count() by subscriptionId = tolower(subscriptionId)
+| extend resourceId = strcat('/subscriptions/', subscriptionId){slice}
+| project id = resourceId, resourceId, sourceResourceId = resourceId, type = 'microsoft.resources/subscriptions', found,
+    azureTime = now()
 | order by resourceId asc"
     )
 }
@@ -321,7 +353,7 @@ pub(crate) fn explorer(config: &QueryConfig) -> String {
     let now = Timestamp::now();
     let ago = |back: SignedDuration| now.checked_sub(back).unwrap_or(Timestamp::MIN);
     let group: Vec<Id> = id_of(A_GROUP).into_iter().collect();
-    let queries = match config.mode {
+    let changing = match config.mode {
         Mode::Incremental => {
             let since = ago(SignedDuration::try_from(config.window).unwrap_or(SignedDuration::MAX));
             vec![Query::ChangedContainers { since }, Query::ChangedResources { since }]
@@ -341,9 +373,9 @@ pub(crate) fn explorer(config: &QueryConfig) -> String {
             ]
         }
     };
-    let rest = queries.iter().map(|query| (query.name(), query.whole(&config.scope)));
-    let texts = std::iter::once((LOOK_NAME, LOOK.to_owned())).chain(rest);
-    let texts: Vec<String> = texts.map(|(name, text)| format!("// {name}\n{text}\n")).collect();
+    let queries = std::iter::once(Query::Subscriptions).chain(changing);
+    let texts: Vec<String> =
+        queries.map(|query| format!("// {}\n{}\n", query.name(), query.whole(&config.scope))).collect();
     texts.join("\n")
 }
 
@@ -472,9 +504,9 @@ mod tests {
     fn a_slice_of_a_query_is_by_hash_or_by_name() {
         let ids = vec![id_of("/subscriptions/s").unwrap()];
         for query in all(&ids, &ids) {
-            let hashed = query.text(&Scope::default(), &Slice::Hashed(Part { index: 1, of: 4 }));
+            let hashed = query.text(&Scope::default(), &Slice::Hashed(Part { index: 1, of: 4 }), Joins::Allowed);
             assert!(hashed.contains("\n| where hash(resourceId) % 4 == 1"), "{hashed}");
-            let named = query.ids_text(&Scope::default(), &Slice::Named(ids.clone()));
+            let named = query.ids_text(&Scope::default(), &Slice::Named(ids.clone()), Joins::Allowed);
             assert!(named.contains("\n| where resourceId in ('/subscriptions/s')"), "{named}");
             assert!(named.ends_with("\n| project id, resourceId\n| order by resourceId asc"), "{named}");
         }
@@ -490,13 +522,16 @@ mod tests {
         for scope in &scopes {
             for query in all(&group, &resource) {
                 for slice in [Slice::WHOLE, Slice::Hashed(Part { index: 1, of: 4 }), Slice::Named(resource.to_vec())] {
-                    texts.push(format!("// {}\n{}\n", query.name(), query.text(scope, &slice)));
-                    texts.push(format!("// {}, ids\n{}\n", query.name(), query.ids_text(scope, &slice)));
+                    for joins in [Joins::Allowed, Joins::Refused] {
+                        let (text, ids) = (query.text(scope, &slice, joins), query.ids_text(scope, &slice, joins));
+                        assert!(joins == Joins::Allowed || !text.contains("join"), "{text}");
+                        texts.push(format!("// {}\n{text}\n", query.name()));
+                        texts.push(format!("// {}, ids\n{ids}\n", query.name()));
+                    }
                 }
             }
             texts.push(format!("// types\n{}\n", types_that_exist(&scope.resource_types)));
         }
-        texts.push(format!("// {LOOK_NAME}\n{LOOK}\n"));
         texts.push(format!("// groups in scope\n{}\n", groups_in_scope(&scopes[1])));
         assert!(texts.iter().all(|text| text.matches("\n| join").count() <= 3 && !text.contains(';')));
         if let Some(file) = std::env::var_os("QUERIES_FILE") {

@@ -2,19 +2,24 @@
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
+use std::rc::Rc;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::client::{Pages, Request};
 use super::error::{GraphError, Trouble};
+use super::lessons::Lessons;
 use super::page::{PAGE, Page};
 use super::proof::{Proof, Standing};
-use super::queries::{Part, Query, Slice};
+use super::queries::{Joins, Part, Query, Slice};
 use super::row::Row;
+use super::shards::shard;
 use crate::azure::arm::Effort;
 use crate::config::Scope;
 use crate::engine::{Answer, Intake};
+use crate::http::{Failure, RequestError};
 use crate::model::{Finding, Id, Stage};
 
 /// A result of more pages than this is read in parts, which are quicker, and right while resources come and go: only what
@@ -27,21 +32,19 @@ pub(super) const ROWS_A_PART: u64 = 930;
 /// The same for a result that could not be proven: every part should fit a page.
 const ROWS_A_SMALL_PART: u64 = 600;
 
-/// Parts of a page that is too large for the service.
-pub(super) const FINER: u32 = 4;
-
-/// Parts of this many may be too large because of many large rows. Of more, it is a single row.
-const MANY_PARTS: u32 = 1 << 10;
-
 /// More parts than this would be an error of ours, or a service that never adds up.
 const MOST_PARTS: u32 = 1 << 14;
 
 /// How often a result that is inconsistent is read again in smaller parts.
 const READINGS: u32 = 4;
 
+/// Rows that may go while the parts of a result are read, on top of a fiftieth of them.
+const FEW_ROWS: u64 = 20;
+
 /// What all readings share.
 pub(super) struct Setting<'a, P> {
     pub(super) pages: &'a P,
+    pub(super) lessons: &'a Lessons,
     pub(super) scope: &'a Scope,
     /// Pages that are being read or waiting to be taken, over all readings. It bounds memory as well as requests.
     pub(super) slots: &'a Semaphore,
@@ -56,6 +59,33 @@ impl<P> Clone for Setting<'_, P> {
 }
 
 impl<P> Copy for Setting<'_, P> {}
+
+impl<P: Pages> Setting<'_, P> {
+    /// One page, unless Resource Graph answers nothing any more.
+    pub(super) async fn page(&self, request: Request<'_>) -> Result<Page, GraphError> {
+        if self.lessons.is_down() {
+            return Err(GraphError::Down { query: request.name });
+        }
+        let start = Instant::now();
+        let page = self.pages.page(request).await;
+        self.lessons.note(start, &page);
+        page
+    }
+}
+
+/// Some of a query's rows, of some subscriptions.
+#[derive(Clone)]
+pub(super) struct Portion<'a> {
+    pub(super) slice: Slice,
+    /// GUIDs.
+    pub(super) subscriptions: Rc<[&'a str]>,
+}
+
+impl Portion<'_> {
+    pub(super) fn with(&self, slice: Slice) -> Self {
+        Self { slice, subscriptions: Rc::clone(&self.subscriptions) }
+    }
+}
 
 /// A query whose first page is there, or the reason why it is not, which parts of it may not share.
 pub(super) struct Opened<'a> {
@@ -76,28 +106,41 @@ impl<'a> Opened<'a> {
         query: Query<'a>,
         subscriptions: &[&str],
     ) -> Result<Self, GraphError> {
-        let text = query.whole(setting.scope);
-        let (scope, effort) = (setting.scope, Effort::Full);
-        let request = Request { name: query.name(), text: &text, subscriptions, skip_token: None, scope, effort };
-        let mut first = setting.pages.page(request).await;
-        if let Ok(page) = &mut first
-            && is_large(page)
-        {
-            // Read again in parts; until then its size is all that is needed.
-            page.rows = Vec::new();
+        let is_known = subscriptions.iter().all(|subscription| !setting.lessons.is_unread(subscription));
+        if subscriptions.len() > setting.lessons.together() || !is_known {
+            return Ok(Self::later(query));
         }
-        match first {
+        let text = query.text(setting.scope, &Slice::WHOLE, setting.lessons.joins_of(query));
+        let (scope, effort) = (setting.scope, effort_over(subscriptions));
+        let request = Request { name: query.name(), text: &text, subscriptions, skip_token: None, scope, effort };
+        match setting.page(request).await.map(sized) {
             Err(error) if error.trouble().is_none() => Err(error),
             first => Ok(Self { query, first: Some(first) }),
         }
     }
 }
 
+/// How much is tried before less is asked for.
+fn effort_over(subscriptions: &[&str]) -> Effort {
+    if subscriptions.len() > 1 { Effort::Divisible } else { Effort::Full }
+}
+
+/// A first page; of a result that is read again in parts, only the size is needed until then.
+pub(super) fn sized(page: Page) -> Page {
+    if is_large(&page) { Page { rows: Vec::new(), ..page } } else { page }
+}
+
+/// Whether the rows of a portion were announced before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Announced {
+    Now,
+    Before,
+}
+
 /// One query being read.
 pub(super) struct Reader<'a, P> {
     pub(super) setting: Setting<'a, P>,
     pub(super) query: Query<'a>,
-    pub(super) subscriptions: &'a [&'a str],
     intake: &'a Intake,
     /// Shards of which a row was shown, and ids with which the query fails.
     pub(super) answer: RefCell<Answer>,
@@ -105,8 +148,26 @@ pub(super) struct Reader<'a, P> {
     pub(super) is_troubled: Cell<bool>,
 }
 
-/// A step that may lead back to itself.
-pub(super) type Step<'a> = Pin<Box<dyn Future<Output = Result<(), GraphError>> + 'a>>;
+/// A step that may lead back to itself. It yields how many rows came, counting those that cannot be read.
+pub(super) type Step<'a> = Pin<Box<dyn Future<Output = Result<u64, GraphError>> + 'a>>;
+
+/// Rows that were announced, and rows that came.
+struct Rows {
+    announced: u64,
+    came: u64,
+}
+
+impl Rows {
+    /// What came without a word before.
+    fn told(came: u64) -> Self {
+        Self { announced: came, came }
+    }
+
+    /// Whether more are missing than may have gone while they were read.
+    fn is_short(&self) -> bool {
+        self.announced.saturating_sub(self.came) > self.announced / 50 + FEW_ROWS
+    }
+}
 
 impl<'a, P: Pages> Reader<'a, P> {
     /// Reads all of a query into `intake`. Rows may come twice where a reading had to be repeated; when it returns `Ok`, every
@@ -119,56 +180,145 @@ impl<'a, P: Pages> Reader<'a, P> {
     ) -> Result<Answer, GraphError> {
         let Opened { query, first } = opened;
         let (answer, is_troubled) = (RefCell::default(), Cell::new(false));
-        let reader = Self { setting, query, subscriptions, intake, answer, is_troubled };
-        reader.slice(Slice::WHOLE, 0, first).await?;
-        Ok(reader.answer.into_inner())
+        let reader = Self { setting, query, intake, answer, is_troubled };
+        let whole = Portion { slice: Slice::WHOLE, subscriptions: subscriptions.into() };
+        let is_hopeless = !setting.lessons.has_answered() && setting.lessons.readable(&whole.subscriptions).is_empty();
+        match first {
+            Some(Err(error)) if is_hopeless => return Err(error),
+            first => reader.over(whole, 0, first).await?,
+        };
+        let mut answer = reader.answer.into_inner();
+        let unread = subscriptions.iter().filter(|subscription| setting.lessons.is_unread(subscription));
+        answer.unread = unread.filter_map(|subscription| shard(subscription)).collect();
+        if answer.unread.len() == subscriptions.len() && !subscriptions.is_empty() {
+            return Err(setting.lessons.end_of(subscriptions));
+        }
+        answer.covered.retain(|shard| !answer.unread.contains(shard));
+        Ok(answer)
     }
 
     /// One page of such a text.
-    pub(super) async fn page(&self, text: &str, skip_token: Option<&str>) -> Result<Page, GraphError> {
-        let effort = if self.is_troubled.get() { Effort::Brief } else { Effort::Full };
-        let (name, subscriptions, scope) = (self.query.name(), self.subscriptions, self.setting.scope);
-        self.setting.pages.page(Request { name, text, subscriptions, skip_token, scope, effort }).await
+    pub(super) async fn page(
+        &self,
+        text: &str,
+        subscriptions: &[&str],
+        skip_token: Option<&str>,
+    ) -> Result<Page, GraphError> {
+        let effort = if self.is_troubled.get() { Effort::Brief } else { effort_over(subscriptions) };
+        let (name, scope) = (self.query.name(), self.setting.scope);
+        self.setting.page(Request { name, text, subscriptions, skip_token, scope, effort }).await
+    }
+
+    /// Reads a portion, over as many subscriptions at once as are known to be answered.
+    pub(super) fn over<'s>(
+        &'s self,
+        portion: Portion<'a>,
+        readings: u32,
+        first: Option<Result<Page, GraphError>>,
+    ) -> Step<'s> {
+        let lessons = self.setting.lessons;
+        let subscriptions = lessons.readable(&portion.subscriptions);
+        let is_same = subscriptions.len() == portion.subscriptions.len();
+        if is_same && (subscriptions.len() <= lessons.together() || matches!(first, Some(Ok(_)))) {
+            return Box::pin(self.slice(portion, readings, first));
+        }
+        let chunks: Vec<_> = subscriptions.chunks(lessons.together()).map(Rc::from).collect();
+        Box::pin(async move {
+            let portions = chunks.into_iter().map(|subscriptions| Portion { subscriptions, ..portion.clone() });
+            self.side_by_side(portions, readings).await
+        })
+    }
+
+    async fn side_by_side(
+        &self,
+        portions: impl IntoIterator<Item = Portion<'a>>,
+        readings: u32,
+    ) -> Result<u64, GraphError> {
+        stream::iter(portions.into_iter().map(|portion| self.over(portion, readings, None)))
+            .buffer_unordered(self.setting.at_once)
+            .try_fold(0, async |sum, came| Ok(sum + came))
+            .await
+    }
+
+    /// Reads a portion to the end, and once more where fewer rows came than were announced.
+    async fn slice(
+        &self,
+        portion: Portion<'a>,
+        readings: u32,
+        first: Option<Result<Page, GraphError>>,
+    ) -> Result<u64, GraphError> {
+        let name = self.query.name();
+        let rows = self.once(portion.clone(), readings, first, Announced::Now).await?;
+        let lessons = self.setting.lessons;
+        // What was announced of a subscription that cannot be read does not come.
+        if !rows.is_short() || lessons.readable(&portion.subscriptions).len() < portion.subscriptions.len() {
+            if rows.came != rows.announced {
+                let Rows { announced, came } = rows;
+                tracing::info!(
+                    "the query for {name}: {came} rows came of {announced} that were announced; resources came or went while \
+                     it was read"
+                );
+            }
+            return Ok(rows.came);
+        }
+        let Rows { announced, came } = rows;
+        tracing::warn!(
+            "the query for {name} is short: {came} rows came of {announced} that were announced; reading it again"
+        );
+        let rows = self.once(portion, readings, None, Announced::Before).await?;
+        if rows.is_short() {
+            return Err(GraphError::Short { query: name, rows: rows.came, total: rows.announced });
+        }
+        Ok(rows.came)
     }
 
     /// Reads some of the rows to the end, in smaller parts where they are too many or do not add up.
-    async fn slice(
+    async fn once(
         &self,
-        slice: Slice,
+        portion: Portion<'a>,
         readings: u32,
         mut opened: Option<Result<Page, GraphError>>,
-    ) -> Result<(), GraphError> {
-        let text = self.query.text(self.setting.scope, &slice);
+        announced: Announced,
+    ) -> Result<Rows, GraphError> {
+        let joins = self.joins();
+        let text = self.query.text(self.setting.scope, &portion.slice, joins);
+        let may_be_joined = joins == Joins::Allowed || opened.is_some();
         let mut proof = Proof::default();
         loop {
             // Held until the page is taken, so that readers do not run ahead of the posts.
             let slot = self.setting.slots.acquire().await.map_err(|_| GraphError::Stopped)?;
             let page = match opened.take() {
                 Some(first) => first,
-                None => self.page(&text, proof.token()).await,
+                None => self.page(&text, &portion.subscriptions, proof.token()).await,
             };
             let page = match page {
                 Ok(page) => page,
+                Err(error) if error.trouble() == Some(Trouble::Joins) && may_be_joined && self.query.has_joins() => {
+                    drop(slot);
+                    self.setting.lessons.refuse_joins(self.query, &error);
+                    return Box::pin(self.once(portion, readings, None, announced)).await;
+                }
                 Err(error) => {
                     drop(slot);
-                    return self.in_trouble(slice, readings, error).await;
+                    return self.in_trouble(portion, readings, error).await.map(Rows::told);
                 }
             };
             let is_first = !proof.is_begun();
-            if is_first && matches!(slice, Slice::Hashed(Part::WHOLE)) && self.counts() {
+            let is_whole = matches!(portion.slice, Slice::Hashed(Part::WHOLE));
+            if is_first && is_whole && announced == Announced::Now && self.counts() {
                 self.setting.pages.announce(page.total);
             }
+            let total = page.total;
             if is_first && is_large(&page) {
-                let by = parts_of(page.total, ROWS_A_PART);
                 drop((page, slot));
-                return self.smaller(slice, by, readings).await;
+                let came = self.smaller(portion, parts_of(total, ROWS_A_PART), readings).await?;
+                return Ok(Rows { announced: total, came });
             }
             let standing = proof.add(&page);
-            let total = page.total;
-            self.deliver(page).await?;
+            self.deliver(page, joins, &portion.subscriptions).await?;
             match standing {
                 Standing::More => continue,
-                Standing::Proven => return Ok(()),
+                Standing::Proven => return Ok(Rows::told(proof.received())),
                 Standing::Unproven => {}
             }
             let (query, rows, received) = (self.query.name(), proof.rows(), proof.received());
@@ -181,57 +331,56 @@ impl<'a, P: Pages> Reader<'a, P> {
             );
             drop(slot);
             let by = parts_of(total.max(received), ROWS_A_SMALL_PART).max(2);
-            return self.smaller(slice, by, readings + 1).await;
+            let came = self.smaller(portion, by, readings + 1).await?;
+            return Ok(Rows { announced: total, came });
         }
     }
 
-    /// Reads a slice in `by` smaller ones, side by side.
-    pub(super) fn smaller(&self, slice: Slice, by: u32, readings: u32) -> Step<'_> {
+    /// Reads a portion in `by` smaller ones, side by side.
+    pub(super) fn smaller<'s>(&'s self, portion: Portion<'a>, by: u32, readings: u32) -> Step<'s> {
         Box::pin(async move {
-            let slices = match slice {
+            let slices = match &portion.slice {
                 Slice::Hashed(part) if part.of.saturating_mul(by) > MOST_PARTS => {
                     return Err(GraphError::TooLarge { query: self.query.name() });
                 }
                 Slice::Hashed(part) => part.split(by).map(Slice::Hashed).collect(),
-                Slice::Named(ids) => portions(&ids, by),
+                Slice::Named(ids) => portions(ids, by),
             };
             tracing::debug!("reading {} in {} parts", self.query.name(), slices.len());
-            stream::iter(slices.into_iter().map(|slice| self.slice(slice, readings, None)))
-                .buffer_unordered(self.setting.at_once)
-                .try_collect()
-                .await
+            self.side_by_side(slices.into_iter().map(|slice| portion.with(slice)), readings).await
         })
-    }
-
-    /// What becomes of a slice that was not answered.
-    async fn in_trouble(&self, slice: Slice, readings: u32, error: GraphError) -> Result<(), GraphError> {
-        match (error.trouble(), &slice) {
-            (None, _) => Err(error),
-            (Some(Trouble::TooLarge), Slice::Hashed(part)) if part.of.saturating_mul(FINER) <= MANY_PARTS => {
-                self.smaller(slice, FINER, readings).await
-            }
-            (Some(_), _) => self.around_the_failing(slice, readings, error).await,
-        }
     }
 
     /// Hands a page to who takes it, and notes what it shows. The rows of subscriptions only say that they were looked at, but
     /// for their records.
-    async fn deliver(&self, page: Page) -> Result<(), GraphError> {
+    async fn deliver(&self, page: Page, joins: Joins, subscriptions: &Rc<[&'a str]>) -> Result<(), GraphError> {
         if self.counts() {
-            self.setting.pages.count(page.rows.len() as u64);
+            self.setting.pages.count(page.came);
         }
-        let mut findings = Vec::with_capacity(page.rows.len());
-        for row in page.rows {
-            let Row::Of(finding) = row else { continue };
-            self.note_shown(&finding);
-            if finding.id().stage() != Stage::Root || finding.record.is_some() {
-                findings.push(finding);
-            }
+        let rows = page.rows.into_iter();
+        let mut findings: Vec<Finding> =
+            rows.filter_map(|row| if let Row::Of(finding) = row { Some(finding) } else { None }).collect();
+        if joins == Joins::Refused {
+            findings = self.complete(findings, subscriptions).await?;
         }
+        for finding in &findings {
+            self.note_shown(finding);
+        }
+        findings.retain(|finding| finding.id().stage() != Stage::Root || finding.record.is_some());
         if findings.is_empty() {
             return Ok(());
         }
         self.intake.send(findings).await.map_err(|_| GraphError::Stopped)
+    }
+
+    pub(super) fn joins(&self) -> Joins {
+        self.setting.lessons.joins_of(self.query)
+    }
+
+    /// The answer makes no sense, as far as it was put together here.
+    pub(super) fn unreadable(&self, error: &serde_json::Error) -> GraphError {
+        let failure = Failure::Unreadable(error.to_string());
+        GraphError::Request { query: self.query.name(), source: RequestError::new(self.query.name(), failure).into() }
     }
 
     /// Whether its rows are of what is read, and not only of what was looked at.

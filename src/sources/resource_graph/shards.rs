@@ -63,6 +63,11 @@ impl Subscription {
     }
 }
 
+/// The id of a subscription by its GUID.
+pub(super) fn shard(subscription: &str) -> Option<Id> {
+    id_of(&format!("/subscriptions/{subscription}"))
+}
+
 /// The delete of what is gone, from its id alone.
 pub(super) fn gone(id: &Id) -> Change {
     let text = id.as_str();

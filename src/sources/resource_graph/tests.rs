@@ -17,6 +17,9 @@ use crate::http::Failure;
 
 const GROUP: &str = "/subscriptions/s/resourcegroups/g";
 
+/// How a query fails.
+type Failing = fn() -> GraphError;
+
 /// A service that holds some ids, and fails in some way.
 #[derive(Default)]
 struct Service {
@@ -33,6 +36,16 @@ struct Service {
     hidden: BTreeSet<String>,
     /// The error is one of the answer, and not of the service.
     is_garbled: bool,
+    /// The most subscriptions that it answers over.
+    most_together: Option<usize>,
+    /// A subscription with which every query fails, and how.
+    broken: Option<(&'static str, Failing)>,
+    /// What is not answered takes as long as a request is waited for.
+    hangs: bool,
+    /// Rows that are there when a result is announced, and not any more when its parts are read.
+    gone: BTreeSet<String>,
+    /// Parts of a large result lack all their rows, so often.
+    short: Cell<usize>,
     queries: RefCell<Vec<(String, Effort)>>,
     announced: Cell<u64>,
 }
@@ -81,10 +94,30 @@ impl Pages for Service {
         if self.dies_after.is_some_and(|after| self.asked() > after) {
             return Err(self.fails());
         }
-        if request.name == "subscriptions" {
+        if let Some((_, error)) =
+            self.broken.filter(|(broken, _)| *broken == "*" || request.subscriptions.contains(broken))
+        {
+            if self.hangs {
+                let tries = if request.effort == Effort::Full { 3 } else { 1 };
+                let wait = Duration::from_secs(if request.effort == Effort::Brief { 15 } else { 60 });
+                tokio::time::sleep(wait * tries).await;
+            }
+            return Err(error());
+        }
+        if self.most_together.is_some_and(|most| request.subscriptions.len() > most) {
+            return Err(answered(504, "GatewayTimeout"));
+        }
+        if request.name == "covered subscriptions" {
             return Ok(page(&["/subscriptions/s".to_owned()], 1));
         }
-        let rows = self.rows(request.text);
+        let is_asked = |id: &&String| request.subscriptions.contains(&id.split('/').nth(2).unwrap());
+        let rows: Vec<&String> = self.rows(request.text).into_iter().filter(is_asked).collect();
+        if request.text.contains("| where hash(resourceId)") && self.short.get() > 0 {
+            self.short.set(self.short.get() - 1);
+            return Ok(page(&[], 0));
+        }
+        let is_part = request.text.contains("| where hash(resourceId)");
+        let rows: Vec<&String> = rows.into_iter().filter(|id| !(is_part && self.gone.contains(*id))).collect();
         let is_of_ids = request.text.contains("| project id, resourceId\n");
         if rows.iter().any(|id| self.poison.contains(*id)) && (!is_of_ids || self.is_deep) {
             return Err(self.fails());
@@ -117,12 +150,27 @@ fn page(ids: &[String], total: usize) -> Page {
 
 /// What a query of the service comes to, and the ids that it brought.
 async fn read(service: &Service, query: Query<'_>) -> (Result<Answer, GraphError>, BTreeSet<String>) {
+    read_over(service, query, &["s"], &lessons()).await
+}
+
+/// Up to 1,000 subscriptions are asked about at once, until something else is learned.
+fn lessons() -> Lessons {
+    Lessons::new(NonZeroUsize::new(1000).unwrap())
+}
+
+/// The same over some subscriptions, with what the run has learned.
+async fn read_over(
+    service: &Service,
+    query: Query<'_>,
+    subscriptions: &[&str],
+    lessons: &Lessons,
+) -> (Result<Answer, GraphError>, BTreeSet<String>) {
     let (scope, slots) = (config::Scope::default(), Semaphore::new(3));
-    let setting = Setting { pages: service, scope: &scope, slots: &slots, at_once: 3 };
+    let setting = Setting { pages: service, lessons, scope: &scope, slots: &slots, at_once: 3 };
     let (intake, mut taken) = mpsc::channel::<Vec<Finding>>(1);
     let read = async move {
-        let opened = Opened::now(setting, query, &["s"]).await?;
-        Reader::read(setting, opened, &["s"], &intake).await
+        let opened = Opened::now(setting, query, subscriptions).await?;
+        Reader::read(setting, opened, subscriptions, &intake).await
     };
     let take = async {
         let mut ids = BTreeSet::new();
@@ -195,7 +243,7 @@ async fn a_service_that_answers_nothing_is_not_asked_for_every_row() {
     for dies_after in [0, 1] {
         let service = Service { dies_after: Some(dies_after), ..Service::with(150).poisoned(&[3]) };
         let (answer, _) = read(&service, Query::Resources).await;
-        assert!(answer.unwrap_err().trouble().is_some());
+        assert!(answer.is_err());
         assert!(service.asked() <= 3, "{} queries", service.asked());
     }
     // It dies while the row is looked for.
@@ -205,10 +253,10 @@ async fn a_service_that_answers_nothing_is_not_asked_for_every_row() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_row_whose_id_cannot_be_read_either_fails_the_reading() {
+async fn a_row_whose_id_cannot_be_read_either_keeps_its_subscription_from_being_read() {
     let service = Service { is_deep: true, ..Service::with(150).poisoned(&[3]) };
     let (answer, _) = read(&service, Query::Resources).await;
-    assert!(answer.unwrap_err().trouble().is_some());
+    assert!(answer.is_err());
 }
 
 #[tokio::test(start_paused = true)]
@@ -247,22 +295,126 @@ async fn a_refusal_is_no_poison() {
     struct Refusing;
     impl Pages for Refusing {
         async fn page(&self, _: Request<'_>) -> Result<Page, GraphError> {
-            Err(answered(403, "AuthorizationFailed"))
+            Err(answered(401, "InvalidAuthenticationToken"))
         }
         fn announce(&self, _: u64) {}
         fn count(&self, _: u64) {}
     }
-    let (scope, slots) = (config::Scope::default(), Semaphore::new(1));
-    let setting = Setting { pages: &Refusing, scope: &scope, slots: &slots, at_once: 1 };
+    let (scope, slots, lessons) = (config::Scope::default(), Semaphore::new(1), lessons());
+    let setting = Setting { pages: &Refusing, lessons: &lessons, scope: &scope, slots: &slots, at_once: 1 };
     assert!(Opened::now(setting, Query::Resources, &["s"]).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
 async fn when_nobody_takes_pages_the_reading_ends() {
-    let (service, scope, slots) = (Service::with(10), config::Scope::default(), Semaphore::new(1));
-    let setting = Setting { pages: &service, scope: &scope, slots: &slots, at_once: 1 };
+    let (service, scope, slots, lessons) = (Service::with(10), config::Scope::default(), Semaphore::new(1), lessons());
+    let setting = Setting { pages: &service, lessons: &lessons, scope: &scope, slots: &slots, at_once: 1 };
     let (intake, taken) = mpsc::channel::<Vec<Finding>>(1);
     drop(taken);
     let read = Reader::read(setting, Opened::later(Query::Resources), &["s"], &intake).await;
     assert!(read.unwrap_err().is_stop());
+}
+
+/// A service of so many subscriptions, each with one resource, and their GUIDs.
+fn wide(count: usize) -> (Service, Vec<String>) {
+    let guids: Vec<String> = (0..count).map(|n| format!("s{n}")).collect();
+    let ids = guids.iter().map(|guid| format!("/subscriptions/{guid}/resourcegroups/g/providers/a.b/c/d"));
+    (Service { ids: ids.collect(), ..Service::default() }, guids)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_heavy_over_many_subscriptions_is_asked_over_fewer_for_the_rest_of_the_run() {
+    let (service, guids) = wide(1000);
+    let guids: Vec<&str> = guids.iter().map(String::as_str).collect();
+    let (service, lessons) = (Service { most_together: Some(100), ..service }, lessons());
+    let (answer, read) = read_over(&service, Query::Resources, &guids, &lessons).await;
+    let answer = answer.unwrap();
+    assert_eq!((read.len(), answer.covered.len(), answer.unread.len()), (1000, 1000, 0));
+    assert_eq!(lessons.together(), 63);
+    let asked = service.asked();
+    assert!(asked <= 30, "{asked} queries");
+    let (_, read) = read_over(&service, Query::Containers, &guids, &lessons).await;
+    assert_eq!((read.len(), service.asked() - asked), (1000, 16), "nothing is tried again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscription_that_always_fails_fails_alone_and_is_left_out_of_what_follows() {
+    let errors: [Failing; 5] = [
+        || answered(500, "InternalServerError"),
+        || answered(403, "AuthorizationFailed"),
+        || failed(Failure::Interrupted("reset".into())),
+        || failed(Failure::Timeout(Duration::from_secs(60))),
+        || failed(Failure::Unreadable("not JSON".into())),
+    ];
+    for error in errors {
+        for broken in ["s0", "s577", "s999"] {
+            let (service, guids) = wide(1000);
+            let guids: Vec<&str> = guids.iter().map(String::as_str).collect();
+            let (service, lessons) = (Service { broken: Some((broken, error)), ..service }, lessons());
+            let (answer, read) = read_over(&service, Query::Resources, &guids, &lessons).await;
+            let answer = answer.unwrap();
+            assert_eq!((read.len(), answer.covered.len()), (999, 999));
+            assert_eq!(names(&Vec::from_iter(answer.unread)), BTreeSet::from([format!("/subscriptions/{broken}")]));
+            assert_eq!(lessons.together(), 1000, "it is not the number that was too much");
+            let asked = service.asked();
+            assert!(asked <= 25, "{asked} queries");
+            let (answer, _) = read_over(&service, Query::Containers, &guids, &lessons).await;
+            assert_eq!((answer.unwrap().unread.len(), service.asked() - asked), (1, 1));
+            let [(unread, _)] = &lessons.take_unread()[..] else { panic!("one is told") };
+            assert_eq!(&**unread, broken);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_nothing_is_answered_at_all_the_reading_ends() {
+    let (service, guids) = wide(1000);
+    let guids: Vec<&str> = guids.iter().map(String::as_str).collect();
+    let (service, lessons) = (Service { dies_after: Some(0), ..service }, lessons());
+    let (answer, _) = read_over(&service, Query::Resources, &guids, &lessons).await;
+    assert!(answer.is_err() && lessons.take_unread().len() <= 1, "it is not due to one of them");
+    assert!(service.asked() <= 110, "{} queries", service.asked());
+    let (answer, _) = read_over(&service, Query::Containers, &guids, &lessons).await;
+    assert!(answer.unwrap_err().to_string().contains("was not asked"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn parts_that_come_to_less_than_was_announced_are_read_again_and_then_an_error() {
+    let service = Service { short: Cell::new(4), ..Service::with(2876) };
+    let service = reads_around(service, 10).await;
+    assert_eq!(service.announced.get(), 2876, "once");
+    let service = Service { short: Cell::new(usize::MAX), ..Service::with(2876) };
+    let (answer, _) = read(&service, Query::Resources).await;
+    let error = answer.unwrap_err();
+    assert!(error.to_string().contains("0 rows came of 2876"), "{error}");
+    assert_eq!(service.asked(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_goes_while_parts_are_read_is_no_error_nor_is_a_row_that_cannot_be_read() {
+    // A fiftieth and twenty of 2,876 are 77.
+    for (count, queries) in [(77, 5), (78, 9)] {
+        let gone = (0..count).map(|n| id(n * 4)).collect();
+        let service = Service { gone, ..Service::with(2876) };
+        let (answer, read) = read(&service, Query::Resources).await;
+        assert_eq!((answer.is_ok(), read.len()), (count == 77, 2876 - count));
+        assert!(service.asked() >= queries, "{} queries", service.asked());
+    }
+    let poison: Vec<usize> = (0..90).map(|n| n * 30).collect();
+    reads_around(Service::with(2876).poisoned(&poison), 2000).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn four_minutes_are_all_that_silence_costs_whether_of_one_subscription_or_of_all() {
+    for (broken, count) in [("*", 1000), ("*", 1), ("s0", 1000), ("s600", 1000)] {
+        let (service, guids) = wide(count);
+        let guids: Vec<&str> = guids.iter().map(String::as_str).collect();
+        let silent: Failing = || failed(Failure::Timeout(Duration::from_secs(60)));
+        let service = Service { broken: Some((broken, silent)), hangs: true, ..service };
+        let (lessons, start) = (lessons(), tokio::time::Instant::now());
+        let (answer, read) = read_over(&service, Query::Resources, &guids, &lessons).await;
+        assert_eq!((answer.is_ok(), read.len()), if broken == "*" { (false, 0) } else { (true, 999) });
+        _ = read_over(&service, Query::Containers, &guids, &lessons).await;
+        assert!(start.elapsed() <= Duration::from_secs(240), "{broken} of {count}: {:?}", start.elapsed());
+    }
 }

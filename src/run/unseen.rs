@@ -1,11 +1,13 @@
-//! Subscriptions that the checkpoint holds and Resource Manager does not list any more: gone, or out of the principal's reach.
+//! Subscriptions of which nothing can be read: those that Resource Manager does not list any more, gone or out of the principal's
+//! reach; and those that it lists and Resource Graph does not look at.
 
 use std::collections::HashSet;
 
-use super::{Run, RunError};
-use crate::engine::{Replica, Shard};
+use super::{Estate, Run, RunError};
+use crate::engine::{Counts, Replica, Shard, Uncovered};
 use crate::error::Stop;
 use crate::model::Id;
+use crate::report::Report;
 use crate::text::printable;
 
 /// Subscriptions that are named one by one.
@@ -22,6 +24,31 @@ impl<S: Future<Output = Stop>> Run<'_, S> {
             }
         }
         Ok(unlisted)
+    }
+
+    /// Names the subscriptions that Resource Manager lists and Resource Graph does not look at: in every run those of which
+    /// something was read, and once those of which nothing ever was.
+    pub(super) fn tell_uncovered(estate: &Estate, counts: &Counts, report: &mut Report) {
+        for Uncovered { id, since, is_known } in &counts.uncovered {
+            let one = estate.listed.iter().find(|one| one.root.id == *id);
+            let (name, state) = one.map_or(("", ""), |one| (&*one.name, &*one.state));
+            let (name, state) = (printable(name), printable(state));
+            match since {
+                Some(since) => {
+                    report.not_covered += 1;
+                    tracing::warn!(
+                        "Resource Graph does not look at subscription {name} ({id}, {state}) any more; it was last read at {since:.0}, and \
+                         its changes since then are read once it is looked at again"
+                    );
+                }
+                None if *is_known => {
+                    tracing::debug!("Resource Graph does not look at subscription {name} ({id}, {state})");
+                }
+                None => tracing::info!(
+                    "note: Resource Graph does not look at subscription {name} ({id}, {state}); it is read once it does"
+                ),
+            }
+        }
     }
 
     /// Names them, in every run until they are listed again or forgotten.

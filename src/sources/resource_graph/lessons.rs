@@ -1,0 +1,163 @@
+//! What a run learns from queries that fail: what one query has shown holds for all that follow.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::error::{GraphError, Trouble};
+use super::page::Page;
+use super::queries::{Joins, Query};
+
+/// Queries that fail in a row before Resource Graph is taken to be down. Halving 1,000 subscriptions takes 21 down to the first
+/// one, and a few readings run side by side.
+const MOST_FAILURES: u32 = 100;
+
+/// The same in time that only failing queries took. A query that is under way then may take another minute.
+const LONGEST_FAILURE: Duration = Duration::from_secs(150);
+
+/// What a run has learned so far.
+pub(super) struct Lessons {
+    together: Cell<usize>,
+    is_halved: Cell<bool>,
+    /// Queries, by their names, that are refused for their joins.
+    refused: RefCell<BTreeSet<&'static str>>,
+    has_answered: Cell<bool>,
+    failing: Cell<Failing>,
+    /// Subscriptions of which nothing can be read, and why, until that is told.
+    unread: RefCell<BTreeMap<Box<str>, Option<GraphError>>>,
+}
+
+/// Failures since the last answer.
+#[derive(Clone, Copy, Default)]
+struct Failing {
+    count: u32,
+    took: Duration,
+    until: Option<Instant>,
+}
+
+impl Lessons {
+    /// `together` subscriptions are asked about at once, until that proves to be too many.
+    pub(super) fn new(together: NonZeroUsize) -> Self {
+        Self {
+            together: Cell::new(together.get()),
+            is_halved: Cell::new(false),
+            refused: RefCell::default(),
+            has_answered: Cell::new(false),
+            failing: Cell::default(),
+            unread: RefCell::default(),
+        }
+    }
+
+    /// The most subscriptions that are asked about at once.
+    pub(super) fn together(&self) -> usize {
+        self.together.get()
+    }
+
+    /// Notes that what failed over more subscriptions was answered over this many.
+    pub(super) fn answered_over(&self, subscriptions: usize) {
+        if subscriptions < self.together.get() {
+            self.together.set(subscriptions);
+            tracing::warn!(
+                "Resource Graph answers over {subscriptions} subscriptions at once, and not over more; this run goes on with \
+                 that. SUBSCRIPTION_BATCH_SIZE={subscriptions} saves later runs the attempts"
+            );
+        }
+    }
+
+    /// Tells the first time that a query is asked again over fewer subscriptions.
+    pub(super) fn tell_halved(&self, subscriptions: usize, error: &GraphError) {
+        if self.is_halved.replace(true) {
+            tracing::debug!("over {subscriptions} subscriptions at once: {error}; asking about half of them");
+        } else {
+            tracing::warn!(
+                "over {subscriptions} subscriptions at once: {error}; asking about half of them, and less if need be \
+                 (SUBSCRIPTION_BATCH_SIZE sets how many are asked about at once)"
+            );
+        }
+    }
+
+    /// Whether a query may join tables.
+    pub(super) fn joins_of(&self, query: Query<'_>) -> Joins {
+        if self.refused.borrow().contains(query.name()) { Joins::Refused } else { Joins::Allowed }
+    }
+
+    /// Notes that a query is refused for its joins.
+    pub(super) fn refuse_joins(&self, query: Query<'_>, error: &GraphError) {
+        if self.refused.borrow_mut().insert(query.name()) {
+            tracing::info!("{error}; from now on its parts are asked for one after the other");
+        }
+    }
+
+    /// Notes what became of a query that was asked at `start`.
+    pub(super) fn note(&self, start: Instant, outcome: &Result<Page, GraphError>) {
+        match outcome {
+            Err(error) if matches!(error.trouble(), Some(Trouble::Broken | Trouble::Refused)) => {}
+            // Of the credentials, the network or the quota: it says nothing of the question.
+            Err(error) if error.trouble().is_none() => return,
+            _ => {
+                self.has_answered.set(true);
+                return self.failing.set(Failing::default());
+            }
+        }
+        let (now, Failing { count, took, until }) = (Instant::now(), self.failing.get());
+        let start = until.map_or(start, |until| until.max(start));
+        let failing = Failing { count: count + 1, took: took + (now - start), until: Some(now) };
+        self.failing.set(failing);
+    }
+
+    /// Whether Resource Graph answers nothing any more.
+    pub(super) fn is_down(&self) -> bool {
+        let Failing { count, took, .. } = self.failing.get();
+        count >= MOST_FAILURES || took >= LONGEST_FAILURE
+    }
+
+    /// Notes that nothing can be read of a subscription.
+    pub(super) fn cannot_read(&self, subscription: &str, error: GraphError) {
+        self.unread.borrow_mut().entry(subscription.into()).or_insert(Some(error));
+    }
+
+    pub(super) fn is_unread(&self, subscription: &str) -> bool {
+        self.unread.borrow().contains_key(subscription)
+    }
+
+    /// Whether something was answered in this run.
+    pub(super) fn has_answered(&self) -> bool {
+        self.has_answered.get()
+    }
+
+    /// Why a reading of which nothing can be read ends. Where nothing at all was answered in this run, that is not due to its
+    /// subscriptions, and told once instead of for each of them.
+    pub(super) fn end_of(&self, subscriptions: &[&str]) -> GraphError {
+        if self.has_answered.get() || subscriptions.len() == 1 {
+            return GraphError::Stopped;
+        }
+        self.reasons().into_iter().next().map_or(GraphError::Stopped, |(_, error)| error)
+    }
+
+    /// Those of which something can be read.
+    pub(super) fn readable<'a>(&self, subscriptions: &Rc<[&'a str]>) -> Rc<[&'a str]> {
+        if subscriptions.iter().any(|subscription| self.is_unread(subscription)) {
+            subscriptions.iter().copied().filter(|subscription| !self.is_unread(subscription)).collect()
+        } else {
+            Rc::clone(subscriptions)
+        }
+    }
+
+    /// Subscriptions of which nothing could be read, and why. Where the service as a whole does not answer, one stands for all.
+    pub(super) fn take_unread(&self) -> Vec<(Box<str>, GraphError)> {
+        let mut reasons = self.reasons();
+        if self.is_down() {
+            reasons.truncate(1);
+        }
+        reasons
+    }
+
+    fn reasons(&self) -> Vec<(Box<str>, GraphError)> {
+        let mut unread = self.unread.borrow_mut();
+        unread.iter_mut().filter_map(|(subscription, error)| Some((subscription.clone(), error.take()?))).collect()
+    }
+}
