@@ -338,8 +338,7 @@ resourcecontainers
 | project subscriptionId{resources}
 | summarize found = count() by subscriptionId = tolower(subscriptionId)
 | extend resourceId = strcat('/subscriptions/', subscriptionId){slice}
-| project id = resourceId, resourceId, sourceResourceId = resourceId, type = 'microsoft.resources/subscriptions', found,
-    azureTime = now()
+| project id = resourceId, resourceId, sourceResourceId = resourceId, azureTime = now()
 | order by resourceId asc"
     )
 }
