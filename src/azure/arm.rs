@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use azure_core::credentials::AccessToken;
 use bytes::Bytes;
@@ -31,6 +32,9 @@ pub(crate) trait Limiter {
 
     /// Waits until an attempt may be made.
     async fn acquire(&self) -> Self::Permit<'_>;
+
+    /// How long no attempt may be made, as far as it is known.
+    fn wait(&self) -> Duration;
 }
 
 /// Leave to make one attempt.
@@ -47,6 +51,10 @@ impl Limiter for Unlimited {
 
     async fn acquire(&self) -> Self {
         Self
+    }
+
+    fn wait(&self) -> Duration {
+        Duration::ZERO
     }
 }
 
@@ -185,7 +193,7 @@ impl Arm {
         let mut failures = 0;
         let again = |error: &RequestError| {
             failures += u32::from(error.status() != Some(StatusCode::TOO_MANY_REQUESTS));
-            error.is_transient() && (effort == Effort::Full || failures <= 1)
+            (error.is_transient() && (effort == Effort::Full || failures <= 1)).then(|| limiter.wait())
         };
         let answer = self
             .http

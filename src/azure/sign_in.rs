@@ -215,7 +215,7 @@ async fn ask(
             Err(refused)
         }
     };
-    http.retrying(label, Some(deadline), again, attempt).await
+    http.retrying(label, Some(deadline), |error| again(error).then_some(Duration::ZERO), attempt).await
 }
 
 /// Not of a kind that `azure_identity` would try again beneath us.
