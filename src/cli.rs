@@ -291,7 +291,8 @@ pub struct Settings {
     #[arg(long, env = "SYNC_MODE", value_name = "MODE", global = true, hide_env_values = true, help_heading = "Scope")]
     pub mode: Option<String>,
 
-    /// How far back an incremental run reads without a checkpoint, 1 to 20160 [default: 15]
+    /// How far back an incremental run reads without a checkpoint, 1 to 8640; Azure itself may show a change up to 30 hours
+    /// late if Resource Manager was not notified of it [default: 15]
     #[arg(
         long,
         env = "CHANGE_WINDOW_MINUTES",

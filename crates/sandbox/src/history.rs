@@ -1,5 +1,5 @@
 //! What the services show of the truth, and from when: rows of current state that lag behind it, and records of change that
-//! turn up late, lose their details for a while, and are forgotten after fourteen days.
+//! turn up late, lose their details for a while, and are forgotten after seven days.
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use kql::Value;
 /// A row of any table.
 pub(crate) type Row = Arc<[Value]>;
 
-/// How long Resource Graph keeps a record of change.
-pub(crate) const RECORDS_ARE_KEPT_MS: i64 = 14 * 24 * 60 * 60 * 1000;
+/// How long Resource Graph keeps a record of change, at the least that Microsoft has told.
+pub(crate) const RECORDS_ARE_KEPT_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 
 /// The current-state rows of one table. A change is put in with the moment from which it shows; the rows of one id never show
 /// an older state after a newer one.
