@@ -149,6 +149,10 @@ fn summary(report: &Report) -> String {
         text += "\nNot listed any more, and left unchanged in the catalog:\n\n";
         text += &list(&report.unlisted);
     }
+    if !report.notes.is_empty() {
+        text += "\nWhat the run could not know:\n\n";
+        text += &list(&report.notes);
+    }
     if !report.errors.is_empty() {
         text += "\nWhat went wrong:\n\n";
         text += &list(&report.errors);
@@ -240,6 +244,7 @@ mod tests {
         let mut report = Report::new("incremental");
         report.errors.push(format!("{EVIL}\n\n# title"));
         report.full_because = Some(EVIL.into());
+        report.notes.push(EVIL.into());
         report.types.insert(format!("{EVIL}</code></td></table>\n\n# type"), TypeCounts::default());
         let text = summary(&report);
         assert!(!text.contains("<img"));
@@ -249,7 +254,7 @@ mod tests {
         for line in text.lines().filter(theirs) {
             assert!(line.starts_with("<li><code>") || line.starts_with("<tr><td><code>"), "{line}");
         }
-        assert_eq!(text.lines().filter(theirs).count(), 3);
+        assert_eq!(text.lines().filter(theirs).count(), 4);
         for block in text.split("\n\n").filter(|block| block.contains("<code>")) {
             assert!(block.trim_start().starts_with("<ul>") || block.trim_start().starts_with("<table>"), "{block}");
         }

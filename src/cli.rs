@@ -16,7 +16,7 @@ RUST_LOG                           log filter, such as warn or debug [default: i
 NO_COLOR                           never use colours
 CLICOLOR_FORCE                     always use colours
 HTTPS_PROXY                        proxy for outgoing requests
-NO_PROXY                           hosts to reach without the proxy
+NO_PROXY                           hosts to reach without the proxy; * for all
 SSL_CERT_FILE                      file of certificates to trust instead of the system's (Linux)";
 
 pub(crate) const EXIT_CODES: &str = "\
@@ -204,7 +204,7 @@ pub struct Settings {
     )]
     pub azure_client_id: Option<String>,
 
-    /// `AzurePublic`, `AzureUSGovernment` or `AzureChina` [default: AzurePublic]
+    /// `AzurePublic`, `AzureUSGovernment` (DoD regions included) or `AzureChina` [default: AzurePublic]
     #[arg(
         long,
         env = "AZURE_CLOUD",
@@ -225,6 +225,17 @@ pub struct Settings {
         help_heading = "Azure"
     )]
     pub azure_authority_host: Option<String>,
+
+    /// Audience of the ID token that a job of GitHub signs in with [default: the cloud's, such as api://AzureADTokenExchange]
+    #[arg(
+        long,
+        env = "AZURE_OIDC_AUDIENCE",
+        value_name = "AUDIENCE",
+        global = true,
+        hide_env_values = true,
+        help_heading = "Azure"
+    )]
+    pub azure_oidc_audience: Option<String>,
 
     /// Resource Manager endpoint, https [default: the cloud's]
     #[arg(
@@ -296,7 +307,8 @@ pub struct Settings {
     #[arg(long, env = "SYNC_MODE", value_name = "MODE", global = true, hide_env_values = true, help_heading = "Scope")]
     pub mode: Option<String>,
 
-    /// How far back an incremental run reads without a checkpoint, 1 to 20160 [default: 15]
+    /// How far back an incremental run reads without a checkpoint, 1 to 8640; Azure itself may show a change up to 30 hours
+    /// late if Resource Manager was not notified of it [default: 15]
     #[arg(
         long,
         env = "CHANGE_WINDOW_MINUTES",

@@ -1,5 +1,8 @@
 //! The HTTP client, a bounded attempt of a request, and the rule for retries.
 
+mod proxy;
+mod refusal;
+
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,11 +20,7 @@ use crate::error::Problem;
 use crate::retry::{self, Next, Patience};
 use crate::secrets;
 use crate::text::{printable, printable_up_to};
-
-/// Limits on what is kept of an error: characters of its message, characters of each code, and number of codes.
-const LONGEST_MESSAGE: usize = 2000;
-const LONGEST_CODE: usize = 100;
-const MOST_CODES: usize = 16;
+use refusal::{CHALLENGED, LONGEST_MESSAGE};
 
 /// The most memory that is reserved because a `Content-Length` announces it. A larger response gets room for the largest one
 /// allowed at once: only the pages that are written to take memory, and the rest is given back. Many large responses are read
@@ -59,7 +58,7 @@ pub(crate) struct RequestError {
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error("no connection: {}", printable(.cause))]
-    Connect { cause: String, certificate: bool },
+    Connect { cause: String, obstacle: Obstacle },
     #[error("no answer within {} s", .0.as_secs_f32())]
     Timeout(Duration),
     #[error("the connection broke: {}", printable(.0))]
@@ -70,6 +69,19 @@ pub(crate) enum Failure {
     Status(StatusError),
     #[error("the answer cannot be understood: {}", printable(.0))]
     Unreadable(String),
+}
+
+/// What keeps a connection from being made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Obstacle {
+    /// The network, a host or a proxy, in a way that may pass.
+    Network,
+    /// The host's certificate: nobody that is trusted vouches for it.
+    Certificate,
+    /// The host's certificate is not valid at the time of this machine's clock.
+    Clock,
+    /// The proxy, which refuses to connect.
+    Proxy,
 }
 
 /// A response whose status is not a success.
@@ -109,7 +121,7 @@ impl RequestError {
     /// Whether the same request may succeed later: 408, 429, 5xx, and failed or broken connections.
     pub(crate) fn is_transient(&self) -> bool {
         match &self.failure {
-            Failure::Connect { certificate, .. } => !certificate,
+            Failure::Connect { obstacle, .. } => *obstacle == Obstacle::Network,
             Failure::Timeout(_) | Failure::Interrupted(_) => true,
             Failure::Status(error) => {
                 error.status.is_server_error()
@@ -134,19 +146,41 @@ impl RequestError {
     }
 }
 
-/// What a failure of trust says.
-pub(crate) const UNTRUSTED: &str = "if a proxy opens TLS on the way, name a file with its CA certificate in SSL_CERT_FILE; otherwise this \
-                         is not the host that it claims to be";
+impl Obstacle {
+    /// What to do about it. The network's has more than one cause, and who asks knows more of them.
+    pub(crate) fn advice(self) -> Option<&'static str> {
+        match self {
+            Self::Network => None,
+            Self::Certificate => Some(
+                "if a proxy opens TLS on the way, name a file with its CA certificate in SSL_CERT_FILE; otherwise this is not the \
+                 host that it claims to be",
+            ),
+            Self::Clock => Some(
+                "set this machine's clock; if it is right, whoever runs the host, or the proxy that opens TLS on the way, must \
+                 renew its certificate",
+            ),
+            Self::Proxy => Some(
+                "the proxy must allow this host; check the address, user name and password in HTTPS_PROXY, or name the host in \
+                 NO_PROXY",
+            ),
+        }
+    }
+}
 
 impl Problem for RequestError {
     fn advice(&self) -> Option<&'static str> {
         match &self.failure {
-            Failure::Connect { certificate: true, .. } => Some(UNTRUSTED),
-            Failure::Connect { .. } => Some("check the host name, the network, and HTTPS_PROXY if a proxy is needed"),
+            Failure::Connect { obstacle, .. } => {
+                obstacle.advice().or(Some("check the host name, the network, and HTTPS_PROXY if a proxy is needed"))
+            }
             Failure::Timeout(_) => Some("check the network, and HTTPS_PROXY if a proxy is needed"),
             Failure::Status(status) if status.status.is_redirection() => {
                 Some("redirects are never followed; use the address that it leads to")
             }
+            Failure::Status(status) if status.codes.iter().any(|code| code == CHALLENGED) => Some(
+                "a policy of the tenant refuses the token: Conditional Access does not allow this machine's location, or the \
+                 principal's sessions were revoked; ask who runs the tenant",
+            ),
             Failure::Status(status) if status.status.as_u16() == 401 => {
                 Some("a new access token was refused as well; check that AZURE_CLOUD and the endpoints belong together")
             }
@@ -200,7 +234,10 @@ impl Http {
         largest: usize,
     ) -> Result<Answer, Failure> {
         let exchange = async {
-            let mut response = request.send().await.map_err(|error| classify(&error, timeout))?;
+            let mut response = match request.send().await {
+                Ok(response) => response,
+                Err(error) => return Err(Box::pin(proxy::explain(classify(&error, timeout), error.url())).await),
+            };
             let announced = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
             if announced > largest {
                 return Err(Failure::TooLarge(largest));
@@ -222,14 +259,14 @@ impl Http {
         tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(Failure::Timeout(timeout)))
     }
 
-    /// Retries `attempt` while `again` accepts its error, which must be [transient](RequestError::is_transient). Retries up to
-    /// `Limits::retries` times, with exponential backoff and jitter, or after the server's `Retry-After`. No wait ends after
-    /// `deadline`.
+    /// Retries `attempt` while `again` gives the least wait after its error, which must be
+    /// [transient](RequestError::is_transient). Retries up to `Limits::retries` times, with exponential backoff and jitter, or
+    /// after the server's `Retry-After`. No wait ends after `deadline`.
     pub(crate) async fn retrying<T, A, F>(
         &self,
         who: &str,
         deadline: Option<Instant>,
-        mut again: impl FnMut(&RequestError) -> bool,
+        mut again: impl FnMut(&RequestError) -> Option<Duration>,
         attempt: A,
     ) -> Result<T, RequestError>
     where
@@ -238,7 +275,7 @@ impl Http {
     {
         let patience = Patience { deadline, ..self.limits.patience() };
         let next = |error: &RequestError| {
-            if again(error) { Next::Again { after: error.retry_after() } } else { Next::GiveUp }
+            again(error).map_or(Next::GiveUp, |least| Next::Again { after: error.retry_after(), least })
         };
         let repeated = || _ = self.retried.fetch_add(1, Ordering::Relaxed);
         retry::retrying(&patience, who, attempt, next, repeated).await
@@ -246,10 +283,11 @@ impl Http {
 }
 
 fn builder(limits: &Limits) -> ClientBuilder {
-    Client::builder()
+    let builder = Client::builder()
         .user_agent(concat!("azure-incremental/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(Duration::from_secs(10).min(limits.post_timeout))
+        .connect_timeout(Duration::from_secs(10).min(limits.post_timeout));
+    if proxy::is_bypassed() { builder.no_proxy() } else { builder }
 }
 
 fn built(builder: ClientBuilder) -> Result<Client, RequestError> {
@@ -269,7 +307,10 @@ impl Answer {
 
     /// Reads the error from a response that is not a success.
     pub(crate) fn refusal(&self) -> StatusError {
-        let (codes, message) = error_body(&self.body);
+        let (mut codes, message) = refusal::told(&self.body);
+        if refusal::is_challenge(&self.headers) {
+            codes.push(CHALLENGED.into());
+        }
         StatusError { status: self.status, codes, message, retry_after: retry_after(&self.headers, SystemTime::now()) }
     }
 }
@@ -329,54 +370,6 @@ fn is_too_deep(json: &[u8]) -> bool {
     false
 }
 
-/// Reads the codes and the message from an error body: Azure's `{"error": {code, message, details}}`, Port's
-/// `{"error": …, "message": …}`, or the beginning of anything else.
-fn error_body(body: &[u8]) -> (Vec<String>, String) {
-    #[derive(serde::Deserialize)]
-    struct AzureBody {
-        error: AzureError,
-    }
-    #[derive(serde::Deserialize)]
-    struct AzureError {
-        #[serde(default)]
-        code: String,
-        #[serde(default)]
-        message: String,
-        #[serde(default)]
-        details: Vec<AzureError>,
-    }
-    #[derive(serde::Deserialize)]
-    struct PlainBody {
-        message: String,
-    }
-
-    let (codes, message) = if let Ok(AzureBody { error }) = serde_json::from_slice(body) {
-        let mut codes = vec![error.code];
-        let mut messages = vec![error.message];
-        for detail in error.details {
-            codes.push(detail.code);
-            messages.push(detail.message);
-        }
-        codes.retain(|code| !code.is_empty());
-        codes.truncate(MOST_CODES);
-        messages.retain(|message| !message.is_empty());
-        (codes, messages.join(" "))
-    } else if let Ok(PlainBody { message }) = serde_json::from_slice(body) {
-        (Vec::new(), message)
-    } else {
-        (Vec::new(), String::from_utf8_lossy(body.get(..LONGEST_MESSAGE).unwrap_or(body)).into_owned())
-    };
-    (codes.into_iter().map(|code| cut(code, LONGEST_CODE)).collect(), cut(message, LONGEST_MESSAGE))
-}
-
-fn cut(mut text: String, most: usize) -> String {
-    if let Some((end, _)) = text.char_indices().nth(most) {
-        text.truncate(end);
-        text.shrink_to_fit();
-    }
-    text
-}
-
 /// The `Date` of a response: what time it is where it comes from.
 pub(crate) fn date(headers: &HeaderMap) -> Option<Timestamp> {
     jiff::fmt::rfc2822::parse(headers.get(DATE)?.to_str().ok()?).ok().map(|date| date.timestamp())
@@ -427,12 +420,22 @@ fn classify(error: &reqwest::Error, timeout: Duration) -> Failure {
     }
     let cause = if causes.is_empty() { "the request could not be sent".into() } else { causes.join(": ") };
     if error.is_connect() {
-        let certificate = cause.contains("invalid peer certificate");
-        Failure::Connect { cause, certificate }
+        let obstacle = obstacle(&cause);
+        Failure::Connect { cause, obstacle }
     } else if error.is_decode() && is_corrupt(error) {
         Failure::Unreadable(cause)
     } else {
         Failure::Interrupted(cause)
+    }
+}
+
+/// What kept a connection from being made, in the words of rustls.
+fn obstacle(cause: &str) -> Obstacle {
+    const OUT_OF_TIME: [&str; 4] = ["certificate expired", "certificate not valid yet", "Expired", "NotValidYet"];
+    match cause.split_once("invalid peer certificate: ") {
+        None => Obstacle::Network,
+        Some((_, reason)) if OUT_OF_TIME.iter().any(|words| reason.starts_with(words)) => Obstacle::Clock,
+        Some(_) => Obstacle::Certificate,
     }
 }
 
@@ -460,14 +463,6 @@ mod tests {
         for value in ["", "-1", "+1", "soon", "1.5"] {
             assert_eq!(retry_after_of(value), None, "{value}");
         }
-    }
-
-    #[test]
-    fn an_azure_error_is_told_with_its_details() {
-        let body = br#"{"error":{"code":"BadRequest","message":"Please provide below info.","details":[{"code":"ResponsePayloadTooLarge","message":"Response payload size is 17000000."}]}}"#;
-        let (codes, message) = error_body(body);
-        assert_eq!(codes, ["BadRequest", "ResponsePayloadTooLarge"]);
-        assert_eq!(message, "Please provide below info. Response payload size is 17000000.");
     }
 
     fn json_of(body: &[u8]) -> Result<serde_json::Value, String> {
@@ -517,7 +512,7 @@ mod tests {
             Failure::Status(status),
             Failure::Unreadable(echo.into()),
             Failure::Interrupted(echo.into()),
-            Failure::Connect { cause: echo.into(), certificate: false },
+            Failure::Connect { cause: echo.into(), obstacle: Obstacle::Network },
             Failure::Timeout(Duration::ZERO),
         ] {
             let told = RequestError::new("GET https://x.example/marked-key-of-http", failure).to_string();
@@ -525,16 +520,6 @@ mod tests {
         }
         let told = json_of(format!("{}marked-key-of-http", "x".repeat(70)).as_bytes()).unwrap_err();
         assert!(!told.contains("mark"), "a secret is known before the text is cut: {told}");
-    }
-
-    #[test]
-    fn an_error_is_kept_short_however_much_it_says() {
-        let details: Vec<_> =
-            (0..100).map(|_| serde_json::json!({"code": "c".repeat(500), "message": "é".repeat(500)})).collect();
-        let body = serde_json::json!({"error": {"code": "x", "message": "y", "details": details}}).to_string();
-        let (codes, message) = error_body(body.as_bytes());
-        assert_eq!((codes.len(), message.chars().count()), (MOST_CODES, LONGEST_MESSAGE));
-        assert!(codes.iter().all(|code| code.len() <= LONGEST_CODE));
     }
 
     #[test]
@@ -546,9 +531,19 @@ mod tests {
     }
 
     #[test]
-    fn a_page_of_html_is_told_by_its_beginning() {
-        let (codes, message) = error_body(b"<html><body>Proxy says no</body></html>");
-        assert!(codes.is_empty());
-        assert!(message.starts_with("<html>"));
+    fn a_certificate_out_of_its_time_points_to_the_clock() {
+        let invalid = |reason: &str| obstacle(&format!("invalid peer certificate: {reason}"));
+        for reason in [
+            "certificate expired: verification time 1 (UNIX), but certificate is not valid after 0 (1 seconds ago)",
+            "certificate not valid yet: verification time 0 (UNIX), but certificate is not valid before 1 (1 seconds in future)",
+            "Expired",
+            "NotValidYet",
+        ] {
+            assert_eq!(invalid(reason), Obstacle::Clock, "{reason}");
+        }
+        for reason in ["UnknownIssuer", "certificate not valid for name \"x\"", "certificate revocation list expired"] {
+            assert_eq!(invalid(reason), Obstacle::Certificate, "{reason}");
+        }
+        assert_eq!(obstacle("tcp connect error: Connection refused"), Obstacle::Network);
     }
 }

@@ -24,6 +24,9 @@ pub struct Report {
     /// Why the run was a full one, where the checkpoint and not the configuration made it one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub full_because: Option<String>,
+    /// What the run could not know, a sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// Subscriptions that the principal can read.
     pub subscriptions: u64,
     /// Those of them that Resource Graph has looked at before, and does not look at any more.
@@ -101,6 +104,7 @@ impl Report {
             mode,
             dry_run: false,
             full_because: None,
+            notes: Vec::new(),
             subscriptions: 0,
             not_covered: 0,
             unlisted: Vec::new(),
@@ -210,6 +214,9 @@ impl fmt::Display for Report {
         writeln!(f, "{:<15}{:>11}{}", "mode", self.mode, if self.dry_run { ", a dry run" } else { "" })?;
         if let Some(why) = &self.full_because {
             writeln!(f, "{:<15}{why}", "full because")?;
+        }
+        for note in &self.notes {
+            writeln!(f, "{:<15}{note}", "note")?;
         }
         let not_covered = match self.not_covered {
             0 => String::new(),

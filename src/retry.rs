@@ -26,9 +26,10 @@ pub(crate) struct Patience {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     GiveUp,
-    /// After as long as the server asks for, or else after a wait of our own.
+    /// After as long as the server asks for, or else after a wait of our own; in both cases no sooner than `least`.
     Again {
         after: Option<Duration>,
+        least: Duration,
     },
 }
 
@@ -58,9 +59,9 @@ pub(crate) async fn retrying<T, E: Display, F: Future<Output = Result<T, E>>>(
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
-        let Next::Again { after } = next(&error) else { return Err(error) };
+        let Next::Again { after, least } = next(&error) else { return Err(error) };
         let Some(own) = waits.next() else { return Err(error) };
-        let wait = after.map_or(own, |asked| patience.grant(asked));
+        let wait = after.map_or(own, |asked| patience.grant(asked)).max(least);
         if patience.deadline.is_some_and(|deadline| Instant::now() + wait >= deadline) {
             return Err(error);
         }
@@ -101,17 +102,26 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn waits_double_up_to_the_longest_with_jitter() {
-        let (attempts, repeated, took) = tries(Next::Again { after: None }).await;
+        let (attempts, repeated, took) = tries(Next::Again { after: None, least: Duration::ZERO }).await;
         assert_eq!((attempts, repeated), (4, 3));
         assert!((6_000..=12_010).contains(&took.as_millis()), "{took:?} for 1, 2 and 3 s, each up to doubled");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_server_is_waited_for_as_it_asks_up_to_a_limit() {
-        let (_, _, took) = tries(Next::Again { after: Some(Duration::ZERO) }).await;
+        let again = |after: u64| Next::Again { after: Some(Duration::from_secs(after)), least: Duration::ZERO };
+        let (_, _, took) = tries(again(0)).await;
         assert!(took < Duration::from_millis(10), "{took:?}");
-        let (_, _, took) = tries(Next::Again { after: Some(Duration::from_secs(3600)) }).await;
+        let (_, _, took) = tries(again(3600)).await;
         assert!((360_000..=360_010).contains(&took.as_millis()), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_wait_is_shorter_than_the_least() {
+        for after in [None, Some(Duration::ZERO), Some(Duration::from_secs(1))] {
+            let (_, _, took) = tries(Next::Again { after, least: Duration::from_secs(7) }).await;
+            assert!((21_000..=21_010).contains(&took.as_millis()), "{took:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

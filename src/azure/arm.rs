@@ -33,6 +33,9 @@ pub(crate) trait Limiter {
 
     /// Waits until an attempt may be made.
     async fn acquire(&self) -> Self::Permit<'_>;
+
+    /// How long no attempt may be made, as far as it is known.
+    fn wait(&self) -> Duration;
 }
 
 /// Leave to make one attempt.
@@ -49,6 +52,10 @@ impl Limiter for Unlimited {
 
     async fn acquire(&self) -> Self {
         Self
+    }
+
+    fn wait(&self) -> Duration {
+        Duration::ZERO
     }
 }
 
@@ -209,11 +216,11 @@ impl Arm {
         let again = |error: &RequestError| {
             if error.status() == Some(StatusCode::TOO_MANY_REQUESTS) {
                 since = Instant::now();
-                return true;
+                return Some(limiter.wait());
             }
             failures += 1;
             let is_enough = since.elapsed() >= effort.patience() || effort == Effort::Brief && failures > 1;
-            error.is_transient() && !is_enough
+            (error.is_transient() && !is_enough).then(|| limiter.wait())
         };
         let timeout = effort.timeout(self.http.limits().azure_timeout);
         let answer = self

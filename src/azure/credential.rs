@@ -11,13 +11,12 @@ use azure_core::time::OffsetDateTime;
 use azure_identity::{
     AzureCliCredential, AzureCliCredentialOptions, AzurePipelinesCredential, AzurePipelinesCredentialOptions,
     ClientAssertionCredential, ClientAssertionCredentialOptions, ClientSecretCredential, ClientSecretCredentialOptions,
-    ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId, WorkloadIdentityCredential,
-    WorkloadIdentityCredentialOptions,
+    ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId,
 };
 use secrecy::ExposeSecret;
 use tokio::sync::Mutex;
 
-use super::sign_in::{GithubIdToken, Shell, SignIn};
+use super::sign_in::{GithubIdToken, Shell, SignIn, TokenFile};
 use crate::config::{Application, AzureConfig, CredentialKind, Identity};
 use crate::http::{self, Failure, Http, RequestError};
 use crate::secrets;
@@ -136,20 +135,15 @@ fn build(config: &AzureConfig, http: &Arc<Http>) -> Result<Arc<dyn TokenCredenti
             let secret = secret.expose_secret().to_owned().into();
             ClientSecretCredential::new(&tenant, client, secret, Some(options)).map(|built| built as _)
         }
-        Identity::GithubOidc { application, url, token } => {
+        Identity::GithubOidc { application, url, token, audience } => {
             let (tenant, client) = ids(application);
-            let assertion = GithubIdToken::new(http, url, token);
+            let assertion = GithubIdToken::new(http, url, token, audience);
             ClientAssertionCredential::new(tenant, client, assertion, Some(assertion_options())).map(|built| built as _)
         }
         Identity::WorkloadIdentity { application, token_file } => {
             let (tenant, client) = ids(application);
-            let options = WorkloadIdentityCredentialOptions {
-                credential_options: assertion_options(),
-                client_id: Some(client),
-                tenant_id: Some(tenant),
-                token_file_path: Some(token_file.clone()),
-            };
-            WorkloadIdentityCredential::new(Some(options)).map(|built| built as _)
+            let assertion = TokenFile::new(token_file).map_err(|problem| unusable(kind, &problem))?;
+            ClientAssertionCredential::new(tenant, client, assertion, Some(assertion_options())).map(|built| built as _)
         }
         Identity::AzurePipelines { application, service_connection, access_token } => {
             let (tenant, client) = ids(application);

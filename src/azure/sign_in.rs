@@ -2,6 +2,8 @@
 //! asked for ID tokens, and `az` is run.
 
 use std::ffi::OsStr;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -33,9 +35,6 @@ const LONGEST_LIFE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The metadata service of Azure's machines ("Azure Instance Metadata Service"), as `azure_identity` addresses it.
 const METADATA_HOST: &str = "169.254.169.254";
-
-/// What the assertion is for ("Configure an app to trust an external identity provider", Microsoft Entra).
-const AUDIENCE: &str = "api://AzureADTokenExchange";
 
 /// Sends `azure_identity`'s requests.
 #[derive(Debug)]
@@ -215,7 +214,7 @@ async fn ask(
             Err(refused)
         }
     };
-    http.retrying(label, Some(deadline), again, attempt).await
+    http.retrying(label, Some(deadline), |error| again(error).then_some(Duration::ZERO), attempt).await
 }
 
 /// Not of a kind that `azure_identity` would try again beneath us.
@@ -238,9 +237,9 @@ struct IdToken {
 }
 
 impl GithubIdToken {
-    pub(super) fn new(http: &Arc<Http>, url: &Url, token: &SecretString) -> Self {
+    pub(super) fn new(http: &Arc<Http>, url: &Url, token: &SecretString, audience: &str) -> Self {
         let mut url = url.clone();
-        url.query_pairs_mut().append_pair("audience", AUDIENCE);
+        url.query_pairs_mut().append_pair("audience", audience);
         Self { http: Arc::clone(http), url, token: token.clone() }
     }
 }
@@ -269,6 +268,35 @@ impl ClientAssertion for GithubIdToken {
             serde_json::from_slice(&answer.body).map_err(|_| failed(unreadable("it contains no ID token")))?;
         secrets::keep_token(&token.value);
         Ok(token.value)
+    }
+}
+
+/// The token of a pod, read anew each time: the platform replaces it before it expires.
+#[derive(Debug)]
+pub(super) struct TokenFile(PathBuf);
+
+impl TokenFile {
+    /// An error where there is no token in it now.
+    pub(super) fn new(path: &Path) -> Result<Self, String> {
+        let file = Self(path.to_owned());
+        file.read()?;
+        Ok(file)
+    }
+
+    /// What the file holds, without the line break or the byte order mark that tools put around it.
+    fn read(&self) -> Result<String, String> {
+        let problem = |problem: &dyn Display| format!("{}: {problem}", self.0.display());
+        let text = std::fs::read_to_string(&self.0).map_err(|error| problem(&error))?;
+        let token = text.trim_start_matches('\u{feff}').trim();
+        if token.is_empty() { Err(problem(&"the file is empty")) } else { Ok(token.to_owned()) }
+    }
+}
+
+#[async_trait::async_trait]
+impl ClientAssertion for TokenFile {
+    async fn secret(&self, _: Option<ClientMethodOptions<'_>>) -> azure_core::Result<String> {
+        self.read()
+            .map_err(|problem| failed(RequestError::new("reading the federated token", Failure::Unreadable(problem))))
     }
 }
 
@@ -323,6 +351,22 @@ mod tests {
         assert_eq!(described(r#"{"error":"a\tb"}"#), Some("a b".into()));
         assert_eq!(described(r#"{"error":{"code":"x"},"error_codes":["y", 9999999999]}"#), Some(String::new()));
         assert_eq!(described("<html>"), None);
+    }
+
+    #[test]
+    fn a_token_is_read_from_its_file_without_what_tools_put_around_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("token");
+        let read = |content: &str| {
+            std::fs::write(&path, content).unwrap();
+            TokenFile::new(&path).and_then(|file| file.read())
+        };
+        for content in ["a.b.c", "a.b.c\n", "a.b.c\r\n", "\n a.b.c \n\n", "\u{feff}a.b.c\n"] {
+            assert_eq!(read(content).as_deref(), Ok("a.b.c"), "{content:?}");
+        }
+        for empty in ["", "\n"] {
+            assert_eq!(read(empty), Err(format!("{}: the file is empty", path.display())));
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
@@ -413,7 +414,7 @@ async fn reach(http: &Http, origin: Url) -> Result<HeaderMap, RequestError> {
         let answer = http.attempt(request, http.limits().post_timeout, LARGEST_ANSWER).await;
         answer.map(|answer| answer.headers).map_err(|failure| RequestError::new(label.as_str(), failure))
     };
-    http.retrying(&label, None, RequestError::is_transient, attempt).await
+    http.retrying(&label, None, |error| error.is_transient().then_some(Duration::ZERO), attempt).await
 }
 
 #[cfg(test)]

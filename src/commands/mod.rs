@@ -77,6 +77,7 @@ fn given(settings: &Settings) -> Vec<init::Setting> {
     let all = [
         ("AZURE_CLOUD", &settings.azure_cloud),
         ("AZURE_AUTHORITY_HOST", &settings.azure_authority_host),
+        ("AZURE_OIDC_AUDIENCE", &settings.azure_oidc_audience),
         ("AZURE_RESOURCE_MANAGER_ENDPOINT", &settings.azure_resource_manager_endpoint),
         ("SUBSCRIPTION_BATCH_SIZE", &settings.subscription_batch_size),
         ("PORT_WEBHOOK_CONCURRENCY", &settings.port_webhook_concurrency),

@@ -23,17 +23,20 @@ pub struct AzureConfig {
 
 impl Reader<'_> {
     pub(super) fn azure(&mut self) -> AzureConfig {
-        let credential = self.credential();
         let clouds = Cloud::ALL.map(|cloud| (cloud.name(), cloud));
         let cloud = self.choice("AZURE_CLOUD", self.settings.azure_cloud.as_deref(), &clouds);
+        let authority_host = self.endpoint(
+            "AZURE_AUTHORITY_HOST",
+            self.settings.azure_authority_host.as_deref(),
+            cloud.authority_host(),
+        );
+        // The endpoint may be all that names the cloud.
+        let audience = self.audience(Cloud::of(&authority_host).unwrap_or(cloud));
+        let credential = self.credential(audience);
         AzureConfig {
             tenant_id: credential.tenant_id().unwrap_or_default().to_owned(),
             credential,
-            authority_host: self.endpoint(
-                "AZURE_AUTHORITY_HOST",
-                self.settings.azure_authority_host.as_deref(),
-                cloud.authority_host(),
-            ),
+            authority_host,
             resource_manager: self.endpoint(
                 "AZURE_RESOURCE_MANAGER_ENDPOINT",
                 self.settings.azure_resource_manager_endpoint.as_deref(),

@@ -8,7 +8,7 @@ pub(super) enum Cloud {
     /// The global cloud.
     #[default]
     Public,
-    /// Azure Government.
+    /// Azure Government, the Department of Defense's regions included: they have the same endpoints.
     UsGovernment,
     /// Azure operated by 21Vianet.
     China,
@@ -40,6 +40,20 @@ impl Cloud {
             Self::UsGovernment => "https://management.usgovcloudapi.net",
             Self::China => "https://management.chinacloudapi.cn",
         })
+    }
+
+    /// The cloud that signs in at this host.
+    pub(super) fn of(authority_host: &Url) -> Option<Self> {
+        Self::ALL.into_iter().find(|cloud| cloud.authority_host().origin() == authority_host.origin())
+    }
+
+    /// What a federated token is for ("Configure an app to trust an external identity provider", Microsoft Entra).
+    pub(super) fn audience(self) -> &'static str {
+        match self {
+            Self::Public => "api://AzureADTokenExchange",
+            Self::UsGovernment => "api://AzureADTokenExchangeUSGov",
+            Self::China => "api://AzureADTokenExchangeChina",
+        }
     }
 }
 

@@ -80,6 +80,8 @@ pub enum Identity {
         application: Application,
         url: Url,
         token: SecretString,
+        /// What the ID token is for.
+        audience: String,
     },
     WorkloadIdentity {
         application: Application,

@@ -60,8 +60,8 @@ pub struct Config {
     pub port: PortConfig,
     /// Which part of the estate is synced.
     pub scope: Scope,
-    /// How far back an incremental run without a checkpoint reads: 1 minute to 14 days, which is how
-    /// long Azure keeps change records.
+    /// How far back an incremental run without a checkpoint reads: 1 minute to 6 days, the time that
+    /// change records are relied on.
     pub window: Duration,
     /// `None`: the run is stateless.
     pub checkpoint: Option<CheckpointConfig>,

@@ -24,6 +24,9 @@ impl Mode {
     }
 }
 
+/// Records are relied on for 6 days; what is older is read in full mode.
+const LONGEST_WINDOW_MINUTES: u64 = 6 * 24 * 60;
+
 impl Reader<'_> {
     pub(super) fn mode(&mut self, resend_all: bool) -> Mode {
         let modes = [("incremental", Mode::Incremental), ("full", Mode::Full)];
@@ -36,8 +39,8 @@ impl Reader<'_> {
     }
 
     pub(super) fn window(&mut self) -> Duration {
-        let minutes =
-            self.count("CHANGE_WINDOW_MINUTES", self.settings.change_window_minutes.as_deref(), 20160, 15).get();
+        let text = self.settings.change_window_minutes.as_deref();
+        let minutes = self.count("CHANGE_WINDOW_MINUTES", text, LONGEST_WINDOW_MINUTES, 15).get();
         Duration::from_secs(minutes as u64 * 60)
     }
 }
@@ -72,13 +75,13 @@ mod tests {
     }
 
     #[test]
-    fn the_window_is_at_most_as_long_as_azure_keeps_records() {
+    fn the_window_is_at_most_as_long_as_records_are_relied_on() {
         let window = |minutes: &str| {
             let settings = Settings { change_window_minutes: Some(minutes.into()), ..Settings::default() };
             read(&settings, &[], Reader::window).ok()
         };
         assert_eq!(window(""), Some(Duration::from_secs(15 * 60)));
-        assert_eq!(window("20160"), Some(Duration::from_secs(14 * 24 * 60 * 60)));
-        assert_eq!((window("0"), window("20161")), (None, None));
+        assert_eq!(window("8640"), Some(crate::engine::RECORDS_KEPT.unsigned_abs()));
+        assert_eq!((window("0"), window("8641")), (None, None));
     }
 }

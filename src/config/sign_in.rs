@@ -4,7 +4,6 @@
 use std::io::IsTerminal;
 
 use reqwest::Url;
-use secrecy::SecretString;
 
 use super::cloud::Cloud;
 use super::credential::{Application, CredentialConfig, CredentialKind, Identity};
@@ -20,6 +19,7 @@ const SECRET: &str = "AZURE_CLIENT_SECRET";
 const ID_TOKEN_URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
 const ID_TOKEN_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
 const TOKEN_FILE: &str = "AZURE_FEDERATED_TOKEN_FILE";
+const AUDIENCE: &str = "AZURE_OIDC_AUDIENCE";
 const OIDC_URI: &str = "SYSTEM_OIDCREQUESTURI";
 const CONNECTION: &str = "AZURESUBSCRIPTION_SERVICE_CONNECTION_ID";
 const PIPELINE_TOKEN: &str = "SYSTEM_ACCESSTOKEN";
@@ -70,7 +70,7 @@ fn infer(is_set: impl Fn(&'static str) -> bool, terminal: bool) -> Option<(Crede
 }
 
 impl Reader<'_> {
-    pub(super) fn credential(&mut self) -> CredentialConfig {
+    pub(super) fn credential(&mut self, audience: String) -> CredentialConfig {
         let (kind, because) = self.credential_kind();
         let identity = match kind {
             CredentialKind::ClientSecret => {
@@ -91,7 +91,7 @@ impl Reader<'_> {
                 let url = self.secret_destination(ID_TOKEN_URL, HINT);
                 let token = self.variable(ID_TOKEN_TOKEN);
                 let token = self.required(ID_TOKEN_TOKEN, token.as_deref(), HINT).into();
-                Identity::GithubOidc { application, url, token }
+                Identity::GithubOidc { application, url, token, audience }
             }
             CredentialKind::WorkloadIdentity => {
                 let application = self.application();
@@ -138,7 +138,9 @@ impl Reader<'_> {
                         "set it to the path of a PKCS#12 file (.pfx) with the certificate and its key",
                     )
                     .into();
-                let password = self.variable(CERTIFICATE_PASSWORD).map(SecretString::from);
+                // Read from a file, it may end in a line break; a space may be its own.
+                let password = self.variable(CERTIFICATE_PASSWORD);
+                let password = password.map(|password| password.trim_end_matches(['\r', '\n']).into());
                 Identity::ClientCertificate { application, path, password }
             }
             CredentialKind::ManagedIdentity => {
@@ -184,6 +186,18 @@ impl Reader<'_> {
         let tenant_id = self.required(TENANT_ID, tenant, "copy the directory (tenant) id from the app registration");
         let client_id = self.required(CLIENT_ID, client, "copy the application (client) id from the app registration");
         Application { tenant_id: self.checked_tenant(&tenant_id), client_id: self.checked_client(&client_id) }
+    }
+
+    /// Entra ID compares it letter by letter with the federated credential's.
+    pub(super) fn audience(&mut self, cloud: Cloud) -> String {
+        let audience = set(self.settings.azure_oidc_audience.as_deref()).unwrap_or(cloud.audience());
+        if !audience.bytes().all(|byte| byte.is_ascii_graphic()) {
+            self.wrong(
+                AUDIENCE,
+                format!("is {}: expected a value without spaces, such as {}", quoted(audience), cloud.audience()),
+            );
+        }
+        audience.to_owned()
     }
 
     fn checked_tenant(&mut self, id: &str) -> String {
@@ -353,6 +367,43 @@ mod tests {
             error.starts_with("AZURE_CREDENTIAL is \"password\": expected one of client-secret, github-oidc"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn the_audience_is_the_one_of_the_cloud_that_signs_in_unless_another_is_set() {
+        let audience = |settings: Settings| {
+            let config = load(&settings, &[(ID_TOKEN_URL, "https://x.example/"), (ID_TOKEN_TOKEN, "t")]);
+            match config.map(|config| config.azure.credential.identity) {
+                Ok(Identity::GithubOidc { audience, .. }) => audience,
+                other => panic!("{other:?}"),
+            }
+        };
+        for (cloud, expected) in [
+            (None, "api://AzureADTokenExchange"),
+            (Some("AzurePublic"), "api://AzureADTokenExchange"),
+            (Some("AzureUSGovernment"), "api://AzureADTokenExchangeUSGov"),
+            (Some("azurechina"), "api://AzureADTokenExchangeChina"),
+        ] {
+            assert_eq!(audience(Settings { azure_cloud: cloud.map(Into::into), ..application() }), expected);
+        }
+        let host = |host: &str| Settings { azure_authority_host: Some(host.into()), ..application() };
+        assert_eq!(audience(host("login.microsoftonline.us")), "api://AzureADTokenExchangeUSGov");
+        assert_eq!(audience(host("https://login.chinacloudapi.cn/")), "api://AzureADTokenExchangeChina");
+        let own = Settings { azure_oidc_audience: Some(" api://own ".into()), ..host("login.microsoftonline.us") };
+        assert_eq!(audience(own), "api://own");
+    }
+
+    #[test]
+    fn a_password_from_a_file_loses_its_line_break_and_no_space() {
+        let settings = application();
+        let environment = |name: &str| match name {
+            CERTIFICATE => Some("/file".into()),
+            CERTIFICATE_PASSWORD => Some(" a b \r\n".into()),
+            _ => None,
+        };
+        let credential = Reader::new(&settings, &environment).credential(String::new());
+        let Identity::ClientCertificate { password, .. } = credential.identity else { panic!("inferred") };
+        assert_eq!(secrecy::ExposeSecret::expose_secret(&password.unwrap()), " a b ");
     }
 
     #[test]

@@ -50,8 +50,8 @@ pub(crate) use tally::{Counted, Tally};
 /// Entries that are looked at, and changes that are posted, at once.
 const PAGE: usize = 1000;
 
-/// Records no longer prove what the entries say once they are this old: Azure keeps them for 7 to 14 days.
-const RECORDS_KEPT: SignedDuration = SignedDuration::from_hours(6 * 24);
+/// Records no longer prove what the entries say once they are this old: Azure may keep them for only 7 days.
+pub(crate) const RECORDS_KEPT: SignedDuration = SignedDuration::from_hours(6 * 24);
 
 /// How late a row is at most, with much to spare. Of what is older than this and exists, a full read shows the row.
 const ROWS_LATE: SignedDuration = SignedDuration::from_hours(24);

@@ -17,8 +17,8 @@ use crate::azure::arm::Arm;
 use crate::checkpoint::Checkpoint;
 use crate::config::{AzureConfig, Config, Mode, OutOfScope, Payload, ScopeTerms};
 use crate::engine::{
-    Bounds, Counted, Counts, DeadLetters, Delivery, Engine, Fatal, Full, Leaving, Replica, Resend, Settings, Shard,
-    Sink, Tally, Terms,
+    Bounds, Counted, Counts, DeadLetters, Delivery, Engine, Fatal, Full, Leaving, RECORDS_KEPT, Replica, Resend,
+    Settings, Shard, Sink, Tally, Terms,
 };
 use crate::error::{Problem, Stop};
 use crate::http::Http;
@@ -223,6 +223,14 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         }
     }
 
+    /// A full run finds what is gone by comparison; one that knows nothing of earlier runs has only the records.
+    fn missed_deletes(&self, plan: &Plan, start: Timestamp) -> Option<String> {
+        (plan.mode == Mode::Full && self.replica.terms().is_none()).then(|| {
+            let since = start.checked_sub(RECORDS_KEPT).unwrap_or(Timestamp::MIN);
+            format!("nothing is known of earlier runs: deletes before {since:.0} may be missed, as Azure may have dropped their records")
+        })
+    }
+
     /// Why all rows of every subscription are read, where that was not asked for.
     fn why_full(&self, estate: &Estate, was: Option<&Terms>, terms: &Terms, full: Full) -> Option<String> {
         let Full::Every(every) = full else { return None };
@@ -258,6 +266,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         if *self.work == Work::Sync {
             report.mode = plan.mode.name();
             report.full_because.clone_from(&plan.full_because);
+            report.notes.extend(self.missed_deletes(&plan, estate.start));
         }
         let Estate { source, listed, look, start } = estate;
         look.failures.iter().for_each(|error| report.fail(error));

@@ -6,13 +6,13 @@ use sandbox::faults::{Fault, Rule};
 use sandbox::requests::Route;
 use sandbox::settings::{CLIENT, SECRET, TENANT, WEBHOOK_KEY};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::documentation;
 use crate::harness::{Program, Run, empty, queries, settled, start};
 
 /// Every setting with a flag: the variable, the flag, an invalid value and a valid one.
-const FLAGS: [(&str, &str, &str, &str); 25] = [
+const FLAGS: [(&str, &str, &str, &str); 26] = [
     ("PORT_WEBHOOK_SIGNATURE_HEADER", "--port-webhook-signature-header", "content-type", "x-hub-signature-256"),
     ("PORT_WEBHOOK_SIGNATURE_PREFIX", "--port-webhook-signature-prefix", "größe", "v1="),
     ("DRY_RUN", "--dry-run", "perhaps", "true"),
@@ -24,6 +24,7 @@ const FLAGS: [(&str, &str, &str, &str); 25] = [
     ("AZURE_TENANT_ID", "--azure-tenant-id", "../elsewhere", "contoso.onmicrosoft.com"),
     ("AZURE_CLIENT_ID", "--azure-client-id", " ", CLIENT),
     ("AZURE_CLOUD", "--azure-cloud", "AzureMoon", "AzureChina"),
+    ("AZURE_OIDC_AUDIENCE", "--azure-oidc-audience", "two words", "api://own"),
     ("AZURE_AUTHORITY_HOST", "--azure-authority-host", "http://sign-in.example", "https://sign-in.example"),
     (
         "AZURE_RESOURCE_MANAGER_ENDPOINT",
@@ -32,7 +33,7 @@ const FLAGS: [(&str, &str, &str, &str); 25] = [
         "https://manager.example",
     ),
     ("SUBSCRIPTION_BATCH_SIZE", "--subscription-batch-size", "1001", "1000"),
-    ("CHANGE_WINDOW_MINUTES", "--change-window-minutes", "20161", "20160"),
+    ("CHANGE_WINDOW_MINUTES", "--change-window-minutes", "8641", "8640"),
     ("RESOURCE_TYPES", "--resource-types", "vaults", "Microsoft.KeyVault/vaults"),
     ("RESOURCE_GROUP_TAG_FILTERS", "--resource-group-tag-filters", "{", r#"{"include": {"a": "b"}}"#),
     ("OUT_OF_SCOPE", "--out-of-scope", "drop", "keep"),
@@ -47,7 +48,7 @@ const FLAGS: [(&str, &str, &str, &str); 25] = [
 
 /// Invalid values: the variable, the value, and what the message must contain besides these two.
 #[rustfmt::skip]
-const WRONG: [(&str, &str, &[&str]); 75] = [
+const WRONG: [(&str, &str, &[&str]); 76] = [
     ("PORT_WEBHOOK_SIGNATURE_HEADER", "x y", &["header name"]),
     ("PORT_WEBHOOK_SIGNATURE_HEADER", "Authorization", &["reserved"]),
     ("PORT_WEBHOOK_SIGNATURE_PREFIX", "größe", &["ASCII"]),
@@ -61,13 +62,13 @@ const WRONG: [(&str, &str, &[&str]); 75] = [
     ("PORT_WEBHOOK_PAYLOAD", "100", &["single", "batch"]),
     ("SYNC_MODE", "sideways", &["incremental", "full"]),
     ("SYNC_MODE", "full,incremental", &["incremental", "full"]),
-    ("CHANGE_WINDOW_MINUTES", "0", &["1 to 20160"]),
-    ("CHANGE_WINDOW_MINUTES", "20161", &["1 to 20160"]),
-    ("CHANGE_WINDOW_MINUTES", "-1", &["1 to 20160"]),
-    ("CHANGE_WINDOW_MINUTES", "1.5", &["1 to 20160"]),
-    ("CHANGE_WINDOW_MINUTES", "15m", &["1 to 20160"]),
-    ("CHANGE_WINDOW_MINUTES", "fifteen", &["1 to 20160"]),
-    ("CHANGE_WINDOW_MINUTES", "99999999999999999999", &["1 to 20160"]),
+    ("CHANGE_WINDOW_MINUTES", "0", &["1 to 8640"]),
+    ("CHANGE_WINDOW_MINUTES", "8641", &["1 to 8640"]),
+    ("CHANGE_WINDOW_MINUTES", "-1", &["1 to 8640"]),
+    ("CHANGE_WINDOW_MINUTES", "1.5", &["1 to 8640"]),
+    ("CHANGE_WINDOW_MINUTES", "15m", &["1 to 8640"]),
+    ("CHANGE_WINDOW_MINUTES", "fifteen", &["1 to 8640"]),
+    ("CHANGE_WINDOW_MINUTES", "99999999999999999999", &["1 to 8640"]),
     ("SUBSCRIPTION_BATCH_SIZE", "0", &["1 to 1000"]),
     ("SUBSCRIPTION_BATCH_SIZE", "1001", &["1 to 1000"]),
     ("SUBSCRIPTION_BATCH_SIZE", "all", &["1 to 1000"]),
@@ -112,6 +113,7 @@ const WRONG: [(&str, &str, &[&str]); 75] = [
     ("RESOURCE_GROUP_TAG_FILTERS", r#"{"include": {"Env": "b", "env": "c"}}"#, &["twice"]),
     ("RESOURCE_GROUP_TAG_FILTERS", r#"{"exclude": {"": "b"}}"#, &["empty"]),
     ("RESOURCE_GROUP_TAG_FILTERS", r#"{"include": {"a": "b"}} {}"#, &["include", "exclude"]),
+    ("AZURE_OIDC_AUDIENCE", "two words", &["without spaces", "api://AzureADTokenExchange"]),
     ("AZURE_CLOUD", "AzureMoon", &["AzurePublic", "AzureUSGovernment", "AzureChina"]),
     ("AZURE_CLOUD", "AzurePublic,AzureChina", &["AzurePublic", "AzureUSGovernment", "AzureChina"]),
     ("AZURE_AUTHORITY_HOST", "http://sign-in.example", &["https"]),
@@ -439,14 +441,56 @@ async fn the_queries_command_refuses_a_wrong_filter_too() {
     program.run().await.exits(2).says(&["RESOURCE_GROUP_TAG_FILTERS", "RESOURCE_TYPES"]);
 }
 
-/// Reads the first line that a client sends to a proxy.
-async fn first_line(proxy: &TcpListener) -> String {
+/// Reads the first line that a client sends to a proxy. Until the connection is dropped the client waits for an answer.
+async fn first_line(proxy: &TcpListener) -> (String, BufReader<TcpStream>) {
     let (stream, _) = proxy.accept().await.unwrap();
     let mut stream = BufReader::new(stream);
     let mut line = String::new();
     stream.read_line(&mut line).await.unwrap();
-    let _ = stream.write_all(b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n").await;
-    line
+    (line, stream)
+}
+
+/// A proxy that answers each CONNECT so.
+async fn refusing_proxy(status: u16) -> String {
+    let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://user:marked-password@{}", proxy.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (_, mut stream) = first_line(&proxy).await;
+            _ = stream.write_all(format!("HTTP/1.1 {status} No\r\ncontent-length: 0\r\n\r\n").as_bytes()).await;
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_proxy_that_refuses_to_connect_is_told_at_once() {
+    let sandbox = start(empty()).await;
+    for (status, word) in [(403, "403"), (407, "407"), (400, "400"), (302, "302")] {
+        let program = Program::new(&sandbox).env("HTTPS_PROXY", refusing_proxy(status).await);
+        let run = program.run().await.exits(1).tells(&["the proxy answered CONNECT with status", word, "HTTPS_PROXY"]);
+        assert_eq!(run.count("retried"), 0, "{run}");
+        run.does_not_say(&["marked"]);
+    }
+    assert_eq!(sandbox.requests().total(), 0);
+}
+
+#[tokio::test]
+async fn a_proxy_that_cannot_connect_for_now_is_asked_again() {
+    let sandbox = start(empty()).await;
+    let program = Program::new(&sandbox).env("HTTPS_PROXY", refusing_proxy(502).await);
+    let run = program.env("RUN_TIMEOUT_SECONDS", "3").run().await.exits(1);
+    run.says(&["the proxy answered CONNECT with status 502", "trying again"]);
+}
+
+#[tokio::test]
+async fn no_proxy_with_a_star_reaches_every_host_without_the_proxy() {
+    let sandbox = start(settled()).await;
+    let proxy = refusing_proxy(403).await;
+    for (name, hosts) in [("NO_PROXY", "*"), ("no_proxy", "x.example, *")] {
+        // The sandbox's hosts are an address.
+        Program::new(&sandbox).env("HTTPS_PROXY", &proxy).env(name, hosts).run().await.exits(0);
+    }
 }
 
 #[tokio::test]
@@ -467,13 +511,15 @@ async fn each_cloud_has_its_endpoints_and_its_scope() {
             let program = Program::new(&sandbox).env("AZURE_CLOUD", cloud).without("AZURE_RESOURCE_MANAGER_ENDPOINT");
             program.env("HTTPS_PROXY", &address)
         };
-        let _run = program().without("AZURE_AUTHORITY_HOST").into_command().spawn().unwrap();
-        assert_eq!(first_line(&proxy).await, format!("CONNECT {sign_in}:443 HTTP/1.1\r\n"));
-        drop(_run);
+        let run = program().without("AZURE_AUTHORITY_HOST").into_command().spawn().unwrap();
+        let (line, connection) = first_line(&proxy).await;
+        assert_eq!(line, format!("CONNECT {sign_in}:443 HTTP/1.1\r\n"));
+        drop((run, connection));
 
         sandbox.requests().clear();
         let _run = program().env("NO_PROXY", "127.0.0.1").into_command().spawn().unwrap();
-        assert_eq!(first_line(&proxy).await, format!("CONNECT {manager}:443 HTTP/1.1\r\n"));
+        let (line, _connection) = first_line(&proxy).await;
+        assert_eq!(line, format!("CONNECT {manager}:443 HTTP/1.1\r\n"));
         let request = &sandbox.requests().entries()[0];
         let form: Vec<(String, String)> = url::form_urlencoded::parse(&request.body).into_owned().collect();
         let scope = ("scope".to_owned(), format!("https://{manager}/.default"));

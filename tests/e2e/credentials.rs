@@ -79,6 +79,19 @@ async fn a_job_of_github_signs_in_with_an_id_token() {
 }
 
 #[tokio::test]
+async fn the_id_token_is_for_the_audience_of_the_cloud_or_for_the_one_that_is_set() {
+    let sandbox = start(settled()).await;
+    for (cloud, audience) in
+        [("AzureUSGovernment", "api://AzureADTokenExchangeUSGov"), ("AzureChina", "api://AzureADTokenExchangeChina")]
+    {
+        sandbox.sign_in().accept_audience(audience);
+        in_github(&sandbox).env("AZURE_CLOUD", cloud).run().await.exits(0);
+        in_github(&sandbox).run().await.exits(3);
+        in_github(&sandbox).env("AZURE_OIDC_AUDIENCE", audience).run().await.exits(0);
+    }
+}
+
+#[tokio::test]
 async fn every_new_token_is_asked_for_with_a_fresh_id_token() {
     let mut settings = settled();
     // So short that each request needs a new one; and an ID token serves once.
@@ -116,7 +129,7 @@ async fn a_passing_failure_of_github_is_tried_again_and_nonsense_is_named() {
 async fn a_pod_signs_in_with_its_service_account_token() {
     let sandbox = start(settled()).await;
     let file = sandbox.directory().join("token");
-    fs::write(&file, "the pod's token").unwrap();
+    fs::write(&file, "the pod's token\n").unwrap();
     sandbox.sign_in().accept_assertion(Some("the pod's token".into()));
     let run = secretless(&sandbox).env("AZURE_FEDERATED_TOKEN_FILE", &file).run().await;
     delivered(&sandbox, run, "workload-identity").await;

@@ -1,10 +1,11 @@
 //! A full run: everything that exists, and the deletes that were missed.
 
+use jiff::Timestamp;
 use sandbox::expected::Scope;
 use sandbox::names::tags;
 use sandbox::settings::Dangling;
 
-use crate::harness::{DAY, Program, Small, assert_equal, envelopes, outline, settled, start};
+use crate::harness::{DAY, Program, Run, Small, assert_equal, envelopes, outline, settled, start};
 
 #[tokio::test]
 async fn a_full_run_makes_an_empty_catalog_equal_to_the_estate() {
@@ -17,6 +18,22 @@ async fn a_full_run_makes_an_empty_catalog_equal_to_the_estate() {
     assert_eq!(sandbox.port().audit(), Vec::<String>::new());
     let entities = sandbox.port().with_catalog(|catalog| catalog.entities.len() as u64);
     assert_eq!((run.count("upserts"), run.count("deletes")), (entities, 0));
+}
+
+#[tokio::test]
+async fn a_full_run_that_knows_nothing_of_earlier_ones_says_which_deletes_may_be_missed() {
+    let sandbox = start(settled()).await;
+    let checkpoint = sandbox.directory().join("checkpoint.redb");
+    let run = Program::full(&sandbox).without("LOG_FORMAT").run().await.exits(0);
+    let note = run.out.lines().find(|line| line.starts_with("note ")).unwrap_or_else(|| panic!("{run}"));
+    let before: Timestamp = note.split_whitespace().find_map(|word| word.parse().ok()).unwrap();
+    let ago = sandbox.clock().now_ms() - before.as_millisecond();
+    assert_eq!(ago / 3_600_000, 6 * 24, "{run}");
+
+    let notes = |run: Run| run.exits(0).report()["notes"].as_array().map_or(0, Vec::len);
+    assert_eq!(notes(Program::full(&sandbox).checkpoint(&checkpoint).run().await), 1, "it has just been made");
+    assert_eq!(notes(Program::full(&sandbox).checkpoint(&checkpoint).run().await), 0);
+    assert_eq!(notes(Program::new(&sandbox).run().await), 0, "a window is no comparison");
 }
 
 #[tokio::test]

@@ -116,6 +116,7 @@ impl Request {
                 application: Application { tenant_id: TENANT.into(), client_id: CLIENT.into() },
                 url: format!("{sign_in}{GITHUB}").parse().unwrap(),
                 token: GITHUB_TOKEN.into(),
+                audience: "api://AzureADTokenExchange".into(),
             }),
             Self::Metadata => {
                 Some(Identity::ManagedIdentity { client_id: None, metadata_host: Some(sign_in.parse().unwrap()) })

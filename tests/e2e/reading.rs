@@ -223,6 +223,22 @@ async fn a_run_that_keeps_to_the_announced_quota_sees_no_429() {
 }
 
 #[tokio::test]
+async fn a_run_that_is_told_no_quota_keeps_to_fifteen_queries_in_five_seconds() {
+    let mut settings = settled();
+    settings.estate = EstateSize { subscriptions: 5, groups: 10, resources: 20 };
+    settings.azure.quota = None;
+    let sandbox = start(settings).await;
+    let run = Program::full(&sandbox).env("SUBSCRIPTION_BATCH_SIZE", "1").run().await.exits(0);
+    let entries = sandbox.requests().entries();
+    let times: Vec<Instant> =
+        entries.iter().filter(|entry| entry.route == Route::Graph).map(|entry| entry.at).collect();
+    assert_eq!(times.len(), 20, "{run}");
+    assert!(times[15] - times[0] >= Duration::from_millis(4_900), "{run}");
+    assert!(run.took < Duration::from_secs(9), "the others go out side by side: {run}");
+    assert_equal(&sandbox, &Scope::default(), &run).await;
+}
+
+#[tokio::test]
 async fn a_quota_that_others_use_up_is_waited_for() {
     let sandbox = start(settled()).await;
     let used_up = Fault::status(429)
@@ -230,7 +246,7 @@ async fn a_quota_that_others_use_up_is_waited_for() {
         .with_header("x-ms-user-quota-resets-after", "00:00:02")
         .with_header("retry-after", "0");
     break_down(&sandbox, Route::Graph, Rule::new(used_up).times(1));
-    let run = Program::full(&sandbox).run().await.exits(0);
+    let run = Program::full(&sandbox).run().await.exits(0).says(&["trying again in 2.0 s"]);
     let entries = sandbox.requests().entries();
     let graph: Vec<_> = entries.iter().filter(|entry| entry.route == Route::Graph).collect();
     assert_eq!(graph.len(), 6, "{run}");

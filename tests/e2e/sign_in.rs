@@ -192,6 +192,31 @@ async fn a_certificate_that_nobody_vouches_for_is_told_at_once_with_what_to_do()
 }
 
 #[tokio::test]
+async fn a_certificate_out_of_its_time_points_to_the_clock_at_once() {
+    for (years, said) in [(1990..2000, "certificate expired"), (3990..4000, "certificate not valid yet")] {
+        let mut settings = settled();
+        settings.net.certificate_years = years;
+        let sandbox = start(settings).await;
+        let run = Program::new(&sandbox).run().await.exits(1).tells(&[said, "this machine's clock"]);
+        assert_eq!(run.count("retried"), 0, "{run}");
+    }
+}
+
+#[tokio::test]
+async fn a_claims_challenge_is_told_as_a_policy_of_the_tenant() {
+    let sandbox = start(settled()).await;
+    let challenge =
+        r#"Bearer authorization_uri="https://x.example/", error="insufficient_claims", claims="eyJhIjoxfQ==""#;
+    let body = r#"{"error": {"code": "AuthenticationFailed", "message": "Continuous access evaluation resulted in claims challenge."}}"#;
+    for route in [Route::Subscriptions, Route::Graph] {
+        sandbox.faults().clear();
+        let fault = Fault::status(401).with_header("www-authenticate", challenge).with_body(body);
+        break_down(&sandbox, route, Rule::new(fault));
+        Program::new(&sandbox).run().await.exits(3).tells(&["insufficient_claims", "a policy of the tenant"]);
+    }
+}
+
+#[tokio::test]
 async fn a_certificate_file_that_is_not_there_is_told() {
     let sandbox = start(settled()).await;
     let program = Program::new(&sandbox).env("SSL_CERT_FILE", "/nonexistent/authority.pem");

@@ -294,7 +294,7 @@ const TYPES = ["microsoft.keyvault/vaults", "Microsoft.Network/virtualNetworks",
 
 function* allSettings() {
   yield ["no settings", {}];
-  yield ["a window of 14 days", { raw: { CHANGE_WINDOW_MINUTES: "20160" } }];
+  yield ["a window of 6 days", { raw: { CHANGE_WINDOW_MINUTES: "8640" } }];
   yield ["who made a change", { raw: { INCLUDE_CHANGE_ACTOR: "true" }, more: { changeAttributes: "dynamic" } }];
   yield ["one type", { types: ["microsoft.keyvault/vaults"] }];
   yield ["types of mixed case, one twice", { types: [...TYPES, "MICROSOFT.KEYVAULT/vaults"] }];

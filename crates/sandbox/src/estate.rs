@@ -74,7 +74,7 @@ impl Estate {
             ancient: true,
             unrecorded: false,
             dated: None,
-            kept: 14 * 24 * 60 * 60 * 1000,
+            kept: 7 * 24 * 60 * 60 * 1000,
             behind: Duration::ZERO,
             twins: HashMap::new(),
             sight: Sight::default(),

@@ -83,7 +83,7 @@ impl Sandbox {
             None
         };
         let handle = runtime.as_ref().map_or_else(Handle::current, |runtime| runtime.handle().clone());
-        let authority = Authority::new(net.http2)?;
+        let authority = Authority::new(&net)?;
         let [sign_in, manager, ingest] = net.ports;
         let tls = || authority.tls.clone();
         let doors = [

@@ -16,7 +16,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -25,6 +25,8 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
+
+use crate::settings::NetSettings;
 
 /// A body that is whole, as nearly all are; or one that some fault makes up as it goes.
 pub(crate) type Body = Either<Full<Bytes>, UnsyncBoxBody<Bytes, io::Error>>;
@@ -64,7 +66,7 @@ pub(crate) struct Authority {
 }
 
 impl Authority {
-    pub(crate) fn new(http2: bool) -> io::Result<Self> {
+    pub(crate) fn new(net: &NetSettings) -> io::Result<Self> {
         let authority_key = KeyPair::generate().map_err(io::Error::other)?;
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -77,6 +79,8 @@ impl Authority {
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         let mut leaf = CertificateParams::new(names).map_err(io::Error::other)?;
         leaf.distinguished_name.push(DnType::CommonName, "localhost");
+        leaf.not_before = date_time_ymd(net.certificate_years.start, 1, 1);
+        leaf.not_after = date_time_ymd(net.certificate_years.end, 1, 1);
         leaf.use_authority_key_identifier_extension = true;
         let leaf = leaf.signed_by(&key, &issuer).map_err(io::Error::other)?;
 
@@ -88,7 +92,7 @@ impl Authority {
             .with_single_cert(vec![leaf.der().clone()], key)
             .map_err(io::Error::other)?;
         tls.alpn_protocols =
-            if http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
+            if net.http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
         Ok(Self { pem: certificate.pem(), tls: Arc::new(tls) })
     }
 }

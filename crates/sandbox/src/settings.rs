@@ -1,5 +1,5 @@
 //! What a sandbox can be told: how large an estate, how late its records, how slow and how strict its services.
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use crate::clock::Clock;
@@ -124,6 +124,8 @@ pub struct NetSettings {
     /// Ports of the sign-in host, Resource Manager and the webhook host; 0 for any that is free.
     pub ports: [u16; 3],
     pub http2: bool,
+    /// The years in which the certificate of the hosts is valid.
+    pub certificate_years: Range<i32>,
     /// Serve from threads of the sandbox's own, and not from the caller's runtime.
     pub own_runtime: bool,
 }
@@ -162,7 +164,7 @@ impl Default for Settings {
                 body_limit: 512 * 1024,
                 post_latency: Duration::ZERO,
             },
-            net: NetSettings { ports: [0; 3], http2: true, own_runtime: false },
+            net: NetSettings { ports: [0; 3], http2: true, certificate_years: 1975..4096, own_runtime: false },
         }
     }
 }

@@ -27,6 +27,8 @@ pub struct SignIn {
     lifetime: Duration,
     secret_expired: bool,
     assertion: Mutex<Option<String>>,
+    /// What GitHub's ID tokens have to be for.
+    audience: Mutex<String>,
     /// ID tokens that were issued, each good for one sign-in: who keeps one does not sign in twice.
     issued: Mutex<HashSet<String>>,
     /// Whether an assertion that names this principal and this host is taken, its signature unread.
@@ -49,6 +51,7 @@ impl SignIn {
             lifetime: settings.token_lifetime,
             secret_expired: settings.secret_expired,
             assertion: Mutex::new(settings.client_assertion.clone()),
+            audience: Mutex::new("api://AzureADTokenExchange".into()),
             issued: Mutex::default(),
             signed: AtomicBool::new(false),
             // Not the numbers that the ids of the estate are made of.
@@ -60,6 +63,11 @@ impl SignIn {
     /// Takes this client assertion from now on, and no other.
     pub fn accept_assertion(&self, assertion: Option<String>) {
         *lock(&self.assertion) = assertion;
+    }
+
+    /// Takes ID tokens of GitHub's for this audience from now on, and no other.
+    pub fn accept_audience(&self, audience: &str) {
+        audience.clone_into(&mut lock(&self.audience));
     }
 
     /// Takes every assertion that looks like one that a certificate has signed from now on; only the signature is not checked.
@@ -96,16 +104,17 @@ impl SignIn {
     pub(crate) fn answer(&self, parts: &Parts, body: &[u8], arm: &str) -> Reply {
         match parts.uri.path() {
             GITHUB => {
-                return self.id_token(
-                    parts,
-                    Method::GET,
-                    GITHUB_TOKEN,
-                    "audience=api%3A%2F%2FAzureADTokenExchange",
-                    "value",
-                );
+                let audience = lock(&self.audience).clone();
+                return self.id_token(parts, Method::GET, GITHUB_TOKEN, ("audience", &audience), "value");
             }
             PIPELINES => {
-                return self.id_token(parts, Method::POST, PIPELINE_TOKEN, "serviceConnectionId=sandbox", "oidcToken");
+                return self.id_token(
+                    parts,
+                    Method::POST,
+                    PIPELINE_TOKEN,
+                    ("serviceConnectionId", "sandbox"),
+                    "oidcToken",
+                );
             }
             METADATA => return self.metadata(parts, "metadata", "true", arm),
             APP_SERVICE => return self.metadata(parts, "x-identity-header", IDENTITY_HEADER, arm),
@@ -127,12 +136,13 @@ impl SignIn {
     }
 
     /// An ID token, for who comes with the job's token and asks for the right one.
-    fn id_token(&self, parts: &Parts, method: Method, token: &str, query: &str, field: &str) -> Reply {
+    fn id_token(&self, parts: &Parts, method: Method, token: &str, query: (&str, &str), field: &str) -> Reply {
         let given = parts.headers.get(hyper::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         if parts.method != method || given != Some(&format!("Bearer {token}")) {
             return reply(StatusCode::UNAUTHORIZED, r#"{"message":"the token of the job is missing or wrong"}"#);
         }
-        if !parts.uri.query().unwrap_or_default().split('&').any(|pair| pair == query) {
+        let mut pairs = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
+        if !pairs.any(|(name, value)| (&*name, &*value) == query) {
             return reply(StatusCode::BAD_REQUEST, r#"{"message":"no such audience or service connection"}"#);
         }
         let id_token = format!("eyJhbGciOiJSUzI1NiJ9.{:016x}.s4ndb0xIdToken", lock(&self.tokens).0.next());

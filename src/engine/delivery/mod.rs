@@ -215,10 +215,11 @@ impl<'a, K: Sink> Delivery<'a, K> {
 
     fn next(&self, error: &K::Error, tries: Tries) -> Next {
         let health = self.health.borrow();
+        let again = |after| Next::Again { after, least: Duration::ZERO };
         match error.fault() {
-            Fault::Passing { after } if tries == Tries::AsPatient && !health.is_in_doubt() => Next::Again { after },
-            Fault::Throttled { after } => Next::Again { after },
-            Fault::Unreachable if !health.is_down() => Next::Again { after: None },
+            Fault::Passing { after } if tries == Tries::AsPatient && !health.is_in_doubt() => again(after),
+            Fault::Throttled { after } => again(after),
+            Fault::Unreachable if !health.is_down() => again(None),
             _ => Next::GiveUp,
         }
     }

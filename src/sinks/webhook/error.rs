@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 
 use crate::engine::{Fault, SinkError};
 use crate::error::{Exit, Problem};
-use crate::http::{Failure, RequestError};
+use crate::http::{Failure, Obstacle, RequestError};
 
 /// A request that failed, as it is.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -48,9 +48,9 @@ impl Problem for WebhookError {
 impl SinkError for WebhookError {
     fn fault(&self) -> Fault {
         match &self.request.failure {
-            Failure::Connect { certificate: false, .. } => Fault::Unreachable,
+            Failure::Connect { obstacle: Obstacle::Network, .. } => Fault::Unreachable,
             // Somebody else answers there.
-            Failure::Connect { certificate: true, .. } => Fault::Denied,
+            Failure::Connect { .. } => Fault::Denied,
             Failure::Timeout(_) | Failure::Interrupted(_) => Fault::Passing { after: None },
             Failure::Status(error) => match error.status {
                 StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
@@ -100,9 +100,11 @@ mod tests {
                 assert_eq!(status(*one).fault(), fault, "{one}");
             }
         }
-        let connect = |certificate| error(Failure::Connect { cause: "x".into(), certificate });
-        assert_eq!(connect(false).fault(), Fault::Unreachable);
-        assert_eq!(connect(true).fault(), Fault::Denied);
+        let connect = |obstacle| error(Failure::Connect { cause: "x".into(), obstacle }).fault();
+        assert_eq!(connect(Obstacle::Network), Fault::Unreachable);
+        for obstacle in [Obstacle::Certificate, Obstacle::Clock, Obstacle::Proxy] {
+            assert_eq!(connect(obstacle), Fault::Denied);
+        }
         assert_eq!(error(Failure::Timeout(Duration::ZERO)).fault(), Fault::Passing { after: None });
         assert_eq!(error(Failure::Interrupted("x".into())).fault(), Fault::Passing { after: None });
         assert_eq!(error(Failure::Unreadable("x".into())).fault(), Fault::Denied);
@@ -120,7 +122,8 @@ mod tests {
     fn a_redirect_is_explained_and_a_wrong_key_too() {
         assert!(status(308).advice().unwrap().contains("redirects"));
         assert!(status(401).advice().unwrap().contains("PORT_WEBHOOK_INGEST_URL"));
-        assert!(error(Failure::Connect { cause: String::new(), certificate: true }).advice().unwrap().contains("CA"));
+        let untrusted = Failure::Connect { cause: String::new(), obstacle: Obstacle::Certificate };
+        assert!(error(untrusted).advice().unwrap().contains("CA"));
         assert!(status(400).advice().unwrap().contains("audit log"));
         assert!(status(503).advice().is_none());
         assert_eq!((status(503).exit(), status(422).exit()), (Exit::Failed, Exit::Refused));

@@ -4,17 +4,21 @@
 //! (`x-ms-user-quota-remaining`) and when the count starts anew (`x-ms-user-quota-resets-after`, hh:mm:ss).
 
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use tokio::sync::Notify;
 
 use crate::azure::arm::{self, Limiter};
+use crate::http;
 
-/// Queries sent before any answer has told the quota: the default, 15 queries in 5 s ("Guidance for throttled requests"). The
-/// first answer takes what is left down to what it says.
-const UNTOLD: u32 = 15;
+/// What holds where no answer tells the quota: the default, 15 queries in 5 s ("Guidance for throttled requests").
+const ASSUMED: u32 = 15;
+const ASSUMED_PERIOD: Duration = Duration::from_secs(5);
+
+/// The wait after a refusal that announces none.
+const REFUSED_WAIT: Duration = Duration::from_secs(1);
 
 /// The longest that an announced reset is waited for; the quota's real period is 5 s.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -28,28 +32,50 @@ pub(crate) struct Quota {
 
 #[derive(Debug)]
 struct State {
-    /// Left in this period, queries in flight already taken off.
-    left: u32,
+    /// The fewest queries left that an answer of this period told, or as many as are assumed until one does.
+    lowest: u32,
+    /// How many queries of this period had ended without telling when the query of that answer was sent: it counts them.
+    counted: u32,
+    /// How many have by now.
+    untold: u32,
+    /// Queries without an answer so far, earlier periods' included. Whether `lowest` counts them is not known.
     in_flight: u32,
-    /// When the period ends, as far as it was told.
+    /// When the period ends, as far as it was told, or else assumed.
     resets_at: Option<Instant>,
+    source: Source,
     /// Counts the periods; an answer to a query of an earlier one says nothing of this one.
     period: u64,
+}
+
+/// Where the numbers of a period come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// No answer of the run has told the quota yet.
+    Assumed,
+    /// Answers of earlier periods did, or a query was refused: this period's first answer is waited for.
+    Expected,
+    /// An answer of this period told them.
+    Told,
+}
+
+/// Which query an answer belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sent {
+    period: u64,
+    /// Of its period, how many had ended without telling.
+    untold: u32,
 }
 
 /// Leave to send one query. Dropped without [`Permit::settle`], it counts as spent.
 pub(crate) struct Permit<'a> {
     quota: &'a Quota,
-    period: u64,
+    sent: Sent,
     settled: bool,
 }
 
 impl Quota {
     pub(crate) fn new() -> Self {
-        Self {
-            state: Mutex::new(State { left: UNTOLD, in_flight: 0, resets_at: None, period: 0 }),
-            changed: Notify::new(),
-        }
+        Self { state: Mutex::new(State::new()), changed: Notify::new() }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -66,7 +92,7 @@ impl Limiter for Quota {
         loop {
             let changed = self.changed.notified();
             let wait = match self.state().take(Instant::now()) {
-                Ok(period) => return Permit { quota: self, period, settled: false },
+                Ok(sent) => return Permit { quota: self, sent, settled: false },
                 Err(wait) => wait,
             };
             match wait {
@@ -78,57 +104,99 @@ impl Limiter for Quota {
             }
         }
     }
+
+    fn wait(&self) -> Duration {
+        self.state().wait(Instant::now())
+    }
 }
 
 impl State {
+    fn new() -> Self {
+        Self {
+            lowest: ASSUMED,
+            counted: 0,
+            untold: 0,
+            in_flight: 0,
+            resets_at: None,
+            source: Source::Assumed,
+            period: 0,
+        }
+    }
+
+    /// Queries that are surely left. Those in flight may be counted already or not; when none is, this is what is left.
+    fn left(&self) -> u32 {
+        self.lowest.saturating_sub(self.in_flight + (self.untold - self.counted))
+    }
+
+    /// How long no query may be sent, as far as it is known.
+    fn wait(&self, now: Instant) -> Duration {
+        let resets_at = self.resets_at.filter(|_| self.left() == 0);
+        resets_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
+    }
+
     /// Takes one query off, or says how long to wait; `None`: until an answer tells.
-    fn take(&mut self, now: Instant) -> Result<u64, Option<Duration>> {
-        if self.left == 0 {
+    fn take(&mut self, now: Instant) -> Result<Sent, Option<Duration>> {
+        if self.left() == 0 {
             match self.resets_at {
-                // The next answer tells how many there are; until then one goes ahead to ask.
-                Some(at) if at <= now => {
-                    self.left = 1;
-                    self.resets_at = None;
-                    self.period += 1;
-                }
+                Some(at) if at <= now => self.start_period(),
                 Some(at) => return Err(Some(at - now)),
-                None if self.in_flight == 0 => self.left = 1,
                 None => return Err(None),
             }
         }
-        self.left -= 1;
         self.in_flight += 1;
-        Ok(self.period)
+        Ok(Sent { period: self.period, untold: self.untold })
     }
 
-    /// An answer to a query of `period`.
-    fn answered(&mut self, period: u64, told: Option<(u32, Duration)>, now: Instant) {
+    fn start_period(&mut self) {
+        self.period += 1;
+        // What still hangs from before must not hold up the first query.
+        (self.lowest, self.source) = match self.source {
+            Source::Assumed => (ASSUMED.max(self.in_flight + 1), Source::Assumed),
+            // The next answer tells how many there are; until then one goes ahead to ask.
+            Source::Expected | Source::Told => (self.in_flight + 1, Source::Expected),
+        };
+        (self.counted, self.untold, self.resets_at) = (0, 0, None);
+    }
+
+    /// An answer, or the end of waiting for it.
+    fn answered(&mut self, query: Sent, told: Option<(u32, Duration)>, now: Instant) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        let Some((remaining, resets_after)) = told else { return };
-        if period != self.period {
+        if query.period != self.period {
             return;
         }
+        let Some((remaining, resets_after)) = told else {
+            self.untold += 1;
+            if self.resets_at.is_none() {
+                // The service's period began when it got the first query, and that is before now.
+                self.resets_at = Some(now + ASSUMED_PERIOD);
+                self.lowest = self.lowest.max(ASSUMED);
+            }
+            return;
+        };
         let at = now + resets_after.min(LONGEST_WAIT);
-        match self.resets_at {
+        if self.source == Source::Told {
             // Announced in whole seconds, rounded up: within one period the earliest is the nearest to the truth.
-            Some(known) => self.resets_at = Some(known.min(at)),
-            None => {
-                // The first answer of a period. It may not count yet what is in flight.
-                self.left = remaining.saturating_sub(self.in_flight);
-                self.resets_at = Some(at);
+            self.resets_at = Some(self.resets_at.map_or(at, |known| known.min(at)));
+            if remaining > self.lowest {
                 return;
             }
+        } else {
+            self.resets_at = Some(at);
+            self.source = Source::Told;
         }
-        // Our own queries are taken off already; only another user of the same quota makes it less than that.
-        self.left = self.left.min(remaining);
+        self.lowest = remaining;
+        self.counted = query.untold;
     }
 
-    /// Refused after all: nothing more before the service allows it.
+    /// Refused after all: nothing more before the service allows it, whatever answers to earlier queries tell.
     fn refused(&mut self, wait: Duration, now: Instant) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        self.left = 0;
         let at = now + wait.min(LONGEST_WAIT);
-        self.resets_at = Some(self.resets_at.map_or(at, |known| known.max(at)));
+        let resets_at = self.resets_at.map_or(at, |known| known.max(at));
+        self.source = Source::Expected;
+        self.start_period();
+        self.lowest = 0;
+        self.resets_at = Some(resets_at);
     }
 }
 
@@ -138,10 +206,11 @@ impl arm::Permit for Permit<'_> {
         let told = remaining(headers).zip(resets_after(headers));
         let now = Instant::now();
         if status == StatusCode::TOO_MANY_REQUESTS {
-            let wait = told.map_or(Duration::from_secs(1), |(_, wait)| wait);
+            let asked = http::retry_after(headers, SystemTime::now());
+            let wait = asked.max(told.map(|(_, wait)| wait)).unwrap_or(REFUSED_WAIT);
             self.quota.state().refused(wait, now);
         } else {
-            self.quota.state().answered(self.period, told, now);
+            self.quota.state().answered(self.sent, told, now);
         }
         self.quota.changed.notify_waiters();
     }
@@ -150,7 +219,7 @@ impl arm::Permit for Permit<'_> {
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
         if !self.settled {
-            self.quota.state().answered(self.period, None, Instant::now());
+            self.quota.state().answered(self.sent, None, Instant::now());
             self.quota.changed.notify_waiters();
         }
     }
@@ -183,84 +252,170 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    const PERIOD: Duration = ASSUMED_PERIOD;
+
     fn state() -> (State, Instant) {
-        (State { left: UNTOLD, in_flight: 0, resets_at: None, period: 0 }, Instant::now())
+        (State::new(), Instant::now())
+    }
+
+    /// Sends so many queries at once.
+    fn send(state: &mut State, queries: usize, now: Instant) -> Vec<Sent> {
+        (0..queries).map(|_| state.take(now).unwrap()).collect()
+    }
+
+    /// The queries that may be sent now.
+    fn burst(state: &mut State, now: Instant) -> Vec<Sent> {
+        std::iter::from_fn(|| state.take(now).ok()).collect()
     }
 
     #[test]
     fn until_an_answer_tells_the_quota_only_the_first_queries_go_out() {
         let (mut state, now) = state();
-        for _ in 0..UNTOLD {
-            assert_eq!(state.take(now), Ok(0));
-        }
+        assert_eq!(burst(&mut state, now).len(), 15);
         assert_eq!(state.take(now), Err(None));
     }
 
     #[test]
-    fn what_went_out_before_the_first_answer_is_taken_off_what_it_tells() {
+    fn what_is_in_flight_is_taken_off_what_the_first_answer_tells() {
         let (mut state, now) = state();
-        for _ in 0..5 {
-            state.take(now).unwrap();
+        let sent = send(&mut state, 5, now);
+        state.answered(sent[0], Some((6, PERIOD)), now);
+        assert_eq!(burst(&mut state, now).len(), 2, "four may not be counted yet");
+        assert_eq!(state.take(now), Err(Some(PERIOD)));
+    }
+
+    #[test]
+    fn when_nothing_is_in_flight_the_last_answer_s_count_is_what_is_left() {
+        let (mut state, now) = state();
+        let sent = send(&mut state, 5, now);
+        // All five were counted before the first was answered.
+        for query in sent {
+            state.answered(query, Some((10, PERIOD)), now);
         }
-        state.answered(0, Some((6, 5 * SECOND)), now);
-        assert_eq!((state.take(now), state.take(now)), (Ok(0), Ok(0)));
-        assert_eq!(state.take(now), Err(Some(5 * SECOND)), "four may not be counted yet");
+        assert_eq!(burst(&mut state, now).len(), 10);
     }
 
     #[test]
     fn fifteen_queries_go_out_in_a_period_and_the_next_waits_for_its_end() {
         let (mut state, now) = state();
-        state.take(now).unwrap();
-        state.answered(0, Some((14, 5 * SECOND)), now);
-        for _ in 0..14 {
-            assert_eq!(state.take(now), Ok(0));
-        }
-        assert_eq!(state.take(now + SECOND), Err(Some(4 * SECOND)));
-        assert_eq!(state.take(now + 5 * SECOND), Ok(1));
+        let first = state.take(now).unwrap();
+        state.answered(first, Some((14, PERIOD)), now);
+        assert_eq!(burst(&mut state, now).len(), 14);
+        assert_eq!((state.take(now + SECOND), state.wait(now + SECOND)), (Err(Some(4 * SECOND)), 4 * SECOND));
+        assert_eq!(burst(&mut state, now + PERIOD).len(), 1, "one goes ahead to ask");
     }
 
     #[test]
     fn answers_out_of_order_do_not_raise_what_is_left() {
         let (mut state, now) = state();
-        state.take(now).unwrap();
-        state.answered(0, Some((3, 5 * SECOND)), now);
-        for _ in 0..3 {
-            state.take(now).unwrap();
+        let sent = send(&mut state, 4, now);
+        for (query, remaining) in sent.into_iter().zip([3, 0, 2, 1]) {
+            state.answered(query, Some((remaining, PERIOD)), now);
         }
-        state.answered(0, Some((0, 5 * SECOND)), now);
-        state.answered(0, Some((2, 5 * SECOND)), now);
-        state.answered(0, Some((1, 5 * SECOND)), now);
-        assert_eq!(state.take(now), Err(Some(5 * SECOND)));
+        assert_eq!(state.take(now), Err(Some(PERIOD)));
     }
 
     #[test]
     fn queries_of_another_user_are_taken_off() {
         let (mut state, now) = state();
-        state.take(now).unwrap();
-        state.answered(0, Some((14, 5 * SECOND)), now);
-        state.take(now).unwrap();
-        state.take(now).unwrap();
-        state.answered(0, Some((1, 5 * SECOND)), now);
-        assert_eq!(state.take(now), Ok(0));
-        assert_eq!(state.take(now), Err(Some(5 * SECOND)));
+        let first = state.take(now).unwrap();
+        state.answered(first, Some((14, PERIOD)), now);
+        let sent = send(&mut state, 2, now);
+        state.answered(sent[0], Some((1, PERIOD)), now);
+        assert_eq!(state.take(now), Err(Some(PERIOD)), "the other query may be the one that is left");
+        state.answered(sent[1], Some((1, PERIOD)), now);
+        assert_eq!(burst(&mut state, now).len(), 1);
+    }
+
+    #[test]
+    fn a_query_that_ends_without_an_answer_counts_as_spent_until_a_later_one_tells() {
+        let (mut state, now) = state();
+        let sent = send(&mut state, 2, now);
+        state.answered(sent[0], Some((3, PERIOD)), now);
+        state.answered(sent[1], None, now);
+        assert_eq!(state.left(), 2);
+        let later = state.take(now).unwrap();
+        state.answered(later, Some((2, PERIOD)), now);
+        assert_eq!(burst(&mut state, now).len(), 2, "it never reached the service");
     }
 
     #[test]
     fn a_refusal_stops_everything_until_the_service_allows_it() {
         let (mut state, now) = state();
-        state.take(now).unwrap();
-        state.answered(0, Some((14, 5 * SECOND)), now);
-        state.take(now).unwrap();
+        let first = state.take(now).unwrap();
+        state.answered(first, Some((14, PERIOD)), now);
+        let sent = send(&mut state, 2, now);
         state.refused(7 * SECOND, now);
+        state.answered(sent[1], Some((12, PERIOD)), now);
         assert_eq!(state.take(now + 6 * SECOND), Err(Some(SECOND)));
+        assert_eq!(burst(&mut state, now + 7 * SECOND).len(), 1, "one goes ahead to ask");
+    }
+
+    #[test]
+    fn a_reset_that_another_answer_announced_outlasts_a_shorter_refusal() {
+        let (mut state, now) = state();
+        let first = state.take(now).unwrap();
+        state.answered(first, Some((14, PERIOD)), now);
+        state.take(now).unwrap();
+        state.refused(SECOND, now);
+        assert_eq!(state.wait(now), PERIOD);
+    }
+
+    #[test]
+    fn a_service_that_announces_nothing_is_sent_fifteen_queries_in_five_seconds() {
+        let (mut state, mut now) = state();
+        for _ in 0..3 {
+            let sent = burst(&mut state, now);
+            assert_eq!(sent.len(), 15);
+            // The period of the service began when it got the first query, which is no later than the first answer.
+            now += SECOND;
+            for query in sent {
+                state.answered(query, None, now);
+            }
+            assert_eq!(state.take(now + SECOND), Err(Some(4 * SECOND)));
+            now += PERIOD;
+        }
+    }
+
+    #[test]
+    fn a_service_that_stops_announcing_is_sent_as_many_as_one_that_never_did() {
+        let (mut state, now) = state();
+        let sent = send(&mut state, 15, now);
+        for query in sent {
+            state.answered(query, Some((0, PERIOD)), now);
+        }
+        let now = now + PERIOD;
+        let ahead = burst(&mut state, now);
+        assert_eq!(ahead.len(), 1);
+        state.answered(ahead[0], None, now);
+        assert_eq!(burst(&mut state, now).len(), 14);
+    }
+
+    #[test]
+    fn queries_that_hang_do_not_hold_up_the_next_period() {
+        let (mut state, now) = state();
+        let sent = send(&mut state, 15, now);
+        state.answered(sent[0], Some((0, PERIOD)), now);
+        assert_eq!(burst(&mut state, now + PERIOD).len(), 1);
     }
 
     #[tokio::test]
-    async fn a_service_that_announces_nothing_is_asked_one_query_at_a_time() {
-        let quota = Quota::new();
-        for _ in 0..UNTOLD + 5 {
-            quota.acquire().await.settle(StatusCode::OK, &HeaderMap::new());
-        }
+    async fn a_refusal_waits_as_long_as_its_headers_ask() {
+        const LEFT: (&str, &str) = ("x-ms-user-quota-remaining", "0");
+        const RESET: (&str, &str) = ("x-ms-user-quota-resets-after", "00:00:05");
+        let wait = |headers: &[(&'static str, &'static str)]| {
+            let headers: HeaderMap =
+                headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+            async move {
+                let quota = Quota::new();
+                quota.acquire().await.settle(StatusCode::TOO_MANY_REQUESTS, &headers);
+                quota.wait().as_secs_f32().ceil()
+            }
+        };
+        assert!((wait(&[]).await - 1.0).abs() < 0.1);
+        assert!((wait(&[("retry-after", "7")]).await - 7.0).abs() < 0.1);
+        assert!((wait(&[("retry-after", "1"), LEFT, RESET]).await - 5.0).abs() < 0.1);
+        assert!((wait(&[("retry-after", "9"), LEFT, RESET]).await - 9.0).abs() < 0.1);
     }
 
     #[test]

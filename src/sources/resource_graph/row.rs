@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde::Deserialize;
 use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::arm_id::id_of;
@@ -60,14 +60,25 @@ struct Keys<'a> {
     change_time: Text<'a>,
     #[serde(borrow, default)]
     change_attributes: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    client_type: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    operation: Option<Text<'a>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "present")]
+    client_type: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    operation: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
     moves_scope: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    scope: Option<Text<'a>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    scope: Option<&'a RawValue>,
+}
+
+/// A column of [`OURS`], whatever its value: `null` is not absence, and has to be taken out as well.
+fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+/// The text of such a column, empty where it is none.
+fn text_of(column: Option<&RawValue>) -> String {
+    let text = column.and_then(|column| serde_json::from_str::<Text<'_>>(column.get()).ok());
+    text.unwrap_or_default().0.into_owned()
 }
 
 impl Row {
@@ -125,7 +136,7 @@ impl Keys<'_> {
         match stage {
             Stage::Root => Some(Scope::In),
             Stage::Container => {
-                let is_out = self.scope.as_ref().is_some_and(|scope| scope.0 == "out");
+                let is_out = text_of(self.scope) == "out";
                 exists.then_some(if is_out { Scope::Out } else { Scope::In })
             }
             Stage::Leaf => {
@@ -138,9 +149,7 @@ impl Keys<'_> {
 
     /// Who made the change: from the columns of the log, or from the one that is sent.
     fn actor(&self) -> Option<Actor> {
-        let text =
-            |column: &Option<Text<'_>>| column.as_ref().map_or_else(String::new, |text| text.0.clone().into_owned());
-        told(Actor { client_type: text(&self.client_type), operation: text(&self.operation) })
+        told(Actor { client_type: text_of(self.client_type), operation: text_of(self.operation) })
             .or_else(|| told_in(self.change_attributes?))
     }
 
@@ -279,6 +288,22 @@ mod tests {
         let change = finding(&untold).change;
         assert_eq!((text(&change.row), change.actor), (bare, None), "whatever the log's level");
         assert!(finding(bare).change.actor.is_none());
+    }
+
+    #[test]
+    fn a_column_of_ours_stays_out_of_what_is_sent_whatever_its_value() {
+        let bare = r#"{"resourceId":"/subscriptions/s/resourcegroups/g","sourceResourceId":"","type":"a/b","changeType":"Update","changeTime":"2026-01-02T03:04:05Z"}"#;
+        for name in OURS {
+            for value in ["null", "\"\"", "\"x\"", "0", "1.5", "true", "[]", r#"{"a":"b"}"#] {
+                for row in [
+                    bare.replacen('{', &format!(r#"{{"{name}":{value},"#), 1),
+                    bare.replacen(r#","type""#, &format!(r#","{name}":{value},"type""#), 1),
+                    bare.replace(r#"Z"}"#, &format!(r#"Z","{name}":{value}}}"#)),
+                ] {
+                    assert_eq!(text(&finding(&row).change.row), bare, "{row}");
+                }
+            }
+        }
     }
 
     #[test]
