@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use sandbox::Sandbox;
+use sandbox::estate::Estate;
 use sandbox::expected::Scope;
 use sandbox::life;
 use sandbox::rng::Rng;
 use sandbox::settings::{Dangling, EstateSize, Lags, MAPPING_BATCH, Settings};
 
-use crate::harness::{MINUTE, Program, assert_equal, settled, start};
+use crate::harness::{MINUTE, Program, Small, assert_equal, settled, start};
+use crate::remembered::remembering;
 
 const TICKS: u64 = 6;
 const CHANGES: usize = 80;
@@ -119,5 +121,35 @@ async fn the_catalog_follows_in_the_scope_of_tags() {
 async fn the_catalog_follows_while_groups_enter_and_leave_the_scope_of_tags() {
     for seed in [6, 7] {
         live(&start(living(seed)).await, &production(true), any_change).await;
+    }
+}
+
+/// Azure dates them to the millisecond, and more than one thing happens in one.
+#[tokio::test]
+async fn of_a_create_and_a_delete_with_the_same_time_the_row_decides_with_a_checkpoint_and_without() {
+    for remembers in [false, true] {
+        let small = Small::start().await;
+        let Small { sandbox, group, .. } = &small;
+        let run = || if remembers { remembering(sandbox) } else { Program::new(sandbox) };
+        let create = |estate: &mut Estate, name| {
+            estate.create_resource(group, "Microsoft.KeyVault/vaults", name, "eastus", None).unwrap()
+        };
+        run().args(["--mode", "full"]).run().await.exits(0);
+        sandbox.clock().advance(MINUTE);
+        let [gone, back] = ["gone", "back"].map(|name| create(&mut sandbox.estate(), name));
+        run().run().await.exits(0);
+        sandbox.clock().advance(MINUTE);
+        let now = sandbox.clock().now_ms();
+        sandbox.estate().dated(now, |estate| {
+            for id in [&gone, &back] {
+                estate.delete_resource(id);
+                create(estate, id.rsplit('/').next().unwrap());
+            }
+            estate.delete_resource(&gone);
+        });
+        sandbox.clock().advance(MINUTE);
+        let run = run().run().await.exits(0);
+        assert_eq!((run.count("deletes"), run.count("unresolved")), (1, 0), "{run}");
+        assert_equal(sandbox, &Scope::default(), &run).await;
     }
 }

@@ -185,9 +185,13 @@ fn actor(scope: &Scope) -> (&'static str, &'static str) {
 }
 
 /// The line that orders the records of an id. Of two with the same time a `Delete` is the earlier one: what was deleted and made
-/// again is there. Times count twice, so that the millisecond between the two reaches no other record.
+/// again is there. Where no row is, the lines that join the rows see to it that the `Delete` counts. Times count twice, so that the
+/// millisecond between the two reaches no other record.
 const ORDER: &str = "\
 | extend changeOrder = iff(changeType =~ 'Delete', changeTime, changeTime + 1ms) + (changeTime - datetime(2000-01-01))";
+
+/// The time of the last `Delete`.
+const DELETED: &str = "deletedAt = max(iff(changeType =~ 'Delete', changeTime, datetime(null)))";
 
 /// The lines that join the group of each row. A group that has several rows is one: the first by its id as it is written, then by
 /// its tags, as among the rows of a page.
@@ -205,7 +209,8 @@ const ROWS: &str = "\
 | join kind=leftouter (
     resources
     | project sourceResourceId = tolower(id), id, name, location, tags
-) on $left.resourceId == $right.sourceResourceId";
+) on $left.resourceId == $right.sourceResourceId
+| extend changeType = iff(isempty(sourceResourceId) and deletedAt == changeTime, 'Delete', changeType)";
 
 const NO_ROWS: &str = "| extend sourceResourceId = '', id = '', name = '', location = '', tags = dynamic(null)";
 
@@ -227,7 +232,7 @@ resourcechanges
 | extend targetId = tostring(properties.targetResourceId), changeType = tostring(properties.changeType)
 | extend changedProperties = properties.changes{actor}
 {ORDER}
-| summarize arg_max(changeOrder, changeTime, targetId, type, changeType, changedProperties, subscriptionId, resourceGroup{columns}) by resourceId
+| summarize arg_max(changeOrder, changeTime, targetId, type, changeType, changedProperties, subscriptionId, resourceGroup{columns}), {DELETED} by resourceId
 | extend subscriptionId = tolower(subscriptionId), resourceGroup = tolower(resourceGroup)
 {rows}
 {groups}{tags}
@@ -244,7 +249,8 @@ const CONTAINER_ROWS: &str = "\
     resourcecontainers
     | where type in~ ('microsoft.resources/subscriptions', 'microsoft.resources/subscriptions/resourcegroups')
     | project sourceResourceId = tolower(id), id, name, location, tags
-) on $left.resourceId == $right.sourceResourceId";
+) on $left.resourceId == $right.sourceResourceId
+| extend changeType = iff(isempty(sourceResourceId) and deletedAt == changeTime, 'Delete', changeType)";
 
 fn changed_containers(scope: &Scope, since: Timestamp, slice: &str, joins: Joins) -> String {
     let since = kql::datetime(since);
@@ -269,7 +275,7 @@ resourcecontainerchanges
 | extend targetId = tostring(properties.targetResourceId), changeType = tostring(properties.changeType){actor}{changes}
 | extend moves = iff({moves}, 1, 0)
 {ORDER}
-| summarize arg_max(changeOrder, changeTime, targetId, type, changeType, subscriptionId, resourceGroup{columns}), movesScope = max(moves) by resourceId
+| summarize arg_max(changeOrder, changeTime, targetId, type, changeType, subscriptionId, resourceGroup{columns}), movesScope = max(moves), {DELETED} by resourceId
 {rows}{in_scope}
 | extend id = iff(isempty(id), targetId, id)
 | extend subscriptionId = tolower(subscriptionId), resourceGroup = tolower(resourceGroup)
@@ -292,8 +298,8 @@ resourcechanges
 | extend type = tolower(tostring(properties.targetResourceType)){types}{slice}
 | extend targetId = tostring(properties.targetResourceId), changeType = tostring(properties.changeType)
 {ORDER}
-| summarize arg_max(changeOrder, changeTime, targetId, type, changeType, subscriptionId, resourceGroup) by resourceId
-| where changeType =~ 'Delete' or changeTime > {recent}
+| summarize arg_max(changeOrder, changeTime, targetId, type, changeType, subscriptionId, resourceGroup), {DELETED} by resourceId
+| where changeType =~ 'Delete' or deletedAt == changeTime or changeTime > {recent}
 {rows}
 | where isempty(sourceResourceId)
 | extend subscriptionId = tolower(subscriptionId), resourceGroup = tolower(resourceGroup)
@@ -336,6 +342,7 @@ fn subscriptions(slice: &str, joins: Joins) -> String {
         "\
 resourcecontainers
 | project subscriptionId{resources}
+| where isnotempty(subscriptionId)
 | summarize found = count() by subscriptionId = tolower(subscriptionId)
 | extend resourceId = strcat('/subscriptions/', subscriptionId){slice}
 | project id = resourceId, resourceId, sourceResourceId = resourceId, azureTime = now()
