@@ -22,6 +22,8 @@ pub(super) struct Batch<'b, P> {
     pub(super) records: HashMap<Key, Record>,
     /// Containers that were found in this run.
     pub(super) met: HashSet<Key>,
+    /// Containers that have a record, and no row yet.
+    pub(super) awaited: HashSet<Key>,
     /// Containers that a record proves to be gone.
     pub(super) gone: HashSet<Id>,
     /// Containers that are read afresh.
@@ -74,6 +76,7 @@ impl<'b, P> Batch<'b, P> {
             seen: Vec::new(),
             records: HashMap::new(),
             met: HashSet::new(),
+            awaited: HashSet::new(),
             gone: HashSet::new(),
             afresh: HashSet::new(),
             failed: HashSet::new(),

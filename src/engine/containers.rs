@@ -41,6 +41,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         b.found.extend(gone.iter().map(|finding| Key::of(finding.id())));
         self.send_containers(b, gone).await?;
         let missed = std::mem::take(&mut b.missed);
+        b.awaited.extend(missed.iter().map(|finding| Key::of(finding.id())));
         if self.replica.remembers() {
             self.settle_all().await?;
             let is_suspect = |shard: &Id| answer.as_ref().is_some_and(|answer| answer.covered.contains(shard));

@@ -63,7 +63,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                 Stage::Leaf => {
                     let by_container = group.and_then(|group| group.scope).unwrap_or(self.source.unseen());
                     if by_container == Scope::Out
-                        && container.is_some()
+                        && container.as_ref().is_some_and(|container| batch.may_come(container))
                         && group.is_none_or(|group| group.scope.is_none())
                     {
                         // Whether it is in scope shows once its container has a row.
@@ -161,6 +161,11 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
 }
 
 impl<P> Batch<'_, P> {
+    /// Whether the row of a container that has none may only be late. One that nothing tells of, and that was asked for, has none.
+    fn may_come(&self, container: &Id) -> bool {
+        self.awaited.contains(&Key::of(container)) || !self.met(container)
+    }
+
     pub(super) fn met(&self, container: &Id) -> bool {
         self.met.contains(&Key::of(container))
     }

@@ -1,10 +1,8 @@
 //! Leaves: those with a record, all rows where they are due, and what is left once they were read.
 
-use jiff::Timestamp;
-
 use super::batch::{Batch, Extent, Page};
 use super::delivery::Wave;
-use super::{Answer, Engine, Entry, Fatal, Key, Replica, Sink, Source};
+use super::{Absent, Answer, Engine, Entry, Fatal, Key, Replica, Sink, Source};
 use crate::model::{Finding, Id, Record, RecordKind, Scope, Stage};
 
 impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
@@ -119,12 +117,11 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     ) -> Result<(), Fatal<R::Error>> {
         b.leave_out_seen();
         let mut ready = Vec::new();
-        let proof = Record { at: Timestamp::MIN, kind: RecordKind::Delete, moves_scope: false };
         for container in &b.gone {
+            // They went along with it, without a record of their own: once they are asked for, nothing more is waited for.
             self.each_child(container, |id, entry| {
-                if entry.is_held() {
-                    b.found.insert(Key::of(&id));
-                    ready.push(self.gone(&id, Some(proof)));
+                if entry.is_held() && !b.is_found(&id) {
+                    self.put(&id, Entry { absent: Some(Absent::Proven), ..entry })?;
                 }
                 Ok(())
             })?;

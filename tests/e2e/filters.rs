@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sandbox::Sandbox;
-use sandbox::estate::Tags;
+use sandbox::estate::{Level, Tags};
 use sandbox::expected::Scope;
 use sandbox::names::tags;
 use sandbox::settings::{EstateSize, Lags};
 use serde_json::json;
 
-use crate::harness::{Program, assert_equal, empty, envelopes, outline, resource_ids, settled, start};
+use crate::harness::{MINUTE, Program, Small, assert_equal, empty, envelopes, outline, resource_ids, settled, start};
+use crate::remembered::remembering;
 
 fn pairs(of: &[(&str, &str)]) -> Vec<(String, String)> {
     of.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
@@ -318,5 +319,33 @@ async fn types_filter_changes_and_deletes_in_both_modes_alike() {
         assert!(sent.iter().filter(|one| one.is_resource()).all(|one| one.ty() == "microsoft.keyvault/vaults"));
         let deletes: Vec<&str> = sent.iter().filter(|one| !one.is_upsert()).map(crate::harness::Envelope::id).collect();
         assert_eq!(deletes, [&kept[1]], "{mode}; {run}");
+    }
+}
+
+#[tokio::test]
+async fn a_resource_without_a_group_is_in_scope_unless_a_filter_includes_groups_and_waits_for_nothing() {
+    let include = r#"{"include": {"Environment": "Production"}}"#;
+    let exclude = r#"{"exclude": {"Environment": "Production"}}"#;
+    for (filters, upserts) in [(exclude, 2), (include, 0)] {
+        let small = Small::start().await;
+        let Small { sandbox, subscription, .. } = &small;
+        let run = || remembering(sandbox).env("RESOURCE_GROUP_TAG_FILTERS", filters);
+        run().run().await.exits(0);
+        run().run().await.exits(0);
+        sandbox.clock().advance(MINUTE);
+        {
+            let mut estate = sandbox.estate();
+            let kind = "Microsoft.Security/pricings";
+            estate.create_resource_at(Level::Subscription, subscription, kind, "own", None).unwrap();
+            let group = estate.create_group_without_row(subscription, "rg-phantom").unwrap();
+            estate.create_resource(&group, "Microsoft.KeyVault/vaults", "ghost", "eastus", None).unwrap();
+        }
+        sandbox.clock().advance(MINUTE);
+        let first = run().run().await.exits(0);
+        assert_eq!((first.count("upserts"), first.count("unresolved")), (upserts, 0), "{filters}: {first}");
+        assert!(!first.err.contains("disagree") && first.count("inDoubt") == 0, "{first}");
+        sandbox.clock().advance(20 * MINUTE);
+        let again = run().run().await.exits(0);
+        assert_eq!((again.count("upserts"), again.count("deletes"), again.count("unresolved")), (0, 0, 0), "{again}");
     }
 }

@@ -34,7 +34,11 @@ const NEEDED: &[(Rule, &str, &str)] = &[
     ),
     (Rule::GoneChildren, "leaves=5", "run; dropq s0/g0"),
     (Rule::Along, "", "run; run; dropq s0/g0; fault poison s0/g0; wait 180; run"),
-    (Rule::Proven, "leaves=5", "run; drop s0/g0; fault down; wait 20; run; wait 180; run"),
+    (
+        Rule::Proven,
+        "leaves=5",
+        "run; delete s0/g0/r0; delete s0/g0/r1; delete s0/g0/r2; delete s0/g0/r3; delete s0/g0/r4; fault down; wait 20; run; wait 180; run",
+    ),
     (
         Rule::Covering,
         "shards=2 together=2 scope=1 flickers full",
