@@ -22,6 +22,7 @@ mod table;
 mod tests;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -77,7 +78,9 @@ struct Memory {
     shards: Shards,
     terms: Option<Terms>,
     last: Option<String>,
-    /// The terms, or the account of the last run, changed since the last save.
+    /// Kinds of which a row was shown.
+    kinds: BTreeSet<Arc<str>>,
+    /// The terms, the kinds, or the account of the last run, changed since the last save.
     is_changed: bool,
     /// The number of the next save in the journal.
     next: u64,
@@ -156,7 +159,8 @@ impl Checkpoint {
         most_over: usize,
     ) -> Self {
         let terms = loaded.sink.zip(loaded.scope).map(|(sink, scope)| Terms { sink, scope });
-        let memory = Memory { overlay, shards, terms, last: loaded.last, is_changed: false, next: loaded.next };
+        let Loaded { last, kinds, next, .. } = loaded;
+        let memory = Memory { overlay, shards, terms, last, kinds, is_changed: false, next };
         Self {
             path: path.to_owned(),
             replaced: None,
@@ -247,6 +251,18 @@ impl Replica for Checkpoint {
         let mut memory = self.memory.borrow_mut();
         if memory.terms.as_ref() != Some(&terms) {
             memory.terms = Some(terms);
+            memory.is_changed = true;
+        }
+    }
+
+    fn knows_kind(&self, kind: &str) -> bool {
+        !self.remembers() || self.memory.borrow().kinds.contains(kind)
+    }
+
+    fn note_kind(&self, kind: &Arc<str>) {
+        let memory = &mut *self.memory.borrow_mut();
+        if !memory.kinds.contains(kind) {
+            memory.kinds.insert(Arc::clone(kind));
             memory.is_changed = true;
         }
     }

@@ -121,6 +121,8 @@ impl Checkpoint {
                 terms.flat_map(|terms| [(table::SINK, terms.sink.clone()), (table::SCOPE, terms.scope.clone())]),
             );
             meta.extend(memory.last.iter().map(|last| (table::LAST, last.clone())));
+            let kinds: Vec<&str> = memory.kinds.iter().map(|kind| &**kind).collect();
+            meta.push((table::KINDS, kinds.join("\n")));
         }
         Ok(Some((Batch { entries, shards, meta }, Taken { puts, shards: changed, is_meta, folds })))
     }

@@ -1,6 +1,6 @@
 //! The tables of the file: what they hold, how they are read, and the one transaction by which they change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use redb::{
@@ -30,6 +30,8 @@ const JOURNAL: TableDefinition<u64, &[u8]> = TableDefinition::new("journal");
 pub(super) const SINK: &str = "sink";
 pub(super) const SCOPE: &str = "scope";
 pub(super) const LAST: &str = "last";
+/// One kind per line.
+pub(super) const KINDS: &str = "kinds";
 const FORMAT_KEY: &str = "format";
 
 /// What a run holds in memory from the beginning.
@@ -39,6 +41,7 @@ pub(super) struct Loaded {
     pub(super) sink: Option<String>,
     pub(super) scope: Option<String>,
     pub(super) last: Option<String>,
+    pub(super) kinds: BTreeSet<Arc<str>>,
     pub(super) journal: Vec<Put>,
     /// The number that the next save has in the journal.
     pub(super) next: u64,
@@ -72,7 +75,8 @@ pub(super) fn load(database: &Database) -> Result<Loaded, Fault> {
         }
         None => Ok(None),
     };
-    let mut loaded = Loaded { sink: text(SINK)?, scope: text(SCOPE)?, last: text(LAST)?, ..Loaded::default() };
+    let kinds = text(KINDS)?.unwrap_or_default().lines().map(Arc::from).collect();
+    let mut loaded = Loaded { sink: text(SINK)?, scope: text(SCOPE)?, last: text(LAST)?, kinds, ..Loaded::default() };
     let time = |time: Option<i64>| match time.map(codec::timestamp) {
         Some(None) => Err(Fault::Malformed("a mark is not a time")),
         Some(time) => Ok(time),

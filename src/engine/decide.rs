@@ -45,6 +45,9 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         let Finding { change, exists, record, scope } = finding;
         let id = change.id.clone();
         let known = self.entry(&id)?;
+        if exists {
+            self.replica.note_kind(&change.kind);
+        }
         let is_fresh = Self::is_fresh(known.as_ref(), record.as_ref());
         let mut entry = known.unwrap_or(Entry::NEW);
         if exists && entry.absent.is_some() {

@@ -1,6 +1,7 @@
 //! What is missing: asked for by id, and gone once it stays gone.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use jiff::SignedDuration;
 
@@ -19,8 +20,11 @@ const GUARDED_WAIT: SignedDuration = SignedDuration::from_hours(24);
 const WATCH: SignedDuration = SignedDuration::from_hours(48);
 
 /// What is asked for in a run, by shard.
+#[derive(Default)]
 struct Question {
     ids: Vec<Id>,
+    /// What may only show late, and since when it is waited for.
+    watched: Vec<(Absent, Id)>,
     /// Shards in which so much is missing that their rows are read once instead.
     large: Vec<Id>,
 }
@@ -39,33 +43,45 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         self.counts.borrow_mut().unresolved += missed.len() as u64;
         let mut due = HashSet::new();
         for finding in missed {
-            due.extend(self.note_missed(b, finding.id())?);
+            due.extend(self.note_missed(b, &finding)?);
         }
-        let mut question = Question { ids: Vec::new(), large: Vec::new() };
+        let mut question = Question::default();
         for shard in b.shards {
             if is_all_read(shard) && holds(Rule::Suspects) {
                 self.note_suspects(b, shard, stage)?;
             }
             self.gather(b, shard, stage, &mut due, &mut question)?;
         }
+        let Question { mut ids, watched, large } = question;
+        ids.extend(self.some_of(watched));
         let mut found = Vec::new();
-        if !question.ids.is_empty() || !question.large.is_empty() {
+        if !ids.is_empty() || !large.is_empty() {
             // That they are missed is written down before anybody is asked.
             self.save().await?;
         }
-        if !question.ids.is_empty()
-            && let Some(answer) = self.kept(self.source.ask(&question.ids).await)
+        if !ids.is_empty()
+            && let Some(answer) = self.kept(self.source.ask(&ids).await)
         {
-            self.conclude(b, &question.ids, answer.findings, &answer.answer, &mut found)?;
+            self.conclude(b, &ids, answer.findings, &answer.answer, &mut found)?;
         }
-        for shard in &question.large {
+        for shard in &large {
             self.look_through(b, shard, stage, &mut found).await?;
         }
         Ok(found)
     }
 
+    /// The oldest and the newest of what is watched: what comes late comes soon or, after an outage, all of it.
+    fn some_of(&self, mut watched: Vec<(Absent, Id)>) -> impl Iterator<Item = Id> + use<S, K, R> {
+        watched.sort_unstable();
+        let half = self.settings.bounds.watched / 2;
+        let newest = watched.split_off(watched.len().saturating_sub(half));
+        watched.truncate(half);
+        watched.into_iter().chain(newest).map(|(_, id)| id)
+    }
+
     /// Notes since when an entity with a record and without a row is missed, and tells whether it is asked for now.
-    fn note_missed(&self, b: &Batch<'_, K::Parcel>, id: &Id) -> Result<Option<Id>, Fatal<R::Error>> {
+    fn note_missed(&self, b: &Batch<'_, K::Parcel>, finding: &Finding) -> Result<Option<Id>, Fatal<R::Error>> {
+        let (id, kind) = (finding.id(), &finding.change.kind);
         let known = self.entry(id)?;
         let entry = known.unwrap_or(Entry::NEW);
         let noted = Entry { absent: entry.absent.or(Some(Absent::Since(self.start))), ..entry };
@@ -77,6 +93,11 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                 _ => false,
             };
             if is_out || !holds(Rule::WatchNew) {
+                return Ok(None);
+            }
+            if known.is_none() && !self.replica.knows_kind(kind) {
+                let rowless = &mut self.counts.borrow_mut().rowless;
+                *rowless = (rowless.0 + 1, Some(Arc::clone(kind)));
                 return Ok(None);
             }
             self.put(id, noted)?;
@@ -126,8 +147,10 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                 missed_containers.push(id.clone());
             }
             let is_wanted = id.stage() == stage && !b.is_found(&id) && !named.contains(&id);
-            if is_wanted && ids.len() <= most && (is_open_question(&entry) || is_hourly && is_watched(&entry)) {
-                ids.push(id);
+            match entry.absent {
+                Some(since) if is_wanted && is_hourly && is_watched(&entry) => question.watched.push((since, id)),
+                _ if is_wanted && ids.len() <= most && is_open_question(&entry) => ids.push(id),
+                _ => {}
             }
             Ok(())
         })?;

@@ -32,6 +32,7 @@ mod trust;
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
@@ -76,13 +77,15 @@ pub(crate) struct Bounds {
     pub(crate) page: usize,
     /// Ids of a shard that are asked for one by one; of more all rows are read.
     pub(crate) asked: usize,
+    /// Of what may only show late, ids that are asked for in a run: half of them the oldest, half the newest.
+    pub(crate) watched: usize,
     /// Entities of a shard that may be missing, or a tenth of it, before the source is taken for blind.
     pub(crate) guarded: u64,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { page: PAGE, asked: 2000, guarded: 20 }
+        Self { page: PAGE, asked: 2000, watched: 100, guarded: 20 }
     }
 }
 
@@ -150,6 +153,8 @@ pub(crate) struct Counts {
     pub(crate) differ: u64,
     /// Entities with a record and without a row, or whose container has none, so that their scope is not known.
     pub(crate) unresolved: u64,
+    /// Entities with a record whose kind never had a row: nothing is to be waited for. One of their kinds.
+    pub(crate) rowless: (u64, Option<Arc<str>>),
     /// Entities with which every query failed. Everything else was read.
     pub(crate) unreadable: u64,
     pub(crate) uncovered: Vec<Uncovered>,

@@ -1,6 +1,7 @@
 //! What the program remembers: one entry for each entity of the catalog, one mark for each shard.
 
 use std::error::Error;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -106,6 +107,11 @@ pub(crate) trait Replica {
     fn terms(&self) -> Option<Terms>;
 
     fn set_terms(&self, terms: Terms);
+
+    /// Whether a row of this kind was ever shown, as far as is remembered; where nothing is, it may have been.
+    fn knows_kind(&self, kind: &str) -> bool;
+
+    fn note_kind(&self, kind: &Arc<str>);
 
     fn entry(&self, id: &Id) -> Result<Option<Entry>, Self::Error>;
 

@@ -356,7 +356,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         }
         report.unlisted = unlisted.iter().map(|id| id.as_str().to_owned()).collect();
         Self::tell_uncovered(estate, &engine.counts(), report);
-        Self::tell_guarded(&engine.counts());
+        Self::tell_missing(&engine.counts());
         report.settle(&tally, &engine.counts());
         self.settle(&engine, estate.start, listed, &tally, report)?;
         stopped.map_or(Ok(()), |stop| Err(stop.into()))
@@ -369,17 +369,6 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
             tokio::time::sleep(SAVED_EVERY).await;
             // If it fails, the engine's next save tells.
             _ = self.replica.save().await;
-        }
-    }
-
-    /// Says that much is missing at once.
-    fn tell_guarded(counts: &Counts) {
-        if counts.guarded > 0 {
-            tracing::warn!(
-                "{} entities are missing, more than 20 and more than a tenth of their subscription; they are deleted only if still missing \
-                 after 24 h",
-                counts.guarded
-            );
         }
     }
 

@@ -51,6 +51,23 @@ impl<S: Future<Output = Stop>> Run<'_, S> {
         }
     }
 
+    /// Says that much is missing at once, and that much is not to be waited for.
+    pub(super) fn tell_missing(counts: &Counts) {
+        if let (count @ 1.., Some(kind)) = &counts.rowless {
+            tracing::info!(
+                "{count} resources with a change record are of types that Resource Graph has no rows of, such as {kind}; they are not \
+                 waited for"
+            );
+        }
+        if counts.guarded > 0 {
+            tracing::warn!(
+                "{} entities are missing, more than 20 and more than a tenth of their subscription; they are deleted only if still missing \
+                 after 24 h",
+                counts.guarded
+            );
+        }
+    }
+
     /// Names them, in every run until they are listed again or forgotten.
     pub(super) fn tell_unlisted(&self, unlisted: &[Id]) {
         for id in unlisted.iter().take(MOST_NAMED) {

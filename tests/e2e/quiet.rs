@@ -3,7 +3,8 @@
 use sandbox::Host;
 use sandbox::requests::Route;
 
-use crate::harness::{DAY, Program, settled, start};
+use crate::harness::{DAY, MINUTE, Program, settled, start};
+use crate::remembered::{confirmed, entries, remembering};
 
 #[tokio::test]
 async fn a_run_with_nothing_to_do_signs_in_lists_the_subscriptions_and_asks_three_questions() {
@@ -14,4 +15,26 @@ async fn a_run_with_nothing_to_do_signs_in_lists_the_subscriptions_and_asks_thre
     assert_eq!(asked, [1, 1, 3, 0], "{run}");
     assert_eq!(sandbox.connections(Host::Port), 0, "not even a connection; {run}");
     assert_eq!((run.count("queries"), run.count("rows"), run.count("upserts")), (3, 0, 0));
+}
+
+/// Child and extension types have records of change and never a row.
+#[tokio::test]
+async fn records_of_what_never_has_a_row_cost_no_query_and_are_not_remembered() {
+    let sandbox = start(settled()).await;
+    confirmed(&sandbox).await;
+    let parents: Vec<_> = sandbox.estate().resources().keys().cloned().collect();
+    let held = entries(&sandbox).await.len();
+    for tick in 0..6 {
+        sandbox.clock().advance(15 * MINUTE);
+        for number in 0..500 {
+            let (parent, name) = (&parents[number % parents.len()], format!("rule-{tick}-{number}"));
+            assert!(sandbox.estate().record_child(parent, "firewallRules", &name, "Create"));
+        }
+        let run = remembering(&sandbox).run().await.exits(0);
+        // They are read, over the overlap, in parts of some 930; nothing is asked for.
+        let parts = run.count("rows").div_ceil(930);
+        assert!(run.count("queries") <= 3 + parts && run.count("upserts") == 0, "{run}");
+        assert!(run.err.contains("Resource Graph has no rows of"), "{run}");
+    }
+    assert_eq!(entries(&sandbox).await.len(), held);
 }

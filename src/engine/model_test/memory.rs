@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::fakes::give_way;
 use super::world::is_within;
@@ -20,6 +21,7 @@ pub(super) struct Data {
     pub(super) entries: BTreeMap<Id, Entry>,
     marks: BTreeMap<Id, Mark>,
     terms: Option<Terms>,
+    kinds: BTreeSet<Arc<str>>,
 }
 
 #[derive(Default)]
@@ -87,6 +89,14 @@ impl Replica for FakeReplica {
 
     fn set_terms(&self, terms: Terms) {
         self.data.borrow_mut().terms = Some(terms);
+    }
+
+    fn knows_kind(&self, kind: &str) -> bool {
+        self.data.borrow().kinds.contains(kind)
+    }
+
+    fn note_kind(&self, kind: &Arc<str>) {
+        self.data.borrow_mut().kinds.insert(Arc::clone(kind));
     }
 
     fn entry(&self, id: &Id) -> Result<Option<Entry>, Infallible> {

@@ -185,7 +185,7 @@ impl Play {
             full: if full { Full::Now } else { Full::Every(every) },
             leaving: Leaving::Delete,
             resend: Resend::Nothing,
-            bounds: Bounds { page: 2, asked: 5, guarded: GUARDED as u64 },
+            bounds: Bounds { page: 2, asked: 5, watched: 6, guarded: GUARDED as u64 },
         }
     }
 
