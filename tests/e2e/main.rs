@@ -39,4 +39,5 @@ mod safety;
 mod sign_in;
 mod signing;
 mod subscriptions;
+mod tenants;
 mod webhook;
