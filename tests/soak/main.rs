@@ -43,6 +43,7 @@ stories! {
     the_catalog_converges_when_resource_graph_is_blind_for_hours_and_its_rows_flicker: Trouble::Blindness;
     the_catalog_converges_when_rows_show_in_steps_and_those_of_groups_come_and_go: Trouble::Slowness;
     the_catalog_converges_when_children_without_a_row_have_records: Trouble::Children;
+    the_catalog_converges_in_a_real_tenant_with_twins_strangers_heavy_questions_and_clocks_that_are_off: Trouble::Tenant;
     the_catalog_converges_by_the_daily_comparison_when_changes_leave_no_record: Trouble::Silence;
     the_catalog_converges_around_rows_that_break_queries_and_envelopes_that_are_rejected_or_fail: Trouble::Poison;
     the_catalog_converges_when_the_webhook_and_the_filters_change_and_change_back: Trouble::Identity;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sandbox::Host;
-use sandbox::estate::Tags;
+use sandbox::dates::Date;
+use sandbox::estate::{Level, Tags, Twin};
 use sandbox::faults::{Fault, Rule};
 use sandbox::requests::Route;
 use sandbox::{life, names};
@@ -42,6 +43,9 @@ pub(crate) enum Trouble {
     Slowness,
     /// Child resources have records, and never a row.
     Children,
+    /// What Azure really answers: rows that are twice, subscriptions that it does not know, questions that are too heavy, answers
+    /// that contradict themselves, dates that are off.
+    Tenant,
     /// Changes have no record.
     Silence,
     /// Rows break queries; Port rejects some envelopes, and fails with others.
@@ -82,6 +86,7 @@ impl Trouble {
         match self {
             Self::Blindness
             | Self::Slowness
+            | Self::Tenant
             | Self::Silence
             | Self::Poison
             | Self::Flapping
@@ -145,6 +150,7 @@ impl Story {
             Trouble::Blindness => self.blind(tick),
             Trouble::Slowness => self.slow(tick),
             Trouble::Children => life::children(&mut self.sandbox.estate(), &mut self.rng, CHILDREN),
+            Trouble::Tenant => self.tenant(tick),
             Trouble::Silence => self.silence(),
             Trouble::Poison => self.poison(),
             Trouble::Identity => {
@@ -185,6 +191,7 @@ impl Story {
                 estate.show_subscription(&guid, true);
             }
         }
+        self.sandbox.dates().set_all(&Date::True);
         estate.catch_up();
         if self.trouble == Trouble::Identity {
             self.active = vec![0];
@@ -307,6 +314,56 @@ impl Story {
             _ => {}
         }
         self.course.sees_at = tick + ticks;
+    }
+
+    /// What a tenant brings along stays; what the service does ends some ticks later.
+    fn tenant(&mut self, tick: usize) {
+        let mut estate = self.sandbox.estate();
+        let rng = &mut self.rng;
+        if tick == 0 {
+            let stranger = estate.add_subscription("Access to Azure Active Directory", None);
+            estate.describe_subscription(&stranger, "Enabled", "AAD_2015-09-01");
+            estate.never_know(&stranger);
+        }
+        if rng.one_in(6) {
+            let twin = if rng.one_in(2) { Twin::alike() } else { Twin::recased() };
+            let of = if rng.one_in(3) { life::any_group(&estate, rng) } else { life::any_resource(&estate, rng) };
+            if let Some(id) = of {
+                estate.show_twice(&id, twin);
+            }
+        }
+        let guid = estate.subscriptions()[rng.below(estate.subscriptions().len())].guid.clone();
+        if rng.one_in(8) {
+            let name = format!("own-{tick}");
+            _ = estate.create_resource_at(Level::Subscription, &guid, "Microsoft.Security/pricings", &name, None);
+        }
+        if rng.one_in(24) {
+            let late = estate.add_subscription(&format!("Late {tick}"), None);
+            _ = estate.create_group(&late, "rg-late", "eastus", None);
+            let from = self.sandbox.clock().now_ms() + i64::try_from(rng.below(12) * 20 * 60_000).unwrap();
+            estate.know_from(&late, from);
+        }
+        drop(estate);
+        if tick < self.course.sees_at {
+            return;
+        }
+        let hour = 60 * 60_000;
+        let faults = self.sandbox.faults();
+        faults.clear();
+        self.sandbox.dates().set_all(&Date::True);
+        let ask = |rule: Rule| drop(faults.add(Route::Graph, rule));
+        match rng.below(9) {
+            0 => ask(Rule::new(Fault::status(504)).over(2)),
+            1 => ask(Rule::new(Fault::Reset).naming(&guid)),
+            2 => ask(Rule::new(Fault::lacking(60)).parts().times(4)),
+            3 => ask(Rule::new(Fault::with_error()).times(2)),
+            4 => ask(Rule::new(Fault::miscounted(1)).times(2)),
+            5 => ask(Rule::new(Fault::truncation("maybe".into())).times(2)),
+            6 => self.sandbox.dates().set_all(&Date::Off([hour, -hour][rng.below(2)])),
+            7 => self.sandbox.dates().set_all(&Date::Jumping(vec![0, 3 * hour, -3 * hour])),
+            _ => {}
+        }
+        self.course.sees_at = tick + 1 + rng.below(4);
     }
 
     fn silence(&mut self) {
