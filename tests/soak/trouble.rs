@@ -351,7 +351,9 @@ impl Story {
         let faults = self.sandbox.faults();
         faults.clear();
         self.sandbox.dates().set_all(&Date::True);
-        let ask = |rule: Rule| drop(faults.add(Route::Graph, rule));
+        let ask = |rule: Rule| {
+            _ = faults.add(Route::Graph, rule);
+        };
         match rng.below(9) {
             0 => ask(Rule::new(Fault::status(504)).over(2)),
             1 => ask(Rule::new(Fault::Reset).naming(&guid)),
