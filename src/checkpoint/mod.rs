@@ -22,7 +22,7 @@ mod table;
 mod tests;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ use self::reading::Which;
 use self::saving::{Saving, When};
 use self::shards::Shards;
 use self::table::{Loaded, Tables};
-use crate::engine::{Entry, Mark, Replica, Terms};
+use crate::engine::{Entry, Mark, Replica, Rows, Terms};
 use crate::model::{Id, Stage};
 
 /// How many entries lie in memory before they are written where they belong: some 1.5 MB of them.
@@ -78,8 +78,7 @@ struct Memory {
     shards: Shards,
     terms: Option<Terms>,
     last: Option<String>,
-    /// Kinds of which a row was shown.
-    kinds: BTreeSet<Arc<str>>,
+    kinds: BTreeMap<Arc<str>, Rows>,
     /// The terms, the kinds, or the account of the last run, changed since the last save.
     is_changed: bool,
     /// The number of the next save in the journal.
@@ -255,14 +254,14 @@ impl Replica for Checkpoint {
         }
     }
 
-    fn knows_kind(&self, kind: &str) -> bool {
-        !self.remembers() || self.memory.borrow().kinds.contains(kind)
+    fn rows_of(&self, kind: &str) -> Option<Rows> {
+        if self.remembers() { self.memory.borrow().kinds.get(kind).copied() } else { Some(Rows::Shown) }
     }
 
-    fn note_kind(&self, kind: &Arc<str>) {
+    fn note_rows(&self, kind: &Arc<str>, rows: Rows) {
         let memory = &mut *self.memory.borrow_mut();
-        if !memory.kinds.contains(kind) {
-            memory.kinds.insert(Arc::clone(kind));
+        if memory.kinds.get(kind) != Some(&rows) {
+            memory.kinds.insert(Arc::clone(kind), rows);
             memory.is_changed = true;
         }
     }

@@ -10,6 +10,7 @@ use super::error::{CheckpointError, Fault};
 use super::shards::Shard;
 use super::table::{self, Batch, Entries, Held};
 use super::{Checkpoint, Mode};
+use crate::engine::Rows;
 
 /// Of the entries that may lie in memory, the part that may be left in the journal at the end: it is read at every opening.
 const LEFT_OVER: usize = 20;
@@ -121,7 +122,11 @@ impl Checkpoint {
                 terms.flat_map(|terms| [(table::SINK, terms.sink.clone()), (table::SCOPE, terms.scope.clone())]),
             );
             meta.extend(memory.last.iter().map(|last| (table::LAST, last.clone())));
-            let kinds: Vec<&str> = memory.kinds.iter().map(|kind| &**kind).collect();
+            let line = |(kind, rows): (&Arc<str>, &Rows)| match rows {
+                Rows::Shown => kind.to_string(),
+                Rows::Awaited => format!("{}{kind}", table::AWAITED),
+            };
+            let kinds: Vec<String> = memory.kinds.iter().map(line).collect();
             meta.push((table::KINDS, kinds.join("\n")));
         }
         Ok(Some((Batch { entries, shards, meta }, Taken { puts, shards: changed, is_meta, folds })))

@@ -1,6 +1,6 @@
 //! The tables of the file: what they hold, how they are read, and the one transaction by which they change.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use redb::{
@@ -11,7 +11,7 @@ use redb::{
 use super::codec::{self, Keys, Packed, Put};
 use super::error::Fault;
 use super::shards::Shard;
-use crate::engine::Mark;
+use crate::engine::{Mark, Rows};
 
 /// The version of this layout.
 pub(super) const FORMAT: u32 = 1;
@@ -30,8 +30,9 @@ const JOURNAL: TableDefinition<u64, &[u8]> = TableDefinition::new("journal");
 pub(super) const SINK: &str = "sink";
 pub(super) const SCOPE: &str = "scope";
 pub(super) const LAST: &str = "last";
-/// One kind per line.
+/// One kind per line, with `AWAITED` before those of which no row was shown yet.
 pub(super) const KINDS: &str = "kinds";
+pub(super) const AWAITED: &str = "?";
 const FORMAT_KEY: &str = "format";
 
 /// What a run holds in memory from the beginning.
@@ -41,7 +42,7 @@ pub(super) struct Loaded {
     pub(super) sink: Option<String>,
     pub(super) scope: Option<String>,
     pub(super) last: Option<String>,
-    pub(super) kinds: BTreeSet<Arc<str>>,
+    pub(super) kinds: BTreeMap<Arc<str>, Rows>,
     pub(super) journal: Vec<Put>,
     /// The number that the next save has in the journal.
     pub(super) next: u64,
@@ -75,7 +76,11 @@ pub(super) fn load(database: &Database) -> Result<Loaded, Fault> {
         }
         None => Ok(None),
     };
-    let kinds = text(KINDS)?.unwrap_or_default().lines().map(Arc::from).collect();
+    let kind = |line: &str| match line.strip_prefix(AWAITED) {
+        Some(kind) => (kind.into(), Rows::Awaited),
+        None => (line.into(), Rows::Shown),
+    };
+    let kinds = text(KINDS)?.unwrap_or_default().lines().map(kind).collect();
     let mut loaded = Loaded { sink: text(SINK)?, scope: text(SCOPE)?, last: text(LAST)?, kinds, ..Loaded::default() };
     let time = |time: Option<i64>| match time.map(codec::timestamp) {
         Some(None) => Err(Fault::Malformed("a mark is not a time")),

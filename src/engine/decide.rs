@@ -2,7 +2,7 @@
 
 use super::batch::Batch;
 use super::rules::{Rule, holds};
-use super::{Absent, Content, Engine, Entry, Fatal, Key, Leaving, Parcel, Replica, Resend, Sink, Source, State};
+use super::{Absent, Content, Engine, Entry, Fatal, Key, Leaving, Parcel, Replica, Resend, Rows, Sink, Source, State};
 use crate::model::{Finding, Id, Operation, Record, RecordKind, Scope, Stage};
 
 /// A change that is to be sent.
@@ -46,7 +46,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         let id = change.id.clone();
         let known = self.entry(&id)?;
         if exists {
-            self.replica.note_kind(&change.kind);
+            self.replica.note_rows(&change.kind, Rows::Shown);
         }
         let is_fresh = Self::is_fresh(known.as_ref(), record.as_ref());
         let mut entry = known.unwrap_or(Entry::NEW);

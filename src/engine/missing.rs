@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 
 use super::batch::Batch;
 use super::rules::{Rule, holds};
-use super::{Absent, Answer, Engine, Entry, Fatal, Key, Replica, Sink, Source, State, before};
+use super::{Absent, Answer, Engine, Entry, Fatal, Key, Replica, Rows, Sink, Source, State, before};
 use crate::model::{Finding, Id, Scope, Stage};
 
 /// How long something is missing before it counts as gone.
@@ -95,10 +95,14 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
             if is_out || !holds(Rule::WatchNew) {
                 return Ok(None);
             }
-            if known.is_none() && !self.replica.knows_kind(kind) {
-                let rowless = &mut self.counts.borrow_mut().rowless;
-                *rowless = (rowless.0 + 1, Some(Arc::clone(kind)));
-                return Ok(None);
+            match self.replica.rows_of(kind) {
+                Some(Rows::Awaited) if known.is_none() => {
+                    let rowless = &mut self.counts.borrow_mut().rowless;
+                    *rowless = (rowless.0 + 1, Some(Arc::clone(kind)));
+                    return Ok(None);
+                }
+                Some(_) => {}
+                None => self.replica.note_rows(kind, Rows::Awaited),
             }
             self.put(id, noted)?;
             return Ok(entry.absent.is_none().then(|| id.clone()));

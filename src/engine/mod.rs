@@ -43,7 +43,7 @@ pub(crate) use delivery::{Delivered, Order};
 pub(crate) use delivery::{Delivery, LANDING, Posts};
 #[cfg(test)]
 pub(crate) use delivery::{DeliveryError, Wave};
-pub(crate) use replica::{Absent, Content, Entry, Mark, Replica, State, Terms};
+pub(crate) use replica::{Absent, Content, Entry, Mark, Replica, Rows, State, Terms};
 pub(crate) use sink::{Fault, Letter, Limits, Parcel, Receipt, Sink, SinkError};
 pub(crate) use source::{Answer, Found, Intake, Reading, Source, Window};
 pub(crate) use tally::{Counted, Tally};

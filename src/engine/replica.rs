@@ -46,6 +46,14 @@ pub(crate) struct Entry {
     pub(crate) unread: bool,
 }
 
+/// Whether entities of a kind have rows. Of some kinds there are records of change only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rows {
+    Shown,
+    /// One of the kind is waited for, as the first of it may come late.
+    Awaited,
+}
+
 /// How far a shard has been read. All times are the source's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Mark {
@@ -108,10 +116,11 @@ pub(crate) trait Replica {
 
     fn set_terms(&self, terms: Terms);
 
-    /// Whether a row of this kind was ever shown, as far as is remembered; where nothing is, it may have been.
-    fn knows_kind(&self, kind: &str) -> bool;
+    /// Whether entities of this kind have rows, as far as is remembered; `None` if one came up for the first time. Where nothing is
+    /// remembered, they may have.
+    fn rows_of(&self, kind: &str) -> Option<Rows>;
 
-    fn note_kind(&self, kind: &Arc<str>);
+    fn note_rows(&self, kind: &Arc<str>, rows: Rows);
 
     fn entry(&self, id: &Id) -> Result<Option<Entry>, Self::Error>;
 

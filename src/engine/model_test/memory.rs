@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::fakes::give_way;
 use super::world::is_within;
-use crate::engine::{Entry, Mark, Replica, State, Terms};
+use crate::engine::{Entry, Mark, Replica, Rows, State, Terms};
 use crate::model::Id;
 
 /// Entries that come at once.
@@ -21,7 +21,7 @@ pub(super) struct Data {
     pub(super) entries: BTreeMap<Id, Entry>,
     marks: BTreeMap<Id, Mark>,
     terms: Option<Terms>,
-    kinds: BTreeSet<Arc<str>>,
+    kinds: BTreeMap<Arc<str>, Rows>,
 }
 
 #[derive(Default)]
@@ -91,12 +91,12 @@ impl Replica for FakeReplica {
         self.data.borrow_mut().terms = Some(terms);
     }
 
-    fn knows_kind(&self, kind: &str) -> bool {
-        self.data.borrow().kinds.contains(kind)
+    fn rows_of(&self, kind: &str) -> Option<Rows> {
+        self.data.borrow().kinds.get(kind).copied()
     }
 
-    fn note_kind(&self, kind: &Arc<str>) {
-        self.data.borrow_mut().kinds.insert(Arc::clone(kind));
+    fn note_rows(&self, kind: &Arc<str>, rows: Rows) {
+        self.data.borrow_mut().kinds.insert(Arc::clone(kind), rows);
     }
 
     fn entry(&self, id: &Id) -> Result<Option<Entry>, Infallible> {
