@@ -9,7 +9,7 @@ use clap::Args;
 use sandbox::Sandbox;
 use sandbox::clock::Clock;
 use sandbox::requests::Route;
-use sandbox::settings::{EstateSize, Settings};
+use sandbox::settings::{EstateSize, QuotaSettings, Settings};
 use serde::{Deserialize, Serialize};
 
 /// A sandbox to be measured against.
@@ -47,7 +47,8 @@ impl Shape {
         settings.azure.other_latency = Duration::from_millis(self.other_latency_ms);
         settings.port.post_latency = Duration::from_millis(self.post_latency_ms);
         if !self.quota {
-            settings.azure.quota = None;
+            // One that nothing waits for: where none is announced, 15 in 5 s are assumed.
+            settings.azure.quota = Some(QuotaSettings { queries: 10_000, window: Duration::from_secs(1) });
         }
         settings.port.sink = !self.record;
         settings.port.record = self.record;

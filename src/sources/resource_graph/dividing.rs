@@ -30,7 +30,7 @@ impl<'a, P: Pages> Reader<'a, P> {
         match (error.trouble(), &portion.slice) {
             (None | Some(Trouble::Joins), _) => Err(error),
             (Some(Trouble::TooLarge), Slice::Hashed(part)) if part.of.saturating_mul(FINER) <= MANY_PARTS => {
-                self.smaller(portion, FINER, readings).await
+                self.smaller(&portion, FINER, readings).await
             }
             (Some(Trouble::TooLarge), _) => self.around_the_failing(portion, readings, error).await,
             (Some(Trouble::Broken | Trouble::Refused), _) if portion.subscriptions.len() > 1 => {

@@ -1,16 +1,19 @@
 //! What a run learns from queries that fail: what one query has shown holds for all that follow.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::time::Duration;
 
+use serde::Deserialize;
 use tokio::time::Instant;
 
+use super::arm_id::ArmId;
 use super::error::{GraphError, Trouble};
 use super::page::Page;
 use super::queries::{Joins, Query};
+use crate::model::Finding;
 
 /// Queries that fail in a row before Resource Graph is taken to be down. Halving 1,000 subscriptions takes 21 down to the first
 /// one, and a few readings run side by side.
@@ -29,6 +32,8 @@ pub(super) struct Lessons {
     failing: Cell<Failing>,
     /// Subscriptions of which nothing can be read, and why, until that is told.
     unread: RefCell<BTreeMap<Box<str>, Option<GraphError>>>,
+    /// How many resources a subscription has, by the look at them.
+    sizes: RefCell<HashMap<Box<str>, u64>>,
 }
 
 /// Failures since the last answer.
@@ -49,6 +54,7 @@ impl Lessons {
             has_answered: Cell::new(false),
             failing: Cell::default(),
             unread: RefCell::default(),
+            sizes: RefCell::default(),
         }
     }
 
@@ -122,6 +128,23 @@ impl Lessons {
 
     pub(super) fn is_unread(&self, subscription: &str) -> bool {
         self.unread.borrow().contains_key(subscription)
+    }
+
+    /// Notes how many resources a covered subscription has, where the row tells.
+    pub(super) fn note_size(&self, finding: &Finding) {
+        #[derive(Deserialize)]
+        struct Told {
+            resources: u64,
+        }
+        let told = serde_json::from_slice(&finding.change.row);
+        if let (Some(id), Ok(Told { resources })) = (ArmId::parse(finding.id().as_str()), told) {
+            self.sizes.borrow_mut().insert(id.subscription().into(), resources);
+        }
+    }
+
+    /// How many resources a subscription has, as far as is known.
+    pub(super) fn size_of(&self, subscription: &str) -> u64 {
+        self.sizes.borrow().get(subscription).copied().unwrap_or_default()
     }
 
     /// Whether something was answered in this run.

@@ -17,6 +17,7 @@ pub(crate) mod kql;
 mod lessons;
 mod look;
 mod names;
+mod packing;
 pub(crate) mod page;
 mod poison;
 mod proof;

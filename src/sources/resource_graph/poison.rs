@@ -7,9 +7,10 @@ use super::client::{Pages, Request};
 use super::dividing::FINER;
 use super::error::GraphError;
 use super::names::FEW_NAMES;
+use super::packing::parts_of;
 use super::proof::{Proof, Standing};
 use super::queries::{Joins, Query, Slice};
-use super::reading::{Portion, ROWS_A_PART, Reader, parts_of};
+use super::reading::{Portion, ROWS_A_PART, Reader};
 use super::row::Row;
 use crate::azure::arm::Effort;
 use crate::model::Id;
@@ -49,16 +50,16 @@ impl<'a, P: Pages> Reader<'a, P> {
                     Ok(1)
                 }
                 [_] => Err(error),
-                _ => self.smaller(portion, 2, readings).await,
+                _ => self.smaller(&portion, 2, readings).await,
             };
         }
         match self.ids_in(&portion).await {
-            Within::These(ids) => self.smaller(portion.with(Slice::Named(ids)), 2, readings).await,
-            Within::Rows(rows) => self.smaller(portion, parts_of(rows, ROWS_A_PART).max(FINER), readings).await,
+            Within::These(ids) => self.smaller(&portion.with(Slice::Named(ids)), 2, readings).await,
+            Within::Rows(rows) => self.smaller(&portion, parts_of(rows, ROWS_A_PART).max(FINER), readings).await,
             // They are known all the same where they were asked for.
             Within::Unknown => match self.query.ids() {
                 Some(ids) if self.is_well(&portion).await => {
-                    self.smaller(portion.with(Slice::Named(ids.to_vec())), 2, readings).await
+                    self.smaller(&portion.with(Slice::Named(ids.to_vec())), 2, readings).await
                 }
                 _ => Err(error),
             },

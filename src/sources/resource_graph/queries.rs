@@ -42,8 +42,8 @@ pub(crate) enum Query<'a> {
     ContainersById { ids: &'a [Id] },
     /// Resources that exist, of these.
     ResourcesById { ids: &'a [Id] },
-    /// One row for each subscription that Resource Graph looks at, with the time there as `azureTime`. Where nothing may be
-    /// joined, what shows it is a row of its own or of a group, else also of a resource.
+    /// One row for each subscription that Resource Graph looks at, with the number of its `resources` and the time there as
+    /// `azureTime`. Where nothing may be joined, what shows it is a row of its own or of a group, else also of a resource.
     Subscriptions,
 }
 
@@ -337,15 +337,15 @@ resourcecontainers
 }
 
 fn subscriptions(slice: &str, joins: Joins) -> String {
-    let resources = joins.or("\n| union (resources | project subscriptionId)", "");
+    let resources = joins.or("\n| union (resources | project subscriptionId, one = 1)", "");
     format!(
         "\
 resourcecontainers
-| project subscriptionId{resources}
+| project subscriptionId, one = 0{resources}
 | where isnotempty(subscriptionId)
-| summarize found = count() by subscriptionId = tolower(subscriptionId)
+| summarize resources = sum(one) by subscriptionId = tolower(subscriptionId)
 | extend resourceId = strcat('/subscriptions/', subscriptionId){slice}
-| project id = resourceId, resourceId, sourceResourceId = resourceId, azureTime = now()
+| project id = resourceId, resourceId, sourceResourceId = resourceId, resources, azureTime = now()
 | order by resourceId asc"
     )
 }

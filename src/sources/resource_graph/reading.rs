@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::client::{Pages, Request};
 use super::error::{GraphError, Trouble};
 use super::lessons::Lessons;
+use super::packing::{self, parts_of};
 use super::page::{PAGE, Page};
 use super::proof::{Proof, Standing};
 use super::queries::{Joins, Part, Query, Slice};
@@ -20,7 +21,7 @@ use crate::azure::arm::Effort;
 use crate::config::Scope;
 use crate::engine::{Answer, Intake};
 use crate::http::{Failure, RequestError};
-use crate::model::{Finding, Id, Stage};
+use crate::model::{Finding, Stage};
 
 /// A result of more pages than this is read in parts, which are quicker, and right while resources come and go: only what
 /// comes in one answer is of one moment.
@@ -31,9 +32,6 @@ pub(super) const ROWS_A_PART: u64 = 930;
 
 /// The same for a result that could not be proven: every part should fit a page.
 const ROWS_A_SMALL_PART: u64 = 600;
-
-/// More parts than this would be an error of ours, or a service that never adds up.
-const MOST_PARTS: u32 = 1 << 14;
 
 /// How often a result that is inconsistent is read again in smaller parts.
 const READINGS: u32 = 4;
@@ -311,7 +309,7 @@ impl<'a, P: Pages> Reader<'a, P> {
             let total = page.total;
             if is_first && is_large(&page) {
                 drop((page, slot));
-                let came = self.smaller(portion, parts_of(total, ROWS_A_PART), readings).await?;
+                let came = self.packed(&portion, total, ROWS_A_PART, readings).await?;
                 return Ok(Rows { announced: total, came });
             }
             let standing = proof.add(&page);
@@ -330,24 +328,34 @@ impl<'a, P: Pages> Reader<'a, P> {
                  in smaller parts"
             );
             drop(slot);
-            let by = parts_of(total.max(received), ROWS_A_SMALL_PART).max(2);
-            let came = self.smaller(portion, by, readings + 1).await?;
+            let came = self.packed(&portion, total.max(received), ROWS_A_SMALL_PART, readings + 1).await?;
             return Ok(Rows { announced: total, came });
         }
     }
 
-    /// Reads a portion in `by` smaller ones, side by side.
-    pub(super) fn smaller<'s>(&'s self, portion: Portion<'a>, by: u32, readings: u32) -> Step<'s> {
+    /// Reads a portion of so many rows in parts of some `most`.
+    fn packed(&self, portion: &Portion<'a>, rows: u64, most: u64, readings: u32) -> Step<'_> {
+        let lessons = self.setting.lessons;
+        let parts = match self.query {
+            Query::Containers | Query::Resources => {
+                packing::parts(portion, rows, most, |subscription| lessons.size_of(subscription))
+            }
+            // How many resources a subscription has says little of how many have changed.
+            _ => packing::finer(portion, parts_of(rows, most).max(2)),
+        };
+        self.parts(parts, readings)
+    }
+
+    /// Reads a portion in `by` smaller ones.
+    pub(super) fn smaller(&self, portion: &Portion<'a>, by: u32, readings: u32) -> Step<'_> {
+        self.parts(packing::finer(portion, by), readings)
+    }
+
+    fn parts(&self, parts: Option<Vec<Portion<'a>>>, readings: u32) -> Step<'_> {
         Box::pin(async move {
-            let slices = match &portion.slice {
-                Slice::Hashed(part) if part.of.saturating_mul(by) > MOST_PARTS => {
-                    return Err(GraphError::TooLarge { query: self.query.name() });
-                }
-                Slice::Hashed(part) => part.split(by).map(Slice::Hashed).collect(),
-                Slice::Named(ids) => portions(ids, by),
-            };
-            tracing::debug!("reading {} in {} parts", self.query.name(), slices.len());
-            self.side_by_side(slices.into_iter().map(|slice| portion.with(slice)), readings).await
+            let parts = parts.ok_or(GraphError::TooLarge { query: self.query.name() })?;
+            tracing::debug!("reading {} in {} parts", self.query.name(), parts.len());
+            self.side_by_side(parts, readings).await
         })
     }
 
@@ -365,6 +373,9 @@ impl<'a, P: Pages> Reader<'a, P> {
         }
         for finding in &findings {
             self.note_shown(finding);
+            if !self.counts() {
+                self.setting.lessons.note_size(finding);
+            }
         }
         findings.retain(|finding| finding.id().stage() != Stage::Root || finding.record.is_some());
         if findings.is_empty() {
@@ -399,14 +410,4 @@ impl<'a, P: Pages> Reader<'a, P> {
 /// Whether it is the first page of a result that is read in parts.
 fn is_large(first: &Page) -> bool {
     first.total > FEW_PAGES * PAGE
-}
-
-pub(super) fn parts_of(rows: u64, in_a_part: u64) -> u32 {
-    u32::try_from(rows.div_ceil(in_a_part)).unwrap_or(u32::MAX)
-}
-
-/// Ids in so many portions, or fewer where there are not so many.
-fn portions(ids: &[Id], by: u32) -> Vec<Slice> {
-    let size = ids.len().div_ceil(usize::try_from(by).unwrap_or(usize::MAX).max(1)).max(1);
-    ids.chunks(size).map(|ids| Slice::Named(ids.to_vec())).collect()
 }
