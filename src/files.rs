@@ -1,8 +1,8 @@
 //! Files of ours: for their owner alone, regular ones, and never another's through a link.
 
-use std::fs::{File, OpenOptions};
-use std::io;
-use std::path::Path;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
 
 /// Options for a file that only its owner reads, and that is no link to another. Opening waits for nobody, as it would at a
 /// named pipe.
@@ -24,9 +24,10 @@ pub(crate) fn private_anywhere() -> OpenOptions {
     options
 }
 
-/// Opens a file that is to be written; one that others could read is taken from them.
+/// Opens a file that is to be written; one that others could read is taken from them. If it is not there and cannot be made, the
+/// error names the folder that it would be in.
 pub(crate) fn open(options: &OpenOptions, path: &Path) -> io::Result<File> {
-    let file = regular(options.open(path))?;
+    let file = regular(options.open(path)).map_err(|error| of_the_folder(path, error))?;
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -49,6 +50,42 @@ pub(crate) fn open_to_read(path: &Path) -> io::Result<File> {
     regular(options.open(path))
 }
 
+/// Whether a file could be opened so, or made where it is not there. Nothing is changed.
+pub(crate) fn try_to_write(options: &mut OpenOptions, path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(_) => open(options, path).map(drop),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let probe = beside(path, "check");
+            match open(private().write(true).create_new(true), &probe) {
+                Ok(_) => fs::remove_file(&probe),
+                Err(error) => Err(error),
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A file in the same folder, whose name begins alike.
+pub(crate) fn beside(path: &Path, what: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{what}"));
+    path.with_file_name(name)
+}
+
+/// The same error, with the folder's name where the folder is to blame.
+fn of_the_folder(path: &Path, error: io::Error) -> io::Error {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let named = |what: &str| io::Error::new(error.kind(), format!("the folder {} {what}", folder.display()));
+    match (error.kind(), fs::metadata(folder)) {
+        (_, Err(missing)) if missing.kind() == ErrorKind::NotFound => named("does not exist"),
+        (_, Ok(found)) if !found.is_dir() => named("is a file"),
+        (ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem, _) if fs::symlink_metadata(path).is_err() => {
+            named(&format!("may not be written to: {error}"))
+        }
+        _ => error,
+    }
+}
+
 fn regular(opened: io::Result<File>) -> io::Result<File> {
     let odd = || io::Error::other("it is not a regular file");
     match opened {
@@ -63,7 +100,6 @@ fn regular(opened: io::Result<File>) -> io::Result<File> {
 
 #[cfg(all(test, unix))]
 mod tests {
-    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
     use std::process::Command;
 
@@ -92,6 +128,21 @@ mod tests {
                 assert_eq!(opened.unwrap_err().to_string(), "it is not a regular file");
             }
         }
+    }
+
+    #[test]
+    fn a_folder_that_is_to_blame_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let (missing, file) = (directory.path().join("missing"), directory.path().join("file"));
+        fs::write(&file, "").unwrap();
+        for (folder, what) in [(missing, "does not exist"), (file, "is a file")] {
+            let path = folder.join("checkpoint");
+            let expected = format!("the folder {} {what}", folder.display());
+            assert_eq!(open(private().append(true).create(true), &path).unwrap_err().to_string(), expected);
+            assert_eq!(try_to_write(private().append(true), &path).unwrap_err().to_string(), expected);
+        }
+        assert!(try_to_write(private().append(true), &directory.path().join("new")).is_ok());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is left behind");
     }
 
     #[test]

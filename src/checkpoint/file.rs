@@ -118,18 +118,12 @@ pub(super) async fn open(path: &Path) -> Result<Opened, CheckpointError> {
 
 /// Whether a run could write it. Nothing is changed.
 pub(super) fn try_to_write(path: &Path) -> Result<(), CheckpointError> {
-    let attempt = || match fs::metadata(path) {
+    if path.is_dir() {
         // It is set aside.
-        Ok(found) if found.is_dir() => Ok(()),
-        Ok(_) => files::open(files::private_anywhere().write(true), path).map(drop),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let probe = beside(path, "check");
-            files::open(files::private().write(true).create_new(true), &probe)?;
-            fs::remove_file(&probe)
-        }
-        Err(error) => Err(error),
-    };
-    attempt().map_err(|error| unusable(path, "written", error.into()))
+        return Ok(());
+    }
+    files::try_to_write(files::private_anywhere().write(true), path)
+        .map_err(|error| unusable(path, "written", error.into()))
 }
 
 /// Opens it to be read only; `None` if there is none. Nothing is ever written, and nobody is waited for.
@@ -274,8 +268,8 @@ fn set_aside(path: &Path, why: &str, identity: Option<Identity>) -> io::Result<A
     }
     let now = jiff::Timestamp::now().as_second();
     let names = (1..=MOST_ASIDE).map(|number| match number {
-        1 => beside(path, &format!("{why}-{now}")),
-        number => beside(path, &format!("{why}-{now}-{number}")),
+        1 => files::beside(path, &format!("{why}-{now}")),
+        number => files::beside(path, &format!("{why}-{now}-{number}")),
     });
     let free = names.into_iter().find(|aside| fs::symlink_metadata(aside).is_err());
     let aside = free.ok_or_else(|| io::Error::from(ErrorKind::AlreadyExists))?;
@@ -306,13 +300,6 @@ pub(super) fn copy_aside(path: &Path, aside: &Path) -> io::Result<()> {
     let file = files::open(files::private_anywhere().write(true), path)?;
     file.set_len(0)?;
     file.sync_all()
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".");
-    name.push(suffix);
-    path.with_file_name(name)
 }
 
 /// A new file lasts only once its directory is on disk. Where that cannot be had, nothing else is lost.

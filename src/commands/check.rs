@@ -19,7 +19,7 @@ use crate::azure::arm::{Arm, ArmError};
 use crate::azure::subscriptions::{self, Subscription};
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::config::{CheckpointConfig, Config, LogFormat, Mode, Payload, ScopeTerms, SecretUrl};
-use crate::engine::Replica;
+use crate::engine::{DeadLetters, Replica};
 use crate::error::{Exit, Problem};
 use crate::freshness::ForPeople;
 use crate::http::{self, Http, RequestError};
@@ -104,6 +104,12 @@ pub async fn run(config: &Config, probe: bool, format: LogFormat, output: impl W
         Err(error) => telling.wrong("network", &error),
     }
     checkpoint(config, &mut telling).await;
+    if let Some(path) = &config.dead_letter_file {
+        match DeadLetters::try_to_open(path) {
+            Ok(()) => telling.ok("dead letters", format!("{} can be written", path.display())),
+            Err(error) => telling.wrong("dead letters", &error),
+        }
+    }
     telling.exit
 }
 

@@ -23,6 +23,7 @@ mod tag_filters;
 #[cfg(test)]
 mod testing;
 mod url;
+mod workflow;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -48,6 +49,7 @@ pub use secret_url::SecretUrl;
 pub(crate) use sign_in::SECRET_VARIABLES;
 pub use signing::SigningConfig;
 pub use tag_filters::{TagCondition, TagFilters};
+pub use workflow::WorkflowRun;
 
 /// Everything a run needs to know.
 #[derive(Clone, Debug)]
@@ -73,6 +75,8 @@ pub struct Config {
     pub resend_all: bool,
     /// Print what would be posted, and change nothing.
     pub dry_run: bool,
+    /// `None` outside GitHub Actions.
+    pub workflow_run: Option<WorkflowRun>,
     /// Not configurable: the same in every run of the binary.
     pub limits: Limits,
 }
@@ -97,6 +101,7 @@ impl Config {
                 .map(Duration::from_secs),
             resend_all,
             dry_run,
+            workflow_run: WorkflowRun::detect(environment),
             limits: Limits::default(),
         };
         reader.finish(config)

@@ -49,6 +49,12 @@ impl DeadLetters {
         }
     }
 
+    /// Whether a run could open it. Nothing is changed.
+    pub(crate) fn try_to_open(path: &Path) -> Result<(), DeadLetterError> {
+        files::try_to_write(files::private().append(true), path)
+            .map_err(|error| DeadLetterError { path: path.to_owned(), error })
+    }
+
     /// Appends a letter.
     pub(crate) fn write(&mut self, letter: &Letter) -> Result<(), DeadLetterError> {
         let mut append = || {

@@ -2,6 +2,7 @@
 
 mod problems;
 mod unseen;
+mod workflow;
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -262,6 +263,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         K: Sink,
         K::Error: Problem,
     {
+        report.notes.extend(self.note_workflow());
         let plan = self.plan(estate, sink.identity());
         if *self.work == Work::Sync {
             report.mode = plan.mode.name();
@@ -403,7 +405,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         if self.replica.remembers() {
             let totals = self.replica.totals()?;
             report.compared = Some(Compared { held: totals.held, in_doubt: totals.in_doubt });
-            self.replica.set_last_run(report.account(start));
+            self.replica.set_last_run(self.with_workflows(&report.account(start)));
         }
         Ok(())
     }

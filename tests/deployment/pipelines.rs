@@ -26,10 +26,18 @@ fn in_azure_pipelines_the_service_connection_signs_in_and_the_checkpoint_outlive
         assert!(!script.contains("${{") && !macros.is_match(script), "{script}");
     }
     let restore = task("DownloadPipelineArtifact@2");
-    assert_eq!(restore["inputs"]["allowFailedBuilds"], true);
-    assert_eq!(restore["continueOnError"], true, "the first run finds none");
+    assert_eq!(restore["inputs"]["runId"], "$(checkpointRun)");
+    assert!(text(&restore["condition"]).contains("ne(variables.checkpointRun, '')"), "the first run finds none");
+    let look = steps.iter().find(|step| step["displayName"] == "Look for the checkpoint").unwrap();
+    let script = text(&look["bash"]);
+    assert!(
+        script.contains("statusFilter=completed") && !script.contains("resultFilter"),
+        "cancelled ones too: {script}"
+    );
+    assert!(script.contains("curl --config -"), "the token is in no list of arguments: {script}");
     let save = task("PublishPipelineArtifact@1");
     assert!(text(&save["condition"]).contains("always()"));
+    assert!(text(&save["inputs"]["artifact"]).starts_with("checkpoint-redb1-"));
     assert_eq!(save["inputs"]["targetPath"], restore["inputs"]["path"]);
     assert!(text(&sync["env"]["CHECKPOINT_FILE"]).starts_with(text(&save["inputs"]["targetPath"])));
 }

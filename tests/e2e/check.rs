@@ -130,7 +130,12 @@ async fn check_tells_from_when_on_the_next_run_reads() {
         "checkpoint",
         "directory.json is damaged: it is a directory",
     );
-    assert_told(&check("nowhere/at.json").run().await.exits(2), "wrong", "checkpoint", "nowhere");
+    assert_told(&check("nowhere/at.json").run().await.exits(2), "wrong", "checkpoint", "nowhere does not exist");
+    let letters = |file: &str| check("good.json").env("DEAD_LETTER_FILE", at(file));
+    assert_told(&letters("letters").run().await.exits(0), "ok", "dead letters", "can be written");
+    assert!(!at("letters").exists());
+    let run = letters("nowhere/letters").run().await.exits(2);
+    assert_told(&run, "wrong", "dead letters", "nowhere does not exist");
     let filters = r#"{"include": {"team": "platform"}}"#;
     Program::full(&sandbox)
         .env("RESOURCE_GROUP_TAG_FILTERS", filters)

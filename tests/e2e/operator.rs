@@ -7,6 +7,7 @@ use sandbox::requests::Route;
 use serde_json::Value as Json;
 
 use crate::harness::{Program, break_down, envelopes, resource_ids, settled, start};
+use crate::remembered::{file, remembering};
 
 #[tokio::test]
 async fn commands_that_only_print_need_no_credentials() {
@@ -92,6 +93,31 @@ async fn a_job_of_githubs_gets_annotations_a_summary_and_outputs() {
     assert!(std::fs::read_to_string(file("output")).unwrap().ends_with("exit-reason=failed\n"));
     let run = program().env("SYNC_MODE", "sideways").run().await.exits(2);
     assert!(run.err.contains("::error title=azure-incremental::SYNC_MODE"), "{run}");
+}
+
+#[tokio::test]
+async fn a_job_of_githubs_is_told_that_its_checkpoint_is_older_than_the_last_run() {
+    let sandbox = start(settled()).await;
+    let [summary, output, kept] = ["summary", "output", "kept"].map(|name| sandbox.directory().join(name));
+    let run = |number: u64| {
+        _ = std::fs::remove_file(&summary);
+        remembering(&sandbox)
+            .in_a_job(&summary, &output)
+            .env("GITHUB_WORKFLOW_REF", "o/r/.github/workflows/sync.yml@refs/heads/main")
+            .env("GITHUB_RUN_NUMBER", number.to_string())
+    };
+    let is_told =
+        || std::fs::read_to_string(&summary).unwrap().contains("older than the last run of this workflow: run 41");
+    run(41).run().await.exits(0);
+    std::fs::copy(file(&sandbox), &kept).unwrap();
+    run(42).run().await.exits(0);
+    assert!(!is_told());
+    // The save of run 42 failed.
+    std::fs::copy(&kept, file(&sandbox)).unwrap();
+    run(43).run().await.exits(0);
+    assert!(is_told());
+    run(44).run().await.exits(0);
+    assert!(!is_told());
 }
 
 #[tokio::test]

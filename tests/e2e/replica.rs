@@ -277,6 +277,19 @@ async fn a_file_that_went_back_in_time_while_a_resource_changed_and_changed_back
 }
 
 #[tokio::test]
+async fn a_file_that_went_back_in_time_while_a_subscription_was_renamed_and_renamed_back_does_no_harm() {
+    let kept = Kept::new().await;
+    let Small { sandbox, subscription, .. } = &kept.small;
+    let name = sandbox.estate().subscriptions()[0].name.clone();
+    assert!(sandbox.estate().rename_subscription(subscription, "Renamed"));
+    assert_eq!(kept.run().run().await.exits(0).count("upserts"), 1);
+    kept.go_back();
+    sandbox.clock().advance(TICK);
+    assert!(sandbox.estate().rename_subscription(subscription, &name));
+    kept.heals().await;
+}
+
+#[tokio::test]
 async fn a_file_that_went_back_in_time_while_a_delete_was_delivered_does_no_harm() {
     let kept = Kept::new().await;
     let Small { sandbox, vault, group, .. } = &kept.small;

@@ -1,0 +1,43 @@
+//! The run of a GitHub workflow that this is, by the variables that GitHub sets.
+
+use super::reader::Environment;
+
+/// A run of a workflow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkflowRun {
+    /// The workflow's file, with its repository.
+    pub workflow: String,
+    /// The first run of the workflow is 1, the next 2; another attempt at a run has the same number.
+    pub number: u64,
+}
+
+impl WorkflowRun {
+    /// `None` outside a job, or where GitHub does not tell.
+    pub(super) fn detect(environment: Environment<'_>) -> Option<Self> {
+        let text = |name| environment(name)?.into_string().ok();
+        // octocat/hello-world/.github/workflows/sync.yml@refs/heads/main
+        let workflow = text("GITHUB_WORKFLOW_REF")?.split('@').next()?.to_owned();
+        let number = text("GITHUB_RUN_NUMBER")?.parse().ok()?;
+        (text("GITHUB_ACTIONS")? == "true" && !workflow.is_empty()).then_some(Self { workflow, number })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workflow_is_the_same_on_every_branch() {
+        let run = |branch: &'static str| {
+            WorkflowRun::detect(&move |name| match name {
+                "GITHUB_ACTIONS" => Some("true".into()),
+                "GITHUB_WORKFLOW_REF" => Some(format!("o/r/.github/workflows/w.yml@refs/heads/{branch}").into()),
+                "GITHUB_RUN_NUMBER" => Some("12".into()),
+                _ => None,
+            })
+        };
+        let expected = WorkflowRun { workflow: "o/r/.github/workflows/w.yml".into(), number: 12 };
+        assert_eq!((run("main"), run("dev@home")), (Some(expected.clone()), Some(expected)));
+        assert_eq!(WorkflowRun::detect(&|name| (name == "GITHUB_ACTIONS").then(|| "true".into())), None);
+    }
+}
