@@ -552,6 +552,39 @@ async fn through_a_symbolic_link_the_file_behind_it_is_used_and_the_link_stays()
     assert_eq!((&by_link.report()["held"], by_name.count("held")), (&by_name.report()["held"], 135));
 }
 
+/// A container's single mounted file: it can be written, but not renamed.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_file_that_is_mounted_by_itself_is_used_and_replaced_in_place() {
+    let namespace = ["unshare", "--map-root-user", "--mount"];
+    if !std::process::Command::new(namespace[0]).args(&namespace[1..]).arg("true").status().is_ok_and(|it| it.success())
+    {
+        eprintln!("skipped: this machine gives no user a mount of his own");
+        return;
+    }
+    let sandbox = start(settled()).await;
+    let [folder, mounted] = ["host", "container"].map(|name| sandbox.directory().join(name));
+    [&folder, &mounted].into_iter().for_each(|folder| fs::create_dir(folder).unwrap());
+    let [real, mounted] = [folder, mounted].map(|folder| folder.join("checkpoint"));
+    [&real, &mounted].into_iter().for_each(|file| fs::write(file, "").unwrap());
+    let run = || {
+        let mount = r#"mount --bind "$0" "$1" && shift && exec "$@""#;
+        let paths = [real.to_str().unwrap(), mounted.to_str().unwrap()];
+        Program::new(&sandbox)
+            .checkpoint(&mounted)
+            .within(&[&namespace[..], &["sh", "-c", mount], &paths].concat())
+            .run()
+    };
+    run().await.exits(0);
+    run().await.exits(0);
+    let quiet = run().await.exits(0);
+    assert_eq!((quiet.report()["mode"].as_str(), quiet.count("held")), (Some("incremental"), 135), "{quiet}");
+    fs::write(&real, "not a database at all").unwrap();
+    let run = run().await.exits(0).says(&["was copied to"]);
+    assert_eq!((run.count("upserts"), run.count("held")), (135, 135), "{run}");
+    assert_eq!(fs::metadata(&mounted).unwrap().len(), 0, "nothing is written beside the mount");
+}
+
 /// The same program where no file may grow beyond so many bytes, as on a disk that is full.
 #[cfg(target_os = "linux")]
 fn on_a_disk_of(bytes: u64, program: Program) -> Program {
