@@ -20,8 +20,9 @@ use crate::retry::{self, Next, Patience};
 use flight::{End, Flight, Part, Posted, Tries};
 pub(crate) use posts::Posts;
 
-/// How long posts to a server may take to end once the run is to stop.
-pub(crate) const LANDING: Duration = Duration::from_secs(10);
+/// How long posts to a server may take to end once the run is to stop. What kills a process gives it 10 s before, and a job of
+/// GitHub's 7.5 s before the second signal.
+pub(crate) const LANDING: Duration = Duration::from_secs(6);
 
 /// Parcels that may be posted side by side. Everything of one wave is settled before another begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
