@@ -36,6 +36,9 @@ use problems::{Shortfall, Unread};
 /// How often what is settled is saved, at least.
 const SAVED_EVERY: Duration = Duration::from_millis(50);
 
+/// How long a webhook may refuse everything for its limit, where nothing else says how long a run may take.
+const LONGEST_THROTTLE: Duration = Duration::from_secs(30 * 60);
+
 /// Clocks further apart than this are told of.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 
@@ -310,7 +313,8 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
                 }
             }
         };
-        let delivery = Delivery::new(sink, self.config.limits.patience());
+        let longest_throttle = self.config.run_timeout.unwrap_or(LONGEST_THROTTLE);
+        let delivery = Delivery::new(sink, self.config.limits.patience(), longest_throttle);
         let posting = delivery.run(orders, self.stop.clone(), |parcel, outcome| {
             done.set(done.get() + 1);
             let settled = tally.borrow_mut().record(sink, &parcel, &outcome);
