@@ -28,7 +28,7 @@ const LONGEST_MESSAGE: usize = 2000;
 const MOST_ROWS: usize = 50;
 
 /// A job of GitHub's, and the files that it reads.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Actions {
     summary: Option<PathBuf>,
     output: Option<PathBuf>,

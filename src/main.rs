@@ -9,10 +9,15 @@ use azure_incremental::commands::{self, check, checkpoint, forget};
 use azure_incremental::config::{Config, ConfigError, LogConfig, checkpoint_file, forget_id, resend_ids};
 use azure_incremental::error::Exit;
 use azure_incremental::logging::{self, Place};
-use azure_incremental::{Work, run, signals};
+use azure_incremental::report::Report;
+use azure_incremental::signals::{self, Watch};
+use azure_incremental::{Work, run, unfinished};
 use clap::Parser;
+use tokio::runtime::Builder;
 
 fn main() -> ExitCode {
+    #[expect(clippy::expect_used, reason = "without a thread and a few files nothing can be done")]
+    let watch = signals::watch().expect("the process may have another thread");
     let cli = Cli::parse();
     let job = Actions::detect(&|name: &str| std::env::var_os(name));
     let refuse = |error: ConfigError| {
@@ -20,10 +25,10 @@ fn main() -> ExitCode {
         job.as_ref().inspect(|job| job.refuse(&error));
         Exit::Configuration
     };
-    execute(&cli, job.as_ref()).unwrap_or_else(refuse).into()
+    execute(&cli, job.as_ref(), watch).unwrap_or_else(refuse).into()
 }
 
-fn execute(cli: &Cli, job: Option<&Actions>) -> Result<Exit, ConfigError> {
+fn execute(cli: &Cli, job: Option<&Actions>, watch: Watch) -> Result<Exit, ConfigError> {
     let environment = &|name: &str| std::env::var_os(name);
     if let Some(printed) = commands::print(cli.command.as_ref(), &cli.settings, environment)? {
         print(&mut io::stdout(), &printed.output);
@@ -50,17 +55,25 @@ fn execute(cli: &Cli, job: Option<&Actions>) -> Result<Exit, ConfigError> {
     _ = job.inspect(|job| job.begin());
     let place = if job.is_some() { Place::Job } else { Place::Shell };
     let warnings = logging::init_in(place, &log);
+    let (job, dry_run) = (job.cloned(), config.dry_run);
+    let tell = move |report: &Report| {
+        _ = job.as_ref().inspect(|job| job.end(report, &warnings.texts()));
+        let mut output: Box<dyn Write> = if dry_run { Box::new(io::stderr()) } else { Box::new(io::stdout()) };
+        print(&mut output, &inert(&(report.render(log.format) + "\n")));
+    };
     let report = runtime(async {
         if let (Some(Command::Forget(args)), Work::Forget(id)) = (&cli.command, &work)
             && let Err(report) = forget::confirm(args, &config, id, log.format).await
         {
             return *report;
         }
-        run(&config, &work, signals::stop()).await
+        let last_words = {
+            let (config, work, tell) = (config.clone(), work.clone(), tell.clone());
+            move |stop| tell(&unfinished(&config, &work, stop))
+        };
+        run(&config, &work, watch.run(config.run_timeout, last_words)).await
     });
-    _ = job.inspect(|job| job.end(&report, &warnings.texts()));
-    let mut output: Box<dyn Write> = if config.dry_run { Box::new(io::stderr()) } else { Box::new(io::stdout()) };
-    print(&mut output, &inert(&(report.render(log.format) + "\n")));
+    tell(&report);
     Ok(report.exit)
 }
 
@@ -69,8 +82,12 @@ fn print(output: &mut impl Write, text: &str) {
     _ = output.write_all(text.as_bytes());
 }
 
-// One thread: the run waits for the network, and what it computes between two answers is less than handing it over costs.
-#[tokio::main(flavor = "current_thread")]
-async fn runtime<T>(work: impl Future<Output = T>) -> T {
-    work.await
+/// One thread: the run waits for the network, and what it computes between two answers is less than handing it over costs. What
+/// hangs in another thread, such as a question to a name server, is not waited for.
+fn runtime<T>(work: impl Future<Output = T>) -> T {
+    #[expect(clippy::expect_used, reason = "without a few files nothing can be done")]
+    let runtime = Builder::new_current_thread().enable_all().build().expect("the process may open files");
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    result
 }

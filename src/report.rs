@@ -133,13 +133,17 @@ impl Report {
 
     /// Notes and logs what went wrong.
     pub(crate) fn fail(&mut self, error: &impl Problem) {
-        let message = match error.advice() {
+        self.note(error);
+        _ = self.errors.last().inspect(|message| tracing::error!("{message}"));
+    }
+
+    /// Notes what went wrong, where nobody may read the log.
+    pub(crate) fn note(&mut self, error: &impl Problem) {
+        self.exit = self.exit.or_worse(error.exit());
+        self.errors.push(match error.advice() {
             Some(advice) => format!("{error}; {advice}"),
             None => error.to_string(),
-        };
-        tracing::error!("{message}");
-        self.exit = self.exit.or_worse(error.exit());
-        self.errors.push(message);
+        });
     }
 }
 

@@ -37,6 +37,9 @@ use problems::{Shortfall, Unread};
 /// How often what is settled is saved, at least.
 const SAVED_EVERY: Duration = Duration::from_millis(50);
 
+/// How long a webhook may refuse everything for its limit, where nothing else says how long a run may take.
+const LONGEST_THROTTLE: Duration = Duration::from_secs(30 * 60);
+
 /// Clocks further apart than this are told of.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 
@@ -55,21 +58,14 @@ pub enum Work {
 /// good order.
 pub async fn run(config: &Config, work: &Work, stop: impl Future<Output = Stop>) -> Report {
     let started = Instant::now();
-    let mut report = Report::new(match work {
-        Work::Sync => config.mode.name(),
-        Work::Resend(_) => "resend",
-        Work::Forget(_) => "forget",
-    });
-    report.dry_run = config.dry_run;
-    let stop = async {
-        tokio::select! {
-            stop = stop => stop,
-            () = sleep_for(config.run_timeout) => Stop::TimedOut,
-        }
-    }
-    .shared();
+    let mut report = blank(config, work);
+    let stop = stop.shared();
     let outcome = async {
-        let run = Run::prepare(config, work, stop).await?;
+        let run = tokio::select! {
+            // Another process may have the checkpoint open.
+            run = Run::prepare(config, work, stop.clone()) => run?,
+            stop = stop.clone() => return Err(stop.into()),
+        };
         let result = Box::pin(run.go(&mut report)).await;
         report.retried += run.http.retried();
         let closed = run.replica.close().await;
@@ -83,11 +79,21 @@ pub async fn run(config: &Config, work: &Work, stop: impl Future<Output = Stop>)
     report
 }
 
-async fn sleep_for(timeout: Option<Duration>) {
-    match timeout {
-        Some(timeout) => tokio::time::sleep(timeout).await,
-        None => std::future::pending().await,
-    }
+/// The report of a run that was to stop, and did not end.
+pub fn unfinished(config: &Config, work: &Work, stop: Stop) -> Report {
+    let mut report = blank(config, work);
+    report.note(&RunError::Unfinished(stop));
+    report
+}
+
+fn blank(config: &Config, work: &Work) -> Report {
+    let mut report = Report::new(match work {
+        Work::Sync => config.mode.name(),
+        Work::Resend(_) => "resend",
+        Work::Forget(_) => "forget",
+    });
+    report.dry_run = config.dry_run;
+    report
 }
 
 /// What a run has before it asks anybody: all of it is there, and may be used.
@@ -309,7 +315,8 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
                 }
             }
         };
-        let delivery = Delivery::new(sink, self.config.limits.patience());
+        let longest_throttle = self.config.run_timeout.unwrap_or(LONGEST_THROTTLE);
+        let delivery = Delivery::new(sink, self.config.limits.patience(), longest_throttle);
         let posting = delivery.run(orders, self.stop.clone(), |parcel, outcome| {
             done.set(done.get() + 1);
             let settled = tally.borrow_mut().record(sink, &parcel, &outcome);

@@ -38,6 +38,7 @@ mod report;
 mod safety;
 mod sign_in;
 mod signing;
+mod stopping;
 mod subscriptions;
 mod tenants;
 mod webhook;
