@@ -37,9 +37,6 @@ use problems::{Shortfall, Unread};
 /// How often what is settled is saved, at least.
 const SAVED_EVERY: Duration = Duration::from_millis(50);
 
-/// How long a webhook may refuse everything for its limit, where nothing else says how long a run may take.
-const LONGEST_THROTTLE: Duration = Duration::from_secs(30 * 60);
-
 /// Clocks further apart than this are told of.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 
@@ -315,7 +312,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
                 }
             }
         };
-        let longest_throttle = self.config.run_timeout.unwrap_or(LONGEST_THROTTLE);
+        let longest_throttle = self.config.run_timeout.unwrap_or(self.config.limits.longest_throttle);
         let delivery = Delivery::new(sink, self.config.limits.patience(), longest_throttle);
         let posting = delivery.run(orders, self.stop.clone(), |parcel, outcome| {
             done.set(done.get() + 1);
