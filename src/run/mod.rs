@@ -118,7 +118,7 @@ struct Plan {
 impl<'a, S: Future<Output = Stop>> Run<'a, S> {
     /// Looks for whatever must be there before anything is sent.
     async fn prepare(config: &'a Config, work: &'a Work, stop: Shared<S>) -> Result<Self, RunError> {
-        let http = Arc::new(Http::new(config.port.concurrency.get(), config.limits.clone())?);
+        let http = Arc::new(Http::new(config.port.concurrency.get(), config.limits.clone(), config.network.clone())?);
         let dead_letters =
             config.dead_letter_file.as_deref().filter(|_| !config.dry_run).map(DeadLetters::open).transpose()?;
         let replica = match &config.checkpoint {
@@ -334,6 +334,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
             report.fail(&Unread { name, id, error });
         }
         let mut stopped = self.stop.clone().now_or_never();
+        let is_read = plan.mode == Mode::Full && matches!(read, Ok(Ok(_))) && report.errors.is_empty();
         match read {
             Ok(Ok(shortfall)) => {
                 if let Some(shortfall) = shortfall {
@@ -355,6 +356,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
             self.tell_unlisted(&unlisted);
         }
         report.unlisted = unlisted.iter().map(|id| id.as_str().to_owned()).collect();
+        self.tell_unmatched(estate, is_read);
         Self::tell_uncovered(estate, &engine.counts(), report);
         Self::tell_missing(&engine.counts());
         report.settle(&tally, &engine.counts());
