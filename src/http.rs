@@ -15,10 +15,9 @@ use reqwest::{Client, ClientBuilder, RequestBuilder, StatusCode, Url};
 use serde_json::error::Category;
 use tokio::time::Instant;
 
-use crate::config::{Limits, PROXIES};
+use crate::config::{Limits, NetworkConfig};
 use crate::error::Problem;
 use crate::retry::{self, Next, Patience};
-use crate::secrets;
 use crate::text::{printable, printable_up_to};
 use refusal::{CHALLENGED, LONGEST_MESSAGE};
 
@@ -34,6 +33,7 @@ const DEEPEST: usize = 128;
 #[derive(Debug)]
 pub(crate) struct Http {
     client: Client,
+    network: NetworkConfig,
     limits: Limits,
     retried: AtomicU64,
 }
@@ -195,22 +195,20 @@ impl Problem for RequestError {
 impl Http {
     /// Creates a client for up to `connections` concurrent requests to one host. Redirects are never followed, because a server
     /// must not decide where a token is sent.
-    pub(crate) fn new(connections: usize, limits: Limits) -> Result<Self, RequestError> {
-        for proxy in PROXIES.iter().filter_map(|name| std::env::var(name).ok()) {
-            secrets::keep_password_of(&proxy);
-        }
-        let client = built(builder(&limits).pool_max_idle_per_host(connections))?;
-        Ok(Self { client, limits, retried: AtomicU64::new(0) })
+    pub(crate) fn new(connections: usize, limits: Limits, network: NetworkConfig) -> Result<Self, RequestError> {
+        let builder = proxy::through(&network.proxies, builder(&limits, &network));
+        let client = built(builder.pool_max_idle_per_host(connections))?;
+        Ok(Self { client, network, limits, retried: AtomicU64::new(0) })
     }
 
     /// Creates a client that uses no proxy, for services on this machine.
-    pub(crate) fn unproxied(limits: &Limits) -> Result<Client, RequestError> {
-        built(builder(limits).no_proxy())
+    pub(crate) fn unproxied(&self) -> Result<Client, RequestError> {
+        built(builder(&self.limits, &self.network).no_proxy())
     }
 
     /// Returns the client for a configured URL. A URL without TLS is on this machine, so its client uses no proxy.
     pub(crate) fn client_for(&self, url: &Url) -> Result<Client, RequestError> {
-        if url.scheme() == "http" { Self::unproxied(&self.limits) } else { Ok(self.client.clone()) }
+        if url.scheme() == "http" { self.unproxied() } else { Ok(self.client.clone()) }
     }
 
     pub(crate) fn client(&self) -> &Client {
@@ -236,7 +234,14 @@ impl Http {
         let exchange = async {
             let mut response = match request.send().await {
                 Ok(response) => response,
-                Err(error) => return Err(Box::pin(proxy::explain(classify(&error, timeout), error.url())).await),
+                Err(error) => {
+                    return Err(Box::pin(proxy::explain(
+                        classify(&error, timeout),
+                        error.url(),
+                        &self.network.proxies,
+                    ))
+                    .await);
+                }
             };
             let announced = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
             if announced > largest {
@@ -282,12 +287,15 @@ impl Http {
     }
 }
 
-fn builder(limits: &Limits) -> ClientBuilder {
+fn builder(limits: &Limits, network: &NetworkConfig) -> ClientBuilder {
     let builder = Client::builder()
         .user_agent(concat!("azure-incremental/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(Duration::from_secs(10).min(limits.post_timeout));
-    if proxy::is_bypassed() { builder.no_proxy() } else { builder }
+    match &network.certificates {
+        Some(certificates) => builder.tls_certs_only(certificates.iter().cloned()),
+        None => builder,
+    }
 }
 
 fn built(builder: ClientBuilder) -> Result<Client, RequestError> {

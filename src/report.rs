@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use crate::config::{LogFormat, Mode};
+use crate::config::{ConfigError, LogFormat, Mode};
 use crate::engine::{Counted, Counts, Tally};
 use crate::error::{Exit, Problem};
 use crate::freshness::Freshness;
@@ -124,6 +124,12 @@ impl Report {
             exit: Exit::Ok,
             errors: Vec::new(),
         }
+    }
+
+    /// Of a run that its settings kept from beginning.
+    pub fn refused(mode: &'static str, dry_run: bool, error: &ConfigError) -> Self {
+        let errors = error.0.iter().map(ToString::to_string).collect();
+        Self { dry_run, exit: Exit::Configuration, errors, ..Self::new(mode) }
     }
 
     /// How many entities differed, and so were posted, or tried to be.

@@ -32,7 +32,7 @@ use crate::sources::resource_graph::arm_id::id_of;
 use crate::sources::resource_graph::{Look, ResourceGraph, Subscription};
 use crate::text::Inert;
 pub(crate) use problems::RunError;
-use problems::{Shortfall, Unread};
+use problems::Shortfall;
 
 /// How often what is settled is saved, at least.
 const SAVED_EVERY: Duration = Duration::from_millis(50);
@@ -122,7 +122,7 @@ struct Plan {
 impl<'a, S: Future<Output = Stop>> Run<'a, S> {
     /// Looks for whatever must be there before anything is sent.
     async fn prepare(config: &'a Config, work: &'a Work, stop: Shared<S>) -> Result<Self, RunError> {
-        let http = Arc::new(Http::new(config.port.concurrency.get(), config.limits.clone())?);
+        let http = Arc::new(Http::new(config.port.concurrency.get(), config.limits.clone(), config.network.clone())?);
         let dead_letters =
             config.dead_letter_file.as_deref().filter(|_| !config.dry_run).map(DeadLetters::open).transpose()?;
         let replica = match &config.checkpoint {
@@ -334,12 +334,9 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         report.duplicates = source.client().duplicates();
         report.retried += delivery.retried();
         engine.take_failures().iter().filter(|error| !error.is_stop()).for_each(|error| report.fail(error));
-        for (id, error) in source.take_failures() {
-            let name =
-                estate.listed.iter().find(|one| one.root.id == id).map(|one| one.name.clone()).unwrap_or_default();
-            report.fail(&Unread { name, id, error });
-        }
+        Self::tell_unread(estate, report);
         let mut stopped = self.stop.clone().now_or_never();
+        let is_read = plan.mode == Mode::Full && matches!(read, Ok(Ok(_))) && report.errors.is_empty();
         match read {
             Ok(Ok(shortfall)) => {
                 if let Some(shortfall) = shortfall {
@@ -361,6 +358,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
             self.tell_unlisted(&unlisted);
         }
         report.unlisted = unlisted.iter().map(|id| id.as_str().to_owned()).collect();
+        self.tell_unmatched(estate, is_read);
         Self::tell_uncovered(estate, &engine.counts(), report);
         Self::tell_missing(&engine.counts());
         report.settle(&tally, &engine.counts());

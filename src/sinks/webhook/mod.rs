@@ -321,7 +321,7 @@ mod tests {
     async fn sent(answer: &'static str) -> (Result<Receipt<WebhookError>, WebhookError>, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url: Url = format!("http://{}/marked-key", listener.local_addr().unwrap()).parse().unwrap();
-        let http = Http::new(1, crate::config::Limits::default()).unwrap();
+        let http = Http::new(1, crate::config::Limits::default(), crate::config::NetworkConfig::default()).unwrap();
         let webhook = Webhook {
             http: &http,
             client: http.client_for(&url).unwrap(),
@@ -394,7 +394,7 @@ mod tests {
         .await;
         let error = result.unwrap_err();
         assert_eq!(error.fault(), Fault::Rejected);
-        let http = Http::new(1, crate::config::Limits::default()).unwrap();
+        let http = Http::new(1, crate::config::Limits::default(), crate::config::NetworkConfig::default()).unwrap();
         let url: Url = "https://ingest.example/".parse().unwrap();
         let webhook = Webhook {
             http: &http,
