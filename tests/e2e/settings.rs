@@ -234,6 +234,25 @@ async fn a_file_of_variables_is_read_in_one_dialect_and_what_is_set_goes_before_
         .does_not_say(&["MARKED"]);
 }
 
+#[test]
+fn no_example_has_a_line_to_uncomment_that_would_be_refused() {
+    let commented =
+        regex::Regex::new(r"(?m)^\s*#\s*([A-Z][A-Z0-9_]+)(?:=|: )(\$\(|\$\[|\$[A-Z]|%|<|\*\*\*|['\x22]).*$").unwrap();
+    let mut files = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/examples"))];
+    let mut read = 0;
+    while let Some(path) = files.pop() {
+        if path.is_dir() {
+            files.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let refused: Vec<&str> = commented.find_iter(&text).map(|found| found.as_str()).collect();
+            assert_eq!(refused, [""; 0], "{}", path.display());
+            read += 1;
+        }
+    }
+    assert!(read >= 12, "{read} files");
+}
+
 /// The lines of the example that are settings, those that are commented out with them.
 fn example() -> Vec<(String, String)> {
     let assignment = regex::Regex::new(r"^#?([A-Z][A-Z_]+)=(.*)$").unwrap();
