@@ -21,7 +21,7 @@ RUST_LOG                           log filter, such as warn or debug [default: i
 NO_COLOR                           never use colours
 CLICOLOR_FORCE                     always use colours
 HTTPS_PROXY                        proxy for outgoing requests
-NO_PROXY                           hosts to reach without the proxy; * for all
+NO_PROXY                           hosts to reach without the proxy: names, addresses, networks; * for all
 SSL_CERT_FILE                      file of certificates to trust instead of the system's (Linux)";
 
 pub(crate) const EXIT_CODES: &str = "\

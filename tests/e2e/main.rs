@@ -36,6 +36,7 @@ mod remembered;
 mod replica;
 mod report;
 mod safety;
+mod settings;
 mod sign_in;
 mod signing;
 mod stopping;
