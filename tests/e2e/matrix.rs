@@ -214,7 +214,7 @@ impl Trial {
             config.azure.credential.identity = identity;
         }
         config.limits.retries = 2;
-        config.limits.azure_timeout = Duration::from_millis(750);
+        config.limits.azure_timeout = Duration::from_millis(1200);
         config.limits.sign_in_timeout = Duration::from_millis(400);
         config.limits.longest_throttle = Duration::from_millis(10);
         config.limits.post_timeout = Duration::from_millis(250);
