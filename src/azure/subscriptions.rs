@@ -1,6 +1,7 @@
 //! The list of subscriptions that the principal can read.
 
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -42,6 +43,51 @@ impl Subscription {
     pub(crate) fn may_be_left_out(&self) -> bool {
         !self.is_active() || self.quota_id.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("AAD_"))
     }
+
+    /// What the entries of one subscription are ordered by: one that is active goes before others, then the rest as it is written.
+    fn rank(&self) -> (bool, &str, &str, &str, &str) {
+        let tags = self.tags.as_deref().map_or("", RawValue::get);
+        (!self.is_active(), &self.name, &self.state, &self.quota_id, tags)
+    }
+}
+
+/// What was listed so far, each subscription once.
+#[derive(Default)]
+struct Listing {
+    subscriptions: Vec<Subscription>,
+    places: HashMap<String, usize>,
+    /// The ids of which there is more than one entry.
+    twice: BTreeSet<String>,
+}
+
+impl Listing {
+    /// Takes an entry, and of several with one id the first by its rank, in whatever order they come.
+    fn add(&mut self, entry: Subscription) {
+        match self.places.entry(entry.id.clone()) {
+            Entry::Vacant(place) => {
+                place.insert(self.subscriptions.len());
+                self.subscriptions.push(entry);
+            }
+            Entry::Occupied(place) => {
+                self.twice.insert(entry.id.clone());
+                if let Some(known) = self.subscriptions.get_mut(*place.get())
+                    && entry.rank() < known.rank()
+                {
+                    *known = entry;
+                }
+            }
+        }
+    }
+
+    fn end(self) -> Vec<Subscription> {
+        if let Some(first) = self.twice.first() {
+            tracing::info!(
+                "Resource Manager lists {} subscriptions more than once, such as {first}; the same entry of each is taken in every run",
+                self.twice.len()
+            );
+        }
+        self.subscriptions
+    }
 }
 
 #[derive(Deserialize)]
@@ -74,8 +120,7 @@ struct Policies {
 
 /// Every subscription, all pages, each once.
 pub(crate) async fn list(arm: &Arm) -> Result<Vec<Subscription>, ArmError> {
-    let mut subscriptions = Vec::new();
-    let mut known = HashSet::new();
+    let mut listing = Listing::default();
     let mut visited = HashSet::new();
     let mut bytes = 0;
     let first = arm.url(PATH)?;
@@ -101,15 +146,13 @@ pub(crate) async fn list(arm: &Arm) -> Result<Vec<Subscription>, ArmError> {
             if !is_guid(&id) {
                 return Err(unreadable(format!("\"{id}\" is not the id of a subscription")).into());
             }
-            if known.insert(id.clone()) {
-                subscriptions.push(Subscription {
-                    name: item.display_name.unwrap_or_else(|| id.clone()),
-                    id,
-                    state: item.state.unwrap_or_default(),
-                    quota_id: item.subscription_policies.and_then(|policies| policies.quota_id).unwrap_or_default(),
-                    tags: item.tags.filter(|tags| tags.get() != "null"),
-                });
-            }
+            listing.add(Subscription {
+                name: item.display_name.unwrap_or_else(|| id.clone()),
+                id,
+                state: item.state.unwrap_or_default(),
+                quota_id: item.subscription_policies.and_then(|policies| policies.quota_id).unwrap_or_default(),
+                tags: item.tags.filter(|tags| tags.get() != "null"),
+            });
         }
         next = match page.next_link.filter(|link| !link.is_empty()) {
             Some(link) => {
@@ -119,5 +162,41 @@ pub(crate) async fn list(arm: &Arm) -> Result<Vec<Subscription>, ArmError> {
             None => None,
         };
     }
-    Ok(subscriptions)
+    Ok(listing.end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_the_entries_of_one_subscription_the_same_one_is_taken_in_whatever_order_they_come() {
+        let entry = |name: &str, state: &str, tags: Option<&str>| Subscription {
+            id: "0a".into(),
+            name: name.into(),
+            state: state.into(),
+            quota_id: String::new(),
+            tags: tags.map(|tags| RawValue::from_string(tags.into()).unwrap()),
+        };
+        let first = entry("One", "Enabled", None);
+        let others = [
+            entry("One", "Enabled", None),
+            entry("One", "Enabled", Some(r#"{"a":"b"}"#)),
+            entry("One", "Warned", None),
+            entry("Two", "Enabled", None),
+            entry("", "Disabled", None),
+        ];
+        for other in others {
+            for entries in [[&first, &other], [&other, &first]] {
+                let mut listing = Listing::default();
+                listing.add(Subscription { id: "0b".into(), ..first.clone() });
+                for entry in entries {
+                    listing.add(entry.clone());
+                }
+                assert_eq!(listing.twice, BTreeSet::from(["0a".to_owned()]));
+                let [_, taken] = &listing.end()[..] else { panic!("it is one") };
+                assert_eq!(taken.rank(), first.rank());
+            }
+        }
+    }
 }

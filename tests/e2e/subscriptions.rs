@@ -118,18 +118,44 @@ async fn links_that_lead_in_a_circle_end() {
     assert!(sandbox.requests().count(Route::Subscriptions) < 5);
 }
 
+/// A listing with another entry of a subscription, in the other case, before or behind all others.
+fn listed_again(guid: &str, name: &str, state: &str, is_first: bool) -> Fault {
+    let again = serde_json::json!({"subscriptionId": guid.to_uppercase(), "displayName": name, "state": state});
+    Fault::edit(move |page| {
+        let mut page: serde_json::Value = serde_json::from_str(&page).unwrap();
+        let entries = page["value"].as_array_mut().unwrap();
+        entries.insert(if is_first { 0 } else { entries.len() }, again.clone());
+        page.to_string()
+    })
+}
+
 #[tokio::test]
-async fn a_subscription_that_is_listed_twice_is_read_once() {
+async fn a_subscription_that_is_listed_twice_is_one_and_the_same_in_every_run() {
     let sandbox = start(seven()).await;
     let guid = guids(&sandbox).pop_first().unwrap();
-    let again = format!(r#""value":[{{"subscriptionId":"{}","displayName":"again"}},{{"#, guid.to_uppercase());
-    let twice = Fault::edit(move |page| page.replacen(r#""value":[{"#, &again, 1));
-    break_down(&sandbox, Route::Subscriptions, Rule::new(twice));
-    let run = Program::full(&sandbox).run().await.exits(0);
-    assert_eq!(run.count("subscriptions"), 7);
-    let envelopes = envelopes(&sandbox).await;
-    let upserts = envelopes.iter().filter(|one| one.is_subscription() && one.id().ends_with(&guid)).count();
-    assert_eq!(upserts, 1, "{run}");
+    sandbox.estate().rename_subscription(&guid, "middle");
+    let directory = tempfile::tempdir().unwrap();
+    for (name, state, sent) in [
+        ("middle", "Enabled", Some("middle")),
+        ("a", "Enabled", Some("a")),
+        ("z", "Enabled", Some("middle")),
+        ("a", "Disabled", None),
+    ] {
+        for is_first in [true, false] {
+            sandbox.faults().clear();
+            sandbox.port().forget_deliveries().await;
+            break_down(&sandbox, Route::Subscriptions, Rule::new(listed_again(&guid, name, state, is_first)));
+            let run = Program::new(&sandbox).checkpoint(&directory.path().join("checkpoint")).run().await.exits(0);
+            assert_eq!(run.count("subscriptions"), 7);
+            assert_eq!(run.err.matches("lists 1 subscriptions more than once").count(), 1, "{run}");
+            let envelopes = envelopes(&sandbox).await;
+            let own = envelopes.iter().filter(|one| one.id().ends_with(&guid));
+            let names: Vec<&str> = own.filter_map(|one| one.data["name"].as_str()).collect();
+            // The other order of the same entries changes nothing.
+            let sent = sent.filter(|_| is_first);
+            assert_eq!(names, Vec::from_iter(sent), "{name} {state} {is_first}: {run}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -267,7 +267,7 @@ fn left_subscriptions_out(headers: &HeaderMap) -> bool {
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"))
 }
 
-fn quota_told(headers: &HeaderMap) -> Option<QuotaTold> {
+pub(super) fn quota_told(headers: &HeaderMap) -> Option<QuotaTold> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::to_owned);
     Some(QuotaTold {
         remaining: text("x-ms-user-quota-remaining")?,

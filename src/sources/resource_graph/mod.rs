@@ -272,4 +272,6 @@ fn guids(shards: &[Id]) -> Vec<&str> {
 }
 
 #[cfg(test)]
+mod recorded_tests;
+#[cfg(test)]
 mod tests;

@@ -225,11 +225,11 @@ impl Drop for Permit<'_> {
     }
 }
 
-fn remaining(headers: &HeaderMap) -> Option<u32> {
+pub(super) fn remaining(headers: &HeaderMap) -> Option<u32> {
     headers.get("x-ms-user-quota-remaining")?.to_str().ok()?.trim().parse().ok()
 }
 
-fn resets_after(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn resets_after(headers: &HeaderMap) -> Option<Duration> {
     parse_hms(headers.get("x-ms-user-quota-resets-after")?.to_str().ok()?.trim())
 }
 
