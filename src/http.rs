@@ -6,15 +6,13 @@ mod refusal;
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::num::NonZeroUsize;
-use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
-use reqwest::{Body, Client, ClientBuilder, RequestBuilder, Response, StatusCode, Url};
+use reqwest::{Client, ClientBuilder, RequestBuilder, Response, StatusCode, Url};
 use serde_json::error::Category;
 use tokio::time::Instant;
 
@@ -22,7 +20,6 @@ use crate::config::{Limits, NetworkConfig};
 use crate::error::Problem;
 use crate::retry::{self, Next, Patience};
 use crate::text::{printable, printable_up_to};
-use on_its_way::Announced;
 use refusal::{CHALLENGED, LONGEST_MESSAGE};
 
 /// The most memory that is reserved because a `Content-Length` announces it. A larger response gets room for the largest one
@@ -32,9 +29,6 @@ const SMALL: usize = 64 << 10;
 
 /// The deepest JSON that is accepted. Resources are about ten levels deep, and a consumer downstream may have no limit.
 const DEEPEST: usize = 128;
-
-/// How often a server may refuse a request at once, having done nothing with it, before that counts as a failure.
-const MOST_REFUSALS: u32 = 3;
 
 /// The client, its limits, and a count of retries.
 #[derive(Debug)]
@@ -240,42 +234,6 @@ impl Http {
     ) -> Result<Answer, Failure> {
         let exchange = async { self.received(request.send().await, timeout, largest).await };
         tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(Failure::Timeout(timeout)))
-    }
-
-    /// The same for a post of which so many go side by side: its time begins once it is on its way. Those before it on the same
-    /// connection may take as much time each. `request` makes it, without its body.
-    pub(crate) async fn attempt_post(
-        &self,
-        request: impl Fn() -> RequestBuilder,
-        body: Bytes,
-        side_by_side: NonZeroUsize,
-        largest: usize,
-    ) -> Result<Answer, Failure> {
-        let timeout = self.limits.post_timeout;
-        let longest = timeout.saturating_mul(u32::try_from(side_by_side.get()).unwrap_or(u32::MAX));
-        let mut refusals = 0..MOST_REFUSALS;
-        loop {
-            let may_be_refused = refusals.next().is_some();
-            let (body, is_on_its_way) = Announced::new(body.clone());
-            let request = request().body(Body::wrap(body));
-            let mut exchange = pin!(async {
-                match request.send().await {
-                    Err(error) if may_be_refused && on_its_way::is_refused(&error) => Ok(None),
-                    sent => self.received(sent, timeout, largest).await.map(Some),
-                }
-            });
-            let result = tokio::select! {
-                biased;
-                result = &mut exchange => result,
-                waited = tokio::time::timeout(longest, is_on_its_way) => match waited {
-                    Ok(_) => tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(Failure::Timeout(timeout))),
-                    Err(_) => Err(Failure::Timeout(longest)),
-                },
-            };
-            if let Some(answer) = result? {
-                return Ok(answer);
-            }
-        }
     }
 
     /// Retries `attempt` while `again` gives the least wait after its error, which must be

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::error::{ConfigError, Problem};
 use crate::cli::ResendArgs;
-use crate::id::lower;
+use crate::id::{lower, under};
 use crate::text::printable;
 
 /// Collects the ids from the command line and from a file of dead letters, in lower case and without duplicates. The error
@@ -62,8 +62,11 @@ fn dead_letter_id(line: &str) -> Result<String, serde_json::Error> {
     #[serde(rename_all = "camelCase")]
     struct Data {
         resource_id: String,
+        #[serde(default)]
+        subscription_id: Option<String>,
     }
-    serde_json::from_str(line).map(|letter: Letter| letter.envelope.data.resource_id)
+    let Letter { envelope: Envelope { data: Data { resource_id, subscription_id } } } = serde_json::from_str(line)?;
+    Ok(under(&subscription_id.unwrap_or_default(), &resource_id).unwrap_or(resource_id))
 }
 
 #[cfg(test)]
@@ -83,9 +86,13 @@ mod tests {
 
     #[test]
     fn ids_come_from_the_command_line_and_the_file_each_once_in_lower_case() {
-        let file = "{\"envelope\": {\"data\": {\"resourceId\": \"/subscriptions/B\"}}}\n\n";
+        let file = "{\"envelope\": {\"data\": {\"resourceId\": \"/subscriptions/B\"}}}\n\n\
+                    {\"envelope\": {\"data\": {\"resourceId\": \"/providers/x/y/z\", \"subscriptionId\": \"b\"}}}\n";
         let found = ids(&["/subscriptions/b/", " /subscriptions/A"], Some(file));
-        assert_eq!(found, Ok(vec!["/subscriptions/a".into(), "/subscriptions/b".into()]));
+        assert_eq!(
+            found,
+            Ok(["/subscriptions/a", "/subscriptions/b", "/subscriptions/b//providers/x/y/z"].map(Into::into).into())
+        );
     }
 
     #[test]

@@ -3,23 +3,68 @@
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
-use std::pin::Pin;
+use std::num::NonZeroUsize;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use h2::Reason;
 use http_body::{Body, Frame, SizeHint};
+use reqwest::RequestBuilder;
 use tokio::sync::oneshot;
 
+use super::{Answer, Failure, Http};
+
+/// How often a server may refuse a request at once, having done nothing with it, before that counts as a failure.
+const MOST_REFUSALS: u32 = 3;
+
+impl Http {
+    /// One attempt at a post of which so many go side by side: its time begins once it is on its way. Those before it on the same
+    /// connection may take as much time each. `request` makes it, without its body.
+    pub(crate) async fn attempt_post(
+        &self,
+        request: impl Fn() -> RequestBuilder,
+        body: Bytes,
+        side_by_side: NonZeroUsize,
+        largest: usize,
+    ) -> Result<Answer, Failure> {
+        let timeout = self.limits.post_timeout;
+        let longest = timeout.saturating_mul(u32::try_from(side_by_side.get()).unwrap_or(u32::MAX));
+        let mut refusals = 0..MOST_REFUSALS;
+        loop {
+            let may_be_refused = refusals.next().is_some();
+            let (body, is_on_its_way) = Announced::new(body.clone());
+            let request = request().body(reqwest::Body::wrap(body));
+            let mut exchange = pin!(async {
+                match request.send().await {
+                    Err(error) if may_be_refused && is_refused(&error) => Ok(None),
+                    sent => self.received(sent, timeout, largest).await.map(Some),
+                }
+            });
+            let result = tokio::select! {
+                biased;
+                result = &mut exchange => result,
+                waited = tokio::time::timeout(longest, is_on_its_way) => match waited {
+                    Ok(_) => tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(Failure::Timeout(timeout))),
+                    Err(_) => Err(Failure::Timeout(longest)),
+                },
+            };
+            if let Some(answer) = result? {
+                return Ok(answer);
+            }
+        }
+    }
+}
+
 /// A body that tells when it is first asked for, which is once its request has a connection, or a stream of one.
-pub(super) struct Announced {
+struct Announced {
     bytes: Option<Bytes>,
     asked: Option<oneshot::Sender<()>>,
 }
 
 impl Announced {
     /// The body, and what is ready once it is asked for or given up.
-    pub(super) fn new(bytes: Bytes) -> (Self, oneshot::Receiver<()>) {
+    fn new(bytes: Bytes) -> (Self, oneshot::Receiver<()>) {
         let (asked, is_asked) = oneshot::channel();
         (Self { bytes: Some(bytes), asked: Some(asked) }, is_asked)
     }
@@ -46,7 +91,7 @@ impl Body for Announced {
 
 /// Whether the server did nothing with the request, and says so: it takes fewer at once than it was sent before it said how
 /// many, or closes the connection in good order (RFC 9113, section 8.7). The client cannot send such a body again by itself.
-pub(super) fn is_refused(error: &reqwest::Error) -> bool {
+fn is_refused(error: &reqwest::Error) -> bool {
     let mut source = error.source();
     while let Some(cause) = source {
         if let Some(error) = cause.downcast_ref::<h2::Error>() {

@@ -326,7 +326,7 @@ async fn types_filter_changes_and_deletes_in_both_modes_alike() {
 async fn a_resource_without_a_group_is_in_scope_unless_a_filter_includes_groups_and_waits_for_nothing() {
     let include = r#"{"include": {"Environment": "Production"}}"#;
     let exclude = r#"{"exclude": {"Environment": "Production"}}"#;
-    for (filters, upserts) in [(exclude, 2), (include, 0)] {
+    for (filters, upserts) in [(exclude, 3), (include, 0)] {
         let small = Small::start().await;
         let Small { sandbox, subscription, .. } = &small;
         let run = || remembering(sandbox).env("RESOURCE_GROUP_TAG_FILTERS", filters);
@@ -336,7 +336,9 @@ async fn a_resource_without_a_group_is_in_scope_unless_a_filter_includes_groups_
         {
             let mut estate = sandbox.estate();
             let kind = "Microsoft.Security/pricings";
-            estate.create_resource_at(Level::Subscription, subscription, kind, "own", None).unwrap();
+            for level in [Level::Subscription, Level::Tenant] {
+                estate.create_resource_at(level, subscription, kind, "own", None).unwrap();
+            }
             let group = estate.create_group_without_row(subscription, "rg-phantom").unwrap();
             estate.create_resource(&group, "Microsoft.KeyVault/vaults", "ghost", "eastus", None).unwrap();
         }

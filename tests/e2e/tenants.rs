@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use sandbox::Sandbox;
 use sandbox::dates::Date;
-use sandbox::estate::Twin;
+use sandbox::estate::{Level, Twin};
 use sandbox::expected::Scope;
+use sandbox::faults::{Fault, Rule};
 use sandbox::names::tags;
 use sandbox::requests::Route;
 
-use crate::harness::{DAY, MINUTE, Program, Run, Small, assert_equal, queries, settled, start};
+use crate::harness::{
+    DAY, MINUTE, Program, Run, Small, assert_equal, break_down, envelopes, outline, queries, settled, start,
+};
 use crate::remembered::{confirmed, remembering, since, state, summary};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -206,5 +209,70 @@ async fn what_was_in_a_group_that_is_gone_goes_with_it_once_it_was_asked_for() {
     let is_asked = |query: &serde_json::Value| query["query"].as_str().unwrap().contains(&format!("in ('{vault}')"));
     assert!(asked.iter().any(is_asked), "{asked:#?}");
     sandbox.clock().advance(DAY);
+    assert_equal(sandbox, &Scope::default(), &run).await;
+}
+
+#[tokio::test]
+async fn what_is_in_the_tenant_is_kept_like_what_is_in_the_subscription_that_it_names() {
+    let small = Small::start().await;
+    let Small { sandbox, subscription, .. } = &small;
+    confirmed(sandbox).await;
+    let [own, tenant] = [Level::Subscription, Level::Tenant].map(|level| {
+        let kind = "Microsoft.Security/pricings";
+        sandbox.estate().create_resource_at(level, subscription, kind, "Plan", None).unwrap()
+    });
+    assert_eq!(&*tenant, "/providers/microsoft.security/pricings/plan");
+    let created = tick(sandbox).await.exits(0);
+    assert_eq!((created.count("upserts"), created.count("inDoubt")), (2, 0), "{created}");
+    assert_equal(sandbox, &Scope::default(), &created).await;
+    for mode in ["full", "incremental"] {
+        sandbox.clock().advance(MINUTE);
+        let idle = remembering(sandbox).args(["--mode", mode]).run().await.exits(0);
+        assert_eq!((idle.count("upserts"), idle.count("unresolved")), (0, 0), "{idle}");
+        assert!(!idle.has_said("left out"), "{idle}");
+    }
+
+    sandbox.port().forget_deliveries().await;
+    sandbox.estate().sight().hide_row(&tenant);
+    for _ in 0..4 {
+        sandbox.clock().advance(15 * MINUTE);
+        remembering(sandbox).args(["--mode", "full"]).run().await.exits(0);
+    }
+    let sent = envelopes(sandbox).await;
+    assert_eq!(outline(&sent), [("delete", &*tenant)], "it was asked for by its id, and the other is there");
+    sandbox.estate().sight().clear();
+    let id = format!("/subscriptions/{subscription}/{tenant}");
+    assert_eq!(state(sandbox, &id).await, "nothing");
+    remembering(sandbox).args(["resend", &id]).run().await.exits(0);
+    let back = tick(sandbox).await.exits(0);
+    assert_equal(sandbox, &Scope::default(), &back).await;
+
+    sandbox.estate().delete_resource(&tenant);
+    let gone = tick(sandbox).await.exits(0);
+    assert_eq!((gone.count("deletes"), state(sandbox, &own).await.as_str()), (1, "held"), "{gone}");
+    assert_equal(sandbox, &Scope::default(), &gone).await;
+}
+
+#[tokio::test]
+async fn what_is_in_the_tenant_and_was_rejected_or_is_in_an_answer_that_fails_is_found_by_its_own_id() {
+    let small = Small::start().await;
+    let Small { sandbox, subscription, vault, .. } = &small;
+    confirmed(sandbox).await;
+    let kind = "Microsoft.Security/pricings";
+    let tenant = sandbox.estate().create_resource_at(Level::Tenant, subscription, kind, "plan", None).unwrap();
+    sandbox.estate().retag_resource(vault, tags(&[("a", "b")]));
+    sandbox.estate().sight().poison(vault);
+    let run = tick(sandbox).await.exits(1).tells(&["1 entities could not be read"]);
+    assert_eq!(run.count("upserts"), 1, "the other row: {run}");
+    sandbox.estate().sight().clear();
+
+    let letters = sandbox.directory().join("letters");
+    let rejected = Rule::new(Fault::status(422)).containing(&tenant);
+    sandbox.estate().retag_resource(&tenant, tags(&[("c", "d")]));
+    break_down(sandbox, Route::Webhook, rejected);
+    sandbox.clock().advance(15 * MINUTE);
+    remembering(sandbox).env("DEAD_LETTER_FILE", &letters).run().await.exits(4);
+    sandbox.faults().clear();
+    let run = remembering(sandbox).args(["resend", "--from", letters.to_str().unwrap()]).run().await.exits(0);
     assert_equal(sandbox, &Scope::default(), &run).await;
 }

@@ -335,7 +335,8 @@ impl Story {
         let guid = estate.subscriptions()[rng.below(estate.subscriptions().len())].guid.clone();
         if rng.one_in(8) {
             let name = format!("own-{tick}");
-            _ = estate.create_resource_at(Level::Subscription, &guid, "Microsoft.Security/pricings", &name, None);
+            let level = if rng.one_in(2) { Level::Subscription } else { Level::Tenant };
+            _ = estate.create_resource_at(level, &guid, "Microsoft.Security/pricings", &name, None);
         }
         if rng.one_in(24) {
             let late = estate.add_subscription(&format!("Late {tick}"), None);

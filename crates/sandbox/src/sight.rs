@@ -10,7 +10,7 @@ use kql::{Answer, Value};
 use crate::rng::hash;
 
 /// The line of a query that asks for ids and nothing else.
-const IDS_ONLY: &str = "| project id, resourceId";
+const IDS_ONLY: &str = "| project id, resourceId, subscriptionId";
 
 /// The blind spots of Resource Graph.
 #[derive(Debug, Default)]

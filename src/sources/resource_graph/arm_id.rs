@@ -87,9 +87,16 @@ pub(crate) fn id_of(text: &str) -> Option<Id> {
     Id::new(&*text, arm.shard_end(), arm.container_end())
 }
 
+/// The id as Azure writes it, in lower case: what is in the tenant is here [under](crate::id::under) a subscription.
+pub(super) fn text_of(id: &Id) -> &str {
+    let rest = id.as_str().get(id.shard_end()..).unwrap_or_default();
+    rest.strip_prefix('/').filter(|rest| rest.starts_with("/providers/")).unwrap_or(id.as_str())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::under;
     use crate::model::Stage;
 
     fn is_divided(text: &str, shard: &str, container: &str, stage: Stage) {
@@ -158,6 +165,20 @@ mod tests {
         is_divided(&format!("{group}/"), "/subscriptions/s", group, Stage::Leaf);
         is_divided("/subscriptions/s/", "/subscriptions/s", "/subscriptions/s", Stage::Leaf);
         is_divided("/subscriptions/s/resourcegroups/", "/subscriptions/s", "/subscriptions/s", Stage::Leaf);
+    }
+
+    #[test]
+    fn what_is_in_the_tenant_is_under_the_subscription_that_it_names_and_is_called_as_azure_calls_it() {
+        let text = "/providers/a.b/c/d";
+        let tenant = id_of(&under("S", text).unwrap()).unwrap();
+        assert_eq!(
+            (tenant.shard(), tenant.container(), tenant.stage()),
+            ("/subscriptions/s", "/subscriptions/s", Stage::Leaf)
+        );
+        assert_eq!((text_of(&tenant), ArmId::parse(tenant.as_str()).unwrap().kind()), (text, "a.b/c".into()));
+        let own = id_of("/subscriptions/s/providers/a.b/c/d").unwrap();
+        assert_eq!(text_of(&own), own.as_str());
+        assert_ne!(own, tenant);
     }
 
     #[test]

@@ -196,7 +196,10 @@ impl Client {
         let Some(first) = others.next() else { return };
         let count = 1 + others.count() as u64;
         if self.elsewhere.fetch_add(count, Ordering::Relaxed) == 0 {
-            tracing::warn!("rows whose id is in no subscription are left out, such as {}", printable(first.id()));
+            tracing::info!(
+                "rows that are in no subscription and name none are left out, such as {}",
+                printable(first.id())
+            );
         }
     }
 

@@ -4,6 +4,7 @@ use std::fmt::{self, Write};
 
 use jiff::Timestamp;
 
+use super::arm_id::text_of;
 use crate::config::{ResourceType, TagCondition, TagFilters};
 use crate::id::lower;
 use crate::model::Id;
@@ -40,7 +41,7 @@ pub(crate) fn list<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
 
 /// The condition that a column is one of these ids.
 pub(super) fn id_condition(column: &str, ids: &[Id]) -> String {
-    format!("{column} in ({})", list(ids.iter().map(Id::as_str)))
+    format!("{column} in ({})", list(ids.iter().map(text_of)))
 }
 
 /// `datetime(…)`, to the millisecond, UTC.

@@ -154,9 +154,12 @@ impl Query<'_> {
         !matches!(self, Self::Containers | Self::ContainersById { .. })
     }
 
-    /// The same, but of each row its `resourceId` only.
+    /// The same, but of each row only what its id is made of.
     pub(super) fn ids_text(&self, scope: &Scope, slice: &Slice, joins: Joins) -> String {
-        format!("{}\n| project id, resourceId\n| order by resourceId asc", self.text(scope, slice, joins))
+        format!(
+            "{}\n| project id, resourceId, subscriptionId\n| order by resourceId asc",
+            self.text(scope, slice, joins)
+        )
     }
 
     /// The ids that it asks for.
@@ -345,7 +348,7 @@ resourcecontainers
 | where isnotempty(subscriptionId)
 | summarize resources = sum(one) by subscriptionId = tolower(subscriptionId)
 | extend resourceId = strcat('/subscriptions/', subscriptionId){slice}
-| project id = resourceId, resourceId, sourceResourceId = resourceId, resources, azureTime = now()
+| project id = resourceId, resourceId, sourceResourceId = resourceId, subscriptionId, resources, azureTime = now()
 | order by resourceId asc"
     )
 }
@@ -514,7 +517,10 @@ mod tests {
             assert!(hashed.contains("\n| where hash(resourceId) % 4 == 1"), "{hashed}");
             let named = query.ids_text(&Scope::default(), &Slice::Named(ids.clone()), Joins::Allowed);
             assert!(named.contains("\n| where resourceId in ('/subscriptions/s')"), "{named}");
-            assert!(named.ends_with("\n| project id, resourceId\n| order by resourceId asc"), "{named}");
+            assert!(
+                named.ends_with("\n| project id, resourceId, subscriptionId\n| order by resourceId asc"),
+                "{named}"
+            );
         }
     }
 

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::arm_id::id_of;
 use super::json::{Text, on_one_line, without};
 use crate::config;
-use crate::id::lower;
+use crate::id::{lower, under};
 use crate::model::{Actor, Change, Finding, Operation, Record, RecordKind, Scope, Stage};
 
 /// An id is some hundred bytes long, and may have to be remembered.
@@ -25,7 +25,7 @@ const OURS: [&str; 4] = ["clientType", "operation", "movesScope", "scope"];
 #[derive(Debug)]
 pub(crate) enum Row {
     Of(Finding),
-    /// What it is about is in no subscription; this is its id.
+    /// What it is about is in no subscription, and names none; this is its id.
     Elsewhere(Box<str>),
 }
 
@@ -60,6 +60,8 @@ struct Keys<'a> {
     change_time: Text<'a>,
     #[serde(borrow, default)]
     change_attributes: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    subscription_id: Text<'a>,
     #[serde(borrow, default, deserialize_with = "present")]
     client_type: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
@@ -89,7 +91,8 @@ impl Row {
         if keys.resource_id.0.len() > LONGEST_ID {
             return Err(serde_json::Error::custom(format!("an id of more than {LONGEST_ID} bytes cannot be Azure's")));
         }
-        let Some(id) = id_of(&keys.resource_id.0) else {
+        let in_tenant = || id_of(&under(&keys.subscription_id.0, &keys.resource_id.0)?);
+        let Some(id) = id_of(&keys.resource_id.0).or_else(in_tenant) else {
             return Ok(Self::Elsewhere(keys.resource_id.0.into()));
         };
         let record = keys.record()?;
@@ -336,8 +339,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_no_subscription_is_elsewhere() {
-        let row = r#"{"resourceId":"/providers/microsoft.management/managementgroups/m","type":"a/b"}"#;
+    fn what_is_in_the_tenant_is_of_the_subscription_that_its_row_names() {
+        let row = r#"{"resourceId":"/providers/a.b/c/d","sourceResourceId":"/providers/a.b/c/d","type":"a.b/c","subscriptionId":"s"}"#;
+        let finding = finding(row);
+        assert_eq!((finding.id().as_str(), finding.id().stage()), ("/subscriptions/s//providers/a.b/c/d", Stage::Leaf));
+        assert_eq!((finding.id().shard(), text(&finding.change.row)), ("/subscriptions/s", row));
+    }
+
+    #[test]
+    fn what_is_in_no_subscription_and_names_none_is_elsewhere() {
+        let row =
+            r#"{"resourceId":"/providers/microsoft.management/managementgroups/m","type":"a/b","subscriptionId":null}"#;
         let row = Row::parse(Bytes::from_static(row.as_bytes()), &Settings::default(), &mut Kinds::default()).unwrap();
         assert!(matches!(row, Row::Elsewhere(_)));
         assert_eq!(row.id(), "/providers/microsoft.management/managementgroups/m");

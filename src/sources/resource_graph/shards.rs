@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::arm_id::{ArmId, SUBSCRIPTION_TYPE, id_of};
+use super::arm_id::{ArmId, SUBSCRIPTION_TYPE, id_of, text_of};
 use super::json::on_one_line;
 use crate::azure::subscriptions::Subscription as Listed;
 use crate::model::{Change, Id, Operation};
@@ -70,8 +70,8 @@ pub(super) fn shard(subscription: &str) -> Option<Id> {
 
 /// The delete of what is gone, from its id alone.
 pub(super) fn gone(id: &Id) -> Change {
-    let text = id.as_str();
-    let arm = ArmId::parse(text);
+    let text = text_of(id);
+    let arm = ArmId::parse(id.as_str());
     let kind = arm.map_or_else(String::new, |arm| arm.kind());
     let row = serde_json::json!({
         "id": text,
@@ -141,6 +141,12 @@ mod tests {
             assert_eq!((&row["subscriptionId"], &row["resourceGroup"]), (&"s".into(), &group.into()));
             assert_eq!((&row["changeType"], &row["tags"]), (&"Delete".into(), &serde_json::Value::Null));
         }
+        let tenant = gone(&id_of("/subscriptions/s//providers/a.b/c/d").unwrap());
+        let row = std::str::from_utf8(&tenant.row).unwrap();
+        assert!(
+            row.contains(r#""resourceId":"/providers/a.b/c/d""#) && row.contains(r#""subscriptionId":"s""#),
+            "{row}"
+        );
         let ungrouped = gone(&id_of("/subscriptions/s/providers/a.b/c/d").unwrap());
         let row = std::str::from_utf8(&ungrouped.row).unwrap();
         assert!(row.contains(r#""resourceGroup":"""#) && row.contains(r#""type":"a.b/c""#), "{row}");

@@ -118,7 +118,7 @@ impl Pages for Service {
         }
         let is_part = request.text.contains("| where hash(resourceId)");
         let rows: Vec<&String> = rows.into_iter().filter(|id| !(is_part && self.gone.contains(*id))).collect();
-        let is_of_ids = request.text.contains("| project id, resourceId\n");
+        let is_of_ids = request.text.contains("| project id, resourceId, subscriptionId\n");
         if rows.iter().any(|id| self.poison.contains(*id)) && (!is_of_ids || self.is_deep) {
             return Err(self.fails());
         }

@@ -454,7 +454,7 @@ async fn a_row_that_breaks_queries_leaves_its_id_readable() {
     assert_eq!(asking.query(json!({"query": ROWS})).await.0, 500);
     let others = ROWS.replace("| project", &format!("| where resourceId != '{}' | project", all[0]));
     assert_eq!(shown(&asking, &others).await, all[1..]);
-    let ids = "resources | extend resourceId = tolower(id)\n| project id, resourceId\n| order by resourceId asc";
+    let ids = "resources | extend resourceId = tolower(id)\n| project id, resourceId, subscriptionId\n| order by resourceId asc";
     assert_eq!(shown(&asking, ids).await, all);
 }
 
