@@ -1,17 +1,20 @@
 //! The HTTP client, a bounded attempt of a request, and the rule for retries.
 
+mod on_its_way;
 mod proxy;
 mod refusal;
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::num::NonZeroUsize;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
-use reqwest::{Client, ClientBuilder, RequestBuilder, StatusCode, Url};
+use reqwest::{Body, Client, ClientBuilder, RequestBuilder, Response, StatusCode, Url};
 use serde_json::error::Category;
 use tokio::time::Instant;
 
@@ -20,6 +23,7 @@ use crate::error::Problem;
 use crate::retry::{self, Next, Patience};
 use crate::secrets;
 use crate::text::{printable, printable_up_to};
+use on_its_way::Announced;
 use refusal::{CHALLENGED, LONGEST_MESSAGE};
 
 /// The most memory that is reserved because a `Content-Length` announces it. A larger response gets room for the largest one
@@ -29,6 +33,9 @@ const SMALL: usize = 64 << 10;
 
 /// The deepest JSON that is accepted. Resources are about ten levels deep, and a consumer downstream may have no limit.
 const DEEPEST: usize = 128;
+
+/// How often a server may refuse a request at once, having done nothing with it, before that counts as a failure.
+const MOST_REFUSALS: u32 = 3;
 
 /// The client, its limits, and a count of retries.
 #[derive(Debug)]
@@ -233,30 +240,44 @@ impl Http {
         timeout: Duration,
         largest: usize,
     ) -> Result<Answer, Failure> {
-        let exchange = async {
-            let mut response = match request.send().await {
-                Ok(response) => response,
-                Err(error) => return Err(Box::pin(proxy::explain(classify(&error, timeout), error.url())).await),
-            };
-            let announced = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
-            if announced > largest {
-                return Err(Failure::TooLarge(largest));
-            }
-            let mut body = Vec::with_capacity(announced.min(SMALL));
-            while let Some(chunk) = response.chunk().await.map_err(|error| classify(&error, timeout))? {
-                if body.len() + chunk.len() > largest {
-                    return Err(Failure::TooLarge(largest));
-                }
-                if body.len() + chunk.len() > body.capacity().max(SMALL) {
-                    body.reserve_exact(largest - body.len());
-                }
-                body.extend_from_slice(&chunk);
-            }
-            body.shrink_to_fit();
-            let headers = std::mem::take(response.headers_mut());
-            Ok(Answer { status: response.status(), headers, body: body.into() })
-        };
+        let exchange = async { received(request.send().await, timeout, largest).await };
         tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(Failure::Timeout(timeout)))
+    }
+
+    /// The same for a post of which so many go side by side: its time begins once it is on its way. Those before it on the same
+    /// connection may take as much time each. `request` makes it, without its body.
+    pub(crate) async fn attempt_post(
+        &self,
+        request: impl Fn() -> RequestBuilder,
+        body: Bytes,
+        side_by_side: NonZeroUsize,
+        largest: usize,
+    ) -> Result<Answer, Failure> {
+        let timeout = self.limits.post_timeout;
+        let longest = timeout.saturating_mul(u32::try_from(side_by_side.get()).unwrap_or(u32::MAX));
+        let mut refusals = 0..MOST_REFUSALS;
+        loop {
+            let may_be_refused = refusals.next().is_some();
+            let (body, is_on_its_way) = Announced::new(body.clone());
+            let request = request().body(Body::wrap(body));
+            let mut exchange = pin!(async {
+                match request.send().await {
+                    Err(error) if may_be_refused && on_its_way::is_refused(&error) => Ok(None),
+                    sent => received(sent, timeout, largest).await.map(Some),
+                }
+            });
+            let result = tokio::select! {
+                biased;
+                result = &mut exchange => result,
+                waited = tokio::time::timeout(longest, is_on_its_way) => match waited {
+                    Ok(_) => tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(Failure::Timeout(timeout))),
+                    Err(_) => Err(Failure::Timeout(longest)),
+                },
+            };
+            if let Some(answer) = result? {
+                return Ok(answer);
+            }
+        }
     }
 
     /// Retries `attempt` while `again` gives the least wait after its error, which must be
@@ -280,6 +301,31 @@ impl Http {
         let repeated = || _ = self.retried.fetch_add(1, Ordering::Relaxed);
         retry::retrying(&patience, who, attempt, next, repeated).await
     }
+}
+
+/// Reads the whole of a response.
+async fn received(sent: reqwest::Result<Response>, timeout: Duration, largest: usize) -> Result<Answer, Failure> {
+    let mut response = match sent {
+        Ok(response) => response,
+        Err(error) => return Err(Box::pin(proxy::explain(classify(&error, timeout), error.url())).await),
+    };
+    let announced = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
+    if announced > largest {
+        return Err(Failure::TooLarge(largest));
+    }
+    let mut body = Vec::with_capacity(announced.min(SMALL));
+    while let Some(chunk) = response.chunk().await.map_err(|error| classify(&error, timeout))? {
+        if body.len() + chunk.len() > largest {
+            return Err(Failure::TooLarge(largest));
+        }
+        if body.len() + chunk.len() > body.capacity().max(SMALL) {
+            body.reserve_exact(largest - body.len());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    body.shrink_to_fit();
+    let headers = std::mem::take(response.headers_mut());
+    Ok(Answer { status: response.status(), headers, body: body.into() })
 }
 
 fn builder(limits: &Limits) -> ClientBuilder {

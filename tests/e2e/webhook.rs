@@ -307,3 +307,32 @@ async fn a_post_that_is_never_answered_is_given_up_and_tried_again() {
     assert!((20..30).contains(&run.took.as_secs()), "{run}");
     assert_equal(&sandbox, &Scope::default(), &run).await;
 }
+
+/// A connection takes so many posts at once, and is used by 25: most wait longer for that than a post may take to be answered.
+#[tokio::test]
+async fn with_http2_waiting_for_a_free_stream_is_no_part_of_the_time_that_a_post_has() {
+    let slow = async {
+        let mut settings = of_resources(25);
+        settings.net.streams = 1;
+        settings.port.post_latency = Duration::from_millis(900);
+        let sandbox = start(settings).await;
+        let run = Program::full(&sandbox).run().await.exits(0).does_not_say(&["no answer within", "trying again"]);
+        assert_eq!((run.count("upserts"), run.count("retried")), (35, 0), "{run}");
+        assert!(run.took > Duration::from_secs(25), "{run}");
+        assert_equal(&sandbox, &Scope::default(), &run).await;
+    };
+    let hanging = async {
+        let mut settings = of_resources(100);
+        settings.net.streams = 2;
+        let sandbox = start(settings).await;
+        break_down(&sandbox, Route::Webhook, Rule::new(Fault::Hang).after(50).times(2));
+        let run = Program::full(&sandbox).run().await.exits(0).says(&["no answer within 20 s"]);
+        assert_eq!(
+            (run.count("upserts"), run.count("retried")),
+            (110, 2),
+            "only the two that were on their way: {run}"
+        );
+        assert_equal(&sandbox, &Scope::default(), &run).await;
+    };
+    tokio::join!(slow, hanging);
+}

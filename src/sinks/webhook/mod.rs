@@ -74,13 +74,19 @@ impl<'a> Webhook<'a> {
 
     /// One attempt at a post of a body. How long Port asks everybody to wait, if it does.
     pub(crate) async fn post(&self, body: Bytes, delivery: &str) -> Result<Option<Duration>, WebhookError> {
-        let mut request =
-            self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/json").header(DELIVERY_ID, delivery);
         let signature = self.signer.as_ref().map(|signer| signer.sign(&body));
-        if let (Some(signer), Some(signature)) = (&self.signer, &signature) {
-            request = request.header(signer.header(), signature);
-        }
-        let answer = self.http.attempt(request.body(body), self.http.limits().post_timeout, LARGEST_ANSWER).await;
+        let request = || {
+            let request = self
+                .client
+                .post(self.url.clone())
+                .header(CONTENT_TYPE, "application/json")
+                .header(DELIVERY_ID, delivery);
+            match (&self.signer, &signature) {
+                (Some(signer), Some(signature)) => request.header(signer.header(), signature),
+                _ => request,
+            }
+        };
+        let answer = self.http.attempt_post(request, body, self.in_flight, LARGEST_ANSWER).await;
         let (result, reset) = match answer {
             Ok(answer) => {
                 let reset = reset_in(answer.status, &answer.headers, SystemTime::now());
