@@ -103,3 +103,50 @@ fn is_refused(error: &reqwest::Error) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use reqwest::Client;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::config::{Limits, NetworkConfig};
+
+    /// What becomes of a post to a server that refuses so many streams, and then answers; and how many it saw.
+    async fn posted(refused: usize) -> (Result<Answer, Failure>, usize) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let client = Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+        let http = Http::new(1, Limits::default(), NetworkConfig::default()).unwrap();
+        let mut seen = 0;
+        let serve = async {
+            let mut connection = h2::server::handshake(listener.accept().await.unwrap().0).await.unwrap();
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                assert_eq!(request.headers()["content-length"], "5");
+                seen += 1;
+                if seen <= refused {
+                    respond.send_reset(Reason::REFUSED_STREAM);
+                } else {
+                    respond.send_response(Default::default(), true).unwrap();
+                }
+            }
+        };
+        let post = http.attempt_post(|| client.post(&url), Bytes::from_static(b"hello"), NonZeroUsize::MIN, 100);
+        let result = tokio::select! {
+            result = post => result,
+            () = serve => unreachable!("the client keeps the connection"),
+        };
+        (result, seen)
+    }
+
+    #[tokio::test]
+    async fn what_a_server_refuses_to_look_at_is_sent_again_at_once_a_few_times() {
+        for refused in [0, 1, 3] {
+            let (result, seen) = posted(refused).await;
+            assert_eq!((result.map(|answer| answer.status.as_u16()).ok(), seen), (Some(200), refused + 1));
+        }
+        let (result, seen) = posted(4).await;
+        assert!(matches!(result, Err(Failure::Interrupted(_))));
+        assert_eq!(seen, 4);
+    }
+}
