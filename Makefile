@@ -15,12 +15,9 @@ help: ## List all commands
 build: ## Build the release binary: target/release/azure-incremental
 	@$(CARGO) build --locked --release
 
-# The shell reads .env, so values may be quoted as in a shell. A variable that is already set takes precedence.
 run: ## Run once against your tenant; reads .env if there is one, e.g. make run ARGS='--mode full'
 	@$(CARGO) build --locked --bin azure-incremental
-	@before=$$(export -p); \
-	if [ -f .env ]; then set -ea; . ./.env; set +ea; eval "$$before"; fi; \
-	exec $(BINARY) $(ARGS)
+	@$(BINARY) $(if $(wildcard .env),--env-file .env) $(ARGS)
 
 demo: ## Watch it work without a tenant, against a small Azure and a small Port on this machine
 	@$(CARGO) build --locked --workspace --bins

@@ -28,7 +28,7 @@ const LONGEST_MESSAGE: usize = 2000;
 const MOST_ROWS: usize = 50;
 
 /// A job of GitHub's, and the files that it reads.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Actions {
     summary: Option<PathBuf>,
     output: Option<PathBuf>,
@@ -271,7 +271,7 @@ mod tests {
         actions.end(&report, &[]);
         assert_eq!(fs::read_to_string(&output).unwrap(), "mine=1\nupserts=12\ndeletes=0\nfailed=0\nexit-reason=ok\n");
         assert!(fs::read_to_string(&summary).unwrap().contains("| 12 |"));
-        actions.refuse(&ConfigError(vec![Problem { variable: "SYNC_MODE", problem: "is wrong".into() }]));
+        actions.refuse(&ConfigError(vec![Problem { variable: "SYNC_MODE".into(), problem: "is wrong".into() }]));
         assert!(fs::read_to_string(&output).unwrap().ends_with("exit-reason=configuration\n"));
         assert!(fs::read_to_string(&summary).unwrap().contains("SYNC_MODE is wrong"));
     }

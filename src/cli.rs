@@ -1,9 +1,14 @@
 //! The syntax and help of the command line. Values stay strings here; `config` parses them.
 
+mod flags;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+
+pub use flags::Flag;
+pub(crate) use flags::variables;
 
 /// Settings without a flag.
 pub(crate) const ENVIRONMENT: &str = "\
@@ -16,7 +21,7 @@ RUST_LOG                           log filter, such as warn or debug [default: i
 NO_COLOR                           never use colours
 CLICOLOR_FORCE                     always use colours
 HTTPS_PROXY                        proxy for outgoing requests
-NO_PROXY                           hosts to reach without the proxy; * for all
+NO_PROXY                           hosts to reach without the proxy: names, addresses, networks; * for all
 SSL_CERT_FILE                      file of certificates to trust instead of the system's (Linux)";
 
 pub(crate) const EXIT_CODES: &str = "\
@@ -54,7 +59,7 @@ fn after_help() -> String {
 /// One run reads changes from Azure Resource Graph, posts them to a Port webhook, prints a report, and exits with a code
 /// that says what happened. Every flag has an environment variable. The flag takes precedence, and an empty variable
 /// counts as unset.
-#[derive(Debug, Parser)]
+#[derive(Clone, Debug, Parser)]
 #[command(
     name = "azure-incremental",
     version = env!("VERSION_AND_COMMIT"),
@@ -66,6 +71,11 @@ pub struct Cli {
     pub command: Option<Command>,
     #[command(flatten)]
     pub settings: Settings,
+
+    /// Read variables that are not set from this file: lines of NAME=value, with or without quotes; a $ stands for itself
+    /// [default: none]
+    #[arg(long, value_name = "FILE", global = true, help_heading = "Output")]
+    pub env_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
@@ -462,4 +472,8 @@ pub struct Settings {
         help_heading = "Output"
     )]
     pub log_format: Option<String>,
+
+    /// The flags among them that were given.
+    #[arg(skip)]
+    pub flags: Vec<Flag>,
 }

@@ -120,13 +120,19 @@ pub(crate) trait Problem: std::error::Error {
     }
 }
 
+impl From<Stop> for Exit {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Interrupted => Self::Interrupted,
+            Stop::Terminated => Self::Terminated,
+            Stop::TimedOut => Self::Failed,
+        }
+    }
+}
+
 impl Problem for Stop {
     fn exit(&self) -> Exit {
-        match self {
-            Self::Interrupted => Exit::Interrupted,
-            Self::Terminated => Exit::Terminated,
-            Self::TimedOut => Exit::Failed,
-        }
+        (*self).into()
     }
 }
 

@@ -61,7 +61,7 @@ pub(crate) fn try_to_write(options: &mut OpenOptions, path: &Path) -> io::Result
                 Err(error) => Err(error),
             }
         }
-        Err(error) => Err(error),
+        Err(error) => Err(of_the_folder(path, error)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The HTTP client, a bounded attempt of a request, and the rule for retries.
 
+mod on_its_way;
 mod proxy;
 mod refusal;
 
@@ -11,14 +12,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use jiff::Timestamp;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
-use reqwest::{Client, ClientBuilder, RequestBuilder, StatusCode, Url};
+use reqwest::{Client, ClientBuilder, RequestBuilder, Response, StatusCode, Url};
 use serde_json::error::Category;
 use tokio::time::Instant;
 
-use crate::config::{Limits, PROXIES};
+use crate::config::{Limits, NetworkConfig};
 use crate::error::Problem;
 use crate::retry::{self, Next, Patience};
-use crate::secrets;
 use crate::text::{printable, printable_up_to};
 use refusal::{CHALLENGED, LONGEST_MESSAGE};
 
@@ -34,6 +34,7 @@ const DEEPEST: usize = 128;
 #[derive(Debug)]
 pub(crate) struct Http {
     client: Client,
+    network: NetworkConfig,
     limits: Limits,
     retried: AtomicU64,
 }
@@ -195,22 +196,20 @@ impl Problem for RequestError {
 impl Http {
     /// Creates a client for up to `connections` concurrent requests to one host. Redirects are never followed, because a server
     /// must not decide where a token is sent.
-    pub(crate) fn new(connections: usize, limits: Limits) -> Result<Self, RequestError> {
-        for proxy in PROXIES.iter().filter_map(|name| std::env::var(name).ok()) {
-            secrets::keep_password_of(&proxy);
-        }
-        let client = built(builder(&limits).pool_max_idle_per_host(connections))?;
-        Ok(Self { client, limits, retried: AtomicU64::new(0) })
+    pub(crate) fn new(connections: usize, limits: Limits, network: NetworkConfig) -> Result<Self, RequestError> {
+        let builder = proxy::through(&network.proxies, builder(&limits, &network));
+        let client = built(builder.pool_max_idle_per_host(connections))?;
+        Ok(Self { client, network, limits, retried: AtomicU64::new(0) })
     }
 
     /// Creates a client that uses no proxy, for services on this machine.
-    pub(crate) fn unproxied(limits: &Limits) -> Result<Client, RequestError> {
-        built(builder(limits).no_proxy())
+    pub(crate) fn unproxied(&self) -> Result<Client, RequestError> {
+        built(builder(&self.limits, &self.network).no_proxy())
     }
 
     /// Returns the client for a configured URL. A URL without TLS is on this machine, so its client uses no proxy.
     pub(crate) fn client_for(&self, url: &Url) -> Result<Client, RequestError> {
-        if url.scheme() == "http" { Self::unproxied(&self.limits) } else { Ok(self.client.clone()) }
+        if url.scheme() == "http" { self.unproxied() } else { Ok(self.client.clone()) }
     }
 
     pub(crate) fn client(&self) -> &Client {
@@ -233,29 +232,7 @@ impl Http {
         timeout: Duration,
         largest: usize,
     ) -> Result<Answer, Failure> {
-        let exchange = async {
-            let mut response = match request.send().await {
-                Ok(response) => response,
-                Err(error) => return Err(Box::pin(proxy::explain(classify(&error, timeout), error.url())).await),
-            };
-            let announced = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
-            if announced > largest {
-                return Err(Failure::TooLarge(largest));
-            }
-            let mut body = Vec::with_capacity(announced.min(SMALL));
-            while let Some(chunk) = response.chunk().await.map_err(|error| classify(&error, timeout))? {
-                if body.len() + chunk.len() > largest {
-                    return Err(Failure::TooLarge(largest));
-                }
-                if body.len() + chunk.len() > body.capacity().max(SMALL) {
-                    body.reserve_exact(largest - body.len());
-                }
-                body.extend_from_slice(&chunk);
-            }
-            body.shrink_to_fit();
-            let headers = std::mem::take(response.headers_mut());
-            Ok(Answer { status: response.status(), headers, body: body.into() })
-        };
+        let exchange = async { self.received(request.send().await, timeout, largest).await };
         tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(Failure::Timeout(timeout)))
     }
 
@@ -280,14 +257,51 @@ impl Http {
         let repeated = || _ = self.retried.fetch_add(1, Ordering::Relaxed);
         retry::retrying(&patience, who, attempt, next, repeated).await
     }
+
+    /// Reads the whole of a response.
+    async fn received(
+        &self,
+        sent: reqwest::Result<Response>,
+        timeout: Duration,
+        largest: usize,
+    ) -> Result<Answer, Failure> {
+        let mut response = match sent {
+            Ok(response) => response,
+            Err(error) => {
+                return Err(
+                    Box::pin(proxy::explain(classify(&error, timeout), error.url(), &self.network.proxies)).await
+                );
+            }
+        };
+        let announced = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
+        if announced > largest {
+            return Err(Failure::TooLarge(largest));
+        }
+        let mut body = Vec::with_capacity(announced.min(SMALL));
+        while let Some(chunk) = response.chunk().await.map_err(|error| classify(&error, timeout))? {
+            if body.len() + chunk.len() > largest {
+                return Err(Failure::TooLarge(largest));
+            }
+            if body.len() + chunk.len() > body.capacity().max(SMALL) {
+                body.reserve_exact(largest - body.len());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        body.shrink_to_fit();
+        let headers = std::mem::take(response.headers_mut());
+        Ok(Answer { status: response.status(), headers, body: body.into() })
+    }
 }
 
-fn builder(limits: &Limits) -> ClientBuilder {
+fn builder(limits: &Limits, network: &NetworkConfig) -> ClientBuilder {
     let builder = Client::builder()
         .user_agent(concat!("azure-incremental/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(Duration::from_secs(10).min(limits.post_timeout));
-    if proxy::is_bypassed() { builder.no_proxy() } else { builder }
+    match &network.certificates {
+        Some(certificates) => builder.tls_certs_only(certificates.iter().cloned()),
+        None => builder,
+    }
 }
 
 fn built(builder: ClientBuilder) -> Result<Client, RequestError> {

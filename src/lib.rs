@@ -104,4 +104,4 @@ pub(crate) mod sinks;
 pub(crate) mod sources;
 pub(crate) mod text;
 
-pub use run::{Work, run};
+pub use run::{Work, run, unfinished};

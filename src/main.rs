@@ -1,33 +1,79 @@
 //! The binary: parse, log, run, exit.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use azure_incremental::actions::{Actions, inert};
 use azure_incremental::cli::{Cli, Command};
 use azure_incremental::commands::{self, check, checkpoint, forget};
-use azure_incremental::config::{Config, ConfigError, LogConfig, checkpoint_file, forget_id, resend_ids};
+use azure_incremental::config::{
+    Config, ConfigError, LogConfig, LogFormat, Variables, Wishes, checkpoint_file, forget_id, misspelt, resend_ids,
+};
 use azure_incremental::error::Exit;
 use azure_incremental::logging::{self, Place};
-use azure_incremental::{Work, run, signals};
-use clap::Parser;
+use azure_incremental::report::Report;
+use azure_incremental::signals::{self, Watch};
+use azure_incremental::{Work, run, unfinished};
+use tokio::runtime::Builder;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    #[expect(clippy::expect_used, reason = "without a thread and a few files nothing can be done")]
+    let watch = signals::watch().expect("the process may have another thread");
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let mut cli = Cli::read(&arguments).unwrap_or_else(|error| error.exit());
     let job = Actions::detect(&|name: &str| std::env::var_os(name));
-    let refuse = |error: ConfigError| {
-        print(&mut io::stderr(), &inert(&error.complaint()));
-        job.as_ref().inspect(|job| job.refuse(&error));
-        Exit::Configuration
-    };
-    execute(&cli, job.as_ref()).unwrap_or_else(refuse).into()
+    let read = Variables::read(cli.env_file.as_deref());
+    let exit = read.and_then(|variables| {
+        let of_file = |name: &str| variables.of_file(name).map(str::to_owned);
+        cli = cli.clone().filled(&arguments, of_file).unwrap_or_else(|error| error.exit());
+        let hints = misspelt(&variables.names());
+        execute(&cli, &variables, &hints, job.as_ref(), watch).inspect_err(|_| {
+            if Wishes::of(&cli.settings).format == LogFormat::Text {
+                print(&mut io::stderr(), &inert(&warnings(&hints)));
+            }
+        })
+    });
+    exit.unwrap_or_else(|error| refuse(&cli, &error, job.as_ref())).into()
 }
 
-fn execute(cli: &Cli, job: Option<&Actions>) -> Result<Exit, ConfigError> {
-    let environment = &|name: &str| std::env::var_os(name);
+fn warnings(hints: &[String]) -> String {
+    hints.iter().map(|hint| format!("warning: {hint}\n")).collect()
+}
+
+/// Tells what is wrong with the settings, in the form that they ask for.
+fn refuse(cli: &Cli, error: &ConfigError, job: Option<&Actions>) -> Exit {
+    _ = job.inspect(|job| job.refuse(error));
+    let Wishes { format, mode, dry_run } = Wishes::of(&cli.settings);
+    match format {
+        LogFormat::Text => print(&mut io::stderr(), &inert(&error.complaint())),
+        LogFormat::Json => {
+            logging::init(&LogConfig { format: LogFormat::Json, filter: "error".into() });
+            error.0.iter().for_each(|problem| tracing::error!("{problem}"));
+            let mode = match &cli.command {
+                None => mode.name(),
+                Some(Command::Resend(_)) => "resend",
+                Some(Command::Forget(_)) => "forget",
+                // It is no run, and has no report.
+                Some(_) => return Exit::Configuration,
+            };
+            tell(&Report::refused(mode, dry_run, error), format);
+        }
+    }
+    Exit::Configuration
+}
+
+fn execute(
+    cli: &Cli,
+    variables: &Variables,
+    hints: &[String],
+    job: Option<&Actions>,
+    watch: Watch,
+) -> Result<Exit, ConfigError> {
+    let environment = &|name: &str| variables.get(name);
     if let Some(printed) = commands::print(cli.command.as_ref(), &cli.settings, environment)? {
         print(&mut io::stdout(), &printed.output);
-        print(&mut io::stderr(), &inert(&printed.complaints));
+        print(&mut io::stderr(), &inert(&(warnings(hints) + &printed.complaints)));
         return Ok(printed.exit);
     }
     if let Some(Command::Checkpoint(args)) = &cli.command {
@@ -45,23 +91,37 @@ fn execute(cli: &Cli, job: Option<&Actions>) -> Result<Exit, ConfigError> {
     let (log, (config, work)) = ConfigError::both(LogConfig::load(&cli.settings, environment), config)?;
     if let Some(Command::Check(args)) = &cli.command {
         logging::init(&log.quieter());
-        return Ok(runtime(check::run(&config, args.probe, log.format, io::stdout())));
+        return Ok(runtime(check::run(&config, hints, args.probe, log.format, io::stdout())));
     }
     _ = job.inspect(|job| job.begin());
     let place = if job.is_some() { Place::Job } else { Place::Shell };
     let warnings = logging::init_in(place, &log);
+    hints.iter().for_each(|hint| tracing::warn!("{hint}"));
+    let job = job.cloned();
+    let finish = move |report: &Report| {
+        _ = job.as_ref().inspect(|job| job.end(report, &warnings.texts()));
+        tell(report, log.format);
+    };
     let report = runtime(async {
         if let (Some(Command::Forget(args)), Work::Forget(id)) = (&cli.command, &work)
             && let Err(report) = forget::confirm(args, &config, id, log.format).await
         {
             return *report;
         }
-        run(&config, &work, signals::stop()).await
+        let last_words = {
+            let (config, work, finish) = (config.clone(), work.clone(), finish.clone());
+            move |stop| finish(&unfinished(&config, &work, stop))
+        };
+        run(&config, &work, watch.run(config.run_timeout, last_words)).await
     });
-    _ = job.inspect(|job| job.end(&report, &warnings.texts()));
-    let mut output: Box<dyn Write> = if config.dry_run { Box::new(io::stderr()) } else { Box::new(io::stdout()) };
-    print(&mut output, &inert(&(report.render(log.format) + "\n")));
+    finish(&report);
     Ok(report.exit)
+}
+
+// The standard output of a dry run is what it would post.
+fn tell(report: &Report, format: LogFormat) {
+    let mut output: Box<dyn Write> = if report.dry_run { Box::new(io::stderr()) } else { Box::new(io::stdout()) };
+    print(&mut output, &inert(&(report.render(format) + "\n")));
 }
 
 // A reader that closed the pipe has seen what it wanted.
@@ -69,8 +129,12 @@ fn print(output: &mut impl Write, text: &str) {
     _ = output.write_all(text.as_bytes());
 }
 
-// One thread: the run waits for the network, and what it computes between two answers is less than handing it over costs.
-#[tokio::main(flavor = "current_thread")]
-async fn runtime<T>(work: impl Future<Output = T>) -> T {
-    work.await
+/// One thread: the run waits for the network, and what it computes between two answers is less than handing it over costs. What
+/// hangs in another thread, such as a question to a name server, is not waited for.
+fn runtime<T>(work: impl Future<Output = T>) -> T {
+    #[expect(clippy::expect_used, reason = "without a few files nothing can be done")]
+    let runtime = Builder::new_current_thread().enable_all().build().expect("the process may open files");
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    result
 }

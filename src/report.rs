@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use crate::config::{LogFormat, Mode};
+use crate::config::{ConfigError, LogFormat, Mode};
 use crate::engine::{Counted, Counts, Tally};
 use crate::error::{Exit, Problem};
 use crate::freshness::Freshness;
@@ -126,6 +126,12 @@ impl Report {
         }
     }
 
+    /// Of a run that its settings kept from beginning.
+    pub fn refused(mode: &'static str, dry_run: bool, error: &ConfigError) -> Self {
+        let errors = error.0.iter().map(ToString::to_string).collect();
+        Self { dry_run, exit: Exit::Configuration, errors, ..Self::new(mode) }
+    }
+
     /// How many entities differed, and so were posted, or tried to be.
     pub(crate) fn differing(&self) -> u64 {
         self.upserts + self.deletes + self.failed
@@ -133,13 +139,17 @@ impl Report {
 
     /// Notes and logs what went wrong.
     pub(crate) fn fail(&mut self, error: &impl Problem) {
-        let message = match error.advice() {
+        self.note(error);
+        _ = self.errors.last().inspect(|message| tracing::error!("{message}"));
+    }
+
+    /// Notes what went wrong, where nobody may read the log.
+    pub(crate) fn note(&mut self, error: &impl Problem) {
+        self.exit = self.exit.or_worse(error.exit());
+        self.errors.push(match error.advice() {
             Some(advice) => format!("{error}; {advice}"),
             None => error.to_string(),
-        };
-        tracing::error!("{message}");
-        self.exit = self.exit.or_worse(error.exit());
-        self.errors.push(message);
+        });
     }
 }
 

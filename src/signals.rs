@@ -1,38 +1,146 @@
-//! SIGINT and SIGTERM: the first asks the run to end in good order, the second ends it at once.
+//! What may end the process early: SIGINT, SIGTERM, and the time that a run may take. A thread of its own watches for them, so
+//! that the process ends in time whatever the other threads wait for.
+
+use std::io::{self, Write};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
 
 use crate::error::{Exit, Stop};
 
-/// Ready when the process is asked to stop.
-pub async fn stop() -> Stop {
-    let stop = signalled().await;
-    tracing::warn!("{stop}; shutting down; a second signal exits at once");
-    tokio::spawn(async {
-        let exit = match signalled().await {
-            Stop::Interrupted | Stop::TimedOut => Exit::Interrupted,
-            Stop::Terminated => Exit::Terminated,
-        };
-        std::process::exit(exit.code().into());
-    });
-    stop
+/// How long a run may take to end once it is asked to: 10 s later it is killed by whoever asked, such as Docker.
+const ENDING: Duration = Duration::from_secs(9);
+
+/// How long the last words may take.
+const SPEAKING: Duration = Duration::from_millis(500);
+
+/// A watch that has begun. Until a run begins, a signal ends the process at once.
+pub struct Watch {
+    runs: oneshot::Sender<Running>,
 }
 
-#[cfg(unix)]
-async fn signalled() -> Stop {
-    use tokio::signal::unix::{SignalKind, signal};
-    match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
-        (Ok(mut interrupt), Ok(mut terminate)) => tokio::select! {
-            _ = interrupt.recv() => Stop::Interrupted,
-            _ = terminate.recv() => Stop::Terminated,
-        },
-        // Without a handler a signal ends the process at once, which loses nothing either.
-        _ => std::future::pending().await,
+/// A run that is to be stopped, and what is said in its place if it does not end.
+struct Running {
+    time: Option<Duration>,
+    stop: oneshot::Sender<Stop>,
+    last_words: Box<dyn FnOnce(Stop) + Send>,
+}
+
+/// Begins to watch. From here on no signal is lost, not even as the first process of a container, whose signals have no default.
+pub fn watch() -> io::Result<Watch> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let (runs, run) = oneshot::channel();
+    let signals = {
+        let _inside = runtime.enter();
+        Signals::new()?
+    };
+    std::thread::Builder::new().spawn(move || runtime.block_on(guard(signals, run)))?;
+    Ok(Watch { runs })
+}
+
+impl Watch {
+    /// Ready when the run that begins now is asked to stop: by a signal, or as its time is up. If it does not end soon after
+    /// that, its `last_words` are said, and the process ends. A second signal ends it at once.
+    pub fn run(
+        self,
+        time: Option<Duration>,
+        last_words: impl FnOnce(Stop) + Send + 'static,
+    ) -> impl Future<Output = Stop> {
+        let (stop, stopped) = oneshot::channel();
+        // If the thread has ended, so will the process.
+        _ = self.runs.send(Running { time, stop, last_words: Box::new(last_words) });
+        async {
+            let Ok(stop) = stopped.await else { return std::future::pending().await };
+            if stop != Stop::TimedOut {
+                tracing::warn!("{stop}; shutting down; a second signal exits at once");
+            }
+            stop
+        }
     }
 }
 
-#[cfg(not(unix))]
-async fn signalled() -> Stop {
-    match tokio::signal::ctrl_c().await {
-        Ok(()) => Stop::Interrupted,
-        Err(_) => std::future::pending().await,
+async fn guard(mut signals: Signals, run: oneshot::Receiver<Running>) {
+    let Running { time, stop, last_words } = tokio::select! {
+        signal = signals.next() => {
+            say(move || _ = writeln!(io::stderr(), "stopped by {}", name(signal)));
+            leave(signal)
+        }
+        Ok(running) = run => running,
+    };
+    let why = tokio::select! {
+        signal = signals.next() => signal,
+        () = sleep(time) => Stop::TimedOut,
+    };
+    // A run that is at its end does not listen any more.
+    _ = stop.send(why);
+    tokio::select! {
+        signal = signals.next() => leave(signal),
+        () = sleep(Some(ENDING)) => {
+            say(move || last_words(why));
+            leave(why)
+        }
+    }
+}
+
+async fn sleep(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whoever should hear it may be what everything waits for.
+fn say(words: impl FnOnce() + Send + 'static) {
+    let (said, wait) = mpsc::channel();
+    std::thread::spawn(move || {
+        words();
+        _ = said.send(());
+    });
+    _ = wait.recv_timeout(SPEAKING);
+}
+
+fn leave(why: Stop) -> ! {
+    std::process::exit(Exit::from(why).code().into())
+}
+
+fn name(signal: Stop) -> &'static str {
+    if signal == Stop::Terminated { "SIGTERM" } else { "SIGINT" }
+}
+
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) -> Stop {
+        tokio::select! {
+            _ = self.interrupt.recv() => Stop::Interrupted,
+            _ = self.terminate.recv() => Stop::Terminated,
+        }
+    }
+}
+
+#[cfg(windows)]
+struct Signals(tokio::signal::windows::CtrlC);
+
+#[cfg(windows)]
+impl Signals {
+    fn new() -> io::Result<Self> {
+        tokio::signal::windows::ctrl_c().map(Self)
+    }
+
+    async fn next(&mut self) -> Stop {
+        _ = self.0.recv().await;
+        Stop::Interrupted
     }
 }

@@ -54,7 +54,7 @@ impl SignIn {
 
     /// To a service beside the program, which no proxy can reach, nor should: it answers with a token.
     pub(super) fn metadata(http: &Arc<Http>, host: Option<Url>) -> Result<Self, RequestError> {
-        let client = Http::unproxied(http.limits())?;
+        let client = http.unproxied()?;
         Ok(Self { http: Arc::clone(http), client, metadata: Some(host) })
     }
 

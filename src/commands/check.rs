@@ -92,10 +92,13 @@ impl<W: Write> Telling<W> {
 
 /// Checks all, a line each, and tells what exit code a run would have come to for it. With `probe`, one envelope is posted that
 /// no mapping reads.
-pub async fn run(config: &Config, probe: bool, format: LogFormat, output: impl Write) -> Exit {
+pub async fn run(config: &Config, hints: &[String], probe: bool, format: LogFormat, output: impl Write) -> Exit {
     let mut telling = Telling { output, format, exit: Exit::Ok };
     telling.ok("configuration", configuration(config));
-    match Http::new(config.port.concurrency.get(), config.limits.clone()) {
+    for hint in hints {
+        telling.note("configuration", hint);
+    }
+    match Http::new(config.port.concurrency.get(), config.limits.clone(), config.network.clone()) {
         Ok(http) => {
             let http = Arc::new(http);
             azure(config, &http, &mut telling).await;

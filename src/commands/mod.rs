@@ -52,7 +52,7 @@ fn initialise(args: &InitArgs, settings: &Settings) -> Result<Printed, ConfigErr
     let settings = given(settings);
     let wrong = |error: init::InitError| {
         let variable = if args.write.is_some() { "--write" } else { "FILE" };
-        ConfigError(vec![Problem { variable, problem: error.to_string() }])
+        ConfigError(vec![Problem { variable: variable.into(), problem: error.to_string() }])
     };
     let Some(directory) = &args.write else {
         let output = init::print(&args.files, &settings).map_err(wrong)?;

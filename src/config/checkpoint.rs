@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::error::{ConfigError, Problem};
-use super::reader::{Reader, set};
+use super::error::ConfigError;
+use super::reader::Reader;
+use super::value::Form;
 use crate::cli::{CheckpointArgs, Settings};
 
 /// What runs with a checkpoint go by.
@@ -33,14 +34,19 @@ pub enum OutOfScope {
 
 /// The file that `azure-incremental checkpoint` shows: the argument, or `CHECKPOINT_FILE`.
 pub fn checkpoint_file(args: &CheckpointArgs, settings: &Settings) -> Result<PathBuf, ConfigError> {
-    let file = args.file.clone().or_else(|| set(settings.checkpoint_file.as_deref()).map(PathBuf::from));
-    file.ok_or_else(|| {
-        let problem = "is missing: name the checkpoint, or set CHECKPOINT_FILE".into();
-        ConfigError(vec![Problem { variable: "FILE", problem }])
-    })
+    let mut reader = Reader::new(settings, &|_| None);
+    let file = args.file.clone().or_else(|| reader.checkpoint_file());
+    if file.is_none() && reader.is_right() {
+        reader.wrong("FILE", "is missing: name the checkpoint, or set CHECKPOINT_FILE".into());
+    }
+    reader.finish(file.unwrap_or_default())
 }
 
 impl Reader<'_> {
+    pub(super) fn checkpoint_file(&mut self) -> Option<PathBuf> {
+        self.set("CHECKPOINT_FILE", self.settings.checkpoint_file.as_deref(), Form::Plain).map(PathBuf::from)
+    }
+
     pub(super) fn checkpoint(&mut self) -> Option<CheckpointConfig> {
         let settings = self.settings;
         let overlap =
@@ -53,7 +59,7 @@ impl Reader<'_> {
             &[("delete", OutOfScope::Delete), ("keep", OutOfScope::Keep)],
         );
         Some(CheckpointConfig {
-            file: set(settings.checkpoint_file.as_deref())?.into(),
+            file: self.checkpoint_file()?,
             overlap: Duration::from_secs(overlap.unwrap_or(120) * 60),
             full_every: Duration::from_secs(full_every.unwrap_or(24) * 60 * 60),
             out_of_scope,
@@ -102,7 +108,7 @@ mod tests {
             ..Settings::default()
         };
         let error = read(&settings, &[], Reader::checkpoint).unwrap_err();
-        let variables: Vec<_> = error.0.iter().map(|problem| problem.variable).collect();
+        let variables: Vec<_> = error.0.iter().map(|problem| problem.variable.as_str()).collect();
         assert_eq!(variables, ["CHANGE_OVERLAP_MINUTES", "FULL_SYNC_EVERY_HOURS", "OUT_OF_SCOPE"]);
     }
 }

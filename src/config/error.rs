@@ -4,8 +4,8 @@
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{variable} {problem}")]
 pub struct Problem {
-    /// The variable, or the argument if it has none.
-    pub variable: &'static str,
+    /// The variable, or the flag or argument that was given in its place.
+    pub variable: String,
     /// What is wrong and what is allowed, as a clause that follows the name. Never contains a secret.
     pub problem: String,
 }
@@ -39,8 +39,8 @@ impl ConfigError {
 mod tests {
     use super::*;
 
-    fn error(variable: &'static str) -> ConfigError {
-        ConfigError(vec![Problem { variable, problem: "is not set".into() }])
+    fn error(variable: &str) -> ConfigError {
+        ConfigError(vec![Problem { variable: variable.into(), problem: "is not set".into() }])
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The subscription to forget with `forget`.
 
-use super::error::{ConfigError, Problem};
-use super::reader::set;
+use super::error::ConfigError;
+use super::reader::Reader;
 use crate::cli::{ForgetArgs, Settings};
 use crate::id::{is_guid, lower};
 use crate::text::printable;
@@ -9,7 +9,7 @@ use crate::text::printable;
 /// The id of the subscription, `/subscriptions/GUID` in lower case. What is held of it stands in the checkpoint, so without one
 /// there is nothing to forget.
 pub fn forget_id(args: &ForgetArgs, settings: &Settings) -> Result<String, ConfigError> {
-    let mut problems = Vec::new();
+    let mut reader = Reader::new(settings, &|_| None);
     let text = lower(args.subscription.trim().trim_end_matches('/'));
     let guid = text.strip_prefix("/subscriptions/").unwrap_or(&text);
     if !is_guid(guid) {
@@ -17,13 +17,11 @@ pub fn forget_id(args: &ForgetArgs, settings: &Settings) -> Result<String, Confi
             "is \"{}\": expected the id of a subscription, a GUID; azure-incremental checkpoint shows those that it holds",
             printable(&args.subscription)
         );
-        problems.push(Problem { variable: "SUBSCRIPTION", problem });
+        reader.wrong("SUBSCRIPTION", problem);
     }
-    if set(settings.checkpoint_file.as_deref()).is_none() {
-        let problem = "is not set: forget deletes what the checkpoint holds of a subscription".into();
-        problems.push(Problem { variable: "CHECKPOINT_FILE", problem });
-    }
-    if problems.is_empty() { Ok(format!("/subscriptions/{guid}")) } else { Err(ConfigError(problems)) }
+    let file = settings.checkpoint_file.as_deref();
+    reader.required("CHECKPOINT_FILE", file, "forget deletes what the checkpoint holds of a subscription");
+    reader.finish(format!("/subscriptions/{guid}"))
 }
 
 #[cfg(test)]

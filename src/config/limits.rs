@@ -15,6 +15,8 @@ pub struct Limits {
     pub backoff_max: Duration,
     /// The longest wait that a `Retry-After` can ask for.
     pub retry_after_max: Duration,
+    /// How long Port may refuse everything for its rate limit, where `RUN_TIMEOUT_SECONDS` is not set.
+    pub longest_throttle: Duration,
     /// For one request to Azure, including its response.
     pub azure_timeout: Duration,
     /// For signing in, including retries.
@@ -43,6 +45,7 @@ impl Default for Limits {
             backoff: Duration::from_millis(500),
             backoff_max: Duration::from_secs(30),
             retry_after_max: Duration::from_secs(120),
+            longest_throttle: Duration::from_secs(30 * 60),
             azure_timeout: Duration::from_secs(60),
             sign_in_timeout: Duration::from_secs(25),
             post_timeout: Duration::from_secs(20),

@@ -1,5 +1,7 @@
 //! How the log and the report are written.
 
+use tracing::level_filters::LevelFilter;
+
 use super::error::ConfigError;
 use super::reader::{Environment, Reader};
 use crate::cli::Settings;
@@ -38,17 +40,41 @@ impl LogConfig {
     /// Loads `LOG_FORMAT` and `RUST_LOG`, or returns what is wrong with them.
     pub fn load(settings: &Settings, environment: Environment<'_>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(settings, environment);
-        let format = reader.choice(
-            "LOG_FORMAT",
-            settings.log_format.as_deref(),
-            &[("text", LogFormat::Text), ("json", LogFormat::Json)],
-        );
+        let format = reader.log_format();
         let filter = reader.variable("RUST_LOG").unwrap_or_else(|| LOG_FILTER.into());
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&filter) {
             let why = error.to_string();
             reader.wrong("RUST_LOG", format!("is \"{}\": {}", printable(&filter), printable(&why)));
+        } else if !filter.split(',').any(concerns_us) {
+            reader.wrong(
+                "RUST_LOG",
+                format!(
+                    "is \"{}\": nothing of this program would be logged, not even errors; use a level, such as warn or debug, or \
+                     azure_incremental=debug, or off",
+                    printable(&filter)
+                ),
+            );
         }
         reader.finish(Self { format, filter })
+    }
+}
+
+impl Reader<'_> {
+    pub(super) fn log_format(&mut self) -> LogFormat {
+        let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+        self.choice("LOG_FORMAT", self.settings.log_format.as_deref(), &formats)
+    }
+}
+
+/// Whether a directive is a level for all, or is about this program: what is no level is taken for the name of a module.
+fn concerns_us(directive: &str) -> bool {
+    let directive = directive.trim();
+    let target = directive.split(['=', '[']).next().unwrap_or_default();
+    let is_level = directive.parse::<LevelFilter>().is_ok();
+    match target {
+        "" => !directive.is_empty(),
+        _ if is_level => true,
+        target => target.starts_with(env!("CARGO_CRATE_NAME")) || env!("CARGO_CRATE_NAME").starts_with(target),
     }
 }
 
@@ -76,9 +102,31 @@ mod tests {
     }
 
     #[test]
+    fn a_filter_that_lets_nothing_of_ours_through_is_refused() {
+        for filter in ["warning", "verbose", ",", ",,", "hyper", "hyper=debug", "h2=info,rustls=warn", "all"] {
+            let said = load(None, Some(filter)).unwrap_err().to_string();
+            assert!(said.starts_with(&format!("RUST_LOG is \"{filter}\": nothing of this program")), "{said}");
+        }
+        for filter in [
+            "off",
+            "WARN",
+            "3",
+            "hyper=debug,info",
+            "azure_incremental",
+            "azure_incremental=debug",
+            "[run]=debug",
+            "debug,",
+            "azure_incremental::http=trace",
+            "azure=debug",
+        ] {
+            assert!(load(None, Some(filter)).is_ok(), "{filter}");
+        }
+    }
+
+    #[test]
     fn both_are_reported_when_both_are_wrong() {
         let error = load(Some("xml"), Some("a=loud")).unwrap_err();
-        let variables: Vec<_> = error.0.iter().map(|problem| problem.variable).collect();
+        let variables: Vec<_> = error.0.iter().map(|problem| problem.variable.as_str()).collect();
         assert_eq!(variables, ["LOG_FORMAT", "RUST_LOG"]);
     }
 }

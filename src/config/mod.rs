@@ -2,6 +2,7 @@
 //! values are reported at once.
 
 mod azure;
+mod certificates;
 mod checkpoint;
 mod cloud;
 mod credential;
@@ -10,6 +11,7 @@ mod forget;
 mod limits;
 mod log;
 mod mode;
+mod names;
 mod port;
 mod proxies;
 mod reader;
@@ -23,13 +25,16 @@ mod tag_filters;
 #[cfg(test)]
 mod testing;
 mod url;
+mod value;
+mod variables;
 mod workflow;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cli::Settings;
-use reader::{Reader, set};
+use reader::Reader;
+use value::Form;
 
 pub use azure::AzureConfig;
 pub use checkpoint::{CheckpointConfig, OutOfScope, checkpoint_file};
@@ -39,8 +44,9 @@ pub use forget::forget_id;
 pub use limits::Limits;
 pub use log::{LogConfig, LogFormat};
 pub use mode::Mode;
+pub use names::misspelt;
 pub use port::{Payload, PortConfig};
-pub(crate) use proxies::PROXIES;
+pub use proxies::Proxies;
 pub use reader::Environment;
 pub use resend::resend_ids;
 pub use scope::{ResourceType, Scope};
@@ -49,6 +55,7 @@ pub use secret_url::SecretUrl;
 pub(crate) use sign_in::SECRET_VARIABLES;
 pub use signing::SigningConfig;
 pub use tag_filters::{TagCondition, TagFilters};
+pub use variables::Variables;
 pub use workflow::WorkflowRun;
 
 /// Everything a run needs to know.
@@ -56,6 +63,8 @@ pub use workflow::WorkflowRun;
 pub struct Config {
     /// `SYNC_MODE`. The checkpoint can still turn an incremental run into a full one.
     pub mode: Mode,
+    /// How hosts are reached.
+    pub network: NetworkConfig,
     /// Where changes come from.
     pub azure: AzureConfig,
     /// Where envelopes go.
@@ -85,17 +94,19 @@ impl Config {
     /// Loads everything a run needs, or returns every invalid setting.
     pub fn load(settings: &Settings, environment: Environment<'_>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(settings, environment);
-        reader.proxies();
         let dry_run = reader.flag("DRY_RUN", settings.dry_run.as_deref());
         let resend_all = reader.resend_all();
         let config = Self {
             mode: reader.mode(resend_all),
+            network: NetworkConfig { proxies: reader.proxies(), certificates: reader.certificates() },
             azure: reader.azure(),
             port: reader.port(dry_run),
             scope: reader.scope(),
             window: reader.window(),
             checkpoint: reader.checkpoint(),
-            dead_letter_file: set(settings.dead_letter_file.as_deref()).map(PathBuf::from),
+            dead_letter_file: reader
+                .set("DEAD_LETTER_FILE", settings.dead_letter_file.as_deref(), Form::Plain)
+                .map(PathBuf::from),
             run_timeout: reader
                 .optional_count("RUN_TIMEOUT_SECONDS", settings.run_timeout_seconds.as_deref(), 1, 86_400)
                 .map(Duration::from_secs),
@@ -106,6 +117,38 @@ impl Config {
         };
         reader.finish(config)
     }
+}
+
+/// How what is wrong with the settings is to be told: what they ask for, as far as it can be read.
+#[derive(Clone, Copy, Debug)]
+pub struct Wishes {
+    /// `LOG_FORMAT`.
+    pub format: LogFormat,
+    /// `SYNC_MODE`.
+    pub mode: Mode,
+    /// `DRY_RUN`.
+    pub dry_run: bool,
+}
+
+impl Wishes {
+    /// The default for whatever is wrong.
+    pub fn of(settings: &Settings) -> Self {
+        let mut reader = Reader::new(settings, &|_| None);
+        Self {
+            format: reader.log_format(),
+            mode: reader.mode(false),
+            dry_run: reader.flag("DRY_RUN", settings.dry_run.as_deref()),
+        }
+    }
+}
+
+/// How hosts are reached, and by what they are known.
+#[derive(Clone, Debug, Default)]
+pub struct NetworkConfig {
+    /// The proxy on the way.
+    pub proxies: Proxies,
+    /// Whom to trust; `None`: whom the system trusts.
+    pub certificates: Option<Vec<reqwest::Certificate>>,
 }
 
 /// What the queries depend on. Loading it needs no credentials.

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use super::reader::Reader;
 use super::secret_url::SecretUrl;
 use super::signing::SigningConfig;
-use super::url::{has_user_info, is_loopback};
+use super::url::{has_user_info, is_loopback, parse};
 
 /// Where envelopes go.
 #[derive(Clone, Debug)]
@@ -54,7 +54,7 @@ impl Reader<'_> {
         if value.is_empty() {
             return None;
         }
-        match reqwest::Url::parse(&value) {
+        match parse(&value) {
             Ok(url) if has_user_info(&url) => {
                 self.wrong(NAME, "must not contain a user name or password; its value is not shown".into());
                 None
@@ -69,8 +69,8 @@ impl Reader<'_> {
                 );
                 None
             }
-            Err(error) => {
-                self.wrong(NAME, format!("is not a URL: {error}; its value is not shown"));
+            Err(problem) => {
+                self.wrong(NAME, format!("{problem}; its value is not shown"));
                 None
             }
         }

@@ -3,8 +3,13 @@
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 
+use serde::de::DeserializeOwned;
+
 use super::error::{ConfigError, Problem};
+use super::proxies::PROXIES;
+use super::sign_in::SECRET_VARIABLES;
 use super::url::{has_user_info, quoted};
+use super::value::{Form, fault};
 use crate::cli::Settings;
 use crate::text::printable;
 
@@ -23,18 +28,45 @@ impl<'a> Reader<'a> {
         Self { settings, environment, problems: Vec::new() }
     }
 
+    pub(super) fn is_right(&self) -> bool {
+        self.problems.is_empty()
+    }
+
     pub(super) fn finish<T>(self, config: T) -> Result<T, ConfigError> {
-        if self.problems.is_empty() { Ok(config) } else { Err(ConfigError(self.problems)) }
+        if self.is_right() { Ok(config) } else { Err(ConfigError(self.problems)) }
     }
 
+    /// Names the flag where the value came from one. A setting that is read twice is complained of once.
     pub(super) fn wrong(&mut self, variable: &'static str, problem: String) {
-        self.problems.push(Problem { variable, problem });
+        let problem = Problem { variable: self.settings.named(variable).into(), problem };
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
     }
 
-    /// Reads a variable that has no flag. An empty one counts as unset.
+    /// Trims a value. An empty one counts as unset, because GitHub Actions passes a missing secret as an empty string; so does one
+    /// that was refused for being no value.
+    pub(super) fn set<'v>(&mut self, variable: &'static str, value: Option<&'v str>, form: Form) -> Option<&'v str> {
+        // Other white space is refused, not trimmed: it was not put there on purpose.
+        let value = value?.trim_matches(|c: char| c.is_ascii() && c.is_whitespace());
+        match fault(value, form) {
+            Some(fault) => {
+                self.wrong(variable, fault);
+                None
+            }
+            None => Some(value).filter(|value| !value.is_empty()),
+        }
+    }
+
+    /// Reads a variable that has no flag. White space around it is left to who knows what it is for.
     pub(super) fn variable(&mut self, name: &'static str) -> Option<String> {
+        let is_secret = SECRET_VARIABLES.contains(&name) || PROXIES.contains(&name);
+        self.variable_of(name, if is_secret { Form::Secret } else { Form::Plain })
+    }
+
+    pub(super) fn variable_of(&mut self, name: &'static str, form: Form) -> Option<String> {
         match (self.environment)(name)?.into_string() {
-            Ok(value) => Some(value).filter(|value| !value.trim().is_empty()),
+            Ok(value) => self.set(name, Some(&value), form).is_some().then_some(value),
             Err(_) => {
                 self.wrong(name, "is not valid UTF-8".into());
                 None
@@ -44,10 +76,24 @@ impl<'a> Reader<'a> {
 
     pub(super) fn required(&mut self, variable: &'static str, value: Option<&str>, hint: &str) -> String {
         let value = value.map(str::trim).unwrap_or_default();
-        if value.is_empty() && !self.problems.iter().any(|problem| problem.variable == variable) {
+        let named = self.settings.named(variable);
+        if value.is_empty() && !self.problems.iter().any(|problem| problem.variable == named) {
             self.wrong(variable, format!("is not set: {hint}"));
         }
         value.to_owned()
+    }
+
+    /// Reads JSON. The value is shown with a mark where it goes wrong; `example` says how it should be.
+    pub(super) fn json<T: DeserializeOwned>(&mut self, variable: &'static str, text: &str, example: &str) -> Option<T> {
+        match serde_json::from_str(text) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                let said = printable(&error.to_string()).to_string();
+                let (line, column) = (error.line(), error.column());
+                self.wrong(variable, format!("is wrong: {said}; {example}\n{}", marked(text, line, column)));
+                None
+            }
+        }
     }
 
     pub(super) fn count(
@@ -68,7 +114,7 @@ impl<'a> Reader<'a> {
         least: u64,
         most: u64,
     ) -> Option<u64> {
-        let text = set(value)?;
+        let text = self.set(variable, value, Form::Plain)?;
         let count = text.parse().ok().filter(|count| (least..=most).contains(count));
         if count.is_none() {
             self.wrong(variable, format!("is \"{}\": expected a whole number from {least} to {most}", printable(text)));
@@ -87,7 +133,7 @@ impl<'a> Reader<'a> {
         value: Option<&str>,
         choices: &[(&'static str, T)],
     ) -> T {
-        let Some(text) = set(value) else { return T::default() };
+        let Some(text) = self.set(variable, value, Form::Plain) else { return T::default() };
         match choices.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)) {
             Some((_, choice)) => *choice,
             None => {
@@ -105,7 +151,7 @@ impl<'a> Reader<'a> {
         value: Option<&str>,
         default: reqwest::Url,
     ) -> reqwest::Url {
-        let Some(text) = set(value) else { return default };
+        let Some(text) = self.set(variable, value, Form::Plain) else { return default };
         // Microsoft's own tools also accept a bare host name.
         let whole = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
         let problem = match reqwest::Url::parse(&whole) {
@@ -125,9 +171,24 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Trims a value. An empty one counts as unset, because GitHub Actions passes a missing secret as an empty string.
-pub(super) fn set(value: Option<&str>) -> Option<&str> {
-    value.map(str::trim).filter(|value| !value.is_empty())
+/// Characters of a line of JSON that are shown before and after the place where it goes wrong.
+const SHOWN: usize = 100;
+
+/// The line of a text that a parser gave up in, with a caret beneath the byte where it did, both counted from 1.
+fn marked(text: &str, line: usize, column: usize) -> String {
+    let line = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+    let at = (0..column).rev().find(|at| line.is_char_boundary(*at)).unwrap_or_default();
+    let (before, after) = line.split_at_checked(at).unwrap_or((line, ""));
+    let skipped = before.chars().count().saturating_sub(SHOWN);
+    let before: String = before.chars().skip(skipped).map(plain).collect();
+    let before = if skipped > 0 { format!("…{before}") } else { before };
+    let after: String = after.chars().take(SHOWN).map(plain).collect();
+    format!("    {before}{after}\n    {}^", " ".repeat(before.chars().count()))
+}
+
+/// One column wide, whatever it was, and no command to a terminal.
+fn plain(c: char) -> char {
+    if c.is_control() { ' ' } else { c }
 }
 
 #[cfg(test)]
@@ -142,7 +203,8 @@ mod tests {
     #[test]
     fn a_blank_value_counts_as_unset() {
         let settings = Settings::default();
-        assert_eq!((set(None), set(Some(" \t")), set(Some(" x "))), (None, None, Some("x")));
+        let set = |value| read(&settings, &[], |reader| reader.set("NAME", value, Form::Plain));
+        assert_eq!((set(None), set(Some(" \t")), set(Some(" x \r\n"))), (Ok(None), Ok(None), Ok(Some("x"))));
         assert_eq!(read(&settings, &[("NAME", "  ")], |reader| reader.variable("NAME")), Ok(None));
         assert_eq!(read(&settings, &[], |reader| reader.flag("NAME", Some(""))), Ok(false));
         let count = read(&settings, &[], |reader| reader.count("NAME", Some(""), 9, 5));

@@ -19,7 +19,7 @@ pub fn resend_ids(args: &ResendArgs) -> Result<Vec<String>, ConfigError> {
                     match dead_letter_id(line) {
                         Ok(id) => ids.push(id),
                         Err(error) => problems.push(Problem {
-                            variable: "--from",
+                            variable: "--from".into(),
                             problem: format!(
                                 "{}, line {}: not a dead letter: {}",
                                 path.display(),
@@ -31,7 +31,7 @@ pub fn resend_ids(args: &ResendArgs) -> Result<Vec<String>, ConfigError> {
                 }
             }
             Err(error) => {
-                problems.push(Problem { variable: "--from", problem: format!("{}: {error}", path.display()) });
+                problems.push(Problem { variable: "--from".into(), problem: format!("{}: {error}", path.display()) });
             }
         }
     }
@@ -39,7 +39,7 @@ pub fn resend_ids(args: &ResendArgs) -> Result<Vec<String>, ConfigError> {
         *id = lower(id.trim().trim_end_matches('/'));
         if id.strip_prefix("/subscriptions/").is_none_or(str::is_empty) {
             problems.push(Problem {
-                variable: "ID",
+                variable: "ID".into(),
                 problem: format!("\"{}\" is not a resource id: expected /subscriptions/…", printable(id)),
             });
         }

@@ -2,8 +2,9 @@
 
 use std::str::FromStr;
 
-use super::reader::{Reader, set};
+use super::reader::Reader;
 use super::tag_filters::TagFilters;
+use super::value::Form;
 use crate::text::printable;
 
 /// Which part of the estate is synced to the catalog.
@@ -66,23 +67,11 @@ impl Reader<'_> {
 
     fn resource_types(&mut self) -> Vec<ResourceType> {
         const NAME: &str = "RESOURCE_TYPES";
-        let Some(text) = set(self.settings.resource_types.as_deref()) else { return Vec::new() };
+        const EXAMPLE: &str = r#"use a JSON array of strings, such as ["microsoft.keyvault/vaults"]"#;
+        let text = self.set(NAME, self.settings.resource_types.as_deref(), Form::Lines);
+        let Some(text) = text else { return Vec::new() };
         let names: Vec<String> = if text.starts_with('[') {
-            match serde_json::from_str(text) {
-                Ok(names) => names,
-                Err(error) => {
-                    self.wrong(
-                        NAME,
-                        format!(
-                            "is {}: not a JSON array of strings ({}); for example, use \
-                             [\"microsoft.keyvault/vaults\"]",
-                            printable(text),
-                            printable(&error.to_string())
-                        ),
-                    );
-                    return Vec::new();
-                }
-            }
+            self.json(NAME, text, EXAMPLE).unwrap_or_default()
         } else {
             text.split(',').map(str::to_owned).collect()
         };
@@ -125,7 +114,7 @@ mod tests {
         assert!(error.contains("\"vaults\" is not a resource type"), "{error}");
         assert!(error.contains("\"a/b'c\" is not a resource type"), "{error}");
         assert_eq!(error.lines().count(), 2, "{error}");
-        assert!(types("[1]").unwrap_err().contains("not a JSON array of strings"));
+        assert!(types("[1]").unwrap_err().contains("use a JSON array of strings"));
     }
 
     #[test]

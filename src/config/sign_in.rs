@@ -7,8 +7,9 @@ use reqwest::Url;
 
 use super::cloud::Cloud;
 use super::credential::{Application, CredentialConfig, CredentialKind, Identity};
-use super::reader::{Reader, set};
-use super::url::{ipv4, is_link_local, is_loopback, quoted};
+use super::reader::Reader;
+use super::url::{ipv4, is_link_local, is_loopback, parse, quoted};
+use super::value::Form;
 use crate::id::is_guid;
 use crate::text::printable;
 
@@ -31,7 +32,7 @@ const NOT_SHOWN: &str = "; its value is not shown because it may be a secret";
 /// Points to another metadata service, as in Microsoft's other libraries.
 const METADATA_HOST: &str = "AZURE_POD_IDENTITY_AUTHORITY_HOST";
 
-/// Variables that contain a secret or lead to one. Child processes do not get them.
+/// Variables that contain a secret or lead to one. Child processes do not get them, and no message shows what they hold.
 pub(crate) const SECRET_VARIABLES: [&str; 7] = [
     SECRET,
     CERTIFICATE_PASSWORD,
@@ -69,7 +70,7 @@ fn infer(is_set: impl Fn(&'static str) -> bool, terminal: bool) -> Option<(Crede
     }
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     pub(super) fn credential(&mut self, audience: String) -> CredentialConfig {
         let (kind, because) = self.credential_kind();
         let identity = match kind {
@@ -146,12 +147,12 @@ impl Reader<'_> {
             CredentialKind::ManagedIdentity => {
                 self.identity_endpoint();
                 Identity::ManagedIdentity {
-                    client_id: set(self.settings.azure_client_id.as_deref()).map(|id| self.checked_client(id)),
+                    client_id: self.client_id().map(|id| self.checked_client(id)),
                     metadata_host: self.metadata_host(),
                 }
             }
             CredentialKind::AzureCli => {
-                let tenant_id = set(self.settings.azure_tenant_id.as_deref()).map(|id| self.checked_tenant(id));
+                let tenant_id = self.tenant_id().map(|id| self.checked_tenant(id));
                 Identity::AzureCli { tenant_id }
             }
         };
@@ -159,7 +160,7 @@ impl Reader<'_> {
     }
 
     fn credential_kind(&mut self) -> (CredentialKind, &'static str) {
-        if let Some(text) = set(self.settings.credential.as_deref()) {
+        if let Some(text) = self.set(CREDENTIAL, self.settings.credential.as_deref(), Form::Plain) {
             let named = CredentialKind::ALL.into_iter().find(|kind| kind.name().eq_ignore_ascii_case(text));
             if let Some(kind) = named {
                 return (kind, "AZURE_CREDENTIAL names it");
@@ -167,7 +168,7 @@ impl Reader<'_> {
             let names = CredentialKind::ALL.map(CredentialKind::name).join(", ");
             self.wrong(CREDENTIAL, format!("is \"{}\": expected one of {names}", printable(text)));
         }
-        let client_id = set(self.settings.azure_client_id.as_deref()).is_some();
+        let client_id = self.client_id().is_some();
         let is_set = |name: &'static str| match name {
             CLIENT_ID => client_id,
             name => (self.environment)(name).is_some_and(|value| !value.to_string_lossy().trim().is_empty()),
@@ -177,12 +178,20 @@ impl Reader<'_> {
         infer(is_set, terminal).unwrap_or((CredentialKind::ClientSecret, "nothing else is set"))
     }
 
+    fn tenant_id(&mut self) -> Option<&'a str> {
+        self.set(TENANT_ID, self.settings.azure_tenant_id.as_deref(), Form::Plain)
+    }
+
+    fn client_id(&mut self) -> Option<&'a str> {
+        self.set(CLIENT_ID, self.settings.azure_client_id.as_deref(), Form::Plain)
+    }
+
     fn application(&mut self) -> Application {
         // Tasks in Azure Pipelines set these to the ids of the service connection.
         let tenant = self.variable("AZURESUBSCRIPTION_TENANT_ID");
         let client = self.variable("AZURESUBSCRIPTION_CLIENT_ID");
-        let tenant = set(self.settings.azure_tenant_id.as_deref()).or(tenant.as_deref());
-        let client = set(self.settings.azure_client_id.as_deref()).or(client.as_deref());
+        let tenant = self.tenant_id().or(tenant.as_deref());
+        let client = self.client_id().or(client.as_deref());
         let tenant_id = self.required(TENANT_ID, tenant, "copy the directory (tenant) id from the app registration");
         let client_id = self.required(CLIENT_ID, client, "copy the application (client) id from the app registration");
         Application { tenant_id: self.checked_tenant(&tenant_id), client_id: self.checked_client(&client_id) }
@@ -190,7 +199,8 @@ impl Reader<'_> {
 
     /// Entra ID compares it letter by letter with the federated credential's.
     pub(super) fn audience(&mut self, cloud: Cloud) -> String {
-        let audience = set(self.settings.azure_oidc_audience.as_deref()).unwrap_or(cloud.audience());
+        let audience = self.set(AUDIENCE, self.settings.azure_oidc_audience.as_deref(), Form::Plain);
+        let audience = audience.unwrap_or(cloud.audience());
         if !audience.bytes().all(|byte| byte.is_ascii_graphic()) {
             self.wrong(
                 AUDIENCE,
@@ -221,10 +231,10 @@ impl Reader<'_> {
         let value = self.variable(variable);
         let value = self.required(variable, value.as_deref(), hint);
         if !value.is_empty() {
-            match Url::parse(&value) {
+            match parse(&value) {
                 Ok(url) if url.scheme() == "https" => return url,
                 Ok(_) => self.wrong(variable, "must be an https URL because a token is sent there".into()),
-                Err(error) => self.wrong(variable, format!("is not a URL: {error}")),
+                Err(problem) => self.wrong(variable, problem),
             }
         }
         Cloud::default().authority_host()
@@ -233,7 +243,7 @@ impl Reader<'_> {
     /// The real metadata service has a link-local address and no TLS. Any other address needs TLS.
     fn metadata_host(&mut self) -> Option<Url> {
         let text = self.variable(METADATA_HOST)?;
-        match Url::parse(text.trim()) {
+        match parse(text.trim()) {
             Ok(url)
                 if url.scheme() == "https"
                     || (url.scheme() == "http" && (is_loopback(&url) || is_link_local(&url))) =>
@@ -244,7 +254,7 @@ impl Reader<'_> {
                 METADATA_HOST,
                 format!("{}: must be https, or http to a loopback or link-local address", quoted(&text)),
             ),
-            Err(error) => self.wrong(METADATA_HOST, format!("{}: not a URL: {error}", quoted(&text))),
+            Err(problem) => self.wrong(METADATA_HOST, format!("{}: it {problem}", quoted(&text))),
         }
         None
     }
@@ -254,13 +264,13 @@ impl Reader<'_> {
     fn identity_endpoint(&mut self) {
         let Some(text) = self.variable(IDENTITY_ENDPOINT) else { return };
         let is_near = |url: &Url| is_loopback(url) || ipv4(url).is_some_and(|ip| ip.is_link_local() || ip.is_private());
-        match Url::parse(text.trim()) {
+        match parse(text.trim()) {
             Ok(url) if url.scheme() == "https" || (url.scheme() == "http" && is_near(&url)) => {}
             Ok(_) => self.wrong(
                 IDENTITY_ENDPOINT,
                 format!("{}: must be https, or http to a loopback, link-local or private address", quoted(&text)),
             ),
-            Err(error) => self.wrong(IDENTITY_ENDPOINT, format!("{}: not a URL: {error}", quoted(&text))),
+            Err(problem) => self.wrong(IDENTITY_ENDPOINT, format!("{}: it {problem}", quoted(&text))),
         }
     }
 }

@@ -3,7 +3,8 @@
 use reqwest::header::HeaderName;
 use secrecy::SecretString;
 
-use super::reader::{Reader, set};
+use super::reader::Reader;
+use super::value::Form;
 use crate::text::printable;
 
 const SECRET: &str = "PORT_WEBHOOK_SECRET";
@@ -40,7 +41,7 @@ pub struct SigningConfig {
 
 impl Reader<'_> {
     pub(super) fn signing(&mut self) -> Option<SigningConfig> {
-        let header = set(self.settings.port_webhook_signature_header.as_deref());
+        let header = self.set(HEADER, self.settings.port_webhook_signature_header.as_deref(), Form::Plain);
         let header = match header.map(|text| (text, text.parse::<HeaderName>())) {
             None => DEFAULT_HEADER,
             Some((_, Ok(name))) if !RESERVED.contains(&name.as_str()) => name,
@@ -56,7 +57,8 @@ impl Reader<'_> {
                 DEFAULT_HEADER
             }
         };
-        let prefix = set(self.settings.port_webhook_signature_prefix.as_deref()).unwrap_or(DEFAULT_PREFIX);
+        let prefix = self.set(PREFIX, self.settings.port_webhook_signature_prefix.as_deref(), Form::Plain);
+        let prefix = prefix.unwrap_or(DEFAULT_PREFIX);
         if !prefix.bytes().all(|byte| byte.is_ascii_graphic()) {
             self.wrong(
                 PREFIX,

@@ -6,7 +6,8 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
-use super::reader::{Reader, set};
+use super::reader::Reader;
+use super::value::Form;
 use crate::id::lower;
 use crate::text::printable;
 
@@ -102,19 +103,11 @@ fn tag_conditions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TagC
 
 impl Reader<'_> {
     pub(super) fn tag_filters(&mut self) -> TagFilters {
-        let Some(text) = set(self.settings.resource_group_tag_filters.as_deref()) else { return TagFilters::default() };
-        serde_json::from_str(text).unwrap_or_else(|error| {
-            self.wrong(
-                "RESOURCE_GROUP_TAG_FILTERS",
-                format!(
-                    "is {}: {}; for example, use {{\"include\": {{\"Environment\": \"Production\"}}, \
-                     \"exclude\": {{\"Temporary\": \"true\"}}}}",
-                    printable(text),
-                    printable(&error.to_string())
-                ),
-            );
-            TagFilters::default()
-        })
+        const NAME: &str = "RESOURCE_GROUP_TAG_FILTERS";
+        const EXAMPLE: &str =
+            r#"for example, use {"include": {"Environment": "Production"}, "exclude": {"Temporary": "true"}}"#;
+        let text = self.set(NAME, self.settings.resource_group_tag_filters.as_deref(), Form::Lines);
+        text.and_then(|text| self.json(NAME, text, EXAMPLE)).unwrap_or_default()
     }
 }
 
@@ -153,7 +146,7 @@ mod tests {
     fn filters_that_would_be_misread_are_rejected() {
         for text in ["[]", "null", r#"{"includes": {}}"#, r#"{"include": {"a": 1}}"#, r#"{"include": {"": "b"}}"#] {
             let error = filters(text).unwrap_err();
-            assert!(error.starts_with("RESOURCE_GROUP_TAG_FILTERS is "), "{text}: {error}");
+            assert!(error.starts_with("RESOURCE_GROUP_TAG_FILTERS is wrong: "), "{text}: {error}");
         }
         let twice = filters(r#"{"include": {"Env": "b", "ENV": "c"}}"#).unwrap_err();
         assert!(twice.contains("\"ENV\"") && twice.contains("twice"), "{twice}");

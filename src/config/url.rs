@@ -6,6 +6,14 @@ use reqwest::Url;
 
 use crate::text::printable;
 
+/// Reads a whole URL, or says in a clause why it is none. Without `//` a host and port pass for a scheme and a path.
+pub(super) fn parse(text: &str) -> Result<Url, String> {
+    if !text.contains("://") {
+        return Err("does not begin with https://".into());
+    }
+    Url::parse(text).map_err(|error| format!("is not a URL: {error}"))
+}
+
 /// A clause that shows the value of a URL, unless it may contain a password.
 pub(super) fn quoted(url: &str) -> String {
     if url.contains('@') {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::Fault;
 
-/// Posts given up in a row because the sink cannot be reached, or asks to wait: no parcel can be to blame.
+/// Posts given up in a row because the sink cannot be reached: no parcel can be to blame.
 const DOWN_POSTS: u32 = 2;
 
 /// A sink that accepts nothing for so long, over so many attempts. An attempt may take 20 s to fail, so this shows within
@@ -38,13 +38,12 @@ pub(crate) struct Health {
     failed: u32,
     denied: u32,
     has_accepted: bool,
-    paused_until: Option<Instant>,
 }
 
 impl Health {
     /// Something was accepted.
     pub(crate) fn accept(&mut self) {
-        *self = Self { has_accepted: true, paused_until: self.paused_until, ..Self::default() };
+        *self = Self { has_accepted: true, ..Self::default() };
     }
 
     /// An attempt failed. It may be repeated.
@@ -62,7 +61,7 @@ impl Health {
     pub(crate) fn give_up(&mut self, fault: Fault, parcels: usize) {
         let alone = u32::from(parcels == 1);
         match fault {
-            Fault::Unreachable | Fault::Throttled { .. } => {
+            Fault::Unreachable => {
                 self.given_up += 1;
                 self.blameless += 1;
             }
@@ -71,7 +70,7 @@ impl Health {
                 self.failed += alone;
             }
             Fault::Denied => self.denied += alone,
-            Fault::Rejected | Fault::Closed | Fault::Broken => {}
+            Fault::Throttled { .. } | Fault::Rejected | Fault::Closed | Fault::Broken => {}
         }
     }
 
@@ -108,16 +107,6 @@ impl Health {
     pub(crate) fn failing_for(&self) -> Duration {
         self.failing_since.map_or(Duration::ZERO, |since| since.elapsed())
     }
-
-    /// No post begins for so long.
-    pub(crate) fn pause_for(&mut self, wait: Duration) {
-        self.paused_until = self.paused_until.max(Some(Instant::now() + wait));
-    }
-
-    /// How long to wait before the next attempt.
-    pub(crate) fn pause(&self) -> Option<Duration> {
-        self.paused_until?.checked_duration_since(Instant::now()).filter(|wait| !wait.is_zero())
-    }
 }
 
 #[cfg(test)]
@@ -130,15 +119,13 @@ mod tests {
 
     #[test]
     fn two_posts_that_reach_nobody_show_that_it_is_down() {
-        for fault in [Fault::Unreachable, Fault::Throttled { after: None }] {
-            let mut health = Health::default();
-            health.give_up(fault, 100);
-            assert!(!health.is_down());
-            health.give_up(fault, 1);
-            assert!(health.is_down());
-            health.accept();
-            assert!(!health.is_down());
-        }
+        let mut health = Health::default();
+        health.give_up(Fault::Unreachable, 100);
+        assert!(!health.is_down());
+        health.give_up(Fault::Unreachable, 1);
+        assert!(health.is_down());
+        health.accept();
+        assert!(!health.is_down());
     }
 
     #[tokio::test(start_paused = true)]
@@ -182,18 +169,6 @@ mod tests {
             assert_eq!(health.denies_everything(), !has_accepted);
             assert!(!health.is_down() && !health.is_in_doubt());
         }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_longest_pause_holds_for_all() {
-        let mut health = Health::default();
-        assert_eq!(health.pause(), None);
-        health.pause_for(Duration::from_secs(9));
-        health.pause_for(Duration::from_secs(2));
-        health.accept();
-        assert_eq!(health.pause(), Some(Duration::from_secs(9)));
-        tokio::time::advance(Duration::from_secs(9)).await;
-        assert_eq!(health.pause(), None);
     }
 
     fn fault() -> impl Strategy<Value = Fault> {

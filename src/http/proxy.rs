@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use hyper_util::client::proxy::matcher::Matcher;
-use reqwest::Url;
+use reqwest::{ClientBuilder, Proxy, Url};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::{Failure, Obstacle};
+use crate::config::Proxies;
 
 /// A proxy that has just refused a tunnel refuses it again at once.
 const ASKING: Duration = Duration::from_secs(5);
@@ -16,22 +17,23 @@ const ASKING: Duration = Duration::from_secs(5);
 const NEEDS_PASSWORD: &str = "tunnel error: proxy authorization required";
 const UNSUCCESSFUL: &str = "tunnel error: unsuccessful";
 
-/// Whether `NO_PROXY` names every host. The client takes its `*` for all names, and for no address.
-pub(super) fn is_bypassed() -> bool {
-    ["NO_PROXY", "no_proxy"].iter().filter_map(|name| std::env::var(name).ok()).any(|list| names_all(&list))
-}
-
-fn names_all(list: &str) -> bool {
-    list.split(|c: char| c == ',' || c.is_whitespace()).any(|host| host == "*")
+/// Leads requests through the proxy of the configuration, and by no variable of the client's own.
+pub(super) fn through(proxies: &Proxies, builder: ClientBuilder) -> ClientBuilder {
+    // There, the system's settings may name one.
+    if proxies.is_empty() && cfg!(any(windows, target_os = "macos")) {
+        return builder;
+    }
+    let proxies = proxies.clone();
+    builder.no_proxy().proxy(Proxy::custom(move |url| proxies.of(url).cloned()))
 }
 
 /// Tells a proxy's refusal from a failure that may pass. The client does not tell the status, so the proxy is asked again.
-pub(super) async fn explain(failure: Failure, url: Option<&Url>) -> Failure {
+pub(super) async fn explain(failure: Failure, url: Option<&Url>, proxies: &Proxies) -> Failure {
     let Failure::Connect { cause, obstacle: Obstacle::Network } = &failure else { return failure };
     let status = if cause.contains(NEEDS_PASSWORD) {
         Some(407)
     } else if cause.contains(UNSUCCESSFUL) {
-        let asked = async { ask(url?).await };
+        let asked = async { ask(url?, proxies).await };
         tokio::time::timeout(ASKING, asked).await.ok().flatten()
     } else {
         None
@@ -46,8 +48,8 @@ fn may_pass(status: u16) -> bool {
 }
 
 /// The status with which the proxy for this URL answers CONNECT. `None` where it cannot be asked, as over TLS.
-async fn ask(url: &Url) -> Option<u16> {
-    let proxy = Matcher::from_system().intercept(&url.as_str().parse().ok()?)?;
+async fn ask(url: &Url, proxies: &Proxies) -> Option<u16> {
+    let proxy = Matcher::builder().all(proxies.of(url)?.as_str()).build().intercept(&url.as_str().parse().ok()?)?;
     let address = proxy.uri();
     if address.scheme_str() != Some("http") {
         return None;
@@ -72,16 +74,6 @@ fn status(line: &[u8]) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_star_in_the_list_names_every_host() {
-        for all in ["*", " * ", "x.example,*", "x.example, *", "* x.example"] {
-            assert!(names_all(all), "{all}");
-        }
-        for some in ["", "x.example", "*.example", "127.0.0.1,::1"] {
-            assert!(!names_all(some), "{some}");
-        }
-    }
 
     #[test]
     fn a_refusal_is_told_from_what_may_pass() {

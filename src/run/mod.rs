@@ -32,7 +32,7 @@ use crate::sources::resource_graph::arm_id::id_of;
 use crate::sources::resource_graph::{Look, ResourceGraph, Subscription};
 use crate::text::Inert;
 pub(crate) use problems::RunError;
-use problems::{Shortfall, Unread};
+use problems::Shortfall;
 
 /// How often what is settled is saved, at least.
 const SAVED_EVERY: Duration = Duration::from_millis(50);
@@ -55,21 +55,14 @@ pub enum Work {
 /// good order.
 pub async fn run(config: &Config, work: &Work, stop: impl Future<Output = Stop>) -> Report {
     let started = Instant::now();
-    let mut report = Report::new(match work {
-        Work::Sync => config.mode.name(),
-        Work::Resend(_) => "resend",
-        Work::Forget(_) => "forget",
-    });
-    report.dry_run = config.dry_run;
-    let stop = async {
-        tokio::select! {
-            stop = stop => stop,
-            () = sleep_for(config.run_timeout) => Stop::TimedOut,
-        }
-    }
-    .shared();
+    let mut report = blank(config, work);
+    let stop = stop.shared();
     let outcome = async {
-        let run = Run::prepare(config, work, stop).await?;
+        let run = tokio::select! {
+            // Another process may have the checkpoint open.
+            run = Run::prepare(config, work, stop.clone()) => run?,
+            stop = stop.clone() => return Err(stop.into()),
+        };
         let result = Box::pin(run.go(&mut report)).await;
         report.retried += run.http.retried();
         let closed = run.replica.close().await;
@@ -83,11 +76,21 @@ pub async fn run(config: &Config, work: &Work, stop: impl Future<Output = Stop>)
     report
 }
 
-async fn sleep_for(timeout: Option<Duration>) {
-    match timeout {
-        Some(timeout) => tokio::time::sleep(timeout).await,
-        None => std::future::pending().await,
-    }
+/// The report of a run that was to stop, and did not end.
+pub fn unfinished(config: &Config, work: &Work, stop: Stop) -> Report {
+    let mut report = blank(config, work);
+    report.note(&RunError::Unfinished(stop));
+    report
+}
+
+fn blank(config: &Config, work: &Work) -> Report {
+    let mut report = Report::new(match work {
+        Work::Sync => config.mode.name(),
+        Work::Resend(_) => "resend",
+        Work::Forget(_) => "forget",
+    });
+    report.dry_run = config.dry_run;
+    report
 }
 
 /// What a run has before it asks anybody: all of it is there, and may be used.
@@ -119,7 +122,7 @@ struct Plan {
 impl<'a, S: Future<Output = Stop>> Run<'a, S> {
     /// Looks for whatever must be there before anything is sent.
     async fn prepare(config: &'a Config, work: &'a Work, stop: Shared<S>) -> Result<Self, RunError> {
-        let http = Arc::new(Http::new(config.port.concurrency.get(), config.limits.clone())?);
+        let http = Arc::new(Http::new(config.port.concurrency.get(), config.limits.clone(), config.network.clone())?);
         let dead_letters =
             config.dead_letter_file.as_deref().filter(|_| !config.dry_run).map(DeadLetters::open).transpose()?;
         let replica = match &config.checkpoint {
@@ -309,7 +312,8 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
                 }
             }
         };
-        let delivery = Delivery::new(sink, self.config.limits.patience());
+        let longest_throttle = self.config.run_timeout.unwrap_or(self.config.limits.longest_throttle);
+        let delivery = Delivery::new(sink, self.config.limits.patience(), longest_throttle);
         let posting = delivery.run(orders, self.stop.clone(), |parcel, outcome| {
             done.set(done.get() + 1);
             let settled = tally.borrow_mut().record(sink, &parcel, &outcome);
@@ -330,12 +334,9 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         report.duplicates = source.client().duplicates();
         report.retried += delivery.retried();
         engine.take_failures().iter().filter(|error| !error.is_stop()).for_each(|error| report.fail(error));
-        for (id, error) in source.take_failures() {
-            let name =
-                estate.listed.iter().find(|one| one.root.id == id).map(|one| one.name.clone()).unwrap_or_default();
-            report.fail(&Unread { name, id, error });
-        }
+        Self::tell_unread(estate, report);
         let mut stopped = self.stop.clone().now_or_never();
+        let is_read = plan.mode == Mode::Full && matches!(read, Ok(Ok(_))) && report.errors.is_empty();
         match read {
             Ok(Ok(shortfall)) => {
                 if let Some(shortfall) = shortfall {
@@ -357,6 +358,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
             self.tell_unlisted(&unlisted);
         }
         report.unlisted = unlisted.iter().map(|id| id.as_str().to_owned()).collect();
+        self.tell_unmatched(estate, is_read);
         Self::tell_uncovered(estate, &engine.counts(), report);
         Self::tell_missing(&engine.counts());
         report.settle(&tally, &engine.counts());

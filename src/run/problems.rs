@@ -37,6 +37,8 @@ pub(crate) enum RunError {
     OtherCatalog { file: PathBuf },
     #[error(transparent)]
     Stopped(#[from] Stop),
+    #[error("{0}; something hangs, so that how far it came is not known")]
+    Unfinished(Stop),
 }
 
 impl Problem for RunError {
@@ -49,7 +51,7 @@ impl Problem for RunError {
             Self::Checkpoint(error) => error.exit(),
             Self::DeadLetters(error) => error.exit(),
             Self::FilterGone { .. } | Self::StillListed(_) | Self::OtherCatalog { .. } => Exit::Configuration,
-            Self::Stopped(stop) => stop.exit(),
+            Self::Stopped(stop) | Self::Unfinished(stop) => stop.exit(),
         }
     }
 
@@ -73,6 +75,7 @@ impl Problem for RunError {
             ),
             Self::OtherCatalog { .. } => Some("run forget with the settings of the runs, or let a run go first"),
             Self::Stopped(_) => None,
+            Self::Unfinished(_) => Some("check the disk of the checkpoint, and that somebody reads the log"),
         }
     }
 }

@@ -3,14 +3,15 @@
 
 use std::collections::HashSet;
 
-use super::{Estate, Run, RunError};
+use super::problems::Unread;
+use super::{Estate, Run, RunError, Work};
 use crate::engine::{Counts, Replica, Shard, Uncovered};
 use crate::error::Stop;
 use crate::model::Id;
 use crate::report::Report;
 use crate::text::printable;
 
-/// Subscriptions that are named one by one.
+/// Subscriptions and types that are named one by one.
 const MOST_NAMED: usize = 10;
 
 impl<S: Future<Output = Stop>> Run<'_, S> {
@@ -24,6 +25,15 @@ impl<S: Future<Output = Stop>> Run<'_, S> {
             }
         }
         Ok(unlisted)
+    }
+
+    /// Names the subscriptions of which nothing could be read, and why.
+    pub(super) fn tell_unread(estate: &Estate, report: &mut Report) {
+        for (id, error) in estate.source.take_failures() {
+            let name =
+                estate.listed.iter().find(|one| one.root.id == id).map(|one| one.name.clone()).unwrap_or_default();
+            report.fail(&Unread { name, id, error });
+        }
     }
 
     /// Names the subscriptions that Resource Manager lists and Resource Graph does not look at: in every run those of which
@@ -48,6 +58,23 @@ impl<S: Future<Output = Stop>> Run<'_, S> {
                     "note: Resource Graph does not look at subscription {name} ({id}, {state}); it is read once it does"
                 ),
             }
+        }
+    }
+
+    /// Says after everything was read what of the filters matched nothing: more likely it is misspelt than meant.
+    pub(super) fn tell_unmatched(&self, estate: &Estate, everything_was_read: bool) {
+        if *self.work != Work::Sync || !everything_was_read {
+            return;
+        }
+        let (no_group, types) = estate.source.client().unmatched(&self.config.scope);
+        if no_group {
+            tracing::warn!(
+                "no group matches RESOURCE_GROUP_TAG_FILTERS: nothing but subscriptions and deletes is sent; compare it with the \
+                 groups' tags"
+            );
+        } else if !types.is_empty() {
+            let named = types.get(..MOST_NAMED).unwrap_or(&types).join(", ");
+            tracing::warn!("no resource in scope has the type {named}; check the spelling in RESOURCE_TYPES");
         }
     }
 

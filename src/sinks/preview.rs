@@ -204,7 +204,7 @@ mod tests {
             }
         };
         let mut recorded = 0;
-        let delivery = Delivery::new(&sink, PATIENCE);
+        let delivery = Delivery::new(&sink, PATIENCE, Duration::MAX);
         let record = |_, outcome| recorded += usize::from(matches!(outcome, Delivered::Accepted));
         let (result, ()) = tokio::join!(delivery.run(orders, std::future::pending::<()>(), record), feed);
         (result, recorded)
@@ -260,7 +260,7 @@ mod tests {
         let (sender, orders) = mpsc::channel(2);
         sender.send(Order::Post { wave: Wave::Leaves, parcels: rows(3) }).await.unwrap();
         let stop = tokio::time::sleep(Duration::from_millis(20));
-        let delivery = Delivery::new(&sink, PATIENCE);
+        let delivery = Delivery::new(&sink, PATIENCE, Duration::MAX);
         let run = delivery.run(orders, stop, |_, _| panic!("nothing is written"));
         tokio::time::timeout(Duration::from_secs(5), run).await.unwrap().unwrap();
     }

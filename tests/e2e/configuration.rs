@@ -48,7 +48,7 @@ const FLAGS: [(&str, &str, &str, &str); 26] = [
 
 /// Invalid values: the variable, the value, and what the message must contain besides these two.
 #[rustfmt::skip]
-const WRONG: [(&str, &str, &[&str]); 76] = [
+const WRONG: [(&str, &str, &[&str]); 78] = [
     ("PORT_WEBHOOK_SIGNATURE_HEADER", "x y", &["header name"]),
     ("PORT_WEBHOOK_SIGNATURE_HEADER", "Authorization", &["reserved"]),
     ("PORT_WEBHOOK_SIGNATURE_PREFIX", "größe", &["ASCII"]),
@@ -93,7 +93,7 @@ const WRONG: [(&str, &str, &[&str]); 76] = [
     ("RESOURCE_TYPES", "microsoft.keyvault/*", &["namespace/type"]),
     ("RESOURCE_TYPES", "microsoft.keyvault/vau'lts", &["namespace/type"]),
     ("RESOURCE_TYPES", r#"["vaults"]"#, &["namespace/type"]),
-    ("RESOURCE_TYPES", r#"["microsoft.keyvault/vaults""#, &["JSON array"]),
+    ("RESOURCE_TYPES", r#"["microsoft.keyvault/vaults""#, &["JSON array", "\n                               ^"]),
     ("RESOURCE_TYPES", "[1]", &["JSON array"]),
     ("RESOURCE_TYPES", r#"{"types": []}"#, &["namespace/type"]),
     ("RESOURCE_GROUP_TAG_FILTERS", "{", &["include", "exclude"]),
@@ -101,7 +101,6 @@ const WRONG: [(&str, &str, &[&str]); 76] = [
     ("RESOURCE_GROUP_TAG_FILTERS", r#"[{"Environment": "Production"}]"#, &["include", "exclude"]),
     ("RESOURCE_GROUP_TAG_FILTERS", "Environment=Production", &["include", "exclude"]),
     ("RESOURCE_GROUP_TAG_FILTERS", r#"["Environment"]"#, &["include", "exclude"]),
-    ("RESOURCE_GROUP_TAG_FILTERS", r#""include""#, &["include", "exclude"]),
     ("RESOURCE_GROUP_TAG_FILTERS", "null", &["include", "exclude"]),
     ("RESOURCE_GROUP_TAG_FILTERS", r#"{"includes": {"a": "b"}}"#, &["includes", "exclude"]),
     ("RESOURCE_GROUP_TAG_FILTERS", r#"{"Environment": "Production"}"#, &["Environment", "include"]),
@@ -125,6 +124,9 @@ const WRONG: [(&str, &str, &[&str]); 76] = [
     ("LOG_FORMAT", "xml", &["text", "json"]),
     ("RUST_LOG", "azure_incremental=loud", &["debug", "trace"]),
     ("RUST_LOG", "info=debug=trace", &["debug", "trace"]),
+    ("RUST_LOG", "warning", &["nothing of this program would be logged", "warn", "off"]),
+    ("RUST_LOG", ",", &["nothing of this program would be logged"]),
+    ("RUST_LOG", "hyper=debug", &["nothing of this program would be logged"]),
 ];
 
 /// Invalid values that may be or contain a secret, and what the message must contain besides the variable.
@@ -139,6 +141,11 @@ const WRONG_AND_HIDDEN: [(&str, &str, &[&str]); 9] = [
     ("HTTPS_PROXY", "http://me:pa ss@proxy.example:8080", &["http://proxy.example:8080", "not shown"]),
     ("all_proxy", "socks5://me:pass@proxy.example", &["proxy address", "not shown"]),
 ];
+
+/// One whose messages are for a person, as these tests read them.
+fn telling(sandbox: &sandbox::Sandbox) -> Program {
+    Program::new(sandbox).without("LOG_FORMAT")
+}
 
 /// How many lines report this variable.
 fn complaints(run: &Run, variable: &str) -> usize {
@@ -155,7 +162,7 @@ async fn every_setting_with_a_flag_is_among_those_tested_here() {
 async fn each_wrong_value_is_named_shown_and_explained_before_any_request() {
     let sandbox = start(empty()).await;
     for (variable, value, words) in WRONG {
-        let run = Program::new(&sandbox).env(variable, value).run().await.exits(2);
+        let run = telling(&sandbox).env(variable, value).run().await.exits(2);
         assert!(run.err.contains(variable), "{variable}={value:?} is not named; {run}");
         assert!(run.err.contains(value), "{variable}={value:?} is not shown; {run}");
         for word in words {
@@ -170,7 +177,7 @@ async fn each_wrong_value_is_named_shown_and_explained_before_any_request() {
 async fn each_wrong_value_that_may_hold_a_secret_is_named_and_explained_and_not_shown() {
     let sandbox = start(empty()).await;
     for (variable, value, words) in WRONG_AND_HIDDEN {
-        let run = Program::new(&sandbox).env(variable, value).run().await.exits(2);
+        let run = telling(&sandbox).env(variable, value).run().await.exits(2);
         assert_eq!(complaints(&run, variable), 1, "{variable}={value:?} is not named; {run}");
         for word in words {
             assert!(run.err.contains(word), "{variable}={value:?} is not explained with {word:?}; {run}");
@@ -183,11 +190,11 @@ async fn each_wrong_value_that_may_hold_a_secret_is_named_and_explained_and_not_
 #[tokio::test]
 async fn a_wrong_value_with_odd_characters_cannot_forge_a_line_of_the_message() {
     let sandbox = start(empty()).await;
-    let run = Program::new(&sandbox).env("SYNC_MODE", "x\nerror: forged\u{1b}[31m").run().await.exits(2);
+    let run = telling(&sandbox).env("SYNC_MODE", "x\nerror: forged\u{1b}[31m").run().await.exits(2);
     assert!(!run.err.lines().any(|line| line.starts_with("error: forged")), "{run}");
     assert!(!run.err.contains('\u{1b}'), "{run}");
     let filters = r#"{"\n::error::forged ##vso[task.complete]\u001b[31m": {}}"#;
-    let run = Program::new(&sandbox).env("RESOURCE_GROUP_TAG_FILTERS", filters).run().await.exits(2);
+    let run = telling(&sandbox).env("RESOURCE_GROUP_TAG_FILTERS", filters).run().await.exits(2);
     assert!(!run.err.lines().any(|line| line.starts_with("::")), "{run}");
     assert!(!run.err.contains('\u{1b}') && !run.err.contains("##"), "{run}");
 }
@@ -195,7 +202,7 @@ async fn a_wrong_value_with_odd_characters_cannot_forge_a_line_of_the_message() 
 #[tokio::test]
 async fn all_wrong_values_are_reported_at_once() {
     let sandbox = start(empty()).await;
-    let mut program = Program::new(&sandbox).without("AZURE_CLIENT_SECRET").env("PORT_WEBHOOK_INGEST_URL", "nowhere");
+    let mut program = telling(&sandbox).without("AZURE_CLIENT_SECRET").env("PORT_WEBHOOK_INGEST_URL", "nowhere");
     let mut expected = vec!["AZURE_CLIENT_SECRET", "PORT_WEBHOOK_INGEST_URL", "RUST_LOG"];
     for (variable, _, wrong, _) in FLAGS.iter().filter(|(_, _, wrong, _)| !wrong.is_empty()) {
         program = program.env(variable, wrong);
@@ -270,14 +277,14 @@ async fn each_setting_but_a_secret_has_a_flag_and_the_flag_wins() {
     let sandbox = start(empty()).await;
     for (variable, flag, wrong, right) in FLAGS {
         // Keeps the run from starting if everything else is valid.
-        let program = || Program::new(&sandbox).without("AZURE_CLIENT_SECRET");
+        let program = || telling(&sandbox).without("AZURE_CLIENT_SECRET");
         if !wrong.trim().is_empty() {
             let run = program().env(variable, right).args([&format!("{flag}={wrong}")]).run().await.exits(2);
             let shown = run.err.contains(wrong) || variable == "AZURE_TENANT_ID";
-            assert!(complaints(&run, variable) == 1 && shown, "{flag} does not win; {run}");
+            assert!(complaints(&run, flag) == 1 && shown, "{flag} does not win, or is not named; {run}");
         }
         let run = program().env(variable, wrong).args([&format!("{flag}={right}")]).run().await.exits(2);
-        assert_eq!(complaints(&run, variable), 0, "{flag} does not win; {run}");
+        assert_eq!(complaints(&run, variable) + complaints(&run, flag), 0, "{flag} does not win; {run}");
         assert_eq!(complaints(&run, "AZURE_CLIENT_SECRET"), 1, "{run}");
     }
     assert_eq!(sandbox.requests().total(), 0, "no request is sent");
@@ -491,6 +498,37 @@ async fn no_proxy_with_a_star_reaches_every_host_without_the_proxy() {
         // The sandbox's hosts are an address.
         Program::new(&sandbox).env("HTTPS_PROXY", &proxy).env(name, hosts).run().await.exits(0);
     }
+}
+
+#[tokio::test]
+async fn what_names_a_proxy_is_what_requests_go_through() {
+    let sandbox = start(settled()).await;
+    let proxy = refusing_proxy(403).await;
+    let bare = proxy.trim_start_matches("http://").to_owned();
+    let refused: [&[(&str, &str)]; 7] = [
+        &[("HTTPS_PROXY", &format!("{proxy}\n"))],
+        &[("HTTPS_PROXY", &format!(" {bare} \r\n"))],
+        &[("HTTPS_PROXY", ""), ("https_proxy", &proxy)],
+        &[("HTTPS_PROXY", " "), ("ALL_PROXY", ""), ("all_proxy", &proxy)],
+        &[("HTTPS_PROXY", &proxy), ("REQUEST_METHOD", "GET")],
+        &[("HTTPS_PROXY", &proxy), ("NO_PROXY", "127.0.0.1:1,localhost 127.0.0.0/33")],
+        &[("HTTPS_PROXY", &proxy), ("NO_PROXY", ""), ("no_proxy", "x.example")],
+    ];
+    for variables in refused {
+        let program = variables.iter().fold(Program::new(&sandbox), |program, (name, value)| program.env(name, value));
+        program.run().await.exits(1).tells(&["the proxy answered CONNECT with status 403"]).does_not_say(&["marked"]);
+    }
+    assert_eq!(sandbox.requests().total(), 0, "nothing goes past the proxy");
+    for hosts in ["x.example 127.0.0.1", "x.example,127.0.0.0/8", "*"] {
+        let program = Program::new(&sandbox).env("HTTPS_PROXY", &proxy).env("NO_PROXY", "").env("no_proxy", hosts);
+        program.run().await.exits(0);
+    }
+    // Two of the three hosts, by their ports: the run gets as far as the third.
+    let ports = [sandbox::Host::SignIn, sandbox::Host::ResourceManager]
+        .map(|host| sandbox.origin(host).replace("https://", ""));
+    let program = Program::full(&sandbox).env("HTTPS_PROXY", &proxy).env("NO_PROXY", ports.join(" "));
+    let run = program.run().await.exits(1).tells(&["the proxy answered CONNECT with status 403"]);
+    assert!(run.count("queries") > 0, "{run}");
 }
 
 #[tokio::test]

@@ -233,8 +233,12 @@ fn every_link_leads_to_a_file_and_a_heading_that_there_are() {
 
 /// The source, tests left out, as a compiler reads its texts: broken lines joined, quotes plain.
 fn source() -> String {
+    source_of(&files(&root().join("src"), ".rs"))
+}
+
+fn source_of(paths: &[PathBuf]) -> String {
     let broken = Regex::new(r"\\\n\s*").unwrap();
-    let texts = files(&root().join("src"), ".rs").into_iter().map(|path| {
+    let texts = paths.iter().map(|path| {
         let text = fs::read_to_string(path).unwrap();
         text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned()
     });
@@ -281,6 +285,42 @@ fn every_message_that_is_printed_in_anger_is_explained() {
     }
     assert_eq!(unexplained, Vec::<String>::new());
     assert!(found >= 45, "{found} messages");
+}
+
+/// Texts beside the messages about settings: why a credential was chosen, a hint, what is looked for in a file, the last line.
+const NO_MESSAGES: [&str; 5] = [
+    "AZURE_CREDENTIAL names it",
+    "nothing else is set",
+    "Azure Pipelines sets it",
+    "-----BEGIN TRUSTED CERTIFICATE-----",
+    "\\nRun 'azure-incremental --help' to list all settings.\\n",
+];
+
+#[test]
+fn every_message_about_a_setting_is_explained() {
+    let config = |path: &PathBuf| path.starts_with(root().join("src/config"));
+    let source = source_of(&files(&root().join("src"), ".rs").into_iter().filter(config).collect::<Vec<_>>());
+    let comment = Regex::new(r"(?m)^\s*//.*$").unwrap();
+    let source = comment.replace_all(&source, "");
+    // What is no message: why a credential was chosen, what documents itself, and what a hint says after `is not set: `.
+    let other =
+        r##"r#"[^\n]*?"#|reason = "[^"]*"|expect\("[^"]*"|Some\(\([^)]*\)|\.required\([^;]*|HINT: &str = "[^"]*""##;
+    let source = Regex::new(other).unwrap().replace_all(&source, "");
+    let (text, placeholder) = (Regex::new(r#""([^"\n]*)""#).unwrap(), Regex::new(r"\{[^}]*\}").unwrap());
+    let (mut found, mut unexplained) = (0, Vec::new());
+    for message in text.captures_iter(&source) {
+        let message = message[1].replace('\u{1}', "\"");
+        let parts = placeholder.split(&message).map(|part| part.trim_matches([' ', ';', ':', ',', '"']));
+        let Some(words) = parts.max_by_key(|part| part.len()).filter(|words| words.matches(' ').count() >= 2) else {
+            continue;
+        };
+        found += 1;
+        if !TROUBLESHOOTING.contains(words) && !NO_MESSAGES.contains(&words) {
+            unexplained.push(message);
+        }
+    }
+    assert_eq!(unexplained, Vec::<String>::new());
+    assert!(found >= 40, "{found} messages");
 }
 
 /// Whether elements are closed in their order, attributes quoted and entities known: what a browser asks of a picture.

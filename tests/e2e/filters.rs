@@ -23,6 +23,9 @@ fn filter(include: &[(&str, &str)], exclude: &[(&str, &str)]) -> (String, Scope)
         of.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect::<serde_json::Map<_, _>>()
     };
     let text = json!({"include": object(include), "exclude": object(exclude)}).to_string();
+    // What is not to be seen is accepted as an escape only.
+    let unseen = |c: char| !c.is_ascii() && (c.is_whitespace() || c == '\u{feff}');
+    let text = text.chars().map(|c| if unseen(c) { format!("\\u{:04x}", u32::from(c)) } else { c.into() }).collect();
     (text, Scope { include: pairs(include), exclude: pairs(exclude), ..Scope::default() })
 }
 

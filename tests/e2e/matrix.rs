@@ -31,7 +31,7 @@ IdToken           f      f     f      f         f          u    u    u    u    f
 Metadata          f      f     f      f         f          u    u    u    u    f    u    f    f    f      f        f
 Subscriptions     f      f     f      f         f          f    t    f    f    f    f    f    f    f      f        f
 Graph             f      f     f      f         f          f    t    f    f    f    f    f    f    f      f        f
-Webhook           o      d     d      d         d          r    w    w    w    d    r    d    d    d      w        d
+Webhook           o      d     d      d         d          r    w    w    w    d    r    h    d    d      w        d
 ";
 
 /// Of the checkpoint: a subscription's number, from when on it is read, when it was compared in full, and how much is held.
@@ -69,6 +69,8 @@ fn expected(cell: &str, fault: &str) -> Outcome {
         "d" => (1, true, 1, "1 envelopes were not delivered"),
         // Nobody is there: the run ends before everything was read.
         "o" => (1, false, 1, "Port's webhook is down"),
+        // It throttles for too long, and the run ends.
+        "h" => (1, false, 0, "throttled everything for"),
         "w" => (1, true, 2, "does not exist or is not yours"),
         "r" => (4, true, 1, "Port rejected 1 envelopes individually"),
         _ => panic!("no such cell: {cell}"),
@@ -195,8 +197,9 @@ impl Trial {
         let flags = Flags { checkpoint_file: Some(checkpoint), port_webhook_payload: payload, ..Flags::default() };
         let mut config = config(&sandbox, flags, &[]);
         config.limits.retries = 2;
-        config.limits.azure_timeout = Duration::from_millis(750);
+        config.limits.azure_timeout = Duration::from_millis(1200);
         config.limits.sign_in_timeout = Duration::from_millis(400);
+        config.limits.longest_throttle = Duration::from_millis(10);
         config.limits.post_timeout = Duration::from_millis(250);
         let trial = Self { sandbox, config, groups };
         assert_eq!(trial.run().exit.code(), 0);

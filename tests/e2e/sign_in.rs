@@ -217,9 +217,41 @@ async fn a_claims_challenge_is_told_as_a_policy_of_the_tenant() {
 }
 
 #[tokio::test]
-async fn a_certificate_file_that_is_not_there_is_told() {
+async fn a_certificate_file_that_gives_no_certificate_is_named() {
     let sandbox = start(settled()).await;
-    let program = Program::new(&sandbox).env("SSL_CERT_FILE", "/nonexistent/authority.pem");
-    program.run().await.exits(1);
+    let pem = std::fs::read_to_string(sandbox.authority_file()).unwrap();
+    let file = |name: &str, content: &str| {
+        let path = sandbox.directory().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.display().to_string()
+    };
+    let trusted = pem.replace("CERTIFICATE", "TRUSTED CERTIFICATE");
+    for (path, said) in [
+        ("/nonexistent/authority.pem".to_owned(), "which cannot be read"),
+        (sandbox.directory().display().to_string(), "which cannot be read"),
+        (file("empty.pem", ""), "which is empty"),
+        (file("bom.pem", &format!("\u{feff}{pem}")), "a byte order mark"),
+        (file("trusted.pem", &trusted), "a TRUSTED CERTIFICATE"),
+        (file("page.pem", "<html>"), "there is no certificate"),
+    ] {
+        let run = Program::new(&sandbox).env("SSL_CERT_FILE", &path).run().await.exits(2);
+        run.tells(&[&format!("SSL_CERT_FILE names {path}, "), said]);
+    }
     assert_eq!(sandbox.requests().total(), 0);
+}
+
+#[tokio::test]
+async fn an_empty_name_of_a_certificate_file_is_none_and_white_space_around_one_is_no_part_of_it() {
+    let sandbox = start(settled()).await;
+    let certificates = tempfile::tempdir().unwrap();
+    std::fs::copy(sandbox.authority_file(), certificates.path().join("ca.pem")).unwrap();
+    for empty in ["", " "] {
+        let program = Program::new(&sandbox).env("SSL_CERT_FILE", empty).env("SSL_CERT_DIR", certificates.path());
+        program.run().await.exits(0);
+    }
+    let path = format!("{}\n", sandbox.authority_file().display());
+    Program::new(&sandbox).env("SSL_CERT_FILE", path).run().await.exits(0);
+    // Without either, whom the system trusts; nobody there has heard of the sandbox.
+    let run = Program::new(&sandbox).env("SSL_CERT_FILE", "").run().await.exits(1);
+    assert!(run.errors().contains("invalid peer certificate"), "{run}");
 }

@@ -1,6 +1,8 @@
 //! How Port's webhook can fail, and what a run makes of it.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 use sandbox::Host;
 use sandbox::expected::Scope;
@@ -9,7 +11,10 @@ use sandbox::requests::Route;
 use sandbox::settings::{RateLimit, WEBHOOK_KEY};
 use serde_json::Value as Json;
 
-use crate::harness::{Program, Small, assert_equal, break_down, envelopes, of_resources, passing, settled, start};
+use crate::harness::{
+    Envelope, Program, Small, assert_equal, break_down, envelopes, of_resources, passing, settled, start,
+};
+use crate::remembered::remembering;
 
 /// What only a resource's envelope holds.
 const RESOURCE: &str = r#""type":"resource"}"#;
@@ -104,10 +109,17 @@ async fn a_body_larger_than_port_takes_is_sent_without_what_changed() {
 
 #[tokio::test]
 async fn passing_failures_of_port_are_tried_again() {
-    for status in [408, 429, 500, 502, 503, 504] {
+    for (status, said) in [
+        (408, "trying again in"),
+        (429, "is used up; waiting 0 s"),
+        (500, "trying again in"),
+        (502, "trying again in"),
+        (503, "trying again in"),
+        (504, "trying again in"),
+    ] {
         let sandbox = start(settled()).await;
         break_down(&sandbox, Route::Webhook, Rule::new(passing(status)).times(5).after(10));
-        let run = Program::full(&sandbox).run().await.exits(0).says(&["trying again in"]);
+        let run = Program::full(&sandbox).run().await.exits(0).says(&[said]);
         assert_eq!((run.count("retried"), run.count("failed")), (5, 0), "{status}: {run}");
         assert_equal(&sandbox, &Scope::default(), &run).await;
     }
@@ -147,6 +159,102 @@ async fn a_webhook_that_refuses_for_its_rate_limit_is_waited_for() {
     // As many as were in flight when it was used up, and hardly more.
     assert!(sandbox.requests().throttled() <= 3 * 25, "{run}");
     assert_equal(&sandbox, &Scope::default(), &run).await;
+}
+
+#[tokio::test]
+async fn a_webhook_that_throttles_without_a_hint_is_waited_for_and_not_taken_to_be_down() {
+    let sandbox = start(settled()).await;
+    let begin = Arc::new(OnceLock::new());
+    let is_shut = move |_: &[u8]| begin.get_or_init(Instant::now).elapsed() < Duration::from_secs(6);
+    break_down(&sandbox, Route::Webhook, Rule::new(Fault::status(429)).after(100).when(is_shut));
+    let run =
+        Program::full(&sandbox).run().await.exits(0).says(&["throttles and does not say for how long; waiting 4 s"]);
+    assert_eq!((run.count("upserts"), run.count("failed")), (135, 0), "{run}");
+    assert!(run.count("retried") <= 25 + 3, "one at a time, after 1, 2 and 4 s: {run}");
+    assert!((6..12).contains(&run.took.as_secs()), "{run}");
+    assert_equal(&sandbox, &Scope::default(), &run).await;
+}
+
+/// So many posts in a time from the first of them on, and for all others 429, without a word on when to come again.
+fn limited(most: u32, period: Duration) -> Rule {
+    let window = Mutex::new(None);
+    Rule::new(Fault::status(429)).when(move |_| {
+        let mut window = window.lock().unwrap();
+        let (since, posts) = window.get_or_insert((Instant::now(), 0));
+        if since.elapsed() >= period {
+            (*since, *posts) = (Instant::now(), 0);
+        }
+        *posts += 1;
+        *posts > most
+    })
+}
+
+/// As with forty posts a minute and a catalog that takes an hour, in runs that may not take as long.
+#[tokio::test]
+async fn a_full_run_against_a_slow_webhook_goes_on_where_the_last_was_stopped_and_posts_nothing_twice() {
+    let sandbox = start(of_resources(300)).await;
+    break_down(&sandbox, Route::Webhook, limited(40, Duration::from_secs(1)));
+    let mut unfinished = 0;
+    let last = loop {
+        let before = sandbox.port().received().0;
+        let run = remembering(&sandbox).env("RUN_TIMEOUT_SECONDS", "2").run().await;
+        assert_eq!(run.report()["mode"], "full", "{run}");
+        let accepted = sandbox.port().received().0 - before;
+        assert!(run.took < Duration::from_secs(6), "what waits for its turn is not waited for: {run}");
+        if run.code == 0 {
+            break run;
+        }
+        let run = run.exits(1).tells(&["RUN_TIMEOUT_SECONDS"]).does_not_say(&["is down"]);
+        assert!(accepted >= 10, "it gets on: {run}");
+        assert_eq!((run.count("upserts"), run.count("failed")), (accepted, 0), "{run}");
+        unfinished += 1;
+        assert!(unfinished < 8, "{run}");
+    };
+    assert!(unfinished >= 2, "{last}");
+    let sent = envelopes(&sandbox).await;
+    let ids: BTreeSet<&str> = sent.iter().map(Envelope::id).collect();
+    assert_eq!((sent.len(), ids.len()), (310, 310), "{last}");
+    assert_equal(&sandbox, &Scope::default(), &last).await;
+}
+
+#[tokio::test]
+async fn a_success_that_is_not_ports_counts_for_nothing_and_says_who_may_have_answered() {
+    let page = "<!DOCTYPE html><html><title>Sign in to your account</title></html>";
+    for (status, body) in
+        [(202, page), (200, page), (207, r#"{"ok":true}"#), (200, r#"{"status":"healthy"}"#), (200, ""), (204, "")]
+    {
+        let small = Small::start().await;
+        break_down(&small.sandbox, Route::Webhook, Rule::new(Fault::status(status).with_body(body)));
+        let run = Program::full(&small.sandbox).run().await.exits(1).tells(&[
+            &format!("status {status} with"),
+            "is not what Port answers",
+            "a sign-in page or a proxy",
+            "PORT_WEBHOOK_INGEST_URL",
+        ]);
+        assert_eq!(run.count("upserts"), 0, "{run}");
+        small.sandbox.requests().clear();
+        let check = Program::new(&small.sandbox).args(["check", "--probe"]).run().await;
+        check.exits(1).says(&["is not what Port answers", "a sign-in page or a proxy"]);
+    }
+    let sandbox = start(settled()).await;
+    break_down(&sandbox, Route::Webhook, Rule::new(Fault::status(202).with_body("")).times(20));
+    Program::full(&sandbox).run().await.exits(0);
+}
+
+#[tokio::test]
+async fn fifty_of_two_hundred_that_port_says_no_to_are_rejected_each_and_all_others_arrive() {
+    for (status, body) in [(200, r#"{"ok":false,"message":"no"}"#), (202, r#"{"ok":false}"#), (422, r#"{"ok":false}"#)]
+    {
+        for skip in [0, 10, 150] {
+            let sandbox = start(of_resources(190)).await;
+            let no = Rule::new(Fault::status(status).with_body(body)).after(skip).times(50);
+            break_down(&sandbox, Route::Webhook, no);
+            let run = Program::full(&sandbox).env("PORT_WEBHOOK_CONCURRENCY", "5").run().await.exits(4);
+            let run =
+                run.tells(&["Port rejected 50 envelopes individually"]).does_not_say(&["may be wrong", "not yours"]);
+            assert_eq!((run.count("upserts"), run.count("failed"), run.count("retried")), (150, 50, 0), "{run}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -198,4 +306,33 @@ async fn a_post_that_is_never_answered_is_given_up_and_tried_again() {
     assert_eq!(run.count("retried"), 1, "{run}");
     assert!((20..30).contains(&run.took.as_secs()), "{run}");
     assert_equal(&sandbox, &Scope::default(), &run).await;
+}
+
+/// A connection takes so many posts at once, and is used by 25: most wait longer for that than a post may take to be answered.
+#[tokio::test]
+async fn with_http2_waiting_for_a_free_stream_is_no_part_of_the_time_that_a_post_has() {
+    let slow = async {
+        let mut settings = of_resources(25);
+        settings.net.streams = 1;
+        settings.port.post_latency = Duration::from_millis(900);
+        let sandbox = start(settings).await;
+        let run = Program::full(&sandbox).run().await.exits(0).does_not_say(&["no answer within", "trying again"]);
+        assert_eq!((run.count("upserts"), run.count("retried")), (35, 0), "{run}");
+        assert!(run.took > Duration::from_secs(25), "{run}");
+        assert_equal(&sandbox, &Scope::default(), &run).await;
+    };
+    let hanging = async {
+        let mut settings = of_resources(100);
+        settings.net.streams = 2;
+        let sandbox = start(settings).await;
+        break_down(&sandbox, Route::Webhook, Rule::new(Fault::Hang).after(50).times(2));
+        let run = Program::full(&sandbox).run().await.exits(0).says(&["no answer within 20 s"]);
+        assert_eq!(
+            (run.count("upserts"), run.count("retried")),
+            (110, 2),
+            "only the two that were on their way: {run}"
+        );
+        assert_equal(&sandbox, &Scope::default(), &run).await;
+    };
+    tokio::join!(slow, hanging);
 }

@@ -85,11 +85,10 @@ impl Sandbox {
         let handle = runtime.as_ref().map_or_else(Handle::current, |runtime| runtime.handle().clone());
         let authority = Authority::new(&net)?;
         let [sign_in, manager, ingest] = net.ports;
-        let tls = || authority.tls.clone();
         let doors = [
-            Door::open(&handle, sign_in, tls(), route(&world, World::sign_in))?,
-            Door::open(&handle, manager, tls(), route(&world, World::manage))?,
-            Door::open(&handle, ingest, tls(), route(&world, World::ingest))?,
+            Door::open(&handle, sign_in, &authority, route(&world, World::sign_in))?,
+            Door::open(&handle, manager, &authority, route(&world, World::manage))?,
+            Door::open(&handle, ingest, &authority, route(&world, World::ingest))?,
         ];
         let _ = world.arm.set(doors[Host::ResourceManager as usize].origin());
         let directory = tempfile::Builder::new().prefix("azure-incremental-sandbox-").tempdir()?;

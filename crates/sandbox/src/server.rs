@@ -62,7 +62,8 @@ pub(crate) fn with_header(reply: &mut Reply, name: HeaderName, value: HeaderValu
 /// An authority made for this run, and the server configuration of the one certificate that it signed.
 pub(crate) struct Authority {
     pub pem: String,
-    pub tls: Arc<ServerConfig>,
+    tls: Arc<ServerConfig>,
+    streams: u32,
 }
 
 impl Authority {
@@ -93,7 +94,7 @@ impl Authority {
             .map_err(io::Error::other)?;
         tls.alpn_protocols =
             if net.http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
-        Ok(Self { pem: certificate.pem(), tls: Arc::new(tls) })
+        Ok(Self { pem: certificate.pem(), tls: Arc::new(tls), streams: net.streams })
     }
 }
 
@@ -107,7 +108,7 @@ pub(crate) struct Door {
 }
 
 impl Door {
-    pub(crate) fn open<H, F>(runtime: &Handle, port: u16, tls: Arc<ServerConfig>, handler: H) -> io::Result<Self>
+    pub(crate) fn open<H, F>(runtime: &Handle, port: u16, authority: &Authority, handler: H) -> io::Result<Self>
     where
         H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Result<Reply, HangUp>> + Send + 'static,
@@ -123,7 +124,8 @@ impl Door {
         let (wanted, wish) = watch::channel(true);
         let (opened, is_open) = watch::channel(true);
         let connections = Arc::new(AtomicU64::new(0));
-        let gate = Gate { address, acceptor: TlsAcceptor::from(tls), handler, connections: connections.clone() };
+        let acceptor = TlsAcceptor::from(authority.tls.clone());
+        let gate = Gate { address, acceptor, streams: authority.streams, handler, connections: connections.clone() };
         let task = runtime.spawn(gate.serve(listener, wish, opened));
         Ok(Self { address, wanted, is_open, connections, task })
     }
@@ -154,6 +156,7 @@ impl Drop for Door {
 struct Gate<H> {
     address: SocketAddr,
     acceptor: TlsAcceptor,
+    streams: u32,
     handler: H,
     connections: Arc<AtomicU64>,
 }
@@ -190,7 +193,8 @@ where
                     accepted = listening.accept() => {
                         if let Ok((stream, _)) = accepted {
                             self.connections.fetch_add(1, Ordering::Relaxed);
-                            connections.spawn(connection(self.acceptor.clone(), stream, self.handler.clone()));
+                            let (acceptor, handler) = (self.acceptor.clone(), self.handler.clone());
+                            connections.spawn(connection(acceptor, self.streams, stream, handler));
                         }
                     }
                     Some(_) = connections.join_next() => {}
@@ -222,7 +226,7 @@ async fn keep(address: SocketAddr) -> TcpSocket {
 }
 
 /// What goes wrong on a connection is the client's to notice.
-async fn connection<H, F>(acceptor: TlsAcceptor, stream: TcpStream, handler: H)
+async fn connection<H, F>(acceptor: TlsAcceptor, streams: u32, stream: TcpStream, handler: H)
 where
     H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<Reply, HangUp>> + Send + 'static,
@@ -232,7 +236,7 @@ where
         let mut builder = Builder::new(TokioExecutor::new());
         // What answers says which time it is, or that there is none.
         builder.http1().auto_date_header(false);
-        builder.http2().auto_date_header(false);
+        builder.http2().auto_date_header(false).max_concurrent_streams(streams);
         let _ = builder.serve_connection(TokioIo::new(stream), service_fn(handler)).await;
     }
 }

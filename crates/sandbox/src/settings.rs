@@ -124,6 +124,8 @@ pub struct NetSettings {
     /// Ports of the sign-in host, Resource Manager and the webhook host; 0 for any that is free.
     pub ports: [u16; 3],
     pub http2: bool,
+    /// Requests that a connection of HTTP/2 takes at once; all others wait.
+    pub streams: u32,
     /// The years in which the certificate of the hosts is valid.
     pub certificate_years: Range<i32>,
     /// Serve from threads of the sandbox's own, and not from the caller's runtime.
@@ -164,7 +166,13 @@ impl Default for Settings {
                 body_limit: 512 * 1024,
                 post_latency: Duration::ZERO,
             },
-            net: NetSettings { ports: [0; 3], http2: true, certificate_years: 1975..4096, own_runtime: false },
+            net: NetSettings {
+                ports: [0; 3],
+                http2: true,
+                streams: 200,
+                certificate_years: 1975..4096,
+                own_runtime: false,
+            },
         }
     }
 }

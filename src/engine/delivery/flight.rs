@@ -105,12 +105,18 @@ impl<'a, K: Sink, R: FnMut(K::Parcel, Delivered<K::Error>)> Flight<'a, K, R> {
         }
     }
 
-    /// Waits for what is under way, and begins nothing more.
+    /// Waits for the attempts under way, and begins nothing more.
     pub(super) async fn land_posts(&mut self) {
         self.most = 0;
-        while let Some(posted) = self.posts.next().await {
-            if self.settle(posted).is_err() {
-                break;
+        while self.delivery.under_way.get() > 0 {
+            tokio::select! {
+                biased;
+                Some(posted) = self.posts.next() => {
+                    if self.settle(posted).is_err() {
+                        break;
+                    }
+                }
+                () = self.delivery.landed.notified() => {}
             }
         }
     }
@@ -145,7 +151,11 @@ impl<'a, K: Sink, R: FnMut(K::Parcel, Delivered<K::Error>)> Flight<'a, K, R> {
                 Fault::Denied if health.denies_everything() => {
                     return Err(End::Error(DeliveryError::Denied { sink, error }));
                 }
-                Fault::Passing { .. } | Fault::Throttled { .. } | Fault::Unreachable if health.is_down() => {
+                Fault::Throttled { .. } => {
+                    let since = self.delivery.pace.borrow().throttled_for();
+                    return Err(End::Error(DeliveryError::Throttled { sink, error, since }));
+                }
+                Fault::Passing { .. } | Fault::Unreachable if health.is_down() => {
                     let since = health.failing_for();
                     return Err(End::Error(DeliveryError::Down { sink, error, since }));
                 }

@@ -2,6 +2,7 @@
 //! where a post fails as a whole.
 
 mod flight;
+mod pace;
 mod posts;
 #[cfg(test)]
 mod tests;
@@ -10,7 +11,8 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use futures::StreamExt;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::health::Health;
@@ -18,10 +20,12 @@ use super::{Fault, Receipt, Sink, SinkError};
 use crate::error::Problem;
 use crate::retry::{self, Next, Patience};
 use flight::{End, Flight, Part, Posted, Tries};
+use pace::Pace;
 pub(crate) use posts::Posts;
 
-/// How long posts to a server may take to end once the run is to stop.
-pub(crate) const LANDING: Duration = Duration::from_secs(10);
+/// How long posts to a server may take to end once the run is to stop. What kills a process gives it 10 s before, and a job of
+/// GitHub's 7.5 s before the second signal.
+pub(crate) const LANDING: Duration = Duration::from_secs(6);
 
 /// Parcels that may be posted side by side. Everything of one wave is settled before another begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +65,9 @@ pub(crate) enum DeliveryError<E> {
     Denied { sink: &'static str, error: E },
     #[error("{sink} is down: nothing was accepted for {} s; last error: {error}", .since.as_secs())]
     Down { sink: &'static str, error: E, since: Duration },
+    /// It is there, and takes less than is posted.
+    #[error("{sink} throttled everything for {} min; last error: {error}", .since.as_secs() / 60)]
+    Throttled { sink: &'static str, error: E, since: Duration },
     #[error("{0}")]
     Broken(E),
 }
@@ -69,6 +76,7 @@ impl<E: Problem> Problem for DeliveryError<E> {
     fn advice(&self) -> Option<&'static str> {
         match self {
             Self::Denied { error, .. } | Self::Down { error, .. } | Self::Broken(error) => error.advice(),
+            Self::Throttled { .. } => Some("raise its rate limit, or that of the gateway before it, and run again"),
         }
     }
 }
@@ -77,19 +85,34 @@ impl<E: Problem> Problem for DeliveryError<E> {
 pub(crate) struct Delivery<'a, K> {
     sink: &'a K,
     patience: Patience,
+    /// How long everything may be refused for the sink's limit.
+    longest_throttle: Duration,
     /// Never borrowed across an await.
     health: RefCell<Health>,
+    pace: RefCell<Pace>,
+    /// A throttle is over.
+    eased: Notify,
+    /// Attempts under way, of which none begins any more once the run is to stop.
+    under_way: Cell<usize>,
+    landed: Notify,
+    is_stopping: Cell<bool>,
     retried: Cell<u64>,
     first_id: Uuid,
     posts: Cell<u64>,
 }
 
 impl<'a, K: Sink> Delivery<'a, K> {
-    pub(crate) fn new(sink: &'a K, patience: Patience) -> Self {
+    pub(crate) fn new(sink: &'a K, patience: Patience, longest_throttle: Duration) -> Self {
         Self {
             sink,
             patience,
+            longest_throttle,
             health: RefCell::default(),
+            pace: RefCell::default(),
+            eased: Notify::new(),
+            under_way: Cell::new(0),
+            landed: Notify::new(),
+            is_stopping: Cell::new(false),
             retried: Cell::new(0),
             first_id: Uuid::new_v4(),
             posts: Cell::new(0),
@@ -153,8 +176,16 @@ impl<'a, K: Sink> Delivery<'a, K> {
             Some(Err(End::Error(error))) => Err(error),
             Some(Ok(()) | Err(End::Closed)) => Ok(()),
             None => {
+                self.is_stopping.set(true);
                 if tokio::time::timeout(limits.landing, flight.land_posts()).await.is_err() {
-                    tracing::warn!("{} posts were still in flight", flight.posts.len());
+                    tracing::warn!("{} posts were still in flight", self.under_way.get());
+                }
+                let throttled_for = self.pace.borrow().throttled_for().as_secs();
+                if throttled_for > 0 {
+                    tracing::warn!(
+                        "{} accepted nothing for the last {throttled_for} s, as it throttles",
+                        self.sink.name()
+                    );
                 }
                 Ok(())
             }
@@ -182,35 +213,85 @@ impl<'a, K: Sink> Delivery<'a, K> {
         Posted { part, result }
     }
 
+    /// Waits for the post's turn, and makes an attempt; again while everything is refused for the sink's limit.
     async fn attempt(&self, parcels: &[K::Parcel], delivery: &str) -> Result<Receipt<K::Error>, K::Error> {
         loop {
-            let pause = self.health.borrow().pause();
-            let Some(wait) = pause else { break };
-            tokio::time::sleep(wait).await;
-        }
-        let result = self.sink.send(parcels, delivery).await;
-        match &result {
-            Ok(receipt) => {
-                if receipt.outcomes.iter().any(Result::is_ok) {
-                    self.health.borrow_mut().accept();
+            self.turn().await;
+            let began = Instant::now();
+            self.under_way.set(self.under_way.get() + 1);
+            let result = self.sink.send(parcels, delivery).await;
+            self.under_way.set(self.under_way.get() - 1);
+            self.landed.notify_one();
+            match &result {
+                Ok(receipt) => {
+                    if receipt.outcomes.iter().any(Result::is_ok) {
+                        self.health.borrow_mut().accept();
+                    }
+                    self.ease(began);
+                    if let Some(asked) = receipt.pause {
+                        let wait = self.patience.grant(asked);
+                        self.pace.borrow_mut().pause_for(wait);
+                        self.tell_pause(wait, asked);
+                    }
                 }
-                self.pause(receipt.pause);
+                Err(error) => match error.fault() {
+                    Fault::Throttled { after } if self.is_waited_out(began, after) => {
+                        self.retried.set(self.retried.get() + 1);
+                        continue;
+                    }
+                    Fault::Throttled { .. } => {}
+                    fault => {
+                        self.health.borrow_mut().fail(fault);
+                        if matches!(fault, Fault::Rejected | Fault::Denied) {
+                            self.ease(began);
+                        }
+                    }
+                },
             }
-            Err(error) => match error.fault() {
-                Fault::Throttled { after } => self.pause(after),
-                fault => self.health.borrow_mut().fail(fault),
-            },
+            return result;
         }
-        result
     }
 
-    /// Lets every post wait for as long as the sink asks, within what it is granted.
-    fn pause(&self, asked: Option<Duration>) {
-        let Some(asked) = asked else { return };
-        let wait = self.patience.grant(asked);
+    async fn turn(&self) {
+        loop {
+            let wait = self.pace.borrow_mut().wait();
+            let Some(wait) = wait else { break };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.eased.notified() => {}
+            }
+        }
+        if self.is_stopping.get() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn ease(&self, began: Instant) {
+        if self.pace.borrow_mut().accept(began) {
+            self.eased.notify_waiters();
+        }
+    }
+
+    /// Lets every post wait, and tells whether this one is to be tried again after that.
+    fn is_waited_out(&self, began: Instant, asked: Option<Duration>) -> bool {
+        let granted = asked.map(|asked| self.patience.grant(asked));
+        let mut pace = self.pace.borrow_mut();
+        if let Some(wait) = pace.refuse(began, granted) {
+            match asked {
+                Some(asked) => self.tell_pause(wait, asked),
+                None => tracing::info!(
+                    "{} throttles and does not say for how long; waiting {} s",
+                    self.sink.name(),
+                    wait.as_secs()
+                ),
+            }
+        }
+        pace.throttled_for() < self.longest_throttle
+    }
+
+    fn tell_pause(&self, wait: Duration, asked: Duration) {
         let capped = if wait < asked { format!(", not the {} s it asks for", asked.as_secs()) } else { String::new() };
         tracing::info!("the rate limit of {} is used up; waiting {} s{capped}", self.sink.name(), wait.as_secs());
-        self.health.borrow_mut().pause_for(wait);
     }
 
     fn next(&self, error: &K::Error, tries: Tries) -> Next {
@@ -218,7 +299,6 @@ impl<'a, K: Sink> Delivery<'a, K> {
         let again = |after| Next::Again { after, least: Duration::ZERO };
         match error.fault() {
             Fault::Passing { after } if tries == Tries::AsPatient && !health.is_in_doubt() => again(after),
-            Fault::Throttled { after } => again(after),
             Fault::Unreachable if !health.is_down() => again(None),
             _ => Next::GiveUp,
         }

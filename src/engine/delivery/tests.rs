@@ -20,6 +20,10 @@ const PATIENCE: Patience = Patience {
     deadline: None,
 };
 
+const HALF_AN_HOUR: Duration = Duration::from_secs(30 * 60);
+
+const THROTTLED: Result<Receipt<Refusal>, Refusal> = Err(Refusal(Fault::Throttled { after: None }));
+
 /// How long an answer takes.
 const ANSWER: Duration = Duration::from_millis(10);
 
@@ -214,7 +218,7 @@ where
         }
     };
     let mut told = Vec::new();
-    let delivery = Delivery::new(sink, sink.patience);
+    let delivery = Delivery::new(sink, sink.patience, HALF_AN_HOUR);
     let start = Instant::now();
     let run = delivery.run(receiver, stop, |row: Row, outcome| told.push((row.name(), outcome)));
     let (result, ()) = tokio::join!(run, feed);
@@ -287,7 +291,7 @@ async fn who_asks_is_answered_once_all_before_is_settled() {
         }
         drop(sender);
     };
-    let delivery = Delivery::new(&sink, PATIENCE);
+    let delivery = Delivery::new(&sink, PATIENCE, HALF_AN_HOUR);
     let run = delivery.run(receiver, std::future::pending::<()>(), |_, _| told.set(told.get() + 1));
     let (result, ()) = tokio::join!(run, feed);
     result.unwrap();
@@ -444,11 +448,82 @@ async fn a_sink_that_nobody_reaches_is_down_after_two_posts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sink_that_is_always_throttled_is_down_after_two_posts() {
-    let sink = Fake::new(1, 1, |_: &[u32], _| Err(Refusal(Fault::Throttled { after: None })));
-    let ended = leaves(&sink, 0..100).await;
-    assert!(matches!(ended.result, Err(DeliveryError::Down { .. })));
-    assert_eq!(sink.count(), 12);
+async fn a_sink_that_throttles_without_a_hint_is_never_down_and_asked_by_one_post_at_a_time() {
+    for minutes in [1, 5, 29] {
+        let start = Instant::now();
+        let is_over = move || start.elapsed() >= Duration::from_secs(minutes * 60);
+        let sink = Fake::new(
+            25,
+            1,
+            move |names: &[u32], before| if before < 10 || is_over() { accept(names) } else { THROTTLED },
+        );
+        let ended = leaves(&sink, 0..100).await;
+        assert!(ended.result.is_ok(), "{:?}", ended.result);
+        assert_eq!(ended.accepted().len(), 100);
+        assert!(ended.retried <= 15 + 7 + minutes, "{} in {minutes} min", ended.retried);
+        assert_eq!(ended.retried, sink.count() as u64 - 100);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_throttle_is_waited_out_for_as_long_as_a_run_may_take_whatever_hint_it_gives() {
+    for after in [None, Some(0), Some(1), Some(600)].map(|after| after.map(Duration::from_secs)) {
+        let sink = Fake::new(25, 1, move |_: &[u32], _| Err(Refusal(Fault::Throttled { after })));
+        let ended = leaves(&sink, 0..100).await;
+        let error = ended.result.unwrap_err();
+        assert!(matches!(error, DeliveryError::Throttled { .. }), "{error}");
+        assert!(error.to_string().starts_with("the fake throttled everything for 3"), "{error}");
+        assert_eq!(ended.told, [], "nothing is known of any");
+        assert!((30..=33).contains(&(ended.took.as_secs() / 60)), "{:?}", ended.took);
+        assert!(sink.count() <= 25 + 25 + 36, "{} attempts; {after:?}", sink.count());
+    }
+}
+
+/// A limit of so many posts in a time, from the first of them on or at any moment, in which it says no to all others.
+fn limited(most: usize, period: Duration, slides: bool) -> impl Fn(&[u32], usize) -> Result<Receipt<Refusal>, Refusal> {
+    let accepted = RefCell::new(Vec::<Instant>::new());
+    move |names, _| {
+        let mut accepted = accepted.borrow_mut();
+        let now = Instant::now();
+        match accepted.first() {
+            Some(first) if !slides && now - *first >= period => accepted.clear(),
+            _ if slides => accepted.retain(|at| now - *at < period),
+            _ => {}
+        }
+        if accepted.len() >= most {
+            return THROTTLED;
+        }
+        accepted.push(now);
+        accept(names)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_rate_that_a_sink_accepts_is_kept_to_and_nearly_nothing_is_refused_after_the_first_throttle() {
+    for (most, period) in [(40, 60), (200, 300), (1, 2), (100, 10)] {
+        for slides in [false, true] {
+            let sink = Fake::new(25, 1, limited(most, Duration::from_secs(period), slides));
+            let posts = u32::try_from(most).unwrap() * 30 / u32::try_from(period).unwrap().div_ceil(60);
+            let ended = leaves(&sink, 0..posts).await;
+            assert!(ended.result.is_ok(), "{:?}", ended.result);
+            assert_eq!((ended.accepted().len(), ended.told.len()), (posts as usize, posts as usize));
+            let least = period as f64 * f64::from(posts) / most as f64;
+            let took = ended.took.as_secs_f64();
+            let refused = ended.retried;
+            assert!(took < least * 1.3 + 60.0, "{most} in {period} s, {slides}: {took} s of {least} s");
+            assert!(refused < u64::from(posts) / 4 + 40, "{most} in {period} s, {slides}: {refused} of {posts}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_in_the_middle_of_a_throttle_is_no_reason_to_wait() {
+    let sink = Fake::new(25, 1, |names: &[u32], before| if before < 10 { accept(names) } else { THROTTLED });
+    let stop = tokio::time::sleep(Duration::from_secs(20));
+    let ended = deliver(&sink, vec![(Wave::Leaves, rows(0..100))], stop).await;
+    assert!(ended.result.is_ok());
+    assert_eq!((ended.accepted().len(), ended.told.len()), (10, 10));
+    assert_eq!(ended.took.as_secs(), 20);
 }
 
 #[tokio::test(start_paused = true)]
@@ -635,6 +710,9 @@ proptest! {
 
 fn inner<E>(error: &DeliveryError<E>) -> &E {
     match error {
-        DeliveryError::Denied { error, .. } | DeliveryError::Down { error, .. } | DeliveryError::Broken(error) => error,
+        DeliveryError::Denied { error, .. }
+        | DeliveryError::Down { error, .. }
+        | DeliveryError::Throttled { error, .. }
+        | DeliveryError::Broken(error) => error,
     }
 }

@@ -17,8 +17,6 @@ pub(crate) struct WebhookError {
     pub(super) reset: Option<Duration>,
 }
 
-impl WebhookError {}
-
 impl Problem for WebhookError {
     fn exit(&self) -> Exit {
         match self.fault() {
@@ -34,6 +32,10 @@ impl Problem for WebhookError {
             _ => self.request.advice(),
         };
         match self.fault() {
+            Fault::Denied if matches!(self.request.failure, Failure::Unreadable(_) | Failure::TooLarge(_)) => Some(
+                "something else answers in Port's place, such as a sign-in page or a proxy: check PORT_WEBHOOK_INGEST_URL against \
+                 the URL that Port shows under Data sources, and HTTPS_PROXY",
+            ),
             Fault::Denied => {
                 transport.or(Some("check PORT_WEBHOOK_INGEST_URL against the URL that Port shows under Data sources"))
             }
@@ -52,6 +54,8 @@ impl SinkError for WebhookError {
             // Somebody else answers there.
             Failure::Connect { .. } => Fault::Denied,
             Failure::Timeout(_) | Failure::Interrupted(_) => Fault::Passing { after: None },
+            // Accepted as a request; Port says no to what is in it.
+            Failure::Status(error) if error.status.is_success() => Fault::Rejected,
             Failure::Status(error) => match error.status {
                 StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
                     Fault::Rejected
@@ -91,7 +95,7 @@ mod tests {
     fn whose_fault_it_is_shows_in_the_answer() {
         let after = Some(Duration::from_secs(7));
         for (statuses, fault) in [
-            (&[400, 413, 422][..], Fault::Rejected),
+            (&[200, 202, 400, 413, 422][..], Fault::Rejected),
             (&[408, 500, 502, 503, 504, 599], Fault::Passing { after }),
             (&[429], Fault::Throttled { after }),
             (&[301, 302, 307, 308, 401, 403, 404, 405, 410, 418], Fault::Denied),
@@ -124,6 +128,7 @@ mod tests {
         assert!(status(401).advice().unwrap().contains("PORT_WEBHOOK_INGEST_URL"));
         let untrusted = Failure::Connect { cause: String::new(), obstacle: Obstacle::Certificate };
         assert!(error(untrusted).advice().unwrap().contains("CA"));
+        assert!(error(Failure::Unreadable("x".into())).advice().unwrap().contains("a sign-in page or a proxy"));
         assert!(status(400).advice().unwrap().contains("audit log"));
         assert!(status(503).advice().is_none());
         assert_eq!((status(503).exit(), status(422).exit()), (Exit::Failed, Exit::Refused));

@@ -15,7 +15,8 @@ use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Client, StatusCode, Url};
 use secrecy::ExposeSecret;
-use serde::de::IgnoredAny;
+use serde::Deserialize;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 pub(crate) use envelope::{Envelope, body, limits, line};
@@ -73,13 +74,19 @@ impl<'a> Webhook<'a> {
 
     /// One attempt at a post of a body. How long Port asks everybody to wait, if it does.
     pub(crate) async fn post(&self, body: Bytes, delivery: &str) -> Result<Option<Duration>, WebhookError> {
-        let mut request =
-            self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/json").header(DELIVERY_ID, delivery);
         let signature = self.signer.as_ref().map(|signer| signer.sign(&body));
-        if let (Some(signer), Some(signature)) = (&self.signer, &signature) {
-            request = request.header(signer.header(), signature);
-        }
-        let answer = self.http.attempt(request.body(body), self.http.limits().post_timeout, LARGEST_ANSWER).await;
+        let request = || {
+            let request = self
+                .client
+                .post(self.url.clone())
+                .header(CONTENT_TYPE, "application/json")
+                .header(DELIVERY_ID, delivery);
+            match (&self.signer, &signature) {
+                (Some(signer), Some(signature)) => request.header(signer.header(), signature),
+                _ => request,
+            }
+        };
+        let answer = self.http.attempt_post(request, body, self.in_flight, LARGEST_ANSWER).await;
         let (result, reset) = match answer {
             Ok(answer) => {
                 let reset = reset_in(answer.status, &answer.headers, SystemTime::now());
@@ -157,14 +164,33 @@ pub(crate) fn identity(tenant: &str, config: &PortConfig, url: &str) -> String {
     format!("webhook {hash} {payload} {signing} tenant {tenant}")
 }
 
-/// Takes a success for Port's only where it looks like one: it answers 202 ("Webhook", Port's documentation), and whatever
-/// else it may come to say is JSON. A page of a proxy or of another host is neither.
+/// Takes a success for Port's only where it looks like one: it answers 202 ("Webhook", Port's documentation), without a body or
+/// with an object, as all of its answers are, which says `"ok": true`; a 202 need not say so. A page of a proxy or a sign-in is none,
+/// and no more is what another service says.
 fn is_ports(answer: &Answer) -> Result<(), Failure> {
-    if answer.status == StatusCode::ACCEPTED || answer.json::<IgnoredAny>().is_ok() {
-        return Ok(());
+    #[derive(Deserialize)]
+    struct Said {
+        #[serde(default)]
+        ok: Option<Value>,
+        #[serde(default)]
+        error: Option<Value>,
     }
-    let kind = answer.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("no content type");
-    Err(Failure::Unreadable(format!("status {} with {kind} is not what Port answers", answer.status.as_u16())))
+    let body = answer.body.trim_ascii();
+    let said: Option<Said> = body.starts_with(b"{").then(|| answer.json().ok()).flatten();
+    let is_accepted = answer.status == StatusCode::ACCEPTED;
+    let is_whole = is_accepted || matches!(answer.status, StatusCode::OK | StatusCode::CREATED);
+    match said {
+        Some(Said { ok: Some(Value::Bool(false)), .. }) if is_whole => Err(Failure::Status(answer.refusal())),
+        Some(Said { ok: Some(Value::Bool(true)), error: None }) if is_whole => Ok(()),
+        Some(Said { ok: None, error: None }) if is_accepted => Ok(()),
+        None if is_accepted && body.is_empty() => Ok(()),
+        _ => {
+            let kind = answer.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+            let kind = if body.is_empty() { "no body" } else { kind.unwrap_or("no content type") };
+            let status = answer.status.as_u16();
+            Err(Failure::Unreadable(format!("status {status} with {kind} is not what Port answers")))
+        }
+    }
 }
 
 /// How long Port asks everybody to wait: its limit is used up until `x-ratelimit-reset`, in epoch seconds ("Rate limits",
@@ -252,22 +278,56 @@ mod tests {
 
     #[test]
     fn a_success_is_ports_if_it_looks_like_one() {
-        let answer = |status, body: &'static str| Answer {
-            status,
-            headers: headers(&[("content-type", "text/html")]),
-            body: Bytes::from_static(body.as_bytes()),
+        let is_ports = |status: u16, body: &'static str| {
+            let headers = headers(&[("content-type", "text/html")]);
+            let status = StatusCode::from_u16(status).unwrap();
+            super::is_ports(&Answer { status, headers, body: Bytes::from_static(body.as_bytes()) })
         };
-        assert!(is_ports(&answer(StatusCode::ACCEPTED, "")).is_ok());
-        assert!(is_ports(&answer(StatusCode::OK, r#"{"ok":true}"#)).is_ok());
-        let failure = is_ports(&answer(StatusCode::OK, "<html>")).unwrap_err().to_string();
-        assert!(failure.contains("status 200 with text/html is not what Port answers"), "{failure}");
+        for (status, body) in [
+            (202, ""),
+            (202, "\n"),
+            (202, "{}"),
+            (202, r#"{"message":"queued"}"#),
+            (202, r#"{"ok":true,"message":"queued"}"#),
+            (201, r#"{"ok":true}"#),
+            (200, "{ \"ok\": true }\n"),
+        ] {
+            assert!(is_ports(status, body).is_ok(), "{status} {body}");
+        }
+        for (status, body) in [
+            (200, ""),
+            (204, ""),
+            (207, ""),
+            (207, r#"{"ok":true}"#),
+            (207, r#"{"ok":false,"errors":[]}"#),
+            (206, r#"{"ok":true}"#),
+            (202, "<html>Sign in</html>"),
+            (202, "Accepted by the gateway"),
+            (202, "[]"),
+            (202, r#"{"ok":"#),
+            (202, r#"{"ok":"yes"}"#),
+            (202, r#"{"error":"unauthorized"}"#),
+            (200, r#"{"ok":true,"error":"unauthorized"}"#),
+            (200, r#"{"status":"healthy"}"#),
+            (200, "{}"),
+            (200, "[true]"),
+            (200, "<html>"),
+        ] {
+            let failure = is_ports(status, body).unwrap_err().to_string();
+            let kind = if body.is_empty() { "no body" } else { "text/html" };
+            assert!(failure.contains(&format!("status {status} with {kind} is not what Port answers")), "{failure}");
+        }
+        for (status, body) in [(200, r#"{"ok":false}"#), (202, r#"{"ok":false,"error":"x","message":"no vault"}"#)] {
+            let failure = is_ports(status, body).unwrap_err();
+            assert!(matches!(&failure, Failure::Status(error) if error.status.as_u16() == status), "{failure}");
+        }
     }
 
     /// What became of a post of two envelopes that is answered so, and the request.
     async fn sent(answer: &'static str) -> (Result<Receipt<WebhookError>, WebhookError>, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url: Url = format!("http://{}/marked-key", listener.local_addr().unwrap()).parse().unwrap();
-        let http = Http::new(1, crate::config::Limits::default()).unwrap();
+        let http = Http::new(1, crate::config::Limits::default(), crate::config::NetworkConfig::default()).unwrap();
         let webhook = Webhook {
             http: &http,
             client: http.client_for(&url).unwrap(),
@@ -330,12 +390,17 @@ mod tests {
     #[tokio::test]
     async fn a_rejected_envelope_becomes_a_letter_with_what_port_says() {
         let (result, _) = sent(
+            "HTTP/1.1 202 Accepted\r\ncontent-length: 50\r\n\r\n{\"ok\":false,\"error\":\"x\",\"message\":\"no such vault\"}",
+        )
+        .await;
+        assert_eq!(result.unwrap_err().fault(), Fault::Rejected, "whatever its status is");
+        let (result, _) = sent(
             "HTTP/1.1 422 Unprocessable\r\ncontent-length: 50\r\n\r\n{\"ok\":false,\"error\":\"x\",\"message\":\"no such vault\"}",
         )
         .await;
         let error = result.unwrap_err();
         assert_eq!(error.fault(), Fault::Rejected);
-        let http = Http::new(1, crate::config::Limits::default()).unwrap();
+        let http = Http::new(1, crate::config::Limits::default(), crate::config::NetworkConfig::default()).unwrap();
         let url: Url = "https://ingest.example/".parse().unwrap();
         let webhook = Webhook {
             http: &http,

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -15,8 +15,9 @@ use super::page::{Body, PAGE, Page};
 use super::quota::Quota;
 use super::row::Row;
 use crate::azure::arm::{Arm, ArmError, Effort};
-use crate::config::Scope;
+use crate::config::{ResourceType, Scope};
 use crate::http::{self, Answer, Failure, RequestError};
+use crate::model::{self, Finding, Stage};
 use crate::text::printable;
 
 /// "Resources", Azure Resource Graph REST reference.
@@ -56,6 +57,14 @@ pub(crate) struct Client {
     elsewhere: AtomicU64,
     azure_time: OnceLock<Timestamp>,
     duplicates: Mutex<HashSet<Box<str>>>,
+    matched: Mutex<Matched>,
+}
+
+/// What of the filters matched anything.
+#[derive(Default)]
+struct Matched {
+    group: bool,
+    types: HashSet<Arc<str>>,
 }
 
 /// The answer to a question that fits a page.
@@ -105,6 +114,7 @@ impl Client {
             elsewhere: AtomicU64::new(0),
             azure_time: OnceLock::new(),
             duplicates: Mutex::default(),
+            matched: Mutex::default(),
         }
     }
 
@@ -193,6 +203,28 @@ impl Client {
         }
     }
 
+    fn note_matches(&self, page: &Page, scope: &Scope) {
+        if !scope.is_filtered() && scope.resource_types.is_empty() {
+            return;
+        }
+        let mut matched = self.matched.lock().unwrap_or_else(PoisonError::into_inner);
+        for row in &page.rows {
+            let Row::Of(Finding { change, exists: true, scope: place, .. }) = row else { continue };
+            matched.group |= change.id.stage() == Stage::Container && *place == Some(model::Scope::In);
+            if !matched.types.contains(&change.kind) {
+                matched.types.insert(Arc::clone(&change.kind));
+            }
+        }
+    }
+
+    /// Of a scope, what nothing matched that was read: whether no group did, and the types of which there was nothing.
+    pub(crate) fn unmatched(&self, scope: &Scope) -> (bool, Vec<String>) {
+        let matched = self.matched.lock().unwrap_or_else(PoisonError::into_inner);
+        let types = scope.resource_types.iter().map(ResourceType::as_str);
+        let missing = types.filter(|name| !matched.types.contains(*name)).map(str::to_owned);
+        (scope.is_filtered() && !matched.group, missing.collect())
+    }
+
     /// Counts each id that has more than one row once a run, and names the first.
     fn note_duplicates(&self, page: &Page) {
         let mut known = self.duplicates.lock().unwrap_or_else(PoisonError::into_inner);
@@ -217,6 +249,7 @@ impl Pages for Client {
         let page = Page::parse(&answer.body, scope).map_err(|failure| self.unreadable(name, failure))?;
         self.note_elsewhere(&page);
         self.note_duplicates(&page);
+        self.note_matches(&page, scope);
         _ = page.azure_time.map(|time| self.azure_time.set(time));
         Ok(page)
     }
