@@ -21,6 +21,11 @@ pub(crate) enum GraphError {
     Short { query: &'static str, rows: u64, total: u64 },
     #[error("the query for {query} was not asked: Resource Graph has answered nothing for a while")]
     Down { query: &'static str },
+    #[error(
+        "the query for {query} was not answered over several subscriptions, and not asked over fewer: queries without an answer have \
+         taken nearly four minutes of this run"
+    )]
+    Undivided { query: &'static str },
     #[error("the query for {query}: a single row is too large for Resource Graph to answer")]
     TooLarge { query: &'static str },
     #[error(
@@ -61,6 +66,9 @@ impl Problem for GraphError {
             Self::Request { source, .. } => source.advice(),
             Self::Unproven { .. } => Some("the estate changed too fast to be read whole; the next run reads it again"),
             Self::Short { .. } => Some("Resource Graph's answer is short; nothing is taken for gone because of it"),
+            Self::Undivided { .. } => {
+                Some("the next run asks again; a lower SUBSCRIPTION_BATCH_SIZE keeps what hangs apart")
+            }
             Self::Down { .. } => Some(
                 "check the network, and HTTPS_PROXY if a proxy is needed; if other queries are answered, lower \
                  SUBSCRIPTION_BATCH_SIZE",
@@ -99,6 +107,14 @@ impl GraphError {
             Failure::Unreadable(_) | Failure::Timeout(_) | Failure::Interrupted(_) => Some(Trouble::Broken),
             _ => None,
         }
+    }
+
+    /// Whether there was no answer at all in the time that one is waited for.
+    pub(super) fn is_silence(&self) -> bool {
+        matches!(
+            self,
+            Self::Request { source: ArmError::Request(RequestError { failure: Failure::Timeout(_), .. }), .. }
+        )
     }
 
     /// Whether it may be the number of subscriptions that the service failed over. An answer that makes no sense, or a refusal,

@@ -15,28 +15,37 @@ use super::page::Page;
 use super::queries::{Joins, Query};
 use crate::model::Finding;
 
-/// Queries that fail in a row before Resource Graph is taken to be down. Halving 1,000 subscriptions takes 21 down to the first
+/// Queries that fail in a row before Resource Graph is taken to be down. Dividing 1,000 subscriptions takes 21 down to the first
 /// one, and a few readings run side by side.
 const MOST_FAILURES: u32 = 100;
 
 /// The same in time that only failing queries took. A query that is under way then may take another minute.
 const LONGEST_FAILURE: Duration = Duration::from_secs(150);
 
+/// The same over the whole run, whatever was answered in between: what is not answered after that is not divided any more. The
+/// search among 1,000 subscriptions takes a minute, and five steps of a quarter of one.
+const LONGEST_LOSS: Duration = Duration::from_secs(225);
+
 /// What a run has learned so far.
 pub(super) struct Lessons {
     together: Cell<usize>,
-    is_halved: Cell<bool>,
+    is_divided: Cell<bool>,
     /// Queries, by their names, that are refused for their joins.
     refused: RefCell<BTreeSet<&'static str>>,
     has_answered: Cell<bool>,
     failing: Cell<Failing>,
+    /// All failures of the run.
+    lost: Cell<Failing>,
+    /// A query had no answer at all.
+    has_hung: Cell<bool>,
     /// Subscriptions of which nothing can be read, and why, until that is told.
     unread: RefCell<BTreeMap<Box<str>, Option<GraphError>>>,
     /// How many resources a subscription has, by the look at them.
     sizes: RefCell<HashMap<Box<str>, u64>>,
 }
 
-/// Failures since the last answer.
+/// Failures, and the time in which at least one of them was waited for. Of those without an answer only the time counts: many
+/// are waited for side by side.
 #[derive(Clone, Copy, Default)]
 struct Failing {
     count: u32,
@@ -44,15 +53,25 @@ struct Failing {
     until: Option<Instant>,
 }
 
+impl Failing {
+    /// With another one, from `start` to `now`.
+    fn and(self, is_silence: bool, start: Instant, now: Instant) -> Self {
+        let start = self.until.map_or(start, |until| until.max(start));
+        Self { count: self.count + u32::from(!is_silence), took: self.took + (now - start), until: Some(now) }
+    }
+}
+
 impl Lessons {
     /// `together` subscriptions are asked about at once, until that proves to be too many.
     pub(super) fn new(together: NonZeroUsize) -> Self {
         Self {
             together: Cell::new(together.get()),
-            is_halved: Cell::new(false),
+            is_divided: Cell::new(false),
             refused: RefCell::default(),
             has_answered: Cell::new(false),
             failing: Cell::default(),
+            lost: Cell::default(),
+            has_hung: Cell::new(false),
             unread: RefCell::default(),
             sizes: RefCell::default(),
         }
@@ -75,12 +94,12 @@ impl Lessons {
     }
 
     /// Tells the first time that a query is asked again over fewer subscriptions.
-    pub(super) fn tell_halved(&self, subscriptions: usize, error: &GraphError) {
-        if self.is_halved.replace(true) {
-            tracing::debug!("over {subscriptions} subscriptions at once: {error}; asking about half of them");
+    pub(super) fn tell_divided(&self, subscriptions: usize, error: &GraphError) {
+        if self.is_divided.replace(true) {
+            tracing::debug!("over {subscriptions} subscriptions at once: {error}; asking about a quarter of them");
         } else {
             tracing::warn!(
-                "over {subscriptions} subscriptions at once: {error}; asking about half of them, and less if need be \
+                "over {subscriptions} subscriptions at once: {error}; asking about a quarter of them, and less if need be \
                  (SUBSCRIPTION_BATCH_SIZE sets how many are asked about at once)"
             );
         }
@@ -109,10 +128,21 @@ impl Lessons {
                 return self.failing.set(Failing::default());
             }
         }
-        let (now, Failing { count, took, until }) = (Instant::now(), self.failing.get());
-        let start = until.map_or(start, |until| until.max(start));
-        let failing = Failing { count: count + 1, took: took + (now - start), until: Some(now) };
-        self.failing.set(failing);
+        let is_silence = outcome.as_ref().is_err_and(GraphError::is_silence);
+        self.has_hung.set(self.has_hung.get() || is_silence);
+        let now = Instant::now();
+        self.failing.set(self.failing.get().and(is_silence, start, now));
+        self.lost.set(self.lost.get().and(is_silence, start, now));
+    }
+
+    /// Whether a query of this run had no answer: others are not waited for as long.
+    pub(super) fn has_hung(&self) -> bool {
+        self.has_hung.get()
+    }
+
+    /// Whether so much time was lost that no more is spent on a search.
+    pub(super) fn has_lost_enough(&self) -> bool {
+        self.lost.get().took >= LONGEST_LOSS
     }
 
     /// Whether Resource Graph answers nothing any more.

@@ -109,7 +109,7 @@ impl<'a> Opened<'a> {
             return Ok(Self::later(query));
         }
         let text = query.text(setting.scope, &Slice::WHOLE, setting.lessons.joins_of(query));
-        let (scope, effort) = (setting.scope, effort_over(subscriptions));
+        let (scope, effort) = (setting.scope, effort_over(subscriptions, setting.lessons));
         let request = Request { name: query.name(), text: &text, subscriptions, skip_token: None, scope, effort };
         match setting.page(request).await.map(sized) {
             Err(error) if error.trouble().is_none() => Err(error),
@@ -119,8 +119,12 @@ impl<'a> Opened<'a> {
 }
 
 /// How much is tried before less is asked for.
-fn effort_over(subscriptions: &[&str]) -> Effort {
-    if subscriptions.len() > 1 { Effort::Divisible } else { Effort::Full }
+fn effort_over(subscriptions: &[&str], lessons: &Lessons) -> Effort {
+    match subscriptions {
+        _ if lessons.has_hung() => Effort::Brief,
+        [_, _, ..] => Effort::Divisible,
+        _ => Effort::Full,
+    }
 }
 
 /// A first page; of a result that is read again in parts, only the size is needed until then.
@@ -202,7 +206,8 @@ impl<'a, P: Pages> Reader<'a, P> {
         subscriptions: &[&str],
         skip_token: Option<&str>,
     ) -> Result<Page, GraphError> {
-        let effort = if self.is_troubled.get() { Effort::Brief } else { effort_over(subscriptions) };
+        let lessons = self.setting.lessons;
+        let effort = if self.is_troubled.get() { Effort::Brief } else { effort_over(subscriptions, lessons) };
         let (name, scope) = (self.query.name(), self.setting.scope);
         self.setting.page(Request { name, text, subscriptions, skip_token, scope, effort }).await
     }

@@ -38,8 +38,8 @@ struct Service {
     is_garbled: bool,
     /// The most subscriptions that it answers over.
     most_together: Option<usize>,
-    /// A subscription with which every query fails, and how.
-    broken: Option<(&'static str, Failing)>,
+    /// Subscriptions with which every query fails, and how.
+    broken: Option<(Vec<&'static str>, Failing)>,
     /// What is not answered takes as long as a request is waited for.
     hangs: bool,
     /// Rows that are there when a result is announced, and not any more when its parts are read.
@@ -94,9 +94,8 @@ impl Pages for Service {
         if self.dies_after.is_some_and(|after| self.asked() > after) {
             return Err(self.fails());
         }
-        if let Some((_, error)) =
-            self.broken.filter(|(broken, _)| *broken == "*" || request.subscriptions.contains(broken))
-        {
+        let is_named = |broken: &&str| *broken == "*" || request.subscriptions.contains(broken);
+        if let Some((_, error)) = self.broken.as_ref().filter(|(broken, _)| broken.iter().any(is_named)) {
             if self.hangs {
                 let tries = if request.effort == Effort::Full { 3 } else { 1 };
                 let wait = Duration::from_secs(if request.effort == Effort::Brief { 15 } else { 60 });
@@ -350,7 +349,7 @@ async fn a_subscription_that_always_fails_fails_alone_and_is_left_out_of_what_fo
         for broken in ["s0", "s577", "s999"] {
             let (service, guids) = wide(1000);
             let guids: Vec<&str> = guids.iter().map(String::as_str).collect();
-            let (service, lessons) = (Service { broken: Some((broken, error)), ..service }, lessons());
+            let (service, lessons) = (Service { broken: Some((vec![broken], error)), ..service }, lessons());
             let (answer, read) = read_over(&service, Query::Resources, &guids, &lessons).await;
             let answer = answer.unwrap();
             assert_eq!((read.len(), answer.covered.len()), (999, 999));
@@ -410,11 +409,57 @@ async fn four_minutes_are_all_that_silence_costs_whether_of_one_subscription_or_
         let (service, guids) = wide(count);
         let guids: Vec<&str> = guids.iter().map(String::as_str).collect();
         let silent: Failing = || failed(Failure::Timeout(Duration::from_secs(60)));
-        let service = Service { broken: Some((broken, silent)), hangs: true, ..service };
+        let service = Service { broken: Some((vec![broken], silent)), hangs: true, ..service };
         let (lessons, start) = (lessons(), tokio::time::Instant::now());
         let (answer, read) = read_over(&service, Query::Resources, &guids, &lessons).await;
         assert_eq!((answer.is_ok(), read.len()), if broken == "*" { (false, 0) } else { (true, 999) });
         _ = read_over(&service, Query::Containers, &guids, &lessons).await;
         assert!(start.elapsed() <= Duration::from_secs(240), "{broken} of {count}: {:?}", start.elapsed());
     }
+}
+
+/// A service of 1,000 subscriptions, some of which are never answered, and the GUIDs of all.
+fn silent(some: impl IntoIterator<Item = usize>) -> (Service, Vec<String>) {
+    let (service, guids) = wide(1000);
+    let some = some.into_iter().map(|n| &*format!("s{n}").leak()).collect();
+    let silent: Failing = || failed(Failure::Timeout(Duration::from_secs(60)));
+    (Service { broken: Some((some, silent)), hangs: true, ..service }, guids)
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_subscriptions_without_an_answer_are_found_side_by_side_and_told_by_name() {
+    for silent_ones in
+        [vec![0, 1], vec![0, 300, 600, 999], (0..1000).step_by(50).collect(), (0..1000).step_by(4).collect()]
+    {
+        let (service, guids) = silent(silent_ones.iter().copied());
+        let guids: Vec<&str> = guids.iter().map(String::as_str).collect();
+        let (lessons, start) = (lessons(), tokio::time::Instant::now());
+        for query in [Query::Containers, Query::Resources] {
+            let (answer, _) = read_over(&service, query, &guids, &lessons).await;
+            let answer = answer.unwrap();
+            let count = silent_ones.len();
+            assert_eq!((answer.covered.len(), answer.unread.len()), (1000 - count, count));
+        }
+        assert!(start.elapsed() <= Duration::from_secs(180), "{} of them: {:?}", silent_ones.len(), start.elapsed());
+        let told: BTreeSet<String> = lessons.take_unread().into_iter().map(|(one, _)| one.into()).collect();
+        assert_eq!(told, silent_ones.iter().map(|n| format!("s{n}")).collect());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_answered_after_nearly_four_minutes_is_left_out_without_a_search_and_told() {
+    let (service, guids) = silent([100, 300, 500, 700]);
+    let guids: Vec<&str> = guids.iter().map(String::as_str).collect();
+    let (lessons, start) = (lessons(), tokio::time::Instant::now());
+    let mut unread = Vec::new();
+    for batch in guids.chunks(200) {
+        unread.push(
+            read_over(&service, Query::Resources, batch, &lessons).await.0.map_or(200, |answer| answer.unread.len()),
+        );
+    }
+    assert_eq!(unread, [1, 1, 200, 200, 0]);
+    assert!(start.elapsed() <= Duration::from_secs(260), "{:?}", start.elapsed());
+    let told = lessons.take_unread();
+    assert_eq!(told.len(), 402);
+    assert!(told.iter().any(|(one, error)| &**one == "s401" && error.to_string().contains("not asked over fewer")));
 }
