@@ -113,6 +113,7 @@ mod tests {
     use crate::config::{Limits, NetworkConfig};
 
     /// What becomes of a post to a server that refuses so many streams, and then answers; and how many it saw.
+    #[expect(clippy::default_trait_access, reason = "the crate of the response is no dependency")]
     async fn posted(refused: usize) -> (Result<Answer, Failure>, usize) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
