@@ -239,11 +239,15 @@ function standIns({ include = {}, exclude = {} } = {}) {
   return { values, tags: { include: replace(include), exclude: replace(exclude) } };
 }
 
+/** JSON whose odd characters are escapes, as the program refuses those that nobody sees. */
+const json = (value) =>
+  JSON.stringify(value).replace(/[^ -~]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
+
 /** The names and texts of the queries that the binary prints. */
 function printed(mode, { types, tags, raw }) {
   const env = { ...raw };
-  if (types) env.RESOURCE_TYPES = JSON.stringify(types);
-  if (tags) env.RESOURCE_GROUP_TAG_FILTERS = JSON.stringify(tags);
+  if (types) env.RESOURCE_TYPES = json(types);
+  if (tags) env.RESOURCE_GROUP_TAG_FILTERS = json(tags);
   const run = spawnSync(BINARY, ["queries", "--mode", mode], { env, encoding: "utf8", maxBuffer: 1 << 28 });
   if (run.error) throw run.error;
   if (run.status !== 0) return { refused: `exit ${run.status ?? run.signal}: ${run.stderr.trim()}`, status: run.status };
