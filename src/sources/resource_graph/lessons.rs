@@ -13,6 +13,7 @@ use super::arm_id::ArmId;
 use super::error::{GraphError, Trouble};
 use super::page::Page;
 use super::queries::{Joins, Query};
+use crate::azure::arm::Effort;
 use crate::model::Finding;
 
 /// Queries that fail in a row before Resource Graph is taken to be down. Dividing 1,000 subscriptions takes 21 down to the first
@@ -33,10 +34,12 @@ pub(super) struct Lessons {
     /// Queries, by their names, that are refused for their joins.
     refused: RefCell<BTreeSet<&'static str>>,
     has_answered: Cell<bool>,
+    /// The run is over one subscription: there is nothing else to go on with.
+    is_of_one: Cell<bool>,
     failing: Cell<Failing>,
     /// All failures of the run.
     lost: Cell<Failing>,
-    /// A query had no answer at all.
+    /// A query had no answer at all: others are not waited for as long.
     has_hung: Cell<bool>,
     /// Subscriptions of which nothing can be read, and why, until that is told.
     unread: RefCell<BTreeMap<Box<str>, Option<GraphError>>>,
@@ -69,11 +72,27 @@ impl Lessons {
             is_divided: Cell::new(false),
             refused: RefCell::default(),
             has_answered: Cell::new(false),
+            is_of_one: Cell::new(false),
             failing: Cell::default(),
             lost: Cell::default(),
             has_hung: Cell::new(false),
             unread: RefCell::default(),
             sizes: RefCell::default(),
+        }
+    }
+
+    /// Notes how many subscriptions there are to be read.
+    pub(super) fn note_listed(&self, subscriptions: usize) {
+        self.is_of_one.set(subscriptions == 1);
+    }
+
+    /// How much is tried before less is asked for. One of several subscriptions is not waited for at length, even if it is asked
+    /// about alone: that would look as if nothing was answered any more.
+    pub(super) fn effort(&self) -> Effort {
+        match (self.has_hung.get(), self.is_of_one.get()) {
+            (true, _) => Effort::Brief,
+            (false, true) => Effort::Full,
+            (false, false) => Effort::Divisible,
         }
     }
 
@@ -125,7 +144,8 @@ impl Lessons {
             Err(error) if error.trouble().is_none() => return,
             _ => {
                 self.has_answered.set(true);
-                return self.failing.set(Failing::default());
+                // What was asked before this answer has not been without any for longer.
+                return self.failing.set(Failing { until: Some(Instant::now()), ..Failing::default() });
             }
         }
         let is_silence = outcome.as_ref().is_err_and(GraphError::is_silence);
@@ -133,11 +153,6 @@ impl Lessons {
         let now = Instant::now();
         self.failing.set(self.failing.get().and(is_silence, start, now));
         self.lost.set(self.lost.get().and(is_silence, start, now));
-    }
-
-    /// Whether a query of this run had no answer: others are not waited for as long.
-    pub(super) fn has_hung(&self) -> bool {
-        self.has_hung.get()
     }
 
     /// Whether so much time was lost that no more is spent on a search.
@@ -212,5 +227,26 @@ impl Lessons {
     fn reasons(&self) -> Vec<(Box<str>, GraphError)> {
         let mut unread = self.unread.borrow_mut();
         unread.iter_mut().filter_map(|(subscription, error)| Some((subscription.clone(), error.take()?))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::error::tests::failed;
+    use super::*;
+    use crate::http::Failure;
+
+    #[tokio::test(start_paused = true)]
+    async fn only_the_time_since_the_last_answer_is_time_without_any() {
+        let lessons = Lessons::new(NonZeroUsize::MIN);
+        let silence = || Err(failed(Failure::Timeout(Duration::from_secs(60))));
+        let start = Instant::now();
+        tokio::time::advance(LONGEST_FAILURE).await;
+        lessons.note(start, &Ok(Page::default()));
+        lessons.note(start, &silence());
+        assert!(!lessons.is_down());
+        tokio::time::advance(LONGEST_FAILURE).await;
+        lessons.note(start, &silence());
+        assert!(lessons.is_down());
     }
 }

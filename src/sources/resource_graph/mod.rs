@@ -98,7 +98,10 @@ impl ResourceGraph {
 
     /// All subscriptions that the principal can read: "Subscriptions - List", Azure Resource Manager REST reference.
     pub(crate) async fn shards(&self) -> Result<Vec<Subscription>, ArmError> {
-        Ok(subscriptions::list(self.client.arm()).await?.iter().filter_map(Subscription::of).collect())
+        let shards: Vec<_> =
+            subscriptions::list(self.client.arm()).await?.iter().filter_map(Subscription::of).collect();
+        self.lessons.note_listed(shards.len());
+        Ok(shards)
     }
 
     /// Subscriptions of which nothing could be read, and why. Everything else was.

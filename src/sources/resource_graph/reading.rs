@@ -109,21 +109,12 @@ impl<'a> Opened<'a> {
             return Ok(Self::later(query));
         }
         let text = query.text(setting.scope, &Slice::WHOLE, setting.lessons.joins_of(query));
-        let (scope, effort) = (setting.scope, effort_over(subscriptions, setting.lessons));
+        let (scope, effort) = (setting.scope, setting.lessons.effort());
         let request = Request { name: query.name(), text: &text, subscriptions, skip_token: None, scope, effort };
         match setting.page(request).await.map(sized) {
             Err(error) if error.trouble().is_none() => Err(error),
             first => Ok(Self { query, first: Some(first) }),
         }
-    }
-}
-
-/// How much is tried before less is asked for.
-fn effort_over(subscriptions: &[&str], lessons: &Lessons) -> Effort {
-    match subscriptions {
-        _ if lessons.has_hung() => Effort::Brief,
-        [_, _, ..] => Effort::Divisible,
-        _ => Effort::Full,
     }
 }
 
@@ -206,8 +197,7 @@ impl<'a, P: Pages> Reader<'a, P> {
         subscriptions: &[&str],
         skip_token: Option<&str>,
     ) -> Result<Page, GraphError> {
-        let lessons = self.setting.lessons;
-        let effort = if self.is_troubled.get() { Effort::Brief } else { effort_over(subscriptions, lessons) };
+        let effort = if self.is_troubled.get() { Effort::Brief } else { self.setting.lessons.effort() };
         let (name, scope) = (self.query.name(), self.setting.scope);
         self.setting.page(Request { name, text, subscriptions, skip_token, scope, effort }).await
     }

@@ -147,9 +147,11 @@ fn page(ids: &[String], total: usize) -> Page {
     Page::parse(&Bytes::from(body), &config::Scope::default()).unwrap()
 }
 
-/// What a query of the service comes to, and the ids that it brought.
+/// What a query of the service comes to in a run over one subscription, and the ids that it brought.
 async fn read(service: &Service, query: Query<'_>) -> (Result<Answer, GraphError>, BTreeSet<String>) {
-    read_over(service, query, &["s"], &lessons()).await
+    let lessons = lessons();
+    lessons.note_listed(1);
+    read_over(service, query, &["s"], &lessons).await
 }
 
 /// Up to 1,000 subscriptions are asked about at once, until something else is learned.
@@ -411,6 +413,7 @@ async fn four_minutes_are_all_that_silence_costs_whether_of_one_subscription_or_
         let silent: Failing = || failed(Failure::Timeout(Duration::from_secs(60)));
         let service = Service { broken: Some((vec![broken], silent)), hangs: true, ..service };
         let (lessons, start) = (lessons(), tokio::time::Instant::now());
+        lessons.note_listed(count);
         let (answer, read) = read_over(&service, Query::Resources, &guids, &lessons).await;
         assert_eq!((answer.is_ok(), read.len()), if broken == "*" { (false, 0) } else { (true, 999) });
         _ = read_over(&service, Query::Containers, &guids, &lessons).await;
@@ -462,4 +465,38 @@ async fn what_is_not_answered_after_nearly_four_minutes_is_left_out_without_a_se
     let told = lessons.take_unread();
     assert_eq!(told.len(), 402);
     assert!(told.iter().any(|(one, error)| &**one == "s401" && error.to_string().contains("not asked over fewer")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscription_that_is_asked_about_alone_and_not_answered_fails_alone() {
+    for (silent_ones, together) in
+        [(vec![3], 1), (vec![999], 1), (vec![0, 1], 1), (vec![3, 90, 177, 264], 1), (vec![999], 999)]
+    {
+        let (service, guids) = silent(silent_ones.iter().copied());
+        let guids: Vec<&str> = guids.iter().map(String::as_str).collect();
+        let (lessons, start) = (Lessons::new(NonZeroUsize::new(together).unwrap()), tokio::time::Instant::now());
+        lessons.note_listed(guids.len());
+        for query in [Query::Resources, Query::Containers] {
+            let (answer, read) = read_over(&service, query, &guids, &lessons).await;
+            let count = silent_ones.len();
+            assert_eq!((read.len(), answer.unwrap().unread.len()), (1000 - count, count));
+        }
+        assert!(start.elapsed() <= Duration::from_secs(240), "{silent_ones:?} by {together}: {:?}", start.elapsed());
+        let told: BTreeSet<String> = lessons.take_unread().into_iter().map(|(one, _)| one.into()).collect();
+        assert_eq!(told, silent_ones.iter().map(|n| format!("s{n}")).collect());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_of_one_without_an_answer_does_not_keep_the_next_batch_from_being_read() {
+    let (service, guids) = silent([0]);
+    let guids: Vec<&str> = guids.iter().map(String::as_str).collect();
+    let lessons = lessons();
+    lessons.note_listed(guids.len());
+    let (alone, others) = guids.split_at(1);
+    let (answer, _) = read_over(&service, Query::Resources, alone, &lessons).await;
+    assert!(answer.is_err());
+    let (answer, read) = read_over(&service, Query::Resources, others, &lessons).await;
+    assert_eq!((answer.unwrap().unread.len(), read.len()), (0, 999));
+    assert_eq!(lessons.take_unread().len(), 1);
 }
