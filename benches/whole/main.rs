@@ -11,6 +11,7 @@
 
 mod bare;
 mod figures;
+mod large;
 mod process;
 mod remembering;
 mod service;
@@ -31,7 +32,7 @@ struct Cli {
     #[arg(long, default_value = env!("CARGO_BIN_EXE_azure-incremental"))]
     binary: PathBuf,
     /// Only these figures
-    #[arg(value_parser = clap::value_parser!(u8).range(1..=6))]
+    #[arg(value_parser = clap::value_parser!(u8).range(1..=7))]
     figures: Vec<u8>,
     /// What cargo passes to every bench
     #[arg(long, hide = true)]

@@ -9,7 +9,7 @@ use flate2::write::GzEncoder;
 
 use super::figures::{Bench, Figure, Target, best, megabytes};
 use super::process::Run;
-use super::service::{SUBSCRIPTIONS, Service, Shape};
+use super::service::{Service, Shape};
 
 /// Runs of each side that are compared.
 const TURNS: usize = 3;
@@ -34,7 +34,7 @@ impl Bench {
                 }
                 with.push(self.remembers(&service, &file, &["--mode", "full"])?);
             }
-            let entities = (resources + shape.groups() + SUBSCRIPTIONS) as u64;
+            let entities = shape.entities() as u64;
             let rate = |runs: &[Run]| entities as f64 / best(runs, |run| run.wall).as_secs_f64();
             figures.push(Figure {
                 number: 6,

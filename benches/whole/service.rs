@@ -5,7 +5,7 @@ use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum as _};
 use sandbox::Sandbox;
 use sandbox::clock::Clock;
 use sandbox::requests::Route;
@@ -13,8 +13,10 @@ use sandbox::settings::{EstateSize, QuotaSettings, Settings};
 use serde::{Deserialize, Serialize};
 
 /// A sandbox to be measured against.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct Shape {
+    #[arg(long)]
+    pub(crate) subscriptions: usize,
     #[arg(long, default_value_t = 0)]
     pub(crate) resources: usize,
     #[arg(long, default_value_t = 0)]
@@ -24,32 +26,59 @@ pub(crate) struct Shape {
     /// Of sign-in and of the listing of subscriptions
     #[arg(long, default_value_t = 0)]
     pub(crate) other_latency_ms: u64,
-    /// Enforce 15 queries in five seconds
-    #[arg(long)]
-    pub(crate) quota: bool,
+    #[arg(long, value_enum, default_value_t = Quota::Ample)]
+    pub(crate) quota: Quota,
     /// Keep what is posted
     #[arg(long)]
     pub(crate) record: bool,
 }
 
-pub(crate) const SUBSCRIPTIONS: usize = 4;
+/// What is done about the quota of Resource Graph.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Quota {
+    /// One that nothing waits for is announced: where none is, 15 in 5 s are assumed
+    Ample,
+    /// 15 queries in five seconds, announced and enforced
+    Announced,
+    /// None is announced, and none enforced
+    Silent,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self {
+            subscriptions: 4,
+            resources: 0,
+            query_latency_ms: 0,
+            post_latency_ms: 0,
+            other_latency_ms: 0,
+            quota: Quota::Ample,
+            record: false,
+        }
+    }
+}
 
 impl Shape {
     pub(crate) fn groups(&self) -> usize {
         self.resources / 50
     }
 
+    pub(crate) fn entities(&self) -> usize {
+        self.subscriptions + self.groups() + self.resources
+    }
+
     fn settings(&self) -> Settings {
-        let size = EstateSize { subscriptions: SUBSCRIPTIONS, groups: self.groups(), resources: self.resources };
+        let size = EstateSize { subscriptions: self.subscriptions, groups: self.groups(), resources: self.resources };
         // Frozen, and with a clock that stands still, so that every run asks what was answered before.
         let mut settings = Settings { frozen: true, clock: Clock::stopped(), estate: size, ..Settings::default() };
         settings.azure.query_latency = Duration::from_millis(self.query_latency_ms);
         settings.azure.other_latency = Duration::from_millis(self.other_latency_ms);
         settings.port.post_latency = Duration::from_millis(self.post_latency_ms);
-        if !self.quota {
-            // One that nothing waits for: where none is announced, 15 in 5 s are assumed.
-            settings.azure.quota = Some(QuotaSettings { queries: 10_000, window: Duration::from_secs(1) });
-        }
+        settings.azure.quota = match self.quota {
+            Quota::Ample => Some(QuotaSettings { queries: 10_000, window: Duration::from_secs(1) }),
+            Quota::Announced => Some(QuotaSettings { queries: 15, window: Duration::from_secs(5) }),
+            Quota::Silent => None,
+        };
         settings.port.sink = !self.record;
         settings.port.record = self.record;
         // What is recorded is not read: a mapping that makes nothing of it is the quickest.
@@ -59,6 +88,7 @@ impl Shape {
 
     fn arguments(&self) -> Vec<String> {
         let mut arguments: Vec<String> = [
+            ("--subscriptions", self.subscriptions as u64),
             ("--resources", self.resources as u64),
             ("--query-latency-ms", self.query_latency_ms),
             ("--post-latency-ms", self.post_latency_ms),
@@ -67,7 +97,8 @@ impl Shape {
         .iter()
         .flat_map(|(name, value)| [(*name).to_owned(), value.to_string()])
         .collect();
-        arguments.extend(self.quota.then(|| "--quota".to_owned()));
+        let quota = self.quota.to_possible_value();
+        arguments.extend(quota.map(|quota| format!("--quota={}", quota.get_name())));
         arguments.extend(self.record.then(|| "--record".to_owned()));
         arguments
     }

@@ -2,6 +2,7 @@
 
 use super::batch::{Batch, Extent, Page};
 use super::delivery::Wave;
+use super::reading::Coming;
 use super::{Absent, Answer, Engine, Entry, Fatal, Key, Replica, Sink, Source};
 use crate::model::{Finding, Id, Record, RecordKind, Scope, Stage};
 
@@ -57,7 +58,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         &self,
         b: &mut Batch<'_, K::Parcel>,
         extent: Extent,
-        all: Option<S::Reading<'_>>,
+        all: Option<Coming<S::Error>>,
     ) -> Result<Option<Answer>, Fatal<R::Error>> {
         let mut within: Vec<Id> = b.afresh.iter().cloned().collect();
         let is_selective = extent == Extent::Everything && all.is_none();
@@ -73,7 +74,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         }
         within.sort_unstable();
         let answer = if let Some(all) = all {
-            self.take(all, async |page| self.leaves(b, Page::Rows, page).await).await?
+            self.take_coming(all, async |page| self.leaves(b, Page::Rows, page).await).await?
         } else if within.is_empty() {
             // Of nothing all is read.
             return Ok(

@@ -1,10 +1,12 @@
 //! The steps of a run: what is read of the shards, in which order, and when their marks move.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 
+use futures::future::{OptionFuture, pending, ready};
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::batch::{Batch, Extent, Page};
 use super::decide::Send;
@@ -15,6 +17,39 @@ use super::{
     before, kept_and_recent,
 };
 use crate::model::{Finding, Id, Operation, Scope};
+
+/// A reading that is being delivered.
+pub(super) struct Coming<E> {
+    pages: mpsc::Receiver<Vec<Finding>>,
+    answer: oneshot::Receiver<Result<Answer, E>>,
+}
+
+/// Begins to deliver a reading: what does so, and what comes of it.
+fn begin<T: Reading>(
+    opening: impl Future<Output = Result<T, T::Error>>,
+) -> (impl Future<Output = ()>, Coming<T::Error>) {
+    let (intake, pages) = mpsc::channel(1);
+    let (told, answer) = oneshot::channel();
+    // Who does not take it any more need not be told.
+    let delivering = async {
+        let answer = async { opening.await?.deliver(intake).await };
+        _ = told.send(answer.await);
+    };
+    (delivering, Coming { pages, answer })
+}
+
+/// Takes what is being delivered. Nothing more is once that has ended.
+async fn beside<T>(delivering: impl Future, taking: impl Future<Output = T>) -> T {
+    let delivering = async {
+        delivering.await;
+        pending::<Infallible>().await
+    };
+    tokio::select! {
+        biased;
+        taken = taking => taken,
+        never = delivering => match never {},
+    }
+}
 
 /// Batches of shards that are read side by side.
 const BATCHES_AT_ONCE: usize = 2;
@@ -47,16 +82,30 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         };
         let full = extent == Extent::Everything;
         let reads_all = full && self.source.unseen() == Scope::In;
-        // Begun side by side, taken one after the other.
-        let opened = futures::try_join!(
-            self.source.changes(&ids, window),
-            async { if full { self.source.containers(&ids).await.map(Some) } else { Ok(None) } },
-            async { if reads_all { self.source.leaves(&ids).await.map(Some) } else { Ok(None) } },
-        );
-        let Some(((changed_containers, changed_leaves), containers, leaves)) = self.kept(opened) else { return Ok(()) };
-        let mut batch = Batch::new(&ids, windows);
-        let b = &mut batch;
+        // Read side by side, taken one after the other: all leaves last.
+        let (delivering, leaves) = reads_all.then(|| begin(self.source.leaves(&ids))).unzip();
+        let taking = async {
+            let opened = futures::try_join!(self.source.changes(&ids, window), async {
+                if full { self.source.containers(&ids).await.map(Some) } else { Ok(None) }
+            },);
+            let Some((changes, containers)) = self.kept(opened) else { return Ok(()) };
+            self.take_batch(extent, shards, Batch::new(&ids, windows), changes, containers, leaves).await
+        };
+        beside(OptionFuture::from(delivering), taking).await
+    }
 
+    /// Takes what was read of a batch in order.
+    async fn take_batch(
+        &self,
+        extent: Extent,
+        shards: &[&Shard],
+        mut batch: Batch<'_, K::Parcel>,
+        (changed_containers, changed_leaves): (S::Reading<'_>, S::Reading<'_>),
+        containers: Option<S::Reading<'_>>,
+        leaves: Option<Coming<S::Error>>,
+    ) -> Result<(), Fatal<R::Error>> {
+        let (full, ids) = (extent == Extent::Everything, batch.shards);
+        let b = &mut batch;
         let mut records: Vec<Finding> = Vec::new();
         let told_containers = self
             .take(changed_containers, async |page: Vec<Finding>| {
@@ -86,7 +135,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         if !self.replica.remembers() {
             return Ok(());
         }
-        for id in &ids {
+        for id in ids {
             let is_told = |answer: &Option<Answer>| match answer {
                 Some(answer) => !answer.unread.contains(id),
                 None => !holds(Rule::Proof),
@@ -112,17 +161,22 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     pub(super) async fn take<T: Reading<Error = S::Error>>(
         &self,
         reading: T,
+        page: impl AsyncFnMut(Vec<Finding>) -> Result<(), Fatal<R::Error>>,
+    ) -> Result<Option<Answer>, Fatal<R::Error>> {
+        let (delivering, coming) = begin(ready(Ok(reading)));
+        beside(delivering, self.take_coming(coming, page)).await
+    }
+
+    /// The same of a reading that is being delivered.
+    pub(super) async fn take_coming(
+        &self,
+        mut coming: Coming<S::Error>,
         mut page: impl AsyncFnMut(Vec<Finding>) -> Result<(), Fatal<R::Error>>,
     ) -> Result<Option<Answer>, Fatal<R::Error>> {
-        let (intake, mut pages) = mpsc::channel(1);
-        let taking = async {
-            while let Some(findings) = pages.recv().await {
-                page(findings).await?;
-            }
-            Ok(())
-        };
-        let delivering = async { Ok(reading.deliver(intake).await) };
-        let (answer, ()) = futures::try_join!(delivering, taking)?;
+        while let Some(findings) = coming.pages.recv().await {
+            page(findings).await?;
+        }
+        let answer = coming.answer.await.map_err(|_| Fatal::Stopped)?;
         Ok(self.kept(answer).filter(|answer| answer.failed.is_empty() || holds(Rule::Poison)))
     }
 

@@ -435,7 +435,7 @@ fn to_ids(ids: &[String]) -> Vec<Id> {
 
 /// How many pages are read ahead of the posts. Posted one by one, a page takes as long as ten queries, and more of them would
 /// only wait, in memory. Posted in lists, it takes as long as a query: the quota's 15 then read ten thousand rows in one go,
-/// these and the first pages and what was deleted.
+/// these and the look, the records and the containers.
 fn pages_at_once(payload: Payload) -> NonZeroUsize {
     const FEW: NonZeroUsize = NonZeroUsize::new(2).unwrap();
     const MANY: NonZeroUsize = NonZeroUsize::new(11).unwrap();

@@ -48,6 +48,16 @@ async fn pages_follow_one_another_over_the_skip_token_in_a_stable_order() {
 }
 
 #[tokio::test]
+async fn after_the_look_at_the_subscriptions_everything_is_asked_at_once() {
+    let mut settings = of_resources(3_000);
+    settings.azure.query_latency = Duration::from_millis(500);
+    let sandbox = start(settings).await;
+    let run = Program::full(&sandbox).env("PORT_WEBHOOK_PAYLOAD", "batch").run().await.exits(0);
+    // The records of containers and of resources, the containers, and the resources in four parts.
+    assert_eq!((run.count("queries"), sandbox.requests().most_in_flight(Route::Graph)), (1 + 7, 7), "{run}");
+}
+
+#[tokio::test]
 async fn a_result_of_more_than_a_page_is_read_in_parts_that_fit_one() {
     let sandbox = start(of_resources(3_000)).await;
     let run = Program::full(&sandbox).run().await.exits(0);

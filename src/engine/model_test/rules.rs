@@ -50,8 +50,8 @@ const NEEDED: &[(Rule, &str, &str)] = &[
     (Rule::WatchAnew, "", "run; wait 20; update s0/g0; fault hiderow s0/g0; run; wait 2760; run; wait 180; run"),
     (Rule::WatchNew, "", "run; fault hiderow s0/g0/r2; create s0/g0/r2; wait 20; run; wait 180; run"),
     (Rule::DoubtHeld, "", "run; run; fault hiderow s0/g0/r0; update s0/g0/r0; wait 20; run; wait 180; run"),
-    (Rule::AskUnknown, "relates", "run late=1"),
-    (Rule::Intend, "shards=2 containers=2 leaves=2 loose=1 together=2", "run; scope 1; run kill=26"),
+    (Rule::AskUnknown, "containers=2 relates", "run fail=3; run late=1"),
+    (Rule::Intend, "shards=3 together=2", "run fail=5; fault down; run"),
     (Rule::Relation, "containers=2 relates", "run late=3"),
     (
         Rule::Once,

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use super::arm_id::ArmId;
 use super::client::Pages;
@@ -13,6 +13,7 @@ use super::json::Columns;
 use super::names;
 use super::queries::Query;
 use super::reading::{Opened, Reader, Setting};
+use super::slots::Slots;
 use crate::model::{Change, Finding, Id, RecordKind, Scope, Stage};
 
 /// Columns of a group's row, and what they are called in the row of a resource in it.
@@ -115,8 +116,8 @@ impl<'a, P: Pages> Reader<'a, P> {
             return Ok(HashMap::new());
         }
         // This reading waits for that one: it must not wait for this one's place.
-        let slots = Semaphore::new(1);
-        let setting = Setting { slots: &slots, at_once: 1, ..self.setting };
+        let slots = Slots::new(1);
+        let setting = Setting { slots: &slots, ..self.setting };
         let (intake, mut taken) = mpsc::channel(1);
         let read = async move { Reader::read(setting, Opened::later(query), &subscriptions, &intake).await };
         let take = async {

@@ -187,9 +187,9 @@ impl Lessons {
         }
     }
 
-    /// How many resources a subscription has, as far as is known.
-    pub(super) fn size_of(&self, subscription: &str) -> u64 {
-        self.sizes.borrow().get(subscription).copied().unwrap_or_default()
+    /// How many resources a subscription has, where that is known.
+    pub(super) fn size_of(&self, subscription: &str) -> Option<u64> {
+        self.sizes.borrow().get(subscription).copied()
     }
 
     /// Whether something was answered in this run.

@@ -26,12 +26,13 @@ mod quota;
 mod reading;
 pub(crate) mod row;
 mod shards;
+mod slots;
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use crate::azure::arm::{Arm, ArmError};
 use crate::azure::subscriptions;
@@ -47,6 +48,7 @@ use names::Asked;
 use queries::{Query, Ungrouped};
 use reading::{Opened, Reader, Setting};
 pub(crate) use shards::Subscription;
+use slots::Slots;
 
 /// Questions under way at once. What asks them takes what comes, so that they need not wait for the posts as readings do.
 const QUESTIONS: usize = 2;
@@ -56,9 +58,8 @@ pub(crate) struct ResourceGraph {
     client: Client,
     scope: config::Scope,
     lessons: Lessons,
-    slots: Semaphore,
-    at_once: usize,
-    questions: Semaphore,
+    slots: Slots,
+    questions: Slots,
 }
 
 /// A reading: one query or several, the first page of the first of them there.
@@ -86,9 +87,8 @@ impl ResourceGraph {
             client: Client::new(arm),
             scope,
             lessons: Lessons::new(together),
-            slots: Semaphore::new(pages_at_once.get()),
-            at_once: pages_at_once.get(),
-            questions: Semaphore::new(QUESTIONS),
+            slots: Slots::new(pages_at_once.get()),
+            questions: Slots::new(QUESTIONS),
         }
     }
 
@@ -111,13 +111,7 @@ impl ResourceGraph {
     }
 
     fn setting(&self) -> Setting<'_, Client> {
-        Setting {
-            pages: &self.client,
-            lessons: &self.lessons,
-            scope: &self.scope,
-            slots: &self.slots,
-            at_once: self.at_once,
-        }
+        Setting { pages: &self.client, lessons: &self.lessons, scope: &self.scope, slots: &self.slots }
     }
 
     async fn open<'a>(&'a self, shards: &[Id], query: Query<'a>) -> Result<Opened<'a>, GraphError> {
@@ -141,7 +135,7 @@ impl ResourceGraph {
     async fn collect(&self, shards: &[Id], query: Query<'_>) -> Result<Found, GraphError> {
         let subscriptions = guids(shards);
         let (intake, mut taken) = mpsc::channel(1);
-        let setting = Setting { slots: &self.questions, at_once: QUESTIONS, ..self.setting() };
+        let setting = Setting { slots: &self.questions, ..self.setting() };
         let read = async move { Reader::read(setting, Opened::later(query), &subscriptions, &intake).await };
         let take = async {
             let mut findings: Vec<Finding> = Vec::new();
@@ -250,7 +244,7 @@ impl engine::Reading for Reading<'_> {
         let subscriptions = guids(shards);
         let (setting, subscriptions, intake) = (graph.setting(), &subscriptions[..], &intake);
         let answers = queries.into_iter().map(|opened| Reader::read(setting, opened, subscriptions, intake));
-        let answers: Vec<Answer> = stream::iter(answers).buffer_unordered(graph.at_once).try_collect().await?;
+        let answers: Vec<Answer> = stream::iter(answers).buffer_unordered(graph.slots.at_once()).try_collect().await?;
         let mut whole = Answer::default();
         for answer in answers {
             whole.covered.extend(answer.covered);

@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::client::{Pages, Request};
@@ -17,6 +16,7 @@ use super::proof::{Proof, Standing};
 use super::queries::{Joins, Part, Query, Slice};
 use super::row::Row;
 use super::shards::shard;
+use super::slots::Slots;
 use crate::azure::arm::Effort;
 use crate::config::Scope;
 use crate::engine::{Answer, Intake};
@@ -44,10 +44,7 @@ pub(super) struct Setting<'a, P> {
     pub(super) pages: &'a P,
     pub(super) lessons: &'a Lessons,
     pub(super) scope: &'a Scope,
-    /// Pages that are being read or waiting to be taken, over all readings. It bounds memory as well as requests.
-    pub(super) slots: &'a Semaphore,
-    /// Parts that are read side by side.
-    pub(super) at_once: usize,
+    pub(super) slots: &'a Slots,
 }
 
 impl<P> Clone for Setting<'_, P> {
@@ -68,6 +65,16 @@ impl<P: Pages> Setting<'_, P> {
         let page = self.pages.page(request).await;
         self.lessons.note(start, &page);
         page
+    }
+
+    /// How many rows a query has, where the look at these subscriptions has told.
+    fn rows_of(&self, query: Query<'_>, subscriptions: &[&str]) -> Option<u64> {
+        match query {
+            Query::Resources if self.scope.resource_types.is_empty() => {
+                subscriptions.iter().map(|subscription| self.lessons.size_of(subscription)).sum()
+            }
+            _ => None,
+        }
     }
 }
 
@@ -107,6 +114,11 @@ impl<'a> Opened<'a> {
         let is_known = subscriptions.iter().all(|subscription| !setting.lessons.is_unread(subscription));
         if subscriptions.len() > setting.lessons.together() || !is_known {
             return Ok(Self::later(query));
+        }
+        let told = Page { total: setting.rows_of(query, subscriptions).unwrap_or_default(), ..Page::default() };
+        if is_large(&told) {
+            // Its parts are all that is to be asked for.
+            return Ok(Self { query, first: Some(Ok(told)) });
         }
         let text = query.text(setting.scope, &Slice::WHOLE, setting.lessons.joins_of(query));
         let (scope, effort) = (setting.scope, setting.lessons.effort());
@@ -228,7 +240,7 @@ impl<'a, P: Pages> Reader<'a, P> {
         readings: u32,
     ) -> Result<u64, GraphError> {
         stream::iter(portions.into_iter().map(|portion| self.over(portion, readings, None)))
-            .buffer_unordered(self.setting.at_once)
+            .buffer_unordered(self.setting.slots.at_once())
             .try_fold(0, async |sum, came| Ok(sum + came))
             .await
     }
@@ -279,7 +291,7 @@ impl<'a, P: Pages> Reader<'a, P> {
         let mut proof = Proof::default();
         loop {
             // Held until the page is taken, so that readers do not run ahead of the posts.
-            let slot = self.setting.slots.acquire().await.map_err(|_| GraphError::Stopped)?;
+            let slot = self.setting.slots.acquire(self.query).await?;
             let page = match opened.take() {
                 Some(first) => first,
                 None => self.page(&text, &portion.subscriptions, proof.token()).await,
@@ -331,12 +343,16 @@ impl<'a, P: Pages> Reader<'a, P> {
     /// Reads a portion of so many rows in parts of some `most`.
     fn packed(&self, portion: &Portion<'a>, rows: u64, most: u64, readings: u32) -> Step<'_> {
         let lessons = self.setting.lessons;
+        let fewest = parts_of(rows, most).max(2);
+        // What is read side by side comes at the same time however it is cut. What did not add up is asked of fewer subscriptions.
+        let is_few =
+            readings == 0 && usize::try_from(fewest).is_ok_and(|fewest| fewest <= self.setting.slots.at_once());
         let parts = match self.query {
-            Query::Containers | Query::Resources => {
-                packing::parts(portion, rows, most, |subscription| lessons.size_of(subscription))
+            Query::Containers | Query::Resources if !is_few => {
+                packing::parts(portion, rows, most, |subscription| lessons.size_of(subscription).unwrap_or_default())
             }
             // How many resources a subscription has says little of how many have changed.
-            _ => packing::finer(portion, parts_of(rows, most).max(2)),
+            _ => packing::finer(portion, fewest),
         };
         self.parts(parts, readings)
     }

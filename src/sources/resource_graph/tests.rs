@@ -107,7 +107,15 @@ impl Pages for Service {
             return Err(answered(504, "GatewayTimeout"));
         }
         if request.name == "covered subscriptions" {
-            return Ok(page(&["/subscriptions/s".to_owned()], 1));
+            let row = |guid: &&str| {
+                let (id, start) = (format!("/subscriptions/{guid}"), format!("/subscriptions/{guid}/"));
+                let resources = self.ids.iter().filter(|id| id.starts_with(&start)).count();
+                json!({"id": id, "resourceId": id, "sourceResourceId": id, "resources": resources})
+            };
+            return Ok(page_of(
+                &request.subscriptions.iter().map(row).collect::<Vec<_>>(),
+                request.subscriptions.len(),
+            ));
         }
         let is_asked = |id: &&String| request.subscriptions.contains(&id.split('/').nth(2).unwrap());
         let rows: Vec<&String> = self.rows(request.text).into_iter().filter(is_asked).collect();
@@ -141,8 +149,11 @@ fn id(n: usize) -> String {
 }
 
 fn page(ids: &[String], total: usize) -> Page {
-    let rows: Vec<_> =
-        ids.iter().map(|id| json!({"id": id, "resourceId": id, "sourceResourceId": id, "type": "a.b/c"})).collect();
+    let row = |id: &String| json!({"id": id, "resourceId": id, "sourceResourceId": id, "type": "a.b/c"});
+    page_of(&ids.iter().map(row).collect::<Vec<_>>(), total)
+}
+
+fn page_of(rows: &[serde_json::Value], total: usize) -> Page {
     let body = json!({"totalRecords": total, "data": rows}).to_string();
     Page::parse(&Bytes::from(body), &config::Scope::default()).unwrap()
 }
@@ -166,8 +177,8 @@ async fn read_over(
     subscriptions: &[&str],
     lessons: &Lessons,
 ) -> (Result<Answer, GraphError>, BTreeSet<String>) {
-    let (scope, slots) = (config::Scope::default(), Semaphore::new(3));
-    let setting = Setting { pages: service, lessons, scope: &scope, slots: &slots, at_once: 3 };
+    let (scope, slots) = (config::Scope::default(), Slots::new(3));
+    let setting = Setting { pages: service, lessons, scope: &scope, slots: &slots };
     let (intake, mut taken) = mpsc::channel::<Vec<Finding>>(1);
     let read = async move {
         let opened = Opened::now(setting, query, subscriptions).await?;
@@ -204,6 +215,37 @@ async fn a_small_result_takes_one_query_and_a_large_one_its_parts() {
     let service = reads_around(Service::with(9300), 11).await;
     assert_eq!(service.announced.get(), 9300);
     reads_around(Service::with(0), 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_result_that_the_look_has_told_of_takes_its_parts_alone() {
+    let (service, lessons) = (Service::with(9300), lessons());
+    _ = read_over(&service, Query::Subscriptions, &["s"], &lessons).await;
+    let (answer, read) = read_over(&service, Query::Resources, &["s"], &lessons).await;
+    assert!(answer.is_ok());
+    assert_eq!((read.len(), service.announced.get(), service.asked()), (9300, 9300, 1 + 10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_fewer_rows_come_than_the_look_has_told_of_they_are_counted_again() {
+    let (mut service, lessons) = (Service::with(9300), lessons());
+    _ = read_over(&service, Query::Subscriptions, &["s"], &lessons).await;
+    service.ids.truncate(4000);
+    let (answer, read) = read_over(&service, Query::Resources, &["s"], &lessons).await;
+    assert!(answer.is_ok());
+    assert_eq!((read.len(), service.asked()), (4000, 1 + 10 + 1 + 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_read_side_by_side_is_cut_into_the_fewest_parts() {
+    let id = |n: usize| format!("/subscriptions/s{}/resourcegroups/g/providers/a.b/c/{n}", n % 2);
+    for (count, parts) in [(2600, 3), (5000, 6)] {
+        let (service, lessons) = (Service { ids: (0..count).map(id).collect(), ..Service::default() }, lessons());
+        _ = read_over(&service, Query::Subscriptions, &["s0", "s1"], &lessons).await;
+        let (answer, read) = read_over(&service, Query::Resources, &["s0", "s1"], &lessons).await;
+        assert!(answer.is_ok());
+        assert_eq!((read.len(), service.asked()), (count, 1 + parts));
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -301,15 +343,15 @@ async fn a_refusal_is_no_poison() {
         fn announce(&self, _: u64) {}
         fn count(&self, _: u64) {}
     }
-    let (scope, slots, lessons) = (config::Scope::default(), Semaphore::new(1), lessons());
-    let setting = Setting { pages: &Refusing, lessons: &lessons, scope: &scope, slots: &slots, at_once: 1 };
+    let (scope, slots, lessons) = (config::Scope::default(), Slots::new(1), lessons());
+    let setting = Setting { pages: &Refusing, lessons: &lessons, scope: &scope, slots: &slots };
     assert!(Opened::now(setting, Query::Resources, &["s"]).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
 async fn when_nobody_takes_pages_the_reading_ends() {
-    let (service, scope, slots, lessons) = (Service::with(10), config::Scope::default(), Semaphore::new(1), lessons());
-    let setting = Setting { pages: &service, lessons: &lessons, scope: &scope, slots: &slots, at_once: 1 };
+    let (service, scope, slots, lessons) = (Service::with(10), config::Scope::default(), Slots::new(1), lessons());
+    let setting = Setting { pages: &service, lessons: &lessons, scope: &scope, slots: &slots };
     let (intake, taken) = mpsc::channel::<Vec<Finding>>(1);
     drop(taken);
     let read = Reader::read(setting, Opened::later(Query::Resources), &["s"], &intake).await;
