@@ -103,7 +103,7 @@ fn summary(report: &Report) -> String {
     let mut text = format!(
         "### Azure to Port: {} run{}\n\n{}\n\n",
         report.mode,
-        if report.dry_run { " (dry run, nothing was sent)" } else { "" },
+        if report.dry_run.is_some() { " (dry run, nothing was sent)" } else { "" },
         report.exit
     );
     let counts = [
@@ -166,13 +166,19 @@ fn types(report: &Report) -> String {
     }
     let mut rows: Vec<(&String, &TypeCounts)> = report.types.iter().collect();
     rows.sort_by_key(|(name, counts)| (std::cmp::Reverse(counts.total()), *name));
-    let mut text = String::from("\n<table>\n<tr><th>type</th><th>upserts</th><th>deletes</th><th>failed</th></tr>\n");
+    let mut text =
+        String::from("\n<table>\n<tr><th>type</th><th>new</th><th>updated</th><th>deleted</th><th>failed</th></tr>\n");
     for (name, counts) in rows.iter().take(MOST_ROWS) {
-        let TypeCounts { upserts, deletes, failed } = counts;
-        _ = writeln!(text, "<tr><td>{}</td><td>{upserts}</td><td>{deletes}</td><td>{failed}</td></tr>", code(name));
+        let TypeCounts { new, deletes, failed, .. } = counts;
+        let updated = counts.updated();
+        _ = writeln!(
+            text,
+            "<tr><td>{}</td><td>{new}</td><td>{updated}</td><td>{deletes}</td><td>{failed}</td></tr>",
+            code(name)
+        );
     }
     if let Some(more) = rows.len().checked_sub(MOST_ROWS).filter(|more| *more > 0) {
-        _ = writeln!(text, "<tr><td>and {more} more types</td><td></td><td></td><td></td></tr>");
+        _ = writeln!(text, "<tr><td>and {more} more types</td><td></td><td></td><td></td><td></td></tr>");
     }
     text + "</table>\n"
 }

@@ -254,7 +254,7 @@ impl Http {
         let next = |error: &RequestError| {
             again(error).map_or(Next::GiveUp, |least| Next::Again { after: error.retry_after(), least })
         };
-        let repeated = || _ = self.retried.fetch_add(1, Ordering::Relaxed);
+        let repeated = || self.retried.fetch_add(1, Ordering::Relaxed) + 1;
         retry::retrying(&patience, who, attempt, next, repeated).await
     }
 

@@ -1,14 +1,16 @@
 //! The binary: parse, log, run, exit.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
+use anstream::AutoStream;
 use azure_incremental::actions::{Actions, inert};
 use azure_incremental::cli::{Cli, Command};
 use azure_incremental::commands::{self, check, checkpoint, forget};
 use azure_incremental::config::{
-    Config, ConfigError, LogConfig, LogFormat, Variables, Wishes, checkpoint_file, forget_id, misspelt, resend_ids,
+    Config, ConfigError, DryRun, LogConfig, LogFormat, Variables, Wishes, checkpoint_file, forget_id, misspelt,
+    resend_ids,
 };
 use azure_incremental::error::Exit;
 use azure_incremental::logging::{self, Place};
@@ -88,10 +90,13 @@ fn execute(
         _ => Ok(Work::Sync),
     };
     let config = ConfigError::both(Config::load(&cli.settings, environment), work);
-    let (log, (config, work)) = ConfigError::both(LogConfig::load(&cli.settings, environment), config)?;
+    let (log, (mut config, work)) = ConfigError::both(LogConfig::load(&cli.settings, environment), config)?;
     if let Some(Command::Check(args)) = &cli.command {
         logging::init(&log.quieter());
         return Ok(runtime(check::run(&config, hints, args.probe, log.format, io::stdout())));
+    }
+    if config.dry_run.is_some() && log.format == LogFormat::Text && io::stdout().is_terminal() {
+        config.dry_run = Some(DryRun::Counts);
     }
     _ = job.inspect(|job| job.begin());
     let place = if job.is_some() { Place::Job } else { Place::Shell };
@@ -120,7 +125,10 @@ fn execute(
 
 // The standard output of a dry run is what it would post.
 fn tell(report: &Report, format: LogFormat) {
-    let mut output: Box<dyn Write> = if report.dry_run { Box::new(io::stderr()) } else { Box::new(io::stdout()) };
+    let mut output: Box<dyn Write> = match report.dry_run {
+        Some(_) => Box::new(AutoStream::auto(io::stderr())),
+        None => Box::new(AutoStream::auto(io::stdout())),
+    };
     print(&mut output, &inert(&(report.render(format) + "\n")));
 }
 

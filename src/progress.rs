@@ -28,6 +28,8 @@ pub(crate) struct Seen {
     /// Rows that there are, as far as it is known.
     pub(crate) total: u64,
     pub(crate) posted: u64,
+    /// Rows that need no post, as the catalog has them so.
+    pub(crate) same: u64,
 }
 
 /// Allows progress to be shown, where standard error is a terminal that can.
@@ -64,7 +66,7 @@ struct Line(ProgressBar);
 impl Line {
     fn new() -> Self {
         let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr());
-        if let Ok(style) = ProgressStyle::with_template("[{bar:20}] {wide_msg}") {
+        if let Ok(style) = ProgressStyle::with_template("[{bar:10}] {wide_msg}") {
             bar.set_style(style.progress_chars("=> "));
         }
         *shown() = Some(bar.clone());
@@ -102,13 +104,14 @@ impl Write for Above {
 
 impl Seen {
     fn tell(self, elapsed: Duration) -> String {
-        let Self { rows, total, posted } = self;
+        let Self { rows, total, posted, same } = self;
         let mut text = format!("{} of {total} rows read, {posted} posted", rows.min(total));
-        if elapsed >= SOON && posted > 0 {
-            let rate = posted as f64 / elapsed.as_secs_f64();
+        let done = posted + same;
+        if elapsed >= SOON && done > 0 {
+            let rate = done as f64 / elapsed.as_secs_f64();
             text += &format!(", {rate:.0}/s");
-            // Nearly every row becomes a post; parents add some.
-            let left = total.saturating_sub(posted);
+            // Nearly every row is posted or needs no post; parents add some.
+            let left = total.saturating_sub(done);
             if left > 0 {
                 let left = Duration::try_from_secs_f64((left as f64 / rate).ceil()).unwrap_or(Duration::MAX);
                 text += &format!(", {} left", ForPeople(left));
@@ -124,11 +127,21 @@ mod tests {
 
     #[test]
     fn rows_posts_rate_and_time_left_are_told() {
-        let seen = Seen { rows: 6_000, total: 20_000, posted: 5_000 };
+        let seen = Seen { rows: 6_000, total: 20_000, posted: 5_000, same: 0 };
         assert_eq!(seen.tell(Duration::from_secs(10)), "6000 of 20000 rows read, 5000 posted, 500/s, 30 s left");
         assert_eq!(seen.tell(Duration::ZERO), "6000 of 20000 rows read, 5000 posted");
-        let again = Seen { rows: 21_000, total: 20_000, posted: 20_084 };
+        let resumed = Seen { posted: 1_000, same: 4_000, ..seen };
+        assert_eq!(resumed.tell(Duration::from_secs(10)), "6000 of 20000 rows read, 1000 posted, 500/s, 30 s left");
+        let again = Seen { rows: 21_000, total: 20_000, posted: 20_084, same: 0 };
         assert_eq!(again.tell(Duration::from_secs(10)), "20000 of 20000 rows read, 20084 posted, 2008/s");
+    }
+
+    #[test]
+    fn the_line_of_a_large_estate_fits_80_columns() {
+        let bar = "[==========] ".len();
+        let seen = Seen { rows: 1_000_000, total: 1_000_000, posted: 150_000, same: 100_000 };
+        let told = seen.tell(Duration::from_secs(10 * 3600));
+        assert!(bar + told.len() < 80, "{told}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,14 +1,16 @@
 //! What a run did, in numbers, for a person or for a machine.
 
+mod text;
+
 use std::collections::BTreeMap;
-use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use crate::config::{ConfigError, LogFormat, Mode};
-use crate::engine::{Counted, Counts, Tally};
+use crate::config::{ConfigError, DryRun, LogFormat, Mode};
+use crate::engine::{Counted, Counts, KindCounts, Tally};
 use crate::error::{Exit, Problem};
 use crate::freshness::Freshness;
 
@@ -18,12 +20,21 @@ use crate::freshness::Freshness;
 pub struct Report {
     /// `incremental`, `full`, `resend` or `forget`.
     pub mode: &'static str,
-    /// Whether upserts and deletes were printed and not posted.
+    /// How upserts and deletes were printed, where they were not posted; in JSON whether.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "is_some")]
+    pub dry_run: Option<DryRun>,
+    /// Whoever read what a dry run printed closed the output before its end.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub dry_run: bool,
+    pub closed: bool,
     /// Why the run was a full one, where the checkpoint and not the configuration made it one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub full_because: Option<String>,
+    /// From when on changes were read, where not everything that exists was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// The checkpoint with which it was compared; `None` without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<PathBuf>,
     /// What the run could not know, a sentence each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -86,6 +97,8 @@ pub struct Compared {
 pub struct TypeCounts {
     /// Accepted.
     pub upserts: u64,
+    /// Those of them that were new to the catalog, as far as the checkpoint knows; without one, none is.
+    pub new: u64,
     /// Accepted.
     pub deletes: u64,
     /// Not accepted.
@@ -93,6 +106,11 @@ pub struct TypeCounts {
 }
 
 impl TypeCounts {
+    /// Upserts of what the catalog had, or may have had.
+    pub(crate) fn updated(self) -> u64 {
+        self.upserts.saturating_sub(self.new)
+    }
+
     pub(crate) fn total(self) -> u64 {
         self.upserts + self.deletes + self.failed
     }
@@ -102,8 +120,11 @@ impl Report {
     pub(crate) fn new(mode: &'static str) -> Self {
         Self {
             mode,
-            dry_run: false,
+            dry_run: None,
+            closed: false,
             full_because: None,
+            since: None,
+            checkpoint: None,
             notes: Vec::new(),
             subscriptions: 0,
             not_covered: 0,
@@ -127,7 +148,7 @@ impl Report {
     }
 
     /// Of a run that its settings kept from beginning.
-    pub fn refused(mode: &'static str, dry_run: bool, error: &ConfigError) -> Self {
+    pub fn refused(mode: &'static str, dry_run: Option<DryRun>, error: &ConfigError) -> Self {
         let errors = error.0.iter().map(ToString::to_string).collect();
         Self { dry_run, exit: Exit::Configuration, errors, ..Self::new(mode) }
     }
@@ -166,12 +187,12 @@ impl Report {
             .kinds()
             .iter()
             .map(|(kind, counts)| {
-                let counts = TypeCounts { upserts: counts.upserts, deletes: counts.deletes, failed: counts.failed };
-                (kind.to_string(), counts)
+                let KindCounts { upserts, new, deletes, failed } = *counts;
+                (kind.to_string(), TypeCounts { upserts, new, deletes, failed })
             })
             .collect();
         // A full run also repeats deletes of long ago, which says nothing of how late it is.
-        if self.mode == Mode::Incremental.name() && !self.dry_run {
+        if self.mode == Mode::Incremental.name() && self.dry_run.is_none() {
             self.freshness = tally.freshness();
         }
     }
@@ -195,61 +216,21 @@ fn is_none(count: &u64) -> bool {
     *count == 0
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, clippy::ref_option, reason = "serde passes a reference")]
+fn is_some<S: Serializer>(dry_run: &Option<DryRun>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bool(dry_run.is_some())
+}
+
 fn seconds<S: Serializer>(elapsed: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64((elapsed.as_secs_f64() * 1000.0).round() / 1000.0)
 }
 
 impl Report {
-    /// As it is printed: a few aligned lines, or one JSON object.
+    /// As it is printed: a few aligned lines with colours, or one JSON object.
     pub fn render(&self, format: LogFormat) -> String {
         match format {
-            LogFormat::Text => self.to_string(),
+            LogFormat::Text => self.to_text(),
             LogFormat::Json => serde_json::to_string(self).unwrap_or_else(|error| error.to_string()),
-        }
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counts = [
-            ("queries", self.queries),
-            ("rows", self.rows),
-            ("upserts", self.upserts),
-            ("deletes", self.deletes),
-            ("unresolved", self.unresolved),
-            ("skipped", self.skipped),
-            ("retried", self.retried),
-            ("failed", self.failed),
-        ];
-        writeln!(f, "{:<15}{:>11}{}", "mode", self.mode, if self.dry_run { ", a dry run" } else { "" })?;
-        if let Some(why) = &self.full_because {
-            writeln!(f, "{:<15}{why}", "full because")?;
-        }
-        for note in &self.notes {
-            writeln!(f, "{:<15}{note}", "note")?;
-        }
-        let not_covered = match self.not_covered {
-            0 => String::new(),
-            count => format!(", not covered {count}"),
-        };
-        writeln!(f, "{:<15}{:>11}{not_covered}", "subscriptions", self.subscriptions)?;
-        for (name, count) in counts {
-            writeln!(f, "{name:<15}{count:>11}")?;
-        }
-        if self.duplicates > 0 {
-            writeln!(f, "{:<15}{:>11}", "duplicates", self.duplicates)?;
-        }
-        if let Some(Compared { held, in_doubt }) = self.compared {
-            let differ = self.differing();
-            writeln!(f, "{:<15}{held} entities held, {differ} differ, {in_doubt} in doubt", "compared")?;
-        }
-        if let Some(freshness) = &self.freshness {
-            writeln!(f, "{:<15}{freshness}", "freshness")?;
-        }
-        writeln!(f, "{:<15}{:>10.1}s", "time", self.elapsed.as_secs_f64())?;
-        match self.exit {
-            Exit::Ok if self.dry_run => write!(f, "{:<15}ok: everything found was printed, nothing was sent", "result"),
-            exit => write!(f, "{:<15}{exit}", "result"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! How often, and after which waits, something that failed is tried again.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -40,13 +40,14 @@ impl Patience {
     }
 }
 
-/// Repeats `attempt` while `next` says so and there are retries left; `repeated` counts them. `who` is for the log.
+/// Repeats `attempt` while `next` says so and there are retries left; `repeated` counts them, with those
+/// of other requests. `who` is for the log, which tells every one only while there are few: then the second, fourth, eighth…
 pub(crate) async fn retrying<T, E: Display, F: Future<Output = Result<T, E>>>(
     patience: &Patience,
     who: &str,
     mut attempt: impl FnMut() -> F,
     mut next: impl FnMut(&E) -> Next,
-    mut repeated: impl FnMut(),
+    mut repeated: impl FnMut() -> u64,
 ) -> Result<T, E> {
     let mut waits = ExponentialBuilder::new()
         .with_min_delay(patience.first)
@@ -65,12 +66,28 @@ pub(crate) async fn retrying<T, E: Display, F: Future<Output = Result<T, E>>>(
         if patience.deadline.is_some_and(|deadline| Instant::now() + wait >= deadline) {
             return Err(error);
         }
-        if let Some(asked) = after.filter(|asked| *asked > wait) {
-            tracing::warn!("{} asks to wait {} s; waiting {} s", printable(who), asked.as_secs(), wait.as_secs());
+        let (count, seconds) = (repeated(), wait.as_secs_f32());
+        if count.is_power_of_two() {
+            if let Some(asked) = after.filter(|asked| *asked > wait) {
+                tracing::warn!("{} asks to wait {} s; waiting {} s", printable(who), asked.as_secs(), wait.as_secs());
+            }
+            tracing::warn!("{error}; trying again in {seconds:.1} s{}", Retries(count));
+        } else {
+            tracing::debug!("{error}; trying again in {seconds:.1} s");
         }
-        repeated();
-        tracing::warn!("{error}; trying again in {:.1} s", wait.as_secs_f32());
         tokio::time::sleep(wait).await;
+    }
+}
+
+/// How many there were, once there are several.
+struct Retries(u64);
+
+impl Display for Retries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 | 1 => Ok(()),
+            count => write!(f, "; {count} retries so far"),
+        }
     }
 }
 
@@ -95,9 +112,19 @@ mod tests {
             attempts.set(attempts.get() + 1);
             std::future::ready(Err::<(), _>("no"))
         };
-        let result = retrying(&PATIENCE, "it", attempt, |_| next, || repeated.set(repeated.get() + 1)).await;
+        let result = retrying(
+            &PATIENCE,
+            "it",
+            attempt,
+            |_| next,
+            || {
+                repeated.set(repeated.get() + 1);
+                repeated.get()
+            },
+        )
+        .await;
         assert_eq!(result, Err("no"));
-        (attempts.get(), repeated.get(), start.elapsed())
+        (attempts.get(), u32::try_from(repeated.get()).unwrap(), start.elapsed())
     }
 
     #[tokio::test(start_paused = true)]

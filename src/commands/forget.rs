@@ -83,7 +83,7 @@ pub async fn confirm(args: &ForgetArgs, config: &Config, id: &str, format: LogFo
         let doomed = look(config, id).await?;
         let mut output = Inert(io::stderr());
         doomed.tell(format, &mut output).map_err(Refusal::Output)?;
-        if args.yes || config.dry_run {
+        if args.yes || config.dry_run.is_some() {
             return Ok(());
         }
         if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {

@@ -82,8 +82,8 @@ pub struct Config {
     pub run_timeout: Option<Duration>,
     /// Post everything in scope again, whatever the checkpoint says about it. `mode` is then full.
     pub resend_all: bool,
-    /// Print what would be posted, and change nothing.
-    pub dry_run: bool,
+    /// Print what would be posted, and change nothing. `None`: post it.
+    pub dry_run: Option<DryRun>,
     /// `None` outside GitHub Actions.
     pub workflow_run: Option<WorkflowRun>,
     /// Not configurable: the same in every run of the binary.
@@ -111,12 +111,21 @@ impl Config {
                 .optional_count("RUN_TIMEOUT_SECONDS", settings.run_timeout_seconds.as_deref(), 1, 86_400)
                 .map(Duration::from_secs),
             resend_all,
-            dry_run,
+            dry_run: dry_run.then_some(DryRun::Envelopes),
             workflow_run: WorkflowRun::detect(environment),
             limits: Limits::default(),
         };
         reader.finish(config)
     }
+}
+
+/// What a dry run prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DryRun {
+    /// Every envelope, for a program.
+    Envelopes,
+    /// How many there are of each type, for a person.
+    Counts,
 }
 
 /// How what is wrong with the settings is to be told: what they ask for, as far as it can be read.
@@ -127,7 +136,7 @@ pub struct Wishes {
     /// `SYNC_MODE`.
     pub mode: Mode,
     /// `DRY_RUN`.
-    pub dry_run: bool,
+    pub dry_run: Option<DryRun>,
 }
 
 impl Wishes {
@@ -137,7 +146,7 @@ impl Wishes {
         Self {
             format: reader.log_format(),
             mode: reader.mode(false),
-            dry_run: reader.flag("DRY_RUN", settings.dry_run.as_deref()),
+            dry_run: reader.flag("DRY_RUN", settings.dry_run.as_deref()).then_some(DryRun::Envelopes),
         }
     }
 }

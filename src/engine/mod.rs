@@ -46,7 +46,7 @@ pub(crate) use delivery::{DeliveryError, Wave};
 pub(crate) use replica::{Absent, Content, Entry, Mark, Replica, Rows, State, Terms};
 pub(crate) use sink::{Fault, Letter, Limits, Parcel, Receipt, Sink, SinkError};
 pub(crate) use source::{Answer, Found, Intake, Reading, Source, Window};
-pub(crate) use tally::{Counted, Tally};
+pub(crate) use tally::{Counted, KindCounts, Tally};
 
 /// Entries that are looked at, and changes that are posted, at once.
 const PAGE: usize = 1000;
@@ -160,6 +160,13 @@ pub(crate) struct Counts {
     pub(crate) uncovered: Vec<Uncovered>,
     /// Entities that are absent, in shards where so many are that none is taken for gone yet.
     pub(crate) guarded: u64,
+}
+
+/// Whether an accepted upsert is of an entity that the catalog did not have, as far as is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Novelty {
+    New,
+    Known,
 }
 
 /// Why a run cannot go on.

@@ -6,7 +6,7 @@ use super::decide::Send;
 use super::delivery::{Order, Wave};
 use super::rules::{Rule, holds};
 use super::tally::Settled;
-use super::{Absent, Engine, Entry, Fatal, Key, Parcel, Replica, Resend, Sink, Source, State};
+use super::{Absent, Engine, Entry, Fatal, Key, Novelty, Parcel, Replica, Resend, Sink, Source, State};
 use crate::model::{Id, Operation, Stage};
 
 /// Orders that wait to be posted: a page.
@@ -71,21 +71,28 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         }
     }
 
-    /// Notes what became of a parcel.
-    pub(crate) fn settle(&self, parcel: &K::Parcel, settled: Settled) {
-        if let Err(Fatal::Replica(error)) = self.try_settle(parcel, settled) {
-            // Told where the run waits for its posts.
-            self.broken.borrow_mut().get_or_insert(error);
-        }
+    /// Notes what became of a parcel, and tells what that made of its entity.
+    pub(crate) fn settle(&self, parcel: &K::Parcel, settled: Settled) -> Novelty {
+        self.try_settle(parcel, settled).unwrap_or_else(|fatal| {
+            if let Fatal::Replica(error) = fatal {
+                // Told where the run waits for its posts.
+                self.broken.borrow_mut().get_or_insert(error);
+            }
+            Novelty::Known
+        })
     }
 
-    fn try_settle(&self, parcel: &K::Parcel, settled: Settled) -> Result<(), Fatal<R::Error>> {
+    fn try_settle(&self, parcel: &K::Parcel, settled: Settled) -> Result<Novelty, Fatal<R::Error>> {
         let change = parcel.change();
         let id = &change.id;
         let entry = self.entry(id)?.unwrap_or(Entry::NEW);
         let at = Some(self.start);
+        let mut novelty = Novelty::Known;
         match (settled, change.operation) {
             (Settled::Accepted, Operation::Upsert) => {
+                if !entry.there && self.replica.remembers() {
+                    novelty = Novelty::New;
+                }
                 let state = State::Held(self.content(parcel));
                 self.put(id, Entry { state, at, absent: None, there: true, ..entry })?;
                 let keeps_children = entry.there && holds(Rule::There);
@@ -93,7 +100,6 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                     // Their relation to it may have found nothing.
                     self.doubt_children(id)?;
                 }
-                Ok(())
             }
             (Settled::Accepted, Operation::Delete) => {
                 let absent = match entry.absent {
@@ -103,14 +109,15 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                 };
                 let gone = Entry { state: State::Nothing, at, there: false, absent, ..entry };
                 let is_remembered = holds(Rule::Tombstone) || gone.absent.is_some() || gone.scope.is_some();
-                self.replica.put(id, is_remembered.then_some(gone)).map_err(Fatal::Replica)
+                self.replica.put(id, is_remembered.then_some(gone)).map_err(Fatal::Replica)?;
             }
             (Settled::Rejected, Operation::Upsert) => {
-                self.put(id, Entry { state: State::Refused(self.content(parcel)), at, ..entry })
+                self.put(id, Entry { state: State::Refused(self.content(parcel)), at, ..entry })?;
             }
             // It may have arrived, or not: it stays in doubt, as it was intended.
-            (Settled::Rejected | Settled::Failed, _) => Ok(()),
+            (Settled::Rejected | Settled::Failed, _) => {}
         }
+        Ok(novelty)
     }
 
     /// What is held of its children is in doubt.

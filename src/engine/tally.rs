@@ -31,6 +31,8 @@ pub(crate) enum Settled {
 pub(crate) struct KindCounts {
     /// Accepted.
     pub(crate) upserts: u64,
+    /// Upserts of entities that the catalog did not have before, as far as is remembered.
+    pub(crate) new: u64,
     /// Accepted.
     pub(crate) deletes: u64,
     /// Not accepted.
@@ -104,6 +106,11 @@ impl Tally {
             (Settled::Rejected | Settled::Failed, _) => counts.failed += 1,
         }
         settled
+    }
+
+    /// Counts an upsert that was recorded as one of an entity that is new.
+    pub(crate) fn note_new(&mut self, change: &Change) {
+        self.counts_of(&change.kind).new += 1;
     }
 
     fn accept(&mut self, change: &Change) -> Settled {
@@ -252,9 +259,10 @@ mod tests {
         assert_eq!(record(&mut tally, &upsert, &Delivered::Rejected(No)), Settled::Rejected);
         assert_eq!(record(&mut tally, &delete, &Delivered::Failed(No)), Settled::Failed);
         record(&mut tally, &row("c/d", Operation::Upsert), &Delivered::Accepted);
+        tally.note_new(&row("c/d", Operation::Upsert).0);
         assert_eq!(tally.counted(), Counted { upserts: 2, deletes: 1, rejected: 1, failed: 1 });
-        assert_eq!(tally.kinds()["a/b"], KindCounts { upserts: 1, deletes: 1, failed: 2 });
-        assert_eq!(tally.kinds()["c/d"], KindCounts { upserts: 1, deletes: 0, failed: 0 });
+        assert_eq!(tally.kinds()["a/b"], KindCounts { upserts: 1, new: 0, deletes: 1, failed: 2 });
+        assert_eq!(tally.kinds()["c/d"], KindCounts { upserts: 1, new: 1, deletes: 0, failed: 0 });
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! One run: what is discovered, planned, transferred and settled. The only place that sees all parts.
 
+mod plan;
 mod problems;
 mod unseen;
 mod workflow;
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,11 +16,10 @@ use futures::future::{FutureExt, Shared};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::azure::arm::Arm;
-use crate::checkpoint::Checkpoint;
-use crate::config::{AzureConfig, Config, Mode, OutOfScope, Payload, ScopeTerms};
+use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::config::{AzureConfig, Config, DryRun, Mode, Payload, ScopeTerms};
 use crate::engine::{
-    Bounds, Counted, Counts, DeadLetters, Delivery, Engine, Fatal, Full, Leaving, RECORDS_KEPT, Replica, Resend,
-    Settings, Shard, Sink, Tally, Terms,
+    Counted, Counts, DeadLetters, Delivery, Engine, Fatal, Novelty, Parcel, Replica, Shard, Sink, Tally,
 };
 use crate::error::{Problem, Stop};
 use crate::http::Http;
@@ -112,22 +112,19 @@ struct Estate {
     start: Timestamp,
 }
 
-/// What a run reads, and why.
-struct Plan {
-    settings: Settings,
-    mode: Mode,
-    full_because: Option<String>,
-}
-
 impl<'a, S: Future<Output = Stop>> Run<'a, S> {
     /// Looks for whatever must be there before anything is sent.
     async fn prepare(config: &'a Config, work: &'a Work, stop: Shared<S>) -> Result<Self, RunError> {
         let http = Arc::new(Http::new(config.port.concurrency.get(), config.limits.clone(), config.network.clone())?);
-        let dead_letters =
-            config.dead_letter_file.as_deref().filter(|_| !config.dry_run).map(DeadLetters::open).transpose()?;
+        let dead_letters = config
+            .dead_letter_file
+            .as_deref()
+            .filter(|_| config.dry_run.is_none())
+            .map(DeadLetters::open)
+            .transpose()?;
         let replica = match &config.checkpoint {
             None => Checkpoint::stateless(),
-            Some(checkpoint) if config.dry_run => Checkpoint::open_to_read(&checkpoint.file).await?,
+            Some(checkpoint) if config.dry_run.is_some() => Checkpoint::open_to_read(&checkpoint.file).await?,
             Some(checkpoint) => Checkpoint::open(&checkpoint.file).await?,
         };
         let run = Self { config, work, stop, http, replica, dead_letters: RefCell::new(dead_letters) };
@@ -151,7 +148,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         let AzureConfig { tenant_id, .. } = &self.config.azure;
         let port = &self.config.port;
         match &port.ingest_url {
-            Some(url) if !self.config.dry_run => {
+            Some(url) if self.config.dry_run.is_none() => {
                 let webhook = Webhook::new(tenant_id, port, url, &self.http)?;
                 Box::pin(self.transfer(&webhook, &estate, report)).await
             }
@@ -161,7 +158,11 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
                     // A dry run that was told of no webhook goes by that of the checkpoint.
                     None => self.replica.terms().map(|was| was.sink).unwrap_or_default(),
                 };
-                let preview = Preview::new(identity, Envelope::new, webhook::line, Inert(io::stdout()));
+                let output: Box<dyn Write + Send> = match self.config.dry_run {
+                    Some(DryRun::Counts) => Box::new(io::sink()),
+                    Some(DryRun::Envelopes) | None => Box::new(Inert(io::stdout())),
+                };
+                let preview = Preview::new(identity, Envelope::new, webhook::line, output);
                 Box::pin(self.transfer(&preview, &estate, report)).await
             }
         }
@@ -194,72 +195,6 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         Ok(Estate { source, listed, look, start })
     }
 
-    /// What is read of it, by the mode and the checkpoint.
-    fn plan(&self, estate: &Estate, sink: String) -> Plan {
-        let config = self.config;
-        let was = self.replica.terms();
-        let terms = Terms { sink, scope: ScopeTerms::of(&config.scope).to_text() };
-        let (overlap, full) = match &config.checkpoint {
-            Some(checkpoint) if config.mode == Mode::Incremental => {
-                (signed(checkpoint.overlap), Full::Every(signed(checkpoint.full_every)))
-            }
-            Some(checkpoint) => (signed(checkpoint.overlap), Full::Now),
-            None if config.mode == Mode::Incremental => {
-                (SignedDuration::ZERO, Full::Never { window: signed(config.window) })
-            }
-            None => (SignedDuration::ZERO, Full::Now),
-        };
-        let full_because = self.why_full(estate, was.as_ref(), &terms, full);
-        let leaving = match config.checkpoint.as_ref().map(|checkpoint| checkpoint.out_of_scope) {
-            Some(OutOfScope::Keep) => Leaving::Keep,
-            Some(OutOfScope::Delete) | None => Leaving::Delete,
-        };
-        let resend = match self.work {
-            Work::Sync if config.resend_all => Resend::All,
-            Work::Resend(_) => Resend::All,
-            Work::Sync | Work::Forget(_) => Resend::Nothing,
-        };
-        let mode = if full_because.is_some() { Mode::Full } else { config.mode };
-        Plan {
-            settings: Settings { terms, overlap, full, leaving, resend, bounds: Bounds::default() },
-            mode,
-            full_because,
-        }
-    }
-
-    /// A full run finds what is gone by comparison; one that knows nothing of earlier runs has only the records.
-    fn missed_deletes(&self, plan: &Plan, start: Timestamp) -> Option<String> {
-        (plan.mode == Mode::Full && self.replica.terms().is_none()).then(|| {
-            let since = start.checked_sub(RECORDS_KEPT).unwrap_or(Timestamp::MIN);
-            format!("nothing is known of earlier runs: deletes before {since:.0} may be missed, as Azure may have dropped their records")
-        })
-    }
-
-    /// Why all rows of every subscription are read, where that was not asked for.
-    fn why_full(&self, estate: &Estate, was: Option<&Terms>, terms: &Terms, full: Full) -> Option<String> {
-        let Full::Every(every) = full else { return None };
-        if let Some(why) = self.replica.replaced() {
-            return Some(format!("the checkpoint cannot be used: {why}"));
-        }
-        let Some(was) = was else { return Some("there is no checkpoint yet".into()) };
-        if was.sink != terms.sink {
-            return Some("the checkpoint was made for another webhook, tenant or payload format".into());
-        }
-        if let Some(variable) = ScopeTerms::parse(&terms.scope).changed_from(&ScopeTerms::parse(&was.scope)) {
-            return Some(format!("{variable} has changed"));
-        }
-        let last: Vec<Option<Timestamp>> =
-            estate.listed.iter().map(|one| self.replica.mark(&one.root.id).full).collect();
-        let is_due = |last: &Option<Timestamp>| last.is_none_or(|last| estate.start.duration_since(last) >= every);
-        if !last.iter().all(is_due) {
-            return None;
-        }
-        Some(match last.iter().flatten().max() {
-            Some(last) => format!("the last full comparison was at {last:.0}, at least {} hours ago", every.as_hours()),
-            None => "the last full comparison did not finish, or is to be confirmed by another one".into(),
-        })
-    }
-
     /// Reads, compares and delivers, and tells what became of it.
     async fn transfer<K>(&self, sink: &K, estate: &Estate, report: &mut Report) -> Result<(), RunError>
     where
@@ -271,6 +206,8 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         if *self.work == Work::Sync {
             report.mode = plan.mode.name();
             report.full_because.clone_from(&plan.full_because);
+            report.since = plan.since;
+            report.checkpoint = self.config.checkpoint.as_ref().map(|checkpoint| checkpoint.file.clone());
             report.notes.extend(self.missed_deletes(&plan, estate.start));
         }
         let Estate { source, listed, look, start } = estate;
@@ -285,44 +222,27 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         tally.borrow_mut().starts_at(*start);
         let done = Cell::new(0);
         let reading = async {
-            let read = async {
-                let read = match self.work {
-                    Work::Sync => engine.run(listed).await.map(|()| None),
-                    Work::Resend(ids) => {
-                        let unknown = engine.resend(listed, &to_ids(ids)).await;
-                        unknown.map(|unknown| (unknown > 0).then_some(Shortfall::NotLookedUp(unknown)))
-                    }
-                    Work::Forget(id) => match id_of(id) {
-                        // What a dry run prints stays held.
-                        Some(id) => engine
-                            .delete_all(&id)
-                            .await
-                            .map(|held| (held > 0 && !self.config.dry_run).then_some(Shortfall::StillHeld(held))),
-                        None => Ok(None),
-                    },
-                };
-                engine.close();
-                read
+            let read = tokio::select! {
+                read = self.read(&engine, listed) => Ok(read),
+                stop = self.stop.clone() => Err(stop),
             };
-            tokio::select! {
-                read = read => Ok(read),
-                stop = self.stop.clone() => {
-                    engine.close();
-                    Err(stop)
-                }
-            }
+            engine.close();
+            read
         };
         let longest_throttle = self.config.run_timeout.unwrap_or(self.config.limits.longest_throttle);
         let delivery = Delivery::new(sink, self.config.limits.patience(), longest_throttle);
         let posting = delivery.run(orders, self.stop.clone(), |parcel, outcome| {
             done.set(done.get() + 1);
             let settled = tally.borrow_mut().record(sink, &parcel, &outcome);
-            engine.settle(&parcel, settled);
+            if engine.settle(&parcel, settled) == Novelty::New {
+                tally.borrow_mut().note_new(parcel.change());
+            }
         });
-        let progress = progress::draw(plan.mode == Mode::Full && !self.config.dry_run, || Seen {
+        let progress = progress::draw(plan.mode == Mode::Full && self.config.dry_run.is_none(), || Seen {
             rows: source.client().rows(),
             total: source.client().announced(),
             posted: done.get(),
+            same: engine.counts().same,
         });
         let (read, posted) = tokio::select! {
             both = async { tokio::join!(reading, posting) } => both,
@@ -344,7 +264,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
                 }
             }
             // Why nobody takes the rest is told by who posts.
-            Ok(Err(Fatal::Stopped)) => {}
+            Ok(Err(Fatal::Stopped)) => report.closed = report.dry_run.is_some() && posted.is_ok(),
             Ok(Err(Fatal::Replica(error))) if done.get() == 0 => report.fail(&error.before_posts()),
             Ok(Err(Fatal::Replica(error))) => report.fail(&error),
             Err(stop) => stopped = Some(stop),
@@ -364,6 +284,30 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         report.settle(&tally, &engine.counts());
         self.settle(&engine, estate.start, listed, &tally, report)?;
         stopped.map_or(Ok(()), |stop| Err(stop.into()))
+    }
+
+    /// Has the engine do its work. What is left undone of it, beside what it tells itself.
+    async fn read<K: Sink>(
+        &self,
+        engine: &Engine<'_, ResourceGraph, K, Checkpoint>,
+        listed: &[Shard],
+    ) -> Result<Option<Shortfall>, Fatal<CheckpointError>> {
+        Ok(match self.work {
+            Work::Sync => {
+                engine.run(listed).await?;
+                None
+            }
+            Work::Resend(ids) => {
+                let unknown = engine.resend(listed, &to_ids(ids)).await?;
+                (unknown > 0).then_some(Shortfall::NotLookedUp(unknown))
+            }
+            Work::Forget(id) => {
+                let Some(id) = id_of(id) else { return Ok(None) };
+                let held = engine.delete_all(&id).await?;
+                // What a dry run prints stays held.
+                (held > 0 && self.config.dry_run.is_none()).then_some(Shortfall::StillHeld(held))
+            }
+        })
     }
 
     /// Saves what is settled while posts are under way: a page of them takes seconds, and whoever kills the run now would have
@@ -443,9 +387,4 @@ fn pages_at_once(payload: Payload) -> NonZeroUsize {
         Payload::Single => FEW,
         Payload::Batch => MANY,
     }
-}
-
-/// Settings are bounded to a year and less.
-fn signed(duration: Duration) -> SignedDuration {
-    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }

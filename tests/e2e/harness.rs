@@ -1,11 +1,15 @@
 //! Runs the binary against a sandbox, and reads what it leaves behind.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rustix::pty::OpenptFlags;
+use rustix::termios::Winsize;
 use sandbox::Sandbox;
 use sandbox::clock::Clock;
 use sandbox::expected::Scope;
@@ -144,6 +148,30 @@ impl Program {
     /// The command itself, for a test that does not merely wait for its end.
     pub(crate) fn into_command(self) -> Command {
         self.0
+    }
+
+    /// Runs it on a terminal of 80 columns, where standard output and standard error are one.
+    pub(crate) async fn run_on_a_terminal(mut self) -> Run {
+        let started = Instant::now();
+        let screen = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        rustix::pty::grantpt(&screen).unwrap();
+        rustix::pty::unlockpt(&screen).unwrap();
+        let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+        rustix::termios::tcsetwinsize(&screen, size).unwrap();
+        let name = rustix::pty::ptsname(&screen, Vec::new()).unwrap().into_string().unwrap();
+        let open = || File::options().read(true).write(true).open(&name).unwrap();
+        let mut child = self.0.env("TERM", "xterm").stdout(open()).stderr(open()).spawn().unwrap();
+        // The program alone holds the other end: what is shown ends with it.
+        drop(self);
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut shown = Vec::new();
+            // A terminal that nobody writes to any more is an error, not an end.
+            _ = File::from(screen).read_to_end(&mut shown);
+            shown
+        });
+        let code = tokio::time::timeout(PATIENCE, child.wait()).await.expect("the run ends").unwrap().code();
+        let out = String::from_utf8(reading.await.unwrap()).unwrap().replace("\r\n", "\n");
+        Run { code: code.unwrap_or(-1), out, err: String::new(), took: started.elapsed() }
     }
 
     pub(crate) async fn run(mut self) -> Run {

@@ -1,7 +1,9 @@
 //! What an operator has at hand: dry run, init, GitHub Actions, completions, freshness.
 
+use std::collections::BTreeSet;
 use std::process::Stdio;
 
+use sandbox::estate::lower;
 use sandbox::faults::{Fault, Rule};
 use sandbox::requests::Route;
 use serde_json::Value as Json;
@@ -69,10 +71,34 @@ async fn a_dry_run_prints_what_a_run_would_post_and_leaves_no_trace() {
 #[tokio::test]
 async fn a_dry_run_whose_reader_has_gone_is_no_error() {
     let sandbox = start(settled()).await;
-    let mut command = Program::full(&sandbox).args(["--dry-run"]).into_command();
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut command = Program::full(&sandbox).without("LOG_FORMAT").args(["--dry-run"]).into_command();
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
-    assert_eq!(child.wait().await.unwrap().code(), Some(0));
+    let output = child.wait_with_output().await.unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let report = String::from_utf8(output.stderr).unwrap();
+    assert!(report.contains("closed before everything was printed"), "{report}");
+}
+
+#[tokio::test]
+async fn on_a_terminal_a_dry_run_is_a_list_by_type_with_a_total_and_colours() {
+    let sandbox = start(settled()).await;
+    let checkpoint = sandbox.directory().join("kept.redb");
+    Program::full(&sandbox).checkpoint(&checkpoint).run().await.exits(0);
+    let gone = sandbox.estate().resources().keys().next().unwrap().clone();
+    sandbox.estate().delete_resource(&gone);
+    let dry = || Program::new(&sandbox).checkpoint(&checkpoint).args(["--dry-run"]).without("LOG_FORMAT");
+    let run = dry().run_on_a_terminal().await.exits(0);
+    let kind = gone.rsplit('/').nth(1).unwrap();
+    assert!(run.out.contains(&format!("\u{1b}[31m- 1\u{1b}[0m")) && run.out.contains(kind), "{run}");
+    assert!(run.out.contains("everything found was counted") && !run.out.contains(r#""operation""#), "{run}");
+    let all = dry().env("SYNC_MODE", "full").env("RESEND_ALL", "true").env("NO_COLOR", "1");
+    let run = all.run_on_a_terminal().await.exits(0);
+    let types: BTreeSet<String> = sandbox.estate().resources().values().map(|one| lower(&one.kind.name)).collect();
+    assert!(types.iter().all(|kind| run.out.contains(&format!("  {kind}\n"))), "{run}");
+    assert!(run.out.contains(&format!("in all, of {} types", types.len() + 2)) && !run.out.contains('\u{1b}'), "{run}");
+    let run = dry().env("LOG_FORMAT", "json").run_on_a_terminal().await.exits(0);
+    assert!(run.out.contains(r#""operation":"delete""#), "{run}");
 }
 
 #[tokio::test]

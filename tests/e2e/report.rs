@@ -1,10 +1,13 @@
 //! The report, the log, and the exit code where several hold.
 
+use std::collections::BTreeSet;
+
 use sandbox::faults::{Fault, Rule};
+use sandbox::names::tags;
 use sandbox::requests::Route;
 use serde_json::Value as Json;
 
-use crate::harness::{Program, break_down, envelopes, passing, settled, start};
+use crate::harness::{Program, Small, break_down, envelopes, passing, settled, start};
 
 #[tokio::test]
 async fn the_report_counts_what_was_done() {
@@ -51,20 +54,24 @@ async fn for_a_person_the_report_is_a_few_aligned_lines_on_standard_output() {
     let sandbox = start(settled()).await;
     let run = Program::full(&sandbox).without("LOG_FORMAT").run().await.exits(0);
     let fields: Vec<(&str, &str)> =
-        run.out.lines().map(|line| line.split_once(' ').map(|(name, rest)| (name, rest.trim())).unwrap()).collect();
+        run.out.lines().filter_map(|line| line.split_once(' ')).map(|(name, rest)| (name, rest.trim())).collect();
     for (name, value) in
         [("mode", "full"), ("subscriptions", "3"), ("queries", "5"), ("rows", "135"), ("upserts", "135")]
     {
         assert!(fields.contains(&(name, value)), "{name} {value}; {run}");
     }
-    for name in ["deletes", "unresolved", "retried", "failed", "time", "result"] {
-        assert!(fields.iter().any(|(field, _)| *field == name), "{name}; {run}");
+    let names: BTreeSet<&str> = fields.iter().map(|(name, _)| *name).collect();
+    for name in ["read", "deletes", "changed", "time", "result"] {
+        assert!(names.contains(name), "{name}; {run}");
+    }
+    for name in ["unresolved", "retried", "failed", "skipped", "duplicates"] {
+        assert!(!names.contains(name), "it is 0: {name}; {run}");
     }
     // Numbers end in one column.
     let numbers = run.out.lines().filter(|line| line.ends_with(|c: char| c.is_ascii_digit()));
-    let widths: std::collections::BTreeSet<usize> = numbers.map(str::len).collect();
+    let widths: BTreeSet<usize> = numbers.map(str::len).collect();
     assert_eq!(widths.len(), 1, "{run}");
-    assert!(run.out.lines().count() <= 20, "{run}");
+    assert!(run.out.lines().count() <= 24, "{run}");
     assert!(!run.out.contains("INFO") && run.err.contains("INFO"), "the log is on standard error; {run}");
 }
 
@@ -104,7 +111,40 @@ async fn a_run_that_fails_reports_too() {
     assert_eq!((run.count("exit"), run.count("upserts")), (1, 0), "{run}");
     assert!(!run.errors().is_empty(), "{run}");
     let run = Program::full(&sandbox).without("LOG_FORMAT").run().await.exits(1);
-    assert!(run.out.contains("result") && run.out.contains("failed"), "{run}");
+    let names: Vec<&str> = run.out.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(names, ["mode", "time", "result"], "nothing was counted; {run}");
+    assert!(run.out.contains("failed"), "{run}");
+}
+
+#[tokio::test]
+async fn the_report_tells_what_is_new_what_changed_and_what_was_deleted_of_each_type() {
+    let small = Small::start().await;
+    let checkpoint = small.sandbox.directory().join("kept.redb");
+    let run = || Program::new(&small.sandbox).checkpoint(&checkpoint);
+    run().run().await.exits(0);
+    {
+        let mut estate = small.sandbox.estate();
+        estate.create_resource(&small.group, "Microsoft.KeyVault/vaults", "Vault-2", "eastus", None).unwrap();
+        estate.retag_resource(&small.vault, tags(&[("a", "b")]));
+    }
+    let report = run().run().await.exits(0).report();
+    let expected = serde_json::json!({"upserts": 2, "new": 1, "deletes": 0, "failed": 0});
+    assert_eq!(report["types"]["microsoft.keyvault/vaults"], expected, "{report}");
+    assert_eq!(report["checkpoint"], checkpoint.to_str().unwrap());
+    small.sandbox.estate().delete_resource(&small.vault);
+    let run = run().without("LOG_FORMAT").run().await.exits(0);
+    assert!(run.out.contains("- 1  microsoft.keyvault/vaults"), "{run}");
+    assert!(run.out.contains("compared with") && run.out.contains("changes since"), "{run}");
+}
+
+#[tokio::test]
+async fn what_is_tried_again_often_is_told_a_few_times_with_its_sum() {
+    let sandbox = start(settled()).await;
+    break_down(&sandbox, Route::Webhook, Rule::new(passing(503)).after(15).times(40));
+    let run = Program::full(&sandbox).run().await.exits(0);
+    assert_eq!(run.count("retried"), 40, "{run}");
+    assert_eq!(run.err.matches("trying again").count(), 6, "{run}");
+    assert!(run.err.contains("32 retries so far"), "{run}");
 }
 
 #[tokio::test]

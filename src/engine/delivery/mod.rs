@@ -207,10 +207,16 @@ impl<'a, K: Sink> Delivery<'a, K> {
             self.sink.name(),
             || self.attempt(&part.parcels, &delivery),
             |error| self.next(error, part.tries),
-            || self.retried.set(self.retried.get() + 1),
+            || self.note_retry(),
         )
         .await;
         Posted { part, result }
+    }
+
+    /// Counts one more, and tells how many there are.
+    fn note_retry(&self) -> u64 {
+        self.retried.set(self.retried.get() + 1);
+        self.retried.get()
     }
 
     /// Waits for the post's turn, and makes an attempt; again while everything is refused for the sink's limit.
@@ -236,7 +242,7 @@ impl<'a, K: Sink> Delivery<'a, K> {
                 }
                 Err(error) => match error.fault() {
                     Fault::Throttled { after } if self.is_waited_out(began, after) => {
-                        self.retried.set(self.retried.get() + 1);
+                        self.note_retry();
                         continue;
                     }
                     Fault::Throttled { .. } => {}
