@@ -7,10 +7,10 @@ use std::process::ExitCode;
 use anstream::AutoStream;
 use azure_incremental::actions::{Actions, inert};
 use azure_incremental::cli::{Cli, Command};
-use azure_incremental::commands::{self, check, checkpoint, forget};
+use azure_incremental::commands::{self, check, checkpoint, forget, queries};
 use azure_incremental::config::{
-    Config, ConfigError, DryRun, LogConfig, LogFormat, Variables, Wishes, checkpoint_file, forget_id, misspelt,
-    resend_ids,
+    Config, ConfigError, DryRun, LogConfig, LogFormat, QueryConfig, Variables, Wishes, checkpoint_file, forget_id,
+    misspelt, resend_ids,
 };
 use azure_incremental::error::Exit;
 use azure_incremental::logging::{self, Place};
@@ -73,7 +73,15 @@ fn execute(
     watch: Watch,
 ) -> Result<Exit, ConfigError> {
     let environment = &|name: &str| variables.get(name);
-    if let Some(printed) = commands::print(cli.command.as_ref(), &cli.settings, environment)? {
+    let printed = if let Some(Command::Queries) = &cli.command {
+        let log = LogConfig::load(&cli.settings, environment);
+        let (log, config) = ConfigError::both(log, QueryConfig::load(&cli.settings, environment))?;
+        logging::init(&log.quieter());
+        Some(runtime(queries::show(&config)))
+    } else {
+        commands::print(cli.command.as_ref(), &cli.settings, environment)?
+    };
+    if let Some(printed) = printed {
         print(&mut io::stdout(), &printed.output);
         print(&mut io::stderr(), &inert(&(warnings(hints) + &printed.complaints)));
         return Ok(printed.exit);

@@ -5,11 +5,11 @@ pub mod checkpoint;
 pub mod forget;
 mod init;
 mod manual;
+pub mod queries;
 
 use crate::cli::{Command, InitArgs, Settings};
-use crate::config::{ConfigError, Environment, LogConfig, Problem, QueryConfig};
+use crate::config::{ConfigError, Environment, Problem, QueryConfig};
 use crate::error::Exit;
-use crate::sources::resource_graph::queries;
 
 /// What a command that only prints has to say, and how it ended.
 pub struct Printed {
@@ -31,17 +31,15 @@ pub fn print(
     let output = match command {
         Some(Command::Completions(args)) => manual::completions(args.shell),
         Some(Command::Man) => manual::man(),
-        Some(Command::Queries) => {
-            let (_, config) =
-                ConfigError::both(LogConfig::load(settings, environment), QueryConfig::load(settings, environment))?;
-            queries::explorer(&config)
-        }
         Some(Command::Init(args)) => {
             // What is filled in must be right.
             QueryConfig::load(settings, environment)?;
             return initialise(args, settings).map(Some);
         }
-        Some(Command::Check(_) | Command::Checkpoint(_) | Command::Resend(_) | Command::Forget(_)) | None => {
+        Some(
+            Command::Check(_) | Command::Checkpoint(_) | Command::Queries | Command::Resend(_) | Command::Forget(_),
+        )
+        | None => {
             return Ok(None);
         }
     };

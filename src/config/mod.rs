@@ -167,8 +167,10 @@ pub struct QueryConfig {
     pub mode: Mode,
     /// Becomes the filters in the queries.
     pub scope: Scope,
-    /// How far back queries for changes reach.
+    /// How far back queries for changes reach without a checkpoint.
     pub window: Duration,
+    /// Decides how far back they reach with one.
+    pub checkpoint: Option<CheckpointConfig>,
 }
 
 impl QueryConfig {
@@ -176,7 +178,12 @@ impl QueryConfig {
     pub fn load(settings: &Settings, environment: Environment<'_>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(settings, environment);
         let resend_all = reader.resend_all();
-        let config = Self { mode: reader.mode(resend_all), scope: reader.scope(), window: reader.window() };
+        let config = Self {
+            mode: reader.mode(resend_all),
+            scope: reader.scope(),
+            window: reader.window(),
+            checkpoint: reader.checkpoint(),
+        };
         reader.finish(config)
     }
 }

@@ -31,6 +31,7 @@ use crate::sinks::webhook::{self, Envelope, Webhook};
 use crate::sources::resource_graph::arm_id::id_of;
 use crate::sources::resource_graph::{Look, ResourceGraph, Subscription};
 use crate::text::Inert;
+pub(crate) use plan::{Reach, extent};
 pub(crate) use problems::RunError;
 use problems::Shortfall;
 
@@ -278,7 +279,9 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
             self.tell_unlisted(&unlisted);
         }
         report.unlisted = unlisted.iter().map(|id| id.as_str().to_owned()).collect();
-        self.tell_unmatched(estate, is_read);
+        if is_read {
+            self.tell_unmatched(estate);
+        }
         Self::tell_uncovered(estate, &engine.counts(), report);
         Self::tell_missing(&engine.counts());
         report.settle(&tally, &engine.counts());

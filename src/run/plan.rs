@@ -71,13 +71,13 @@ impl Reach<'_> {
         match full {
             Full::Now => None,
             Full::Never { window } => Some(before(self.start, window)),
-            Full::Every(_) => self
-                .listed
-                .iter()
-                .filter_map(|id| self.replica.mark(id).since)
-                .min()
-                .map(|since| before(since, overlap)),
+            Full::Every(_) => self.oldest_mark(overlap),
         }
+    }
+
+    /// The time up to which the records of all subscriptions with a mark have been read, less the overlap.
+    pub(crate) fn oldest_mark(&self, overlap: SignedDuration) -> Option<Timestamp> {
+        self.listed.iter().filter_map(|id| self.replica.mark(id).since).min().map(|since| before(since, overlap))
     }
 }
 

@@ -62,8 +62,8 @@ impl<S: Future<Output = Stop>> Run<'_, S> {
     }
 
     /// Says after everything was read what of the filters matched nothing: more likely it is misspelt than meant.
-    pub(super) fn tell_unmatched(&self, estate: &Estate, everything_was_read: bool) {
-        if *self.work != Work::Sync || !everything_was_read {
+    pub(super) fn tell_unmatched(&self, estate: &Estate) {
+        if *self.work != Work::Sync {
             return;
         }
         let (no_group, types) = estate.source.client().unmatched(&self.config.scope);

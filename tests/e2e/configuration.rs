@@ -9,7 +9,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::documentation;
-use crate::harness::{Program, Run, empty, queries, settled, start};
+use crate::harness::{MINUTE, Program, Run, empty, queries, settled, start};
+use crate::remembered::{file, remembering};
 
 /// Every setting with a flag: the variable, the flag, an invalid value and a valid one.
 const FLAGS: [(&str, &str, &str, &str); 26] = [
@@ -440,6 +441,40 @@ async fn the_queries_command_prints_what_a_run_sends_and_needs_no_credentials() 
             }
         }
     }
+}
+
+#[tokio::test]
+async fn with_a_checkpoint_the_queries_command_prints_what_its_next_run_sends() {
+    let sandbox = start(settled()).await;
+    let now = regex::Regex::new(r"azureTime = [^\n]*").unwrap();
+    let plain = |text: &str| now.replace_all(text.trim_end(), "").into_owned();
+    let explorer = || Program::bare().checkpoint(&file(&sandbox)).args(["queries"]).run();
+    let cases = [
+        ("nothing is known yet", "there is no checkpoint yet", 5),
+        ("one full reading is to be confirmed", "to be confirmed", 5),
+        ("changes are enough", "from the checkpoint's marks less CHANGE_OVERLAP_MINUTES", 3),
+    ];
+    for (what, why, count) in cases {
+        let printed = explorer().await.exits(0).says(&[why]);
+        let shown: Vec<(&str, &str)> =
+            printed.out.split("// ").skip(1).filter_map(|query| query.split_once('\n')).collect();
+        assert_eq!(shown.len(), count, "{what}; {printed}");
+        sandbox.requests().clear();
+        remembering(&sandbox).run().await.exits(0);
+        let sent: BTreeSet<String> =
+            queries(&sandbox).iter().map(|query| plain(query["query"].as_str().unwrap())).collect();
+        for (title, text) in shown {
+            // Without a mark the records are read for as long as they are kept, by the clock.
+            let is_sent = sent.contains(&plain(text)) || (what == "nothing is known yet" && title.contains(", since "));
+            assert!(is_sent, "{what}: a run does not send {title}: {text}, but {sent:#?}");
+            assert_eq!(title.contains(", since 20"), text.contains("datetime("), "{title}");
+        }
+        sandbox.clock().advance(MINUTE);
+    }
+    let printed = Program::bare().args(["queries"]).run().await.exits(0).says(&["CHANGE_WINDOW_MINUTES"]);
+    assert!(printed.out.contains("// changed resources, since 20"), "{printed}");
+    std::fs::write(file(&sandbox), "not a checkpoint").unwrap();
+    explorer().await.exits(1).says(&["is damaged", "the next run sets it aside and reads everything in full"]);
 }
 
 #[tokio::test]

@@ -90,7 +90,7 @@ async fn on_a_terminal_a_dry_run_is_a_list_by_type_with_a_total_and_colours() {
     let dry = || Program::new(&sandbox).checkpoint(&checkpoint).args(["--dry-run"]).without("LOG_FORMAT");
     let run = dry().run_on_a_terminal().await.exits(0);
     let kind = gone.rsplit('/').nth(1).unwrap();
-    assert!(run.out.contains(&format!("\u{1b}[31m- 1\u{1b}[0m")) && run.out.contains(kind), "{run}");
+    assert!(run.out.contains(&"\u{1b}[31m- 1\u{1b}[0m".to_string()) && run.out.contains(kind), "{run}");
     assert!(run.out.contains("everything found was counted") && !run.out.contains(r#""operation""#), "{run}");
     let all = dry().env("SYNC_MODE", "full").env("RESEND_ALL", "true").env("NO_COLOR", "1");
     let run = all.run_on_a_terminal().await.exits(0);

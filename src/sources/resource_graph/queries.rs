@@ -5,11 +5,11 @@
 
 use std::borrow::Cow;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::arm_id::id_of;
 use super::kql;
-use crate::config::{Mode, QueryConfig, ResourceType, Scope};
+use crate::config::{ResourceType, Scope};
 use crate::engine;
 use crate::model::Id;
 
@@ -118,6 +118,16 @@ impl Query<'_> {
             Self::ContainersById { .. } => "containers by id",
             Self::ResourcesById { .. } => "resources by id",
             Self::Subscriptions => "covered subscriptions",
+        }
+    }
+
+    /// Its name, and how far back it goes.
+    fn title(&self) -> String {
+        match self {
+            Self::ChangedContainers { since }
+            | Self::ChangedResources { since }
+            | Self::AbsentResources { kept: since, .. } => format!("{}, since {since:.0}", self.name()),
+            _ => self.name().to_owned(),
         }
     }
 
@@ -356,35 +366,39 @@ resourcecontainers
 /// Stands for the groups in scope, which only a run knows.
 const A_GROUP: &str = "/subscriptions/00000000-0000-0000-0000-000000000000/resourcegroups/a-group-in-scope";
 
-/// The queries that a run without a checkpoint would send, each under a line with its name, ready for the Resource Graph
+/// What the queries are to be shown of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Shown {
+    /// What changed since then.
+    Changes { since: Timestamp },
+    /// Everything that exists, and the records since then; without a time, of subscriptions of which nothing is known.
+    Everything { since: Option<Timestamp> },
+}
+
+/// The queries that a run would send, each under a line with its name and how far back it goes, ready for the Resource Graph
 /// Explorer.
-pub(crate) fn explorer(config: &QueryConfig) -> String {
-    let now = Timestamp::now();
-    let ago = |back: SignedDuration| now.checked_sub(back).unwrap_or(Timestamp::MIN);
+pub(crate) fn explorer(scope: &Scope, shown: Shown, now: Timestamp) -> String {
     let group: Vec<Id> = id_of(A_GROUP).into_iter().collect();
-    let changing = match config.mode {
-        Mode::Incremental => {
-            let since = ago(SignedDuration::try_from(config.window).unwrap_or(SignedDuration::MAX));
-            vec![Query::ChangedContainers { since }, Query::ChangedResources { since }]
+    let (kept, recent) = engine::kept_and_recent(now);
+    let mut queries = vec![Query::Subscriptions];
+    queries.extend(match shown {
+        Shown::Changes { since } | Shown::Everything { since: Some(since) } => {
+            [Query::ChangedContainers { since }, Query::ChangedResources { since }]
         }
-        Mode::Full => {
-            let (kept, recent) = engine::kept_and_recent(now);
-            let is_selective = !config.scope.tag_filters.include.is_empty();
-            vec![
-                Query::ChangedContainers { since: kept },
-                Query::AbsentResources { kept, recent },
-                Query::Containers,
-                if is_selective {
-                    Query::ResourcesOfGroups { groups: &group, ungrouped: Ungrouped::Included }
-                } else {
-                    Query::Resources
-                },
-            ]
+        Shown::Everything { since: None } => {
+            [Query::ChangedContainers { since: kept }, Query::AbsentResources { kept, recent }]
         }
-    };
-    let queries = std::iter::once(Query::Subscriptions).chain(changing);
+    });
+    if let Shown::Everything { .. } = shown {
+        queries.push(Query::Containers);
+        queries.push(if scope.tag_filters.include.is_empty() {
+            Query::Resources
+        } else {
+            Query::ResourcesOfGroups { groups: &group, ungrouped: Ungrouped::Included }
+        });
+    }
     let texts: Vec<String> =
-        queries.map(|query| format!("// {}\n{}\n", query.name(), query.whole(&config.scope))).collect();
+        queries.iter().map(|query| format!("// {}\n{}\n", query.title(), query.whole(scope))).collect();
     texts.join("\n")
 }
 

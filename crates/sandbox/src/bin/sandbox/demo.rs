@@ -86,7 +86,7 @@ impl Demo<'_> {
     async fn step(&mut self, title: &str, end: End) -> io::Result<bool> {
         let Self { sandbox, binary, folder, out } = self;
         writeln!(out, "\n── {title} {}", "─".repeat(76_usize.saturating_sub(title.chars().count())))?;
-        let run = Command::new(&*binary)
+        let run = Command::new(*binary)
             .env_clear()
             .envs(sandbox.env())
             .env("CHECKPOINT_FILE", "checkpoint.redb")
