@@ -118,6 +118,18 @@ pub(crate) trait Problem: std::error::Error {
     fn advice(&self) -> Option<&'static str> {
         None
     }
+
+    /// What the service says at length, ids to trace it by included.
+    fn details(&self) -> Option<&str> {
+        None
+    }
+
+    /// All of it: what is wrong, how to fix it, and the details last.
+    fn told(&self) -> String {
+        let advice = self.advice().map(|advice| format!("; {advice}"));
+        let details = self.details().map(|details| format!("; it says: {details}"));
+        format!("{self}{}{}", advice.unwrap_or_default(), details.unwrap_or_default())
+    }
 }
 
 impl From<Stop> for Exit {

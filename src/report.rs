@@ -167,10 +167,7 @@ impl Report {
     /// Notes what went wrong, where nobody may read the log.
     pub(crate) fn note(&mut self, error: &impl Problem) {
         self.exit = self.exit.or_worse(error.exit());
-        self.errors.push(match error.advice() {
-            Some(advice) => format!("{error}; {advice}"),
-            None => error.to_string(),
-        });
+        self.errors.push(error.told());
     }
 }
 

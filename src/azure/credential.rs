@@ -33,8 +33,8 @@ const RENEW_AGAIN: Duration = Duration::from_secs(30);
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CredentialError {
-    /// Entra ID said no; its message carries the AADSTS code.
-    #[error("Azure refused the credentials: {0}")]
+    /// Entra ID said no; its message carries the AADSTS code, a few sentences, and ids to trace the request by.
+    #[error("Azure refused the credentials: {}", code(.0).unwrap_or(.0))]
     Refused(String),
     /// The credential has nothing to sign in with.
     #[error("cannot sign in with {}: {problem}", .kind.name())]
@@ -42,6 +42,13 @@ pub(crate) enum CredentialError {
     /// Entra ID could not be asked, or its answer not be read.
     #[error("signing in: {0}")]
     Unreachable(RequestError),
+}
+
+/// The code in a message of Entra ID's.
+pub(super) fn code(message: &str) -> Option<&str> {
+    let code = message.get(message.find("AADSTS")?..)?;
+    let digits = code.trim_start_matches("AADSTS").find(|c: char| !c.is_ascii_digit());
+    code.get(..digits.map_or(code.len(), |digits| "AADSTS".len() + digits))
 }
 
 /// Gives tokens for one scope: the same one until it is about to expire, so that one can be asked for before each request.

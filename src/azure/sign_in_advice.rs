@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use super::arm::ArmError;
-use super::credential::CredentialError;
+use super::credential::{CredentialError, code};
 use crate::config::CredentialKind;
 use crate::error::{Exit, Problem};
 use crate::http::Failure;
@@ -83,6 +83,13 @@ impl Problem for CredentialError {
         }
     }
 
+    fn details(&self) -> Option<&str> {
+        match self {
+            Self::Refused(message) => code(message).map(|_| &**message),
+            Self::Unusable { .. } | Self::Unreachable(_) => None,
+        }
+    }
+
     fn advice(&self) -> Option<&'static str> {
         match self {
             Self::Refused(message) => advice(message),
@@ -116,6 +123,13 @@ impl Problem for CredentialError {
 }
 
 impl Problem for ArmError {
+    fn details(&self) -> Option<&str> {
+        match self {
+            Self::Credential(error) => error.details(),
+            Self::Request(error) => error.details(),
+        }
+    }
+
     fn exit(&self) -> Exit {
         if self.is_refusal() { Exit::Credentials } else { Exit::Failed }
     }
@@ -177,5 +191,12 @@ mod tests {
     fn an_expired_secret_is_explained() {
         let error = CredentialError::Refused("AADSTS7000222: The provided client secret keys are expired.".into());
         assert!(error.advice().unwrap().contains("expired"));
+        assert_eq!(error.to_string(), "Azure refused the credentials: AADSTS7000222");
+        assert!(error.told().ends_with("; it says: AADSTS7000222: The provided client secret keys are expired."));
+        let bare = CredentialError::Refused("status 400, without a reason".into());
+        assert_eq!(
+            (bare.to_string(), bare.told()),
+            (bare.to_string(), "Azure refused the credentials: status 400, without a reason".into())
+        );
     }
 }

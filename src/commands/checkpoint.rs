@@ -93,8 +93,7 @@ pub async fn show(
     match print(&file, args, format, &mut Inert(output)).await {
         Ok(exit) => exit,
         Err(Trouble::Checkpoint(error)) => {
-            let advice = error.advice().map(|advice| format!("; {advice}")).unwrap_or_default();
-            _ = writeln!(Inert(&mut complaints), "error: {error}{advice}");
+            _ = writeln!(Inert(&mut complaints), "error: {}", error.told());
             error.exit()
         }
         // A reader that closed the pipe has seen what it wanted.

@@ -20,8 +20,7 @@ pub async fn show(config: &QueryConfig) -> Printed {
             exit: Exit::Ok,
         },
         Err(error) => {
-            let advice = error.advice().map(|advice| format!("; {advice}")).unwrap_or_default();
-            Printed { output: String::new(), complaints: format!("error: {error}{advice}\n"), exit: error.exit() }
+            Printed { output: String::new(), complaints: format!("error: {}\n", error.told()), exit: error.exit() }
         }
     }
 }

@@ -55,6 +55,14 @@ impl Problem for RunError {
         }
     }
 
+    fn details(&self) -> Option<&str> {
+        match self {
+            Self::Credential(error) => error.details(),
+            Self::Listing(error) => error.details(),
+            _ => None,
+        }
+    }
+
     fn advice(&self) -> Option<&'static str> {
         match self {
             Self::Setup(error) => error.advice(),
@@ -92,6 +100,10 @@ pub(super) struct Unread {
 impl Problem for Unread {
     fn exit(&self) -> Exit {
         self.error.exit()
+    }
+
+    fn details(&self) -> Option<&str> {
+        self.error.details()
     }
 
     fn advice(&self) -> Option<&'static str> {

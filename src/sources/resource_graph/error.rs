@@ -61,6 +61,13 @@ impl Problem for GraphError {
         }
     }
 
+    fn details(&self) -> Option<&str> {
+        match self {
+            Self::Request { source, .. } => source.details(),
+            _ => None,
+        }
+    }
+
     fn advice(&self) -> Option<&'static str> {
         match self {
             Self::Request { source, .. } => source.advice(),
