@@ -65,7 +65,7 @@ impl<'a, P: Pages> Reader<'a, P> {
         lessons.tell_divided(portion.subscriptions.len(), &error);
         let most = portion.subscriptions.len().div_ceil(QUARTERS);
         let quarters = portion.subscriptions.chunks(most);
-        let quarters = quarters.map(|subscriptions| Portion { subscriptions: subscriptions.into(), ..portion.clone() });
+        let quarters = quarters.map(|subscriptions| portion.over(subscriptions.into()));
         let asked = quarters.map(async |quarter| (self.first_of(&quarter).await, quarter));
         let (answered, failed): (Vec<_>, Vec<_>) =
             join_all(asked).await.into_iter().partition(|(first, _)| first.is_ok());

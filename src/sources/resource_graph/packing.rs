@@ -2,8 +2,6 @@
 //!
 //! So what is near each other in the checkpoint comes at about the same time, and a question is about few subscriptions.
 
-use std::rc::Rc;
-
 use super::queries::Slice;
 use super::reading::Portion;
 
@@ -21,8 +19,7 @@ pub(super) fn parts<'a>(
     if portion.subscriptions.len() < 2 || matches!(portion.slice, Slice::Named(_)) {
         return finer(portion, parts_of(rows, most).max(2));
     }
-    let of =
-        |subscriptions: Vec<&'a str>| Portion { subscriptions: subscriptions.into(), slice: portion.slice.clone() };
+    let of = |subscriptions: Vec<&'a str>| portion.over(subscriptions.into());
     // One more each: what is read need not be resources.
     let mut sized: Vec<(u64, &str)> = portion.subscriptions.iter().map(|one| (size(one) + 1, *one)).collect();
     sized.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
@@ -58,7 +55,7 @@ pub(super) fn finer<'a>(portion: &Portion<'a>, by: u32) -> Option<Vec<Portion<'a
             ids.chunks(size).map(|ids| Slice::Named(ids.to_vec())).collect()
         }
     };
-    Some(slices.into_iter().map(|slice| Portion { slice, subscriptions: Rc::clone(&portion.subscriptions) }).collect())
+    Some(slices.into_iter().map(|slice| portion.with(slice)).collect())
 }
 
 pub(super) fn parts_of(rows: u64, in_a_part: u64) -> u32 {
@@ -84,7 +81,7 @@ mod tests {
             let size: BTreeMap<&str, u64> = names.iter().map(String::as_str).zip(sizes.iter().copied()).collect();
             let rows: u64 = sizes.iter().map(|size| size + 1).sum();
             prop_assume!(rows > most);
-            let whole = Portion { slice: Slice::WHOLE, subscriptions: size.keys().copied().collect() };
+            let whole = Portion::whole(size.keys().copied().collect());
             let parts = parts(&whole, rows, most, |one| size[one]).unwrap();
             prop_assert!(parts.len() > 1);
             let mut shares: BTreeMap<&str, Vec<Part>> = BTreeMap::new();
@@ -106,7 +103,7 @@ mod tests {
 
     #[test]
     fn sizes_that_are_wrong_or_unknown_still_divide() {
-        let whole = Portion { slice: Slice::WHOLE, subscriptions: ["a", "b", "c"].into() };
+        let whole = Portion::whole(["a", "b", "c"].into());
         for size in [0, 1, u64::MAX / 8] {
             let parts = parts(&whole, 1_001, 930, |one| if one == "a" { size } else { 0 }).unwrap();
             assert!(parts.len() > 1, "{size}");

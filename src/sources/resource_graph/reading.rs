@@ -84,11 +84,28 @@ pub(super) struct Portion<'a> {
     pub(super) slice: Slice,
     /// GUIDs.
     pub(super) subscriptions: Rc<[&'a str]>,
+    /// Whether its rows are among those that were announced.
+    pub(super) announced: Announced,
 }
 
-impl Portion<'_> {
+/// Whether rows were announced to who follows the progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Announced {
+    NotYet,
+    Already,
+}
+
+impl<'a> Portion<'a> {
+    pub(super) fn whole(subscriptions: Rc<[&'a str]>) -> Self {
+        Self { slice: Slice::WHOLE, subscriptions, announced: Announced::NotYet }
+    }
+
     pub(super) fn with(&self, slice: Slice) -> Self {
-        Self { slice, subscriptions: Rc::clone(&self.subscriptions) }
+        Self { slice, ..self.clone() }
+    }
+
+    pub(super) fn over(&self, subscriptions: Rc<[&'a str]>) -> Self {
+        Self { subscriptions, ..self.clone() }
     }
 }
 
@@ -135,13 +152,6 @@ pub(super) fn sized(page: Page) -> Page {
     if is_large(&page) { Page { rows: Vec::new(), ..page } } else { page }
 }
 
-/// Whether the rows of a portion were announced before.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Announced {
-    Now,
-    Before,
-}
-
 /// One query being read.
 pub(super) struct Reader<'a, P> {
     pub(super) setting: Setting<'a, P>,
@@ -186,7 +196,7 @@ impl<'a, P: Pages> Reader<'a, P> {
         let Opened { query, first } = opened;
         let (answer, is_troubled) = (RefCell::default(), Cell::new(false));
         let reader = Self { setting, query, intake, answer, is_troubled };
-        let whole = Portion { slice: Slice::WHOLE, subscriptions: subscriptions.into() };
+        let whole = Portion::whole(subscriptions.into());
         let is_hopeless = !setting.lessons.has_answered() && setting.lessons.readable(&whole.subscriptions).is_empty();
         match first {
             Some(Err(error)) if is_hopeless => return Err(error),
@@ -229,7 +239,7 @@ impl<'a, P: Pages> Reader<'a, P> {
         }
         let chunks: Vec<_> = subscriptions.chunks(lessons.together()).map(Rc::from).collect();
         Box::pin(async move {
-            let portions = chunks.into_iter().map(|subscriptions| Portion { subscriptions, ..portion.clone() });
+            let portions = chunks.into_iter().map(|subscriptions| portion.over(subscriptions));
             self.side_by_side(portions, readings).await
         })
     }
@@ -253,7 +263,7 @@ impl<'a, P: Pages> Reader<'a, P> {
         first: Option<Result<Page, GraphError>>,
     ) -> Result<u64, GraphError> {
         let name = self.query.name();
-        let rows = self.once(portion.clone(), readings, first, Announced::Now).await?;
+        let rows = self.once(portion.clone(), readings, first).await?;
         let lessons = self.setting.lessons;
         // What was announced of a subscription that cannot be read does not come.
         if !rows.is_short() || lessons.readable(&portion.subscriptions).len() < portion.subscriptions.len() {
@@ -270,7 +280,8 @@ impl<'a, P: Pages> Reader<'a, P> {
         tracing::warn!(
             "the query for {name} is short: {came} rows came of {announced} that were announced; reading it again"
         );
-        let rows = self.once(portion, readings, None, Announced::Before).await?;
+        let portion = Portion { announced: Announced::Already, ..portion };
+        let rows = self.once(portion, readings, None).await?;
         if rows.is_short() {
             return Err(GraphError::Short { query: name, rows: rows.came, total: rows.announced });
         }
@@ -283,7 +294,6 @@ impl<'a, P: Pages> Reader<'a, P> {
         portion: Portion<'a>,
         readings: u32,
         mut opened: Option<Result<Page, GraphError>>,
-        announced: Announced,
     ) -> Result<Rows, GraphError> {
         let joins = self.joins();
         let text = self.query.text(self.setting.scope, &portion.slice, joins);
@@ -301,7 +311,7 @@ impl<'a, P: Pages> Reader<'a, P> {
                 Err(error) if error.trouble() == Some(Trouble::Joins) && may_be_joined && self.query.has_joins() => {
                     drop(slot);
                     self.setting.lessons.refuse_joins(self.query, &error);
-                    return Box::pin(self.once(portion, readings, None, announced)).await;
+                    return Box::pin(self.once(portion, readings, None)).await;
                 }
                 Err(error) => {
                     drop(slot);
@@ -310,7 +320,7 @@ impl<'a, P: Pages> Reader<'a, P> {
             };
             let is_first = !proof.is_begun();
             let is_whole = matches!(portion.slice, Slice::Hashed(Part::WHOLE));
-            if is_first && is_whole && announced == Announced::Now && self.counts() {
+            if is_first && is_whole && portion.announced == Announced::NotYet && self.counts() {
                 self.setting.pages.announce(page.total);
             }
             let total = page.total;
@@ -343,6 +353,7 @@ impl<'a, P: Pages> Reader<'a, P> {
     /// Reads a portion of so many rows in parts of some `most`.
     fn packed(&self, portion: &Portion<'a>, rows: u64, most: u64, readings: u32) -> Step<'_> {
         let lessons = self.setting.lessons;
+        let portion = &Portion { announced: Announced::Already, ..portion.clone() };
         let fewest = parts_of(rows, most).max(2);
         // What is read side by side comes at the same time however it is cut. What did not add up is asked of fewer subscriptions.
         let is_few =

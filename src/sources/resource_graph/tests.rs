@@ -237,6 +237,17 @@ async fn where_fewer_rows_come_than_the_look_has_told_of_they_are_counted_again(
 }
 
 #[tokio::test(start_paused = true)]
+async fn rows_of_packed_subscriptions_are_announced_once() {
+    let id = |n: usize| format!("/subscriptions/s{}/resourcegroups/g/providers/a.b/c/{n}", n % 40);
+    let (service, lessons) = (Service { ids: (0..20_000).map(id).collect(), ..Service::default() }, lessons());
+    let guids: Vec<String> = (0..40).map(|n| format!("s{n}")).collect();
+    let guids: Vec<&str> = guids.iter().map(String::as_str).collect();
+    _ = read_over(&service, Query::Subscriptions, &guids, &lessons).await;
+    let (_, read) = read_over(&service, Query::Resources, &guids, &lessons).await;
+    assert_eq!((read.len(), service.announced.get()), (20_000, 20_000));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_read_side_by_side_is_cut_into_the_fewest_parts() {
     let id = |n: usize| format!("/subscriptions/s{}/resourcegroups/g/providers/a.b/c/{n}", n % 2);
     for (count, parts) in [(2600, 3), (5000, 6)] {
