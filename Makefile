@@ -7,7 +7,7 @@ BINARY := target/debug/azure-incremental
 SANDBOX := target/debug/sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test certificate soak lint kql workflows fuzz fuzz-engine coverage bench audit clean
+.PHONY: help build run demo test certificate soak lint kql workflows book examples fuzz fuzz-engine coverage bench audit clean
 
 help: ## List all commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -15,9 +15,12 @@ help: ## List all commands
 build: ## Build the release binary: target/release/azure-incremental
 	@$(CARGO) build --locked --release
 
+# What was delivered is kept, wherever nothing else says where: without it, runs lose changes.
+CHECKPOINT = $(if $(CHECKPOINT_FILE)$(shell grep -sE '^ *(export +)?CHECKPOINT_FILE *=' .env),,--checkpoint-file checkpoint.redb)
+
 run: ## Run once against your tenant; reads .env if there is one, e.g. make run ARGS='--mode full'
 	@$(CARGO) build --locked --bin azure-incremental
-	@$(BINARY) $(if $(wildcard .env),--env-file .env) $(ARGS)
+	@$(BINARY) $(if $(wildcard .env),--env-file .env) $(CHECKPOINT) $(ARGS)
 
 demo: ## Watch it work without a tenant, against a small Azure and a small Port on this machine
 	@$(CARGO) build --locked --workspace --bins
@@ -53,6 +56,16 @@ tests/workflows/node_modules/.package-lock.json: tests/workflows/package-lock.js
 	@npm ci --prefix tests/workflows --no-audit --no-fund --loglevel=error
 	@touch $@
 
+book: ## Build the documentation: target/book/index.html (needs mdbook)
+	@mdbook --version >/dev/null 2>&1 || { echo 'mdbook is missing: $(CARGO) install --locked mdbook' >&2; exit 1; }
+	@mdbook build
+
+examples: ## Check workflows and examples with zizmor and Terraform's formatter, as far as these are there
+	@if zizmor --version >/dev/null 2>&1; then zizmor --offline --quiet action.yml .github examples/github; \
+		else echo 'zizmor is missing: pip install zizmor' >&2; exit 1; fi
+	@if terraform version >/dev/null 2>&1; then terraform -chdir=examples/terraform fmt -check -diff; \
+		else echo 'terraform is missing: its example was not checked' >&2; fi
+
 FUZZ_SECONDS ?= 30
 FUZZ_TARGETS ?= page literal retry_after checkpoint filters
 
@@ -72,7 +85,7 @@ coverage: ## Show which lines of src/ the tests reach (needs cargo-llvm-cov)
 	@$(CARGO) llvm-cov --locked --lib --bins --test e2e --ignore-filename-regex '(crates|tests|benches)/' --summary-only
 
 # The figures are ratios within one run. Still, let nothing else run at the same time. It takes about ten minutes.
-bench: ## Measure the program and print the README's table (Linux)
+bench: ## Measure the program and print the table of docs/performance.md (Linux)
 	@$(CARGO) bench --locked --bench pure
 	@$(CARGO) bench --locked --bench whole
 

@@ -68,7 +68,7 @@ pub struct Application {
     pub client_id: String,
 }
 
-/// Who signs in and how it proves its identity, for each [`CredentialKind`]. The README lists what each needs under "Sign in
+/// Who signs in and how it proves its identity, for each [`CredentialKind`]. `docs/signing-in.md` lists what each needs under "Sign in
 /// without a secret".
 #[derive(Clone, Debug)]
 pub enum Identity {

@@ -9,6 +9,7 @@
 
 mod action;
 mod containers;
+mod makefile;
 mod pipelines;
 mod release;
 mod systemd;

@@ -12,19 +12,16 @@ use crate::harness::Program;
 
 const README: &str = include_str!("../../README.md");
 const DOT_ENV: &str = include_str!("../../.env.example");
-const SECURITY: &str = include_str!("../../SECURITY.md");
+const SUMMARY: &str = include_str!("../../docs/SUMMARY.md");
+const SETTINGS: &str = include_str!("../../docs/settings.md");
+const REPORT: &str = include_str!("../../docs/report.md");
 const TROUBLESHOOTING: &str = include_str!("../../docs/troubleshooting.md");
 
 pub(crate) async fn help() -> String {
     Program::bare().args(["--help"]).run().await.exits(0).out
 }
 
-/// The rows of the README's tables whose heading has these first cells, as cells.
-fn rows(heading: &[&str]) -> Vec<Vec<String>> {
-    rows_of(README, heading)
-}
-
-/// The same of any page.
+/// The rows of a page's tables whose heading has these first cells, as cells.
 fn rows_of(page: &str, heading: &[&str]) -> Vec<Vec<String>> {
     let cells = |line: &str| -> Vec<String> {
         line.trim().trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()
@@ -75,34 +72,34 @@ fn code(text: &str) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn the_readme_and_the_help_list_the_same_settings_with_the_same_flags() {
+async fn the_book_and_the_help_list_the_same_settings_with_the_same_flags() {
     let help = help().await;
     let (flags, without) = (flags(&help), without_flag(&help));
     assert!(flags.len() >= 15 && without.len() >= 3, "{flags:?} {without:?}");
-    let mut readme = BTreeMap::new();
-    for row in rows(&["variable", "flag"]) {
+    let mut book = BTreeMap::new();
+    for row in rows_of(SETTINGS, &["variable", "flag"]) {
         let flag = code(&row[1]).into_iter().find(|flag| flag.starts_with("--"));
         for variable in code(&row[0]) {
             match &flag {
                 Some(flag) => {
-                    assert_eq!(readme.insert(variable, flag.clone()), None, "it is there twice: {row:?}");
+                    assert_eq!(book.insert(variable, flag.clone()), None, "it is there twice: {row:?}");
                 }
                 None => assert!(without.contains(&variable), "{variable} is not in --help, or has a flag"),
             }
         }
     }
-    assert_eq!(readme, flags, "the README at the left, --help at the right");
-    let told = code(README);
+    assert_eq!(book, flags, "the book at the left, --help at the right");
+    let told = code(SETTINGS);
     let untold: Vec<&String> = without.iter().filter(|variable| !told.contains(*variable)).collect();
-    assert!(untold.is_empty(), "the README does not tell of {untold:?}");
+    assert!(untold.is_empty(), "the book does not tell of {untold:?}");
 }
 
 #[tokio::test]
-async fn the_readme_and_the_help_give_the_same_bounds_and_defaults() {
+async fn the_book_and_the_help_give_the_same_bounds_and_defaults() {
     let help = help().await.split_whitespace().collect::<Vec<_>>().join(" ");
     let bounds = Regex::new(r"\d+ to \d+").unwrap();
     let mut found = 0;
-    for row in rows(&["variable", "flag"]) {
+    for row in rows_of(SETTINGS, &["variable", "flag"]) {
         for bounds in bounds.find_iter(&row.join(" ")) {
             let variable = row[0].trim_matches('`');
             let flag = row[1].trim_matches('`');
@@ -126,15 +123,15 @@ async fn the_readme_and_the_help_give_the_same_bounds_and_defaults() {
 }
 
 #[tokio::test]
-async fn the_readme_and_the_help_list_the_same_exit_codes() {
+async fn the_book_and_the_help_list_the_same_exit_codes() {
     let line = Regex::new(r"(?m)^\s+(\d+(?:, \d+)*)\s{2,}\S").unwrap();
     let help = help().await;
     let section = &help[help.find("Exit codes").expect("--help lists the exit codes")..];
     let numbers = |text: &str| -> Vec<u8> { text.split(", ").filter_map(|code| code.trim().parse().ok()).collect() };
     let of_help: BTreeSet<u8> = line.captures_iter(section).flat_map(|found| numbers(&found[1])).collect();
-    let of_readme: BTreeSet<u8> =
-        rows(&["code", "meaning"]).iter().flat_map(|row| numbers(&row[0].replace('`', ""))).collect();
-    assert_eq!(of_readme, of_help, "the README at the left, --help at the right");
+    let of_book: BTreeSet<u8> =
+        rows_of(REPORT, &["code", "meaning"]).iter().flat_map(|row| numbers(&row[0].replace('`', ""))).collect();
+    assert_eq!(of_book, of_help, "the book at the left, --help at the right");
     assert!([0, 1, 2, 3, 4].iter().all(|code| of_help.contains(code)), "{of_help:?}");
 }
 
@@ -149,6 +146,8 @@ async fn the_example_of_a_dotenv_file_names_no_setting_that_there_is_not() {
         named.iter().filter(|name| !flags.contains_key(*name) && !without.contains(*name)).collect();
     assert_eq!(unknown, Vec::<&String>::new());
 }
+
+const REPOSITORY: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/");
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -212,11 +211,14 @@ fn every_link_leads_to_a_file_and_a_heading_that_there_are() {
         for link in link.captures_iter(&inline.replace_all(&prose(text), "code")) {
             let link = link.iter().skip(1).flatten().next().unwrap().as_str();
             found += 1;
-            if link.starts_with("https://") {
-                continue;
-            }
+            let (link, from) = match link.strip_prefix(REPOSITORY) {
+                // A page of the book is read elsewhere as well: it names what is in the repository by its address.
+                Some(rest) => (rest.trim_start_matches("blob/main/").trim_start_matches("tree/main/"), root()),
+                None if link.starts_with("https://") => continue,
+                None => (link, path.parent().unwrap()),
+            };
             let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
-            let file = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
+            let file = if file.is_empty() { path.clone() } else { from.join(file) };
             let is_there = match file.canonicalize() {
                 Ok(file) if !anchor.is_empty() => pages.get(&file).is_some_and(|page| anchors(page).contains(anchor)),
                 Ok(file) => file.starts_with(root()),
@@ -229,6 +231,24 @@ fn every_link_leads_to_a_file_and_a_heading_that_there_are() {
     }
     assert_eq!(broken, Vec::<String>::new());
     assert!(found >= 60, "{found} links");
+}
+
+#[test]
+fn every_page_of_the_book_is_in_its_summary_and_leads_to_nothing_outside_it_by_a_relative_link() {
+    let link = Regex::new(r"\]\(([^)#\s]+)").unwrap();
+    let listed: BTreeSet<&str> = link.captures_iter(SUMMARY).map(|found| found.get(1).unwrap().as_str()).collect();
+    let pages = files(&root().join("docs"), ".md");
+    let names: BTreeSet<&str> = pages.iter().map(|page| page.file_name().unwrap().to_str().unwrap()).collect();
+    assert_eq!(listed, names.into_iter().filter(|name| *name != "SUMMARY.md").collect());
+    for page in pages {
+        let text = fs::read_to_string(&page).unwrap();
+        assert!(!text.contains("](../"), "{} leads out of the book", page.display());
+    }
+}
+
+#[test]
+fn the_readme_is_short_enough_to_be_read() {
+    assert!(README.lines().count() <= 220, "{} lines", README.lines().count());
 }
 
 /// The source, tests left out, as a compiler reads its texts: broken lines joined, quotes plain.
@@ -372,7 +392,7 @@ fn the_picture_of_the_demo_shows_a_report_as_it_is_today() {
     let picture = fs::read_to_string(root().join("docs/demo.svg")).unwrap();
     let line = Regex::new(r">   (\w[\w ]*?)\s{3,}").unwrap();
     let shown: BTreeSet<&str> = line.captures_iter(&picture).map(|found| found.get(1).unwrap().as_str()).collect();
-    let told: BTreeSet<String> = rows(&["field", "meaning"]).iter().flat_map(|row| code(&row[0])).collect();
+    let told: BTreeSet<String> = rows_of(REPORT, &["field", "meaning"]).iter().flat_map(|row| code(&row[0])).collect();
     let untold: Vec<&&str> = shown.iter().filter(|field| !told.contains(**field)).collect();
     assert!(shown.len() >= 13 && untold.is_empty(), "{shown:?} {untold:?}");
 }
@@ -385,22 +405,22 @@ fn json_with(page: &str, text: &str) -> Vec<Value> {
 }
 
 #[test]
-fn the_role_is_the_same_wherever_it_stands_and_only_reads() {
-    let (readme, security) = (json_with(README, "AssignableScopes"), json_with(SECURITY, "AssignableScopes"));
-    assert_eq!((readme.len(), security.len()), (1, 1));
-    assert_eq!(readme, security);
-    let actions = readme[0]["Actions"].as_array().unwrap();
+fn the_role_stands_once_and_only_reads() {
+    let roles: Vec<Value> = pages().values().flat_map(|page| json_with(page, "AssignableScopes")).collect();
+    let [role] = &roles[..] else { panic!("{roles:?}") };
+    let actions = role["Actions"].as_array().unwrap();
     assert!(
         !actions.is_empty() && actions.iter().all(|action| action.as_str().unwrap().ends_with("/read")),
         "{actions:?}"
     );
-    assert_eq!(readme[0]["DataActions"], serde_json::json!([]));
+    assert_eq!(role["DataActions"], serde_json::json!([]));
 }
 
 #[test]
 fn the_security_of_the_webhook_is_the_one_of_the_examples() {
     let example: Value = serde_json::from_str(include_str!("../../examples/port/security.json")).unwrap();
-    assert_eq!(json_with(README, "signatureHeaderName"), [example]);
+    let shown: Vec<Value> = pages().values().flat_map(|page| json_with(page, "signatureHeaderName")).collect();
+    assert_eq!(shown, [example]);
 }
 
 #[test]
