@@ -1,6 +1,7 @@
 //! The syntax and help of the command line. Values stay strings here; `config` parses them.
 
 mod flags;
+mod help;
 
 use std::path::PathBuf;
 
@@ -9,50 +10,7 @@ use clap_complete::Shell;
 
 pub use flags::Flag;
 pub(crate) use flags::variables;
-
-/// Settings without a flag.
-pub(crate) const ENVIRONMENT: &str = "\
-AZURE_CLIENT_SECRET                client secret of the service principal
-AZURE_CLIENT_CERTIFICATE_PATH      certificate of the service principal (a PKCS#12 file)
-AZURE_CLIENT_CERTIFICATE_PASSWORD  password of the certificate file
-PORT_WEBHOOK_INGEST_URL            URL of Port's webhook; it contains the webhook's key
-PORT_WEBHOOK_SECRET                secret of Port's webhook; signs every post
-RUST_LOG                           log filter, such as warn or debug [default: info]
-NO_COLOR                           never use colours
-CLICOLOR_FORCE                     always use colours
-HTTPS_PROXY                        proxy for outgoing requests
-NO_PROXY                           hosts to reach without the proxy: names, addresses, networks; * for all
-SSL_CERT_FILE                      file of certificates to trust instead of the system's (Linux)";
-
-pub(crate) const EXIT_CODES: &str = "\
-0  everything found was delivered
-1  something could not be read or delivered
-2  invalid settings or usage
-3  the credentials do not work, or the principal cannot read any subscription
-4  everything was delivered except envelopes that Port rejected individually
-130, 143  stopped by SIGINT or SIGTERM";
-
-pub(crate) const EXAMPLES: &str = "\
-azure-incremental check
-azure-incremental --mode full
-azure-incremental --change-window-minutes 60 --resource-types microsoft.keyvault/vaults
-azure-incremental --dry-run | jq .data.resourceId
-azure-incremental queries --mode full
-azure-incremental resend --from dead-letters.jsonl
-azure-incremental forget 00000000-0000-0000-0000-000000000000
-azure-incremental init --write port
-azure-incremental checkpoint checkpoint.redb
-azure-incremental completions bash > /etc/bash_completion.d/azure-incremental";
-
-fn after_help() -> String {
-    let indented = |text: &str| text.lines().map(|line| format!("  {line}\n")).collect::<String>();
-    format!(
-        "Read from the environment only:\n{}\nExit codes:\n{}\nExamples:\n{}",
-        indented(ENVIRONMENT),
-        indented(EXIT_CODES),
-        indented(EXAMPLES).trim_end()
-    )
-}
+pub(crate) use help::{ENVIRONMENT, EXAMPLES, EXIT_CODES, command, completing};
 
 /// Keeps a Port catalog in sync with an Azure estate.
 ///
@@ -63,7 +21,8 @@ fn after_help() -> String {
 #[command(
     name = "azure-incremental",
     version = env!("VERSION_AND_COMMIT"),
-    after_help = after_help(),
+    after_help = help::SHORT,
+    after_long_help = help::long(),
     max_term_width = 100
 )]
 pub struct Cli {
@@ -80,21 +39,33 @@ pub struct Cli {
 
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
-    /// Check everything a run needs, and say what is wrong and how to fix it; read-only unless --probe is given
+    /// Check everything that a run needs
+    ///
+    /// Says what is wrong and how to fix it. It is read-only unless --probe is given.
     Check(CheckArgs),
-    /// Print the queries that a run would send, ready to paste into Resource Graph Explorer in the portal
+    /// Print the queries that the next run would send
+    ///
+    /// They are ready to paste into Resource Graph Explorer in the portal. With a checkpoint they read from where it ends.
     Queries,
-    /// Send the current state of some resources, groups or subscriptions: an upsert, or a delete if it no longer exists
+    /// Send the current state of some resources
+    ///
+    /// Resources, groups or subscriptions: an upsert, or a delete if it no longer exists.
     // By default, clap lists variables that are set as parts of the usage.
     #[command(override_usage = "azure-incremental resend [OPTIONS] [ID]... [--from <FILE>]")]
     Resend(ResendArgs),
-    /// Delete from the catalog, and from the checkpoint, a subscription that is gone for good
+    /// Delete a subscription that is gone for good
+    ///
+    /// From the catalog, and from the checkpoint.
     #[command(override_usage = "azure-incremental forget [OPTIONS] <SUBSCRIPTION> [--yes]")]
     Forget(ForgetArgs),
-    /// Print the files that Port and GitHub need: blueprints, mappings and workflows with the given settings filled in
+    /// Print the files that Port and GitHub need
+    ///
+    /// Blueprints, mappings and workflows, with the given settings filled in.
     #[command(override_usage = "azure-incremental init [OPTIONS] [FILE]... [--write <DIR> [--force]]")]
     Init(InitArgs),
-    /// Show what a checkpoint holds: by subscription and type, as a list, or what is known of one entity
+    /// Show what a checkpoint holds
+    ///
+    /// By subscription and type, as a list, or what is known of one entity.
     #[command(override_usage = "azure-incremental checkpoint [OPTIONS] [FILE] [--list | --id <ID>]")]
     Checkpoint(CheckpointArgs),
     /// Print a shell completion script
@@ -182,295 +153,111 @@ pub struct ForgetArgs {
 pub struct Settings {
     /// How to sign in: `client-secret`, `github-oidc`, `workload-identity`, `azure-pipelines`, `client-certificate`,
     /// `managed-identity` or `azure-cli` [default: inferred from the environment]
-    #[arg(
-        long,
-        env = "AZURE_CREDENTIAL",
-        value_name = "KIND",
-        global = true,
-        hide_env_values = true,
-        help_heading = "Azure"
-    )]
+    #[arg(long, env = "AZURE_CREDENTIAL", value_name = "KIND", help_heading = "Azure")]
     pub credential: Option<String>,
 
-    /// Directory (tenant) id of the service principal
-    #[arg(
-        long,
-        env = "AZURE_TENANT_ID",
-        value_name = "ID",
-        global = true,
-        hide_env_values = true,
-        help_heading = "Azure"
-    )]
+    /// Directory (tenant) id of the service principal; required, except with `managed-identity` and `azure-cli`
+    #[arg(long, env = "AZURE_TENANT_ID", value_name = "ID", help_heading = "Azure")]
     pub azure_tenant_id: Option<String>,
 
-    /// Application (client) id of the service principal
-    #[arg(
-        long,
-        env = "AZURE_CLIENT_ID",
-        value_name = "ID",
-        global = true,
-        hide_env_values = true,
-        help_heading = "Azure"
-    )]
+    /// Application (client) id of the service principal; required, except with `managed-identity` and `azure-cli`
+    #[arg(long, env = "AZURE_CLIENT_ID", value_name = "ID", help_heading = "Azure")]
     pub azure_client_id: Option<String>,
 
     /// `AzurePublic`, `AzureUSGovernment` (DoD regions included) or `AzureChina` [default: AzurePublic]
-    #[arg(
-        long,
-        env = "AZURE_CLOUD",
-        value_name = "CLOUD",
-        global = true,
-        hide_env_values = true,
-        help_heading = "Azure"
-    )]
+    #[arg(long, env = "AZURE_CLOUD", value_name = "CLOUD", help_heading = "Azure")]
     pub azure_cloud: Option<String>,
 
     /// Sign-in endpoint, https [default: the cloud's]
-    #[arg(
-        long,
-        env = "AZURE_AUTHORITY_HOST",
-        value_name = "URL",
-        global = true,
-        hide_env_values = true,
-        help_heading = "Azure"
-    )]
+    #[arg(long, env = "AZURE_AUTHORITY_HOST", value_name = "URL", help_heading = "Azure")]
     pub azure_authority_host: Option<String>,
 
     /// Audience of the ID token that a job of GitHub signs in with [default: the cloud's, such as api://AzureADTokenExchange]
-    #[arg(
-        long,
-        env = "AZURE_OIDC_AUDIENCE",
-        value_name = "AUDIENCE",
-        global = true,
-        hide_env_values = true,
-        help_heading = "Azure"
-    )]
+    #[arg(long, env = "AZURE_OIDC_AUDIENCE", value_name = "AUDIENCE", help_heading = "Azure")]
     pub azure_oidc_audience: Option<String>,
 
     /// Resource Manager endpoint, https [default: the cloud's]
-    #[arg(
-        long,
-        env = "AZURE_RESOURCE_MANAGER_ENDPOINT",
-        value_name = "URL",
-        global = true,
-        hide_env_values = true,
-        help_heading = "Azure"
-    )]
+    #[arg(long, env = "AZURE_RESOURCE_MANAGER_ENDPOINT", value_name = "URL", help_heading = "Azure")]
     pub azure_resource_manager_endpoint: Option<String>,
 
     /// Subscriptions per query, 1 to 1000 [default: 1000]
-    #[arg(
-        long,
-        env = "SUBSCRIPTION_BATCH_SIZE",
-        value_name = "N",
-        global = true,
-        hide_env_values = true,
-        help_heading = "Azure"
-    )]
+    #[arg(long, env = "SUBSCRIPTION_BATCH_SIZE", value_name = "N", help_heading = "Azure")]
     pub subscription_batch_size: Option<String>,
 
     /// Posts in flight at once, 1 to 200 [default: 25]
-    #[arg(
-        long,
-        env = "PORT_WEBHOOK_CONCURRENCY",
-        value_name = "N",
-        global = true,
-        hide_env_values = true,
-        help_heading = "Port"
-    )]
+    #[arg(long, env = "PORT_WEBHOOK_CONCURRENCY", value_name = "N", help_heading = "Port")]
     pub port_webhook_concurrency: Option<String>,
 
     /// Envelopes per post: `single` (one) or `batch` (up to 100, for a mapping with itemsToParse) [default: single]
-    #[arg(
-        long,
-        env = "PORT_WEBHOOK_PAYLOAD",
-        value_name = "PAYLOAD",
-        global = true,
-        hide_env_values = true,
-        help_heading = "Port"
-    )]
+    #[arg(long, env = "PORT_WEBHOOK_PAYLOAD", value_name = "PAYLOAD", help_heading = "Port")]
     pub port_webhook_payload: Option<String>,
 
     /// With PORT_WEBHOOK_SECRET, the header that carries the signature [default: x-port-signature]
-    #[arg(
-        long,
-        env = "PORT_WEBHOOK_SIGNATURE_HEADER",
-        value_name = "HEADER",
-        global = true,
-        hide_env_values = true,
-        help_heading = "Port"
-    )]
+    #[arg(long, env = "PORT_WEBHOOK_SIGNATURE_HEADER", value_name = "HEADER", help_heading = "Port")]
     pub port_webhook_signature_header: Option<String>,
 
     /// With PORT_WEBHOOK_SECRET, the prefix of the signature [default: sha256=]
-    #[arg(
-        long,
-        env = "PORT_WEBHOOK_SIGNATURE_PREFIX",
-        value_name = "PREFIX",
-        global = true,
-        hide_env_values = true,
-        help_heading = "Port"
-    )]
+    #[arg(long, env = "PORT_WEBHOOK_SIGNATURE_PREFIX", value_name = "PREFIX", help_heading = "Port")]
     pub port_webhook_signature_prefix: Option<String>,
 
     /// What to read: `incremental` (what changed) or `full` (everything that exists) [default: incremental]
-    #[arg(long, env = "SYNC_MODE", value_name = "MODE", global = true, hide_env_values = true, help_heading = "Scope")]
+    #[arg(long, env = "SYNC_MODE", value_name = "MODE", help_heading = "Scope")]
     pub mode: Option<String>,
 
     /// How far back an incremental run reads without a checkpoint, 1 to 8640; Azure itself may show a change up to 30 hours
     /// late if Resource Manager was not notified of it [default: 15]
-    #[arg(
-        long,
-        env = "CHANGE_WINDOW_MINUTES",
-        value_name = "MINUTES",
-        global = true,
-        hide_env_values = true,
-        help_heading = "Scope"
-    )]
+    #[arg(long, env = "CHANGE_WINDOW_MINUTES", value_name = "MINUTES", help_heading = "Scope")]
     pub change_window_minutes: Option<String>,
 
     /// Sync only these resource types: a JSON array or a comma-separated list; case-insensitive [default: all]
-    #[arg(
-        long,
-        env = "RESOURCE_TYPES",
-        value_name = "TYPES",
-        global = true,
-        hide_env_values = true,
-        help_heading = "Scope"
-    )]
+    #[arg(long, env = "RESOURCE_TYPES", value_name = "TYPES", help_heading = "Scope")]
     pub resource_types: Option<String>,
 
     /// Sync only resource groups with these tags, and the resources in them: `{"include": {"Environment": "Production"},
     /// "exclude": {"Temporary": "true"}}`; a group must match all of include and none of exclude [default: none]
-    #[arg(
-        long,
-        env = "RESOURCE_GROUP_TAG_FILTERS",
-        value_name = "JSON",
-        global = true,
-        hide_env_values = true,
-        help_heading = "Scope"
-    )]
+    #[arg(long, env = "RESOURCE_GROUP_TAG_FILTERS", value_name = "JSON", help_heading = "Scope")]
     pub resource_group_tag_filters: Option<String>,
 
     /// Include in each envelope who made the change, as `changeAttributes` with `changedBy`, `clientType` and `operation`; this
     /// includes email addresses [default: false]
-    #[arg(
-        long,
-        env = "INCLUDE_CHANGE_ACTOR",
-        value_name = "true|false",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        global = true,
-        hide_env_values = true,
-        help_heading = "Scope"
-    )]
+    #[arg(long, env = "INCLUDE_CHANGE_ACTOR", value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Scope")]
     pub include_change_actor: Option<String>,
 
     /// With a checkpoint, what to do with the entities of a group that left the scope: `delete` or `keep` [default: delete]
-    #[arg(
-        long,
-        env = "OUT_OF_SCOPE",
-        value_name = "WHAT",
-        global = true,
-        hide_env_values = true,
-        help_heading = "Scope"
-    )]
+    #[arg(long, env = "OUT_OF_SCOPE", value_name = "WHAT", help_heading = "Scope")]
     pub out_of_scope: Option<String>,
 
     /// Record in this file what was delivered, and continue from there [default: none; every run reads the window]
-    #[arg(
-        long,
-        env = "CHECKPOINT_FILE",
-        value_name = "FILE",
-        global = true,
-        hide_env_values = true,
-        help_heading = "Reliability"
-    )]
+    #[arg(long, env = "CHECKPOINT_FILE", value_name = "FILE", help_heading = "Reliability")]
     pub checkpoint_file: Option<String>,
 
     /// With a checkpoint, how far before it changes are read again, because records appear late, 0 to 1440 [default: 120]
-    #[arg(
-        long,
-        env = "CHANGE_OVERLAP_MINUTES",
-        value_name = "MINUTES",
-        global = true,
-        hide_env_values = true,
-        help_heading = "Reliability"
-    )]
+    #[arg(long, env = "CHANGE_OVERLAP_MINUTES", value_name = "MINUTES", help_heading = "Reliability")]
     pub change_overlap_minutes: Option<String>,
 
     /// With a checkpoint, compare everything that exists when the last full comparison is this old, 1 to 8760 [default: 24]
-    #[arg(
-        long,
-        env = "FULL_SYNC_EVERY_HOURS",
-        value_name = "HOURS",
-        global = true,
-        hide_env_values = true,
-        help_heading = "Reliability"
-    )]
+    #[arg(long, env = "FULL_SYNC_EVERY_HOURS", value_name = "HOURS", help_heading = "Reliability")]
     pub full_sync_every_hours: Option<String>,
 
     /// Post everything in scope again, whatever the checkpoint says about it; makes the run a full one [default: false]
-    #[arg(
-        long,
-        env = "RESEND_ALL",
-        value_name = "true|false",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        global = true,
-        hide_env_values = true,
-        help_heading = "Reliability"
-    )]
+    #[arg(long, env = "RESEND_ALL", value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Reliability")]
     pub resend_all: Option<String>,
 
     /// Append envelopes that Port rejects individually to this file, one JSON object per line [default: only log them]
-    #[arg(
-        long,
-        env = "DEAD_LETTER_FILE",
-        value_name = "FILE",
-        global = true,
-        hide_env_values = true,
-        help_heading = "Reliability"
-    )]
+    #[arg(long, env = "DEAD_LETTER_FILE", value_name = "FILE", help_heading = "Reliability")]
     pub dead_letter_file: Option<String>,
 
     /// Stop cleanly after this time, 1 to 86400 [default: no limit]
-    #[arg(
-        long,
-        env = "RUN_TIMEOUT_SECONDS",
-        value_name = "SECONDS",
-        global = true,
-        hide_env_values = true,
-        help_heading = "Reliability"
-    )]
+    #[arg(long, env = "RUN_TIMEOUT_SECONDS", value_name = "SECONDS", help_heading = "Reliability")]
     pub run_timeout_seconds: Option<String>,
 
     /// Do everything except post: print envelopes to standard output as JSON lines, and the report to standard error. The
     /// checkpoint stays unchanged, and PORT_WEBHOOK_INGEST_URL is not needed [default: false]
-    #[arg(
-        long,
-        env = "DRY_RUN",
-        value_name = "true|false",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        global = true,
-        hide_env_values = true,
-        help_heading = "Output"
-    )]
+    #[arg(long, env = "DRY_RUN", value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Output")]
     pub dry_run: Option<String>,
 
     /// Format of the log and the report: `text` or `json` [default: text]
-    #[arg(
-        long,
-        env = "LOG_FORMAT",
-        value_name = "FORMAT",
-        global = true,
-        hide_env_values = true,
-        help_heading = "Output"
-    )]
+    #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT", help_heading = "Output")]
     pub log_format: Option<String>,
 
     /// The flags among them that were given.

@@ -27,8 +27,10 @@ fn main() -> ExitCode {
     let job = Actions::detect(&|name: &str| std::env::var_os(name));
     let read = Variables::read(cli.env_file.as_deref());
     let exit = read.and_then(|variables| {
-        let of_file = |name: &str| variables.of_file(name).map(str::to_owned);
-        cli = cli.clone().filled(&arguments, of_file).unwrap_or_else(|error| error.exit());
+        if cli.env_file.is_some() {
+            let of_file = |name: &str| variables.of_file(name).map(str::to_owned);
+            cli = cli.clone().filled(&arguments, of_file).unwrap_or_else(|error| error.exit());
+        }
         let hints = misspelt(&variables.names());
         execute(&cli, &variables, &hints, job.as_ref(), watch).inspect_err(|_| {
             if Wishes::of(&cli.settings).format == LogFormat::Text {

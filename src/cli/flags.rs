@@ -2,29 +2,41 @@
 
 use std::ffi::OsString;
 
+use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::{ArgMatches, Command, FromArgMatches};
 
+use super::help::{command, helping};
 use super::{Cli, Settings};
 
 impl Cli {
     /// Parses the arguments, the first of which is the program.
     pub fn read(arguments: &[OsString]) -> Result<Self, clap::Error> {
-        let matches = Self::command().try_get_matches_from(arguments)?;
-        let mut cli = Self::from_arg_matches(&matches)?;
-        let is_given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
-        cli.settings.flags = flags().into_iter().filter(|flag| is_given(&flag.id)).collect();
-        Ok(cli)
+        let mut command = command();
+        let matches = command.try_get_matches_from_mut(arguments).map_err(|error| match error.kind() {
+            // What help needs costs a run nothing.
+            ErrorKind::DisplayHelp => helping().try_get_matches_from(arguments).err().unwrap_or(error),
+            _ => error,
+        })?;
+        Self::of(&matches, &command)
     }
 
     /// Parses them again, with what `found` says of the variables of those that are not given.
     pub fn filled(self, arguments: &[OsString], found: impl Fn(&str) -> Option<String>) -> Result<Self, clap::Error> {
-        let open = flags().into_iter().filter(|flag| !self.settings.flags.contains(flag));
+        let command = command();
+        let open = flags(&command).into_iter().filter(|flag| !self.settings.flags.contains(flag));
         let more = open.filter_map(|flag| Some(format!("{}={}", flag.name, found(&flag.variable)?).into()));
         let (program, rest) = arguments.split_at(arguments.len().min(1));
         let arguments = program.iter().cloned().chain(more).chain(rest.iter().cloned());
-        let mut cli = Self::try_parse_from(arguments)?;
+        let mut cli = Self::from_arg_matches(&command.try_get_matches_from(arguments)?)?;
         cli.settings.flags = self.settings.flags;
+        Ok(cli)
+    }
+
+    fn of(matches: &ArgMatches, command: &Command) -> Result<Self, clap::Error> {
+        let mut cli = Self::from_arg_matches(matches)?;
+        let is_given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        cli.settings.flags = flags(command).into_iter().filter(|flag| is_given(&flag.id)).collect();
         Ok(cli)
     }
 }
@@ -37,7 +49,7 @@ pub struct Flag {
     variable: String,
 }
 
-fn flags() -> Vec<Flag> {
+fn flags(command: &Command) -> Vec<Flag> {
     let flag = |argument: &clap::Arg| {
         Some(Flag {
             id: argument.get_id().to_string(),
@@ -45,12 +57,12 @@ fn flags() -> Vec<Flag> {
             variable: argument.get_env()?.to_str()?.to_owned(),
         })
     };
-    Cli::command().get_arguments().filter_map(flag).collect()
+    command.get_arguments().filter_map(flag).collect()
 }
 
 /// The variables of the settings that have a flag.
 pub(crate) fn variables() -> Vec<String> {
-    flags().into_iter().map(|flag| flag.variable).collect()
+    flags(&command()).into_iter().map(|flag| flag.variable).collect()
 }
 
 impl Settings {

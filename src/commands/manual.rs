@@ -2,20 +2,25 @@
 
 use std::io;
 
-use clap::{Arg, Command, CommandFactory};
+use clap::{Arg, Command};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
 
-use crate::cli::{Cli, ENVIRONMENT, EXAMPLES, EXIT_CODES};
+use crate::cli::{ENVIRONMENT, EXAMPLES, EXIT_CODES, command, completing};
 
 /// The completion script of a shell.
 pub(crate) fn completions(shell: Shell) -> String {
-    let mut command = Cli::command();
+    let mut command = completing();
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut command, name, &mut script);
-    String::from_utf8_lossy(&script).into_owned()
+    clap_complete::generate(shell, &mut command, &name, &mut script);
+    let script = String::from_utf8_lossy(&script).into_owned();
+    match shell {
+        // clap_complete writes the hyphen of the name in one way where it looks a command up, and in another where it lists it.
+        Shell::Bash => script.replace(&name.replace('-', "__subcmd__"), &name.replace('-', "__")),
+        _ => script,
+    }
 }
 
 /// The manual page, in troff.
@@ -27,9 +32,10 @@ pub(crate) fn man() -> String {
 }
 
 fn write_man(page: &mut Vec<u8>) -> io::Result<()> {
-    let mut command = Cli::command();
+    let mut command = command();
     command.build();
-    Man::new(command.clone()).manual("User Commands").render_title(page)?;
+    let source = concat!("azure-incremental ", env!("CARGO_PKG_VERSION"));
+    Man::new(command.clone()).manual("User Commands").source(source).date(date()).render_title(page)?;
 
     let mut rest = Roff::new();
     rest.control("SH", ["NAME"]);
@@ -68,6 +74,12 @@ fn write_man(page: &mut Vec<u8>) -> io::Result<()> {
     rest.to_writer(page)
 }
 
+/// Of the commit, for the page's footer. Where it is not known, something must stand there all the same: else the source does.
+fn date() -> &'static str {
+    let (_, commit) = env!("VERSION_AND_COMMIT").split_once(" (").unwrap_or_default();
+    commit.trim_end_matches(')').split_once(' ').map_or("undated", |(_, date)| date)
+}
+
 /// A command with what is its own; the settings stand above.
 fn subcommand(page: &mut Roff, command: &Command) {
     page.control("SS", [command.get_name()]);
@@ -100,10 +112,12 @@ mod tests {
     use clap::ValueEnum;
 
     use super::*;
+    use crate::cli::Cli;
+    use crate::config::{Config, ConfigError, LogConfig, Problem};
 
     #[test]
     fn the_command_line_contradicts_itself_nowhere() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]
@@ -117,9 +131,31 @@ mod tests {
     }
 
     #[test]
+    fn every_value_that_completes_is_one_that_the_setting_takes() {
+        let mut count = 0;
+        for argument in completing().get_arguments().filter(|argument| argument.get_env().is_some()) {
+            let flag = format!("--{}", argument.get_long().unwrap());
+            for value in argument.get_possible_values() {
+                let given = format!("{flag}={}", value.get_name());
+                let cli = Cli::read(&["azure-incremental".into(), given.clone().into()]).unwrap();
+                let ConfigError(problems) = Config::load(&cli.settings, &|_| None).unwrap_err();
+                let log = LogConfig::load(&cli.settings, &|_| None);
+                // Whether certificates are built in is another question.
+                let is_wrong = |problem: &Problem| problem.variable == flag && !problem.problem.contains("this build");
+                assert!(log.is_ok() && !problems.iter().any(is_wrong), "{given}: {problems:?}");
+                count += 1;
+            }
+        }
+        assert!(count >= 18, "{count} values");
+    }
+
+    #[test]
     fn the_manual_page_has_every_setting_command_and_exit_code() {
         let page = man().replace("\\-", "-");
-        let mut command = Cli::command();
+        let title = page.lines().find(|line| line.starts_with(".TH")).unwrap();
+        let end = concat!(" \"azure-incremental ", env!("CARGO_PKG_VERSION"), "\" \"User Commands\"");
+        assert!(title.ends_with(&format!(" {}{end}", date())), "{title}");
+        let mut command = command();
         command.build();
         for arg in command.get_arguments() {
             if let Some(variable) = arg.get_env() {

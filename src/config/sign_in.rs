@@ -10,6 +10,7 @@ use super::credential::{Application, CredentialConfig, CredentialKind, Identity}
 use super::reader::Reader;
 use super::url::{ipv4, is_link_local, is_loopback, parse, quoted};
 use super::value::Form;
+use super::variables::is_blank;
 use crate::id::is_guid;
 use crate::text::printable;
 
@@ -171,7 +172,7 @@ impl<'a> Reader<'a> {
         let client_id = self.client_id().is_some();
         let is_set = |name: &'static str| match name {
             CLIENT_ID => client_id,
-            name => (self.environment)(name).is_some_and(|value| !value.to_string_lossy().trim().is_empty()),
+            name => (self.environment)(name).is_some_and(|value| !is_blank(&value)),
         };
         let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
         // If nothing is set, the messages say what a service principal needs.

@@ -65,7 +65,7 @@ impl Variables {
     }
 }
 
-fn is_blank(value: &OsStr) -> bool {
+pub(super) fn is_blank(value: &OsStr) -> bool {
     value.to_string_lossy().trim().is_empty()
 }
 
