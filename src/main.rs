@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anstream::AutoStream;
 use azure_incremental::actions::{Actions, inert};
 use azure_incremental::cli::{Cli, Command};
+use azure_incremental::commands::check::Form;
 use azure_incremental::commands::{self, check, checkpoint, forget, queries};
 use azure_incremental::config::{
     Config, ConfigError, DryRun, LogConfig, LogFormat, QueryConfig, Variables, Wishes, checkpoint_file, forget_id,
@@ -103,7 +104,13 @@ fn execute(
     let (log, (mut config, work)) = ConfigError::both(LogConfig::load(&cli.settings, environment), config)?;
     if let Some(Command::Check(args)) = &cli.command {
         logging::init(&log.quieter());
-        return Ok(runtime(check::run(&config, hints, args.probe, log.format, io::stdout())));
+        return Ok(runtime(check::run(
+            &config,
+            hints,
+            args.probe,
+            Form::of(log.format),
+            AutoStream::auto(io::stdout()),
+        )));
     }
     if config.dry_run.is_some() && log.format == LogFormat::Text && io::stdout().is_terminal() {
         config.dry_run = Some(DryRun::Counts);

@@ -1,6 +1,8 @@
 //! Goes through everything that a run needs, and says for each whether it is right, or what is wrong and how to fix it. It
 //! reads only, but for a file beside the checkpoint that is made and removed, to see that there can be one; a post is sent only
-//! where it is asked for.
+//! where it is asked for. Each question is asked once, and all that can be are asked at the same time.
+
+mod telling;
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -8,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Url;
 use reqwest::header::HeaderMap;
@@ -18,9 +21,9 @@ use uuid::Uuid;
 use crate::azure::arm::{Arm, ArmError};
 use crate::azure::subscriptions::{self, Subscription};
 use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::config::{CheckpointConfig, Config, LogFormat, Mode, Payload, ScopeTerms, SecretUrl};
+use crate::config::{CheckpointConfig, Config, Limits, Mode, Payload, ScopeTerms, SecretUrl};
 use crate::engine::{DeadLetters, Replica};
-use crate::error::{Exit, Problem};
+use crate::error::Exit;
 use crate::freshness::ForPeople;
 use crate::http::{self, Http, RequestError};
 use crate::run::RunError;
@@ -28,7 +31,9 @@ use crate::sinks::webhook::{self, Webhook};
 use crate::sources::resource_graph::GraphError;
 use crate::sources::resource_graph::client::{Client, QuotaTold};
 use crate::sources::resource_graph::queries::{self, Query};
-use crate::text::{inert, printable, printable_up_to};
+use crate::text::printable;
+pub use telling::Form;
+use telling::Told;
 
 /// Azure refuses tokens whose times are further off than this.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
@@ -36,84 +41,50 @@ const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 /// Of a host that is only knocked at: whatever page it shows.
 const LARGEST_ANSWER: usize = 1 << 20;
 
-/// Characters of a line: an error and what to do about it.
-const LONGEST_LINE: usize = 2000;
+/// How long an answer is waited for: a person waits for it.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Names that a line shows.
 const SHOWN: usize = 8;
 
-/// What is well, what deserves a look, and what is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Ok,
-    Note,
-    Wrong,
-}
-
-/// Tells of one thing after another, and remembers the worst.
-struct Telling<W> {
-    output: W,
-    format: LogFormat,
-    exit: Exit,
-}
-
-impl<W: Write> Telling<W> {
-    fn tell(&mut self, state: State, what: &str, text: &str) {
-        let text = printable_up_to(text, LONGEST_LINE).to_string();
-        let word = match state {
-            State::Ok => "ok",
-            State::Note => "note",
-            State::Wrong => "wrong",
-        };
-        let line = match self.format {
-            LogFormat::Text => format!("{word:<6} {what:<18} {text}\n"),
-            LogFormat::Json => format!("{}\n", json!({ "state": word, "check": what, "text": text })),
-        };
-        // A reader that closed the pipe has seen what it wanted.
-        _ = self.output.write_all(inert(&line).as_bytes());
-    }
-
-    fn ok(&mut self, what: &str, text: impl AsRef<str>) {
-        self.tell(State::Ok, what, text.as_ref());
-    }
-
-    fn note(&mut self, what: &str, text: impl AsRef<str>) {
-        self.tell(State::Note, what, text.as_ref());
-    }
-
-    fn wrong(&mut self, what: &str, error: &impl Problem) {
-        self.exit = self.exit.or_worse(error.exit());
-        match error.advice() {
-            Some(advice) => self.tell(State::Wrong, what, &format!("{error}; {advice}")),
-            None => self.tell(State::Wrong, what, &error.to_string()),
-        }
-    }
-}
-
 /// Checks all, a line each, and tells what exit code a run would have come to for it. With `probe`, one envelope is posted that
 /// no mapping reads.
-pub async fn run(config: &Config, hints: &[String], probe: bool, format: LogFormat, output: impl Write) -> Exit {
-    let mut telling = Telling { output, format, exit: Exit::Ok };
-    telling.ok("configuration", configuration(config));
+pub async fn run(config: &Config, hints: &[String], probe: bool, form: Form, output: impl Write) -> Exit {
+    let mut told = Told::new();
+    told.ok("configuration", configuration(config));
     for hint in hints {
-        telling.note("configuration", hint);
+        told.note("configuration", hint);
     }
-    match Http::new(config.port.concurrency.get(), config.limits.clone(), config.network.clone()) {
+    let limits = Limits {
+        retries: 0,
+        azure_timeout: PATIENCE,
+        sign_in_timeout: PATIENCE,
+        post_timeout: PATIENCE,
+        ..config.limits.clone()
+    };
+    match Http::new(config.port.concurrency.get(), limits, config.network.clone()) {
         Ok(http) => {
             let http = Arc::new(http);
-            azure(config, &http, &mut telling).await;
-            port(config, &http, probe, &mut telling).await;
+            let (clock, azure, port) = tokio::join!(clock(config, &http), azure(config, &http), port(config, &http));
+            for found in [clock, azure, port] {
+                told.add(found);
+            }
+            if let Some(url) = config.port.ingest_url.as_ref().filter(|_| probe) {
+                self::probe(config, url, &http, &mut told).await;
+            }
         }
-        Err(error) => telling.wrong("network", &error),
+        Err(error) => told.wrong("network", &error),
     }
-    checkpoint(config, &mut telling).await;
-    if let Some(path) = &config.dead_letter_file {
-        match DeadLetters::try_to_open(path) {
-            Ok(()) => telling.ok("dead letters", format!("{} can be written", path.display())),
-            Err(error) => telling.wrong("dead letters", &error),
-        }
+    checkpoint(config, &mut told).await;
+    match &config.dead_letter_file {
+        None => told.skip("dead letters", "DEAD_LETTER_FILE is not set: what Port rejects is only logged"),
+        Some(path) => match DeadLetters::try_to_open(path) {
+            Ok(()) => told.ok("dead letters", format!("{} can be written", path.display())),
+            Err(error) => told.wrong("dead letters", &error),
+        },
     }
-    telling.exit
+    telling::show(&told, form, output);
+    told.exit()
 }
 
 fn configuration(config: &Config) -> String {
@@ -129,58 +100,83 @@ fn configuration(config: &Config) -> String {
     )
 }
 
-async fn azure(config: &Config, http: &Arc<Http>, telling: &mut Telling<impl Write>) {
-    let manager = &config.azure.resource_manager;
-    match reach(http, manager.clone()).await {
-        Ok(headers) => clock(&headers, Timestamp::now(), telling),
-        Err(error) => return telling.wrong("Resource Manager", &error),
-    }
+async fn azure(config: &Config, http: &Arc<Http>) -> Told {
+    let mut told = Told::new();
     let arm = match Arm::new(&config.azure, Arc::clone(http)) {
         Ok(arm) => arm,
-        Err(error) => return telling.wrong("sign-in", &error),
+        Err(error) => {
+            told.wrong("sign-in", &error);
+            told.skip("subscriptions", "without signing in, nothing can be asked");
+            return told;
+        }
     };
     let credential = &config.azure.credential;
-    let listed = match subscriptions::list(&arm).await {
-        Ok(listed) => listed,
-        Err(ArmError::Credential(error)) => return telling.wrong("sign-in", &error),
-        Err(error) => return telling.wrong("subscriptions", &RunError::Listing(error)),
-    };
-    telling.ok("sign-in", format!("{}, as {}", credential.kind().name(), credential.because));
-    if listed.is_empty() {
-        return telling.wrong("subscriptions", &RunError::NoSubscription);
+    let listed = subscriptions::list(&arm).await;
+    if let Err(ArmError::Credential(error)) = &listed {
+        told.wrong("sign-in", error);
+        told.skip("subscriptions", "without signing in, nothing can be asked");
+        return told;
     }
-    tell_subscriptions(&listed, telling);
+    let tenant = match config.azure.tenant_id.as_str() {
+        "" => String::new(),
+        tenant => format!(" in tenant {}", printable(tenant)),
+    };
+    told.ok("sign-in", format!("{}{tenant}, as {}", credential.kind().name(), credential.because));
+    let listed = match listed {
+        Ok(listed) if listed.is_empty() => {
+            told.wrong("subscriptions", &RunError::NoSubscription);
+            told.skip("resources", "there is no subscription to ask about");
+            return told;
+        }
+        Ok(listed) => listed,
+        Err(error) => {
+            told.wrong("subscriptions", &RunError::Listing(error));
+            told.skip("resources", "there is no subscription to ask about");
+            return told;
+        }
+    };
+    tell_subscriptions(&listed, &mut told);
     let start = arm.first_date().unwrap_or_else(Timestamp::now);
-    Asking { config, client: Client::new(arm), listed: &listed }.all(start, telling).await;
+    Asking { config, client: Client::new(arm), listed: &listed }.all(start, &mut told).await;
+    told
 }
 
-fn clock(headers: &HeaderMap, now: Timestamp, telling: &mut Telling<impl Write>) {
+async fn clock(config: &Config, http: &Http) -> Told {
+    let mut told = Told::new();
+    match reach(http, config.azure.resource_manager.clone()).await {
+        Ok(headers) => tell_clock(&headers, Timestamp::now(), &mut told),
+        Err(error) => told.wrong("Resource Manager", &error),
+    }
+    told
+}
+
+fn tell_clock(headers: &HeaderMap, now: Timestamp, told: &mut Told) {
     let Some(date) = http::date(headers) else {
-        return telling
+        return told
             .note("clock", "Resource Manager's answer has no usable Date header; runs go by this machine's clock");
     };
     let off = now.duration_since(date);
     let off_by = ForPeople(off.unsigned_abs());
     if off.abs() > CLOCK_TOLERANCE {
         let way = if off.is_positive() { "ahead of" } else { "behind" };
-        telling
-            .note("clock", format!("{off_by} {way} Azure's; set it, as sign-in may be refused (runs go by Azure's)"));
+        told.note("clock", format!("{off_by} {way} Azure's; set it, as sign-in may be refused (runs go by Azure's)"));
     } else {
-        telling.ok("clock", format!("within {off_by} of Azure's"));
+        told.ok("clock", format!("within {off_by} of Azure's"));
     }
 }
 
-fn tell_subscriptions(listed: &[Subscription], telling: &mut Telling<impl Write>) {
-    telling.ok("subscriptions", format!("{} can be read", listed.len()));
+fn tell_subscriptions(listed: &[Subscription], told: &mut Told) {
+    let names: Vec<String> = listed.iter().map(|one| printable(&one.name).to_string()).collect();
+    told.ok("subscriptions", format!("{} can be read: {}", listed.len(), some(&names)));
     for Subscription { id, name, state, quota_id, .. } in listed.iter().filter(|one| one.may_be_left_out()) {
-        let told = |text: &str| if text.is_empty() { "not told".to_owned() } else { printable(text).to_string() };
-        telling.note(
+        let shown = |text: &str| if text.is_empty() { "not told".to_owned() } else { printable(text).to_string() };
+        told.note(
             "subscriptions",
             format!(
                 "Resource Graph may leave out {} ({id}): its state is {}, its quota id {}",
                 printable(name),
-                told(state),
-                told(quota_id)
+                shown(state),
+                shown(quota_id)
             ),
         );
     }
@@ -209,7 +205,7 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    async fn all(&self, start: Timestamp, telling: &mut Telling<impl Write>) {
+    async fn all(&self, start: Timestamp, told: &mut Told) {
         let scope = &self.config.scope;
         let window = SignedDuration::try_from(self.config.window).unwrap_or(SignedDuration::MAX);
         let since = start.checked_sub(window).unwrap_or(Timestamp::MIN);
@@ -220,56 +216,63 @@ impl Asking<'_> {
             Query::ChangedResources { since },
         ];
         let mut announced = None;
-        for query in tables {
-            match self.ask(query.name(), &query.whole(scope), 1).await {
+        let counts = join_all(tables.iter().map(async |query| self.ask(query.name(), &query.whole(scope), 1).await));
+        let (counts, groups, types) = tokio::join!(counts, self.groups(), self.types());
+        for (query, count) in tables.iter().zip(counts) {
+            match count {
                 Ok((total, _, quota)) => {
-                    telling.ok(query.name(), format!("{total} found"));
+                    told.ok(query.name(), format!("{total} found"));
                     announced = quota.or(announced);
                 }
-                Err(error) => telling.wrong(query.name(), &error),
+                Err(error) => told.wrong(query.name(), &error),
             }
         }
         match announced {
             Some(QuotaTold { remaining, resets_after }) => {
                 let resets_after = resets_after.unwrap_or_else(|| "?".into());
-                telling.ok("quota", format!("{remaining} queries left, reset in {resets_after}"));
+                told.ok("quota", format!("{remaining} queries left, reset in {resets_after}"));
             }
-            None => telling.note("quota", "Resource Graph does not state it; assuming 15 queries per 5 seconds"),
+            None => told.note("quota", "Resource Graph does not state it; assuming 15 queries per 5 seconds"),
         }
-        if scope.is_filtered() {
-            self.groups(telling).await;
-        }
-        if !scope.resource_types.is_empty() {
-            self.types(telling).await;
-        }
+        told.add(groups);
+        told.add(types);
     }
 
-    async fn groups(&self, telling: &mut Telling<impl Write>) {
+    async fn groups(&self) -> Told {
+        let mut told = Told::new();
+        if !self.config.scope.is_filtered() {
+            return told;
+        }
         match self.ask("groups", &queries::groups_in_scope(&self.config.scope), SHOWN as u64 + 1).await {
-            Ok((0, ..)) => telling.note(
+            Ok((0, ..)) => told.note(
                 "tag filters",
                 "no group matches: nothing but subscriptions and deletes would be sent; compare RESOURCE_GROUP_TAG_FILTERS with \
                  the groups' tags",
             ),
             Ok((total, rows, _)) => {
                 let names: Vec<String> = rows.into_iter().filter_map(|row| row.name).collect();
-                telling.ok("tag filters", format!("{total} groups in scope: {}", some(&names)));
+                told.ok("tag filters", format!("{total} groups in scope: {}", some(&names)));
             }
-            Err(error) => telling.wrong("tag filters", &error),
+            Err(error) => told.wrong("tag filters", &error),
         }
+        told
     }
 
-    async fn types(&self, telling: &mut Telling<impl Write>) {
+    async fn types(&self) -> Told {
+        let mut told = Told::new();
         let types = &self.config.scope.resource_types;
+        if types.is_empty() {
+            return told;
+        }
         match self.ask("types", &queries::types_that_exist(types), 1000).await {
             Ok((_, rows, _)) => {
                 let found: BTreeSet<String> = rows.into_iter().filter_map(|row| row.kind).collect();
                 let missing: Vec<String> =
                     types.iter().map(|one| one.as_str().to_owned()).filter(|one| !found.contains(one)).collect();
                 if missing.is_empty() {
-                    telling.ok("resource types", format!("each of {} has resources", types.len()));
+                    told.ok("resource types", format!("each of {} has resources", types.len()));
                 } else {
-                    telling.note(
+                    told.note(
                         "resource types",
                         format!(
                             "no resource has the type {} now; check the spelling in RESOURCE_TYPES",
@@ -278,8 +281,9 @@ impl Asking<'_> {
                     );
                 }
             }
-            Err(error) => telling.wrong("resource types", &error),
+            Err(error) => told.wrong("resource types", &error),
         }
+        told
     }
 
     /// The number of rows over all batches, the first `rows` of each, and what was told of the quota last.
@@ -302,14 +306,16 @@ impl Asking<'_> {
     }
 }
 
-async fn port(config: &Config, http: &Http, probe: bool, telling: &mut Telling<impl Write>) {
+async fn port(config: &Config, http: &Http) -> Told {
+    let mut told = Told::new();
     let Some(secret) = &config.port.ingest_url else {
-        return telling.note("webhook", "PORT_WEBHOOK_INGEST_URL is not set, as a dry run allows");
+        told.note("webhook", "PORT_WEBHOOK_INGEST_URL is not set, as a dry run allows");
+        return told;
     };
     // The origin alone: the key in the path stays here.
     match secret.origin().parse() {
         Ok(origin) => match reach(http, origin).await {
-            Ok(_) => telling.ok(
+            Ok(_) => told.ok(
                 "webhook",
                 format!(
                     "{} answers over {}; nothing was posted, so its key was not tested (--probe tests it)",
@@ -317,20 +323,21 @@ async fn port(config: &Config, http: &Http, probe: bool, telling: &mut Telling<i
                     scheme(secret)
                 ),
             ),
-            Err(error) => return telling.wrong("webhook", &error),
+            Err(error) => told.wrong("webhook", &error),
         },
-        Err(_) => telling.note("webhook", "its URL has no host"),
+        Err(_) => told.note("webhook", "its URL has no host"),
     }
-    if probe {
-        let webhook = match Webhook::new(&config.azure.tenant_id, &config.port, secret, http) {
-            Ok(webhook) => webhook,
-            Err(error) => return telling.wrong("probe", &error),
-        };
-        let probed = webhook.post(envelope(config.port.payload), &Uuid::new_v4().to_string()).await;
-        match probed {
-            Ok(_) => telling.ok("probe", "Port accepted an envelope that no mapping handles; its audit log shows it"),
-            Err(error) => telling.wrong("probe", &error),
-        }
+    told
+}
+
+async fn probe(config: &Config, url: &SecretUrl, http: &Http, told: &mut Told) {
+    let webhook = match Webhook::new(&config.azure.tenant_id, &config.port, url, http) {
+        Ok(webhook) => webhook,
+        Err(error) => return told.wrong("probe", &error),
+    };
+    match webhook.post(envelope(config.port.payload), &Uuid::new_v4().to_string()).await {
+        Ok(_) => told.ok("probe", "Port accepted an envelope that no mapping handles; its audit log shows it"),
+        Err(error) => told.wrong("probe", &error),
     }
 }
 
@@ -351,36 +358,36 @@ fn envelope(payload: Payload) -> Bytes {
     }
 }
 
-async fn checkpoint(config: &Config, telling: &mut Telling<impl Write>) {
+async fn checkpoint(config: &Config, told: &mut Told) {
     const WHAT: &str = "checkpoint";
     let Some(CheckpointConfig { file, .. }) = &config.checkpoint else {
         let minutes = config.window.as_secs() / 60;
-        return telling.ok(WHAT, format!("none: every incremental run reads the last {minutes} minutes"));
+        return told.ok(WHAT, format!("none: every incremental run reads the last {minutes} minutes"));
     };
     if let Err(error) = Checkpoint::try_to_write(file) {
-        return telling.wrong(WHAT, &error);
+        return told.wrong(WHAT, &error);
     }
     // As a dry run does: nothing of it is written.
     let held = match Checkpoint::open_to_read(file).await {
         Ok(held) => held,
         Err(error @ CheckpointError::Damaged { .. }) => {
-            return telling.note(WHAT, format!("{error}; the next run sets it aside and reads everything"));
+            return told.note(WHAT, format!("{error}; the next run sets it aside and reads everything"));
         }
-        Err(error @ CheckpointError::InUse { .. }) => return telling.note(WHAT, error.to_string()),
-        Err(error) => return telling.wrong(WHAT, &error),
+        Err(error @ CheckpointError::InUse { .. }) => return told.note(WHAT, error.to_string()),
+        Err(error) => return told.wrong(WHAT, &error),
     };
     let Some(was) = held.terms() else {
-        return telling.note(WHAT, format!("{} does not exist yet; the next run reads everything", file.display()));
+        return told.note(WHAT, format!("{} does not exist yet; the next run reads everything", file.display()));
     };
     let (then, now) = (ScopeTerms::parse(&was.scope), ScopeTerms::of(&config.scope));
     if let Some(variable) = then.missing_from(&now).filter(|_| config.mode == Mode::Incremental) {
-        return telling.wrong(WHAT, &RunError::FilterGone { file: file.clone(), variable });
+        return told.wrong(WHAT, &RunError::FilterGone { file: file.clone(), variable });
     }
     if let Some(url) = &config.port.ingest_url
         && was.sink != webhook::identity(&config.azure.tenant_id, &config.port, url.expose())
     {
         let file = file.display();
-        return telling.note(
+        return told.note(
             WHAT,
             format!(
                 "{file} was made for another webhook, tenant or payload format; the next run sends everything again"
@@ -388,7 +395,7 @@ async fn checkpoint(config: &Config, telling: &mut Telling<impl Write>) {
         );
     }
     if let Some(variable) = now.changed_from(&then) {
-        return telling.note(WHAT, format!("{variable} has changed; the next run compares everything"));
+        return told.note(WHAT, format!("{variable} has changed; the next run compares everything"));
     }
     let times = || -> Result<String, CheckpointError> {
         let marks: Vec<_> = held.shards()?.iter().map(|shard| held.mark(shard)).collect();
@@ -409,8 +416,8 @@ async fn checkpoint(config: &Config, telling: &mut Telling<impl Write>) {
         ))
     };
     match times() {
-        Ok(text) => telling.ok(WHAT, text),
-        Err(error) => telling.wrong(WHAT, &error),
+        Ok(text) => told.ok(WHAT, text),
+        Err(error) => told.wrong(WHAT, &error),
     }
 }
 
@@ -418,12 +425,8 @@ async fn checkpoint(config: &Config, telling: &mut Telling<impl Write>) {
 async fn reach(http: &Http, origin: Url) -> Result<HeaderMap, RequestError> {
     let label = format!("GET {}", origin.origin().ascii_serialization());
     let client = http.client_for(&origin)?;
-    let attempt = || async {
-        let request = client.get(origin.clone());
-        let answer = http.attempt(request, http.limits().post_timeout, LARGEST_ANSWER).await;
-        answer.map(|answer| answer.headers).map_err(|failure| RequestError::new(label.as_str(), failure))
-    };
-    http.retrying(&label, None, |error| error.is_transient().then_some(Duration::ZERO), attempt).await
+    let answer = http.attempt(client.get(origin), http.limits().post_timeout, LARGEST_ANSWER).await;
+    answer.map(|answer| answer.headers).map_err(|failure| RequestError::new(label, failure))
 }
 
 #[cfg(test)]
@@ -432,34 +435,21 @@ mod tests {
 
     use super::*;
 
-    fn told(tell: impl FnOnce(&mut Telling<Vec<u8>>)) -> (String, Exit) {
-        let mut telling = Telling { output: Vec::new(), format: LogFormat::Text, exit: Exit::Ok };
-        tell(&mut telling);
-        (String::from_utf8(telling.output).unwrap(), telling.exit)
-    }
-
-    #[test]
-    fn what_is_wrong_is_told_with_what_to_do_and_decides_the_exit() {
-        let (text, exit) = told(|telling| {
-            telling.ok("one", "well");
-            telling.wrong("subscriptions", &RunError::NoSubscription);
-            telling.note("two", "a\nb\u{1b}[31m ##[error]");
-        });
-        assert_eq!(exit, Exit::Credentials);
-        assert!(text.contains("Reader"), "{text}");
-        assert!(text.lines().count() == 3 && !text.contains('\u{1b}') && !text.contains("##["), "{text}");
+    fn clock_told(headers: &HeaderMap, now: Timestamp) -> String {
+        let (mut told, mut output) = (Told::new(), Vec::new());
+        tell_clock(headers, now, &mut told);
+        telling::show(&told, Form::Plain, &mut output);
+        String::from_utf8(output).unwrap()
     }
 
     #[test]
     fn a_clock_is_compared_with_azures() {
         let mut headers = HeaderMap::new();
         headers.insert(DATE, HeaderValue::from_static("Wed, 21 Oct 2015 07:28:00 GMT"));
-        let at = |seconds: i64| {
-            told(|telling| clock(&headers, Timestamp::from_second(1_445_412_480 + seconds).unwrap(), telling)).0
-        };
+        let at = |seconds: i64| clock_told(&headers, Timestamp::from_second(1_445_412_480 + seconds).unwrap());
         assert!(at(2).starts_with("ok") && at(-299).starts_with("ok"));
         assert!(at(301).contains("ahead of") && at(-4000).contains("1 h 6 min behind"));
-        assert!(told(|telling| clock(&HeaderMap::new(), Timestamp::UNIX_EPOCH, telling)).0.starts_with("note"));
+        assert!(clock_told(&HeaderMap::new(), Timestamp::UNIX_EPOCH).starts_with("note"));
     }
 
     #[test]

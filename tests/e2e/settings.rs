@@ -312,6 +312,7 @@ async fn the_example_of_a_file_says_the_same_to_docker_to_make_and_to_the_progra
         let output = Command::new("make").args(arguments).current_dir(directory.path()).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
-    assert!(make(true).contains("azure-incremental --env-file .env check"));
+    // The file names a checkpoint of its own.
+    assert!(make(true).replace("  ", " ").contains("azure-incremental --env-file .env check"));
     assert!(!make(false).contains("--env-file"));
 }

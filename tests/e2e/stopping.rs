@@ -100,7 +100,7 @@ async fn stopped(waiting: Waiting, name: &str, code: i32, is_first: bool) -> (St
         }
         _ => None,
     };
-    let posts = sandbox.requests().count(Route::Webhook);
+    let (posts, _) = sandbox.port().received();
     let before = sandbox.requests().count(Route::Graph);
     let program = remembering(sandbox);
     let program = match waiting {
@@ -143,7 +143,7 @@ async fn stopped(waiting: Waiting, name: &str, code: i32, is_first: bool) -> (St
     log.read_to_string(&mut written).await.unwrap();
     child.stdout.take().unwrap().read_to_string(&mut written).await.unwrap();
     assert_eq!(status.code(), Some(code), "{waiting:?} SIG{name}: {written}");
-    assert_eq!(sandbox.requests().count(Route::Webhook), posts, "{waiting:?}: {written}");
+    assert_eq!(sandbox.port().received().0, posts, "{waiting:?}: {written}");
     drop(first);
     (written, took)
 }
