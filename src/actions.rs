@@ -10,7 +10,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use crate::config::{ConfigError, Environment};
+use crate::config::{ConfigError, Environment, is_job};
 use crate::error::Exit;
 use crate::freshness::ForPeople;
 use crate::report::{Report, TypeCounts};
@@ -38,8 +38,7 @@ impl Actions {
     /// `Some` within a job.
     pub fn detect(environment: Environment<'_>) -> Option<Self> {
         let file = |name| environment(name).filter(|path: &OsString| !path.is_empty()).map(PathBuf::from);
-        (environment("GITHUB_ACTIONS")? == "true")
-            .then(|| Self { summary: file("GITHUB_STEP_SUMMARY"), output: file("GITHUB_OUTPUT") })
+        is_job(environment).then(|| Self { summary: file("GITHUB_STEP_SUMMARY"), output: file("GITHUB_OUTPUT") })
     }
 
     /// Before anything is logged.

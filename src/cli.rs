@@ -51,7 +51,7 @@ pub enum Command {
     ///
     /// Resources, groups or subscriptions: an upsert, or a delete if it no longer exists.
     // By default, clap lists variables that are set as parts of the usage.
-    #[command(override_usage = "azure-incremental resend [OPTIONS] [ID]... [--from <FILE>]")]
+    #[command(override_usage = "azure-incremental resend [OPTIONS] [ID]... [--from <FILE>] [--allow-delete]")]
     Resend(ResendArgs),
     /// Delete a subscription that is gone for good
     ///
@@ -134,6 +134,10 @@ pub struct ResendArgs {
     /// Send everything named in this file of dead letters, as written by DEAD_LETTER_FILE
     #[arg(long, value_name = "FILE")]
     pub from: Option<PathBuf>,
+
+    /// Delete from the catalog what Resource Graph does not know any more; otherwise nothing is sent of it
+    #[arg(long)]
+    pub allow_delete: bool,
 }
 
 /// What to forget.

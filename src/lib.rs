@@ -104,4 +104,5 @@ pub(crate) mod sinks;
 pub(crate) mod sources;
 pub(crate) mod text;
 
+pub use engine::Vanished;
 pub use run::{Work, run, unfinished};

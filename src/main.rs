@@ -17,7 +17,7 @@ use azure_incremental::error::Exit;
 use azure_incremental::logging::{self, Place};
 use azure_incremental::report::Report;
 use azure_incremental::signals::{self, Watch};
-use azure_incremental::{Work, run, unfinished};
+use azure_incremental::{Vanished, Work, run, unfinished};
 use tokio::runtime::Builder;
 
 fn main() -> ExitCode {
@@ -96,7 +96,10 @@ fn execute(
         return Ok(runtime(checkpoint::show(file, args, log.format, io::stdout(), io::stderr())));
     }
     let work = match &cli.command {
-        Some(Command::Resend(args)) => resend_ids(args).map(Work::Resend),
+        Some(Command::Resend(args)) => {
+            let vanished = if args.allow_delete { Vanished::Delete } else { Vanished::Leave };
+            resend_ids(args).map(|ids| Work::Resend { ids, vanished })
+        }
         Some(Command::Forget(args)) => forget_id(args, &cli.settings).map(Work::Forget),
         _ => Ok(Work::Sync),
     };

@@ -57,6 +57,7 @@ pub use signing::SigningConfig;
 pub use tag_filters::{TagCondition, TagFilters};
 pub use variables::Variables;
 pub use workflow::WorkflowRun;
+pub(crate) use workflow::is_job;
 
 /// Everything a run needs to know.
 #[derive(Clone, Debug)]

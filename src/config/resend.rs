@@ -80,7 +80,7 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             path
         });
-        let args = ResendArgs { ids: ids.iter().map(|id| (*id).to_owned()).collect(), from };
+        let args = ResendArgs { ids: ids.iter().map(|id| (*id).to_owned()).collect(), from, allow_delete: false };
         resend_ids(&args).map_err(|error| error.to_string())
     }
 
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_read_is_named() {
-        let args = ResendArgs { ids: Vec::new(), from: Some("/nowhere/dead.jsonl".into()) };
+        let args = ResendArgs { ids: Vec::new(), from: Some("/nowhere/dead.jsonl".into()), allow_delete: false };
         assert!(resend_ids(&args).unwrap_err().to_string().starts_with("--from /nowhere/dead.jsonl: "));
     }
 }

@@ -11,6 +11,7 @@ use super::reader::Reader;
 use super::url::{ipv4, is_link_local, is_loopback, parse, quoted};
 use super::value::Form;
 use super::variables::is_blank;
+use super::workflow::is_job;
 use crate::id::is_guid;
 use crate::text::printable;
 
@@ -76,19 +77,17 @@ impl<'a> Reader<'a> {
         let (kind, because) = self.credential_kind();
         let identity = match kind {
             CredentialKind::ClientSecret => {
+                const HINT: &str = "set it to the application's client secret, or see AZURE_CREDENTIAL in --help to sign in without one";
+                const JOB: &str = "to sign in without it, give the job the permission id-token: write; otherwise set it to the \
+                                   application's client secret";
                 let application = self.application();
                 let value = self.variable(SECRET);
-                let secret = self
-                    .required(
-                        SECRET,
-                        value.as_deref(),
-                        "set it to the application's client secret, or see AZURE_CREDENTIAL in --help to sign in without one",
-                    )
-                    .into();
+                let hint = if is_job(self.environment) { JOB } else { HINT };
+                let secret = self.required(SECRET, value.as_deref(), hint).into();
                 Identity::ClientSecret { application, secret }
             }
             CredentialKind::GithubOidc => {
-                const HINT: &str = "GitHub Actions sets it if the job has the permission id-token: write";
+                const HINT: &str = "give the job the permission id-token: write; GitHub Actions sets it then";
                 let application = self.application();
                 let url = self.secret_destination(ID_TOKEN_URL, HINT);
                 let token = self.variable(ID_TOKEN_TOKEN);

@@ -11,6 +11,11 @@ pub struct WorkflowRun {
     pub number: u64,
 }
 
+/// Whether this is a job of GitHub Actions.
+pub(crate) fn is_job(environment: Environment<'_>) -> bool {
+    environment("GITHUB_ACTIONS").is_some_and(|value| value == "true")
+}
+
 impl WorkflowRun {
     /// `None` outside a job, or where GitHub does not tell.
     pub(super) fn detect(environment: Environment<'_>) -> Option<Self> {
@@ -18,7 +23,7 @@ impl WorkflowRun {
         // octocat/hello-world/.github/workflows/sync.yml@refs/heads/main
         let workflow = text("GITHUB_WORKFLOW_REF")?.split('@').next()?.to_owned();
         let number = text("GITHUB_RUN_NUMBER")?.parse().ok()?;
-        (text("GITHUB_ACTIONS")? == "true" && !workflow.is_empty()).then_some(Self { workflow, number })
+        (is_job(environment) && !workflow.is_empty()).then_some(Self { workflow, number })
     }
 }
 

@@ -44,9 +44,11 @@ pub(crate) use delivery::{Delivery, LANDING, Posts};
 #[cfg(test)]
 pub(crate) use delivery::{DeliveryError, Wave};
 pub(crate) use replica::{Absent, Content, Entry, Mark, Replica, Rows, State, Terms};
+pub(crate) use resending::Unsent;
+pub use resending::Vanished;
 pub(crate) use sink::{Fault, Letter, Limits, Parcel, Receipt, Sink, SinkError};
 pub(crate) use source::{Answer, Found, Intake, Reading, Source, Window};
-pub(crate) use tally::{Counted, KindCounts, Tally};
+pub(crate) use tally::{Counted, KindCounts, Settled, Tally};
 
 /// Entries that are looked at, and changes that are posted, at once.
 const PAGE: usize = 1000;

@@ -10,20 +10,43 @@ use super::{Engine, Fatal, Key, Replica, Shard, Sink, Source};
 use crate::model::{Finding, Id, Record, RecordKind, Scope, Stage};
 use crate::text::printable;
 
+/// What becomes of what is to be sent, and is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vanished {
+    /// Nothing is sent: its id may be misspelt.
+    Leave,
+    /// Its delete is sent.
+    Delete,
+}
+
+/// What was not sent of what was named.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Unsent {
+    /// Ids that could not be looked up.
+    pub(crate) unknown: u64,
+    /// Ids of what is not there, and was left.
+    pub(crate) vanished: u64,
+}
+
 /// Ids that are asked about at once.
 const AT_ONCE: usize = 200;
 
 impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
-    /// Sends an upsert of each of these that exists in scope, and a delete of what does not exist, parents first. Yields how many
-    /// could not be looked up.
-    pub(crate) async fn resend(&self, listed: &[Shard], ids: &[Id]) -> Result<u64, Fatal<R::Error>> {
+    /// Sends an upsert of each of these that exists in scope, and a delete of what does not exist, where that is allowed, parents
+    /// first.
+    pub(crate) async fn resend(
+        &self,
+        listed: &[Shard],
+        ids: &[Id],
+        vanished: Vanished,
+    ) -> Result<Unsent, Fatal<R::Error>> {
         let shards: Vec<Id> = listed.iter().map(|shard| shard.root.id.clone()).collect();
         let known: HashSet<&str> = shards.iter().map(Id::as_str).collect();
         let (mut ids, strangers): (Vec<Id>, Vec<Id>) = ids.iter().cloned().partition(|id| known.contains(id.shard()));
         for id in &strangers {
             tracing::error!("{} cannot be looked up: its subscription is not listed", printable(id.as_str()));
         }
-        let mut unknown = strangers.len() as u64;
+        let mut unsent = Unsent { unknown: strangers.len() as u64, vanished: 0 };
         let mut batch = Batch::new(&shards, HashMap::new());
         ids.sort_by_key(Id::stage);
         let (roots, ids): (Vec<Id>, Vec<Id>) = ids.into_iter().partition(|id| id.stage() == Stage::Root);
@@ -34,26 +57,41 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         }
         self.post(Wave::Roots, sends).await?;
         for ids in ids.chunk_by(|a, b| a.stage() == b.stage()).flat_map(|stage| stage.chunks(AT_ONCE)) {
-            unknown += self.resend_some(&mut batch, ids).await?;
+            let Unsent { unknown, vanished } = self.resend_some(&mut batch, ids, vanished).await?;
+            unsent = Unsent { unknown: unsent.unknown + unknown, vanished: unsent.vanished + vanished };
         }
         self.settle_all().await?;
         self.save().await?;
-        Ok(unknown)
+        Ok(unsent)
     }
 
-    async fn resend_some(&self, b: &mut Batch<'_, K::Parcel>, ids: &[Id]) -> Result<u64, Fatal<R::Error>> {
-        let Some(found) = self.kept(self.source.ask(ids).await) else { return Ok(0) };
+    async fn resend_some(
+        &self,
+        b: &mut Batch<'_, K::Parcel>,
+        ids: &[Id],
+        vanished: Vanished,
+    ) -> Result<Unsent, Fatal<R::Error>> {
+        let Some(found) = self.kept(self.source.ask(ids).await) else { return Ok(Unsent::default()) };
         let asked: HashSet<&Id> = ids.iter().collect();
         let mut findings: Vec<Finding> =
             found.findings.into_iter().filter(|finding| asked.contains(finding.id())).collect();
         let shown: HashSet<Id> = findings.iter().map(|finding| finding.id().clone()).collect();
         // It counts as newer than anything.
         let proof = Record { at: Timestamp::MAX, kind: RecordKind::Delete, moves_scope: false };
-        let mut unknown = 0;
+        let mut unsent = Unsent::default();
         for id in ids.iter().filter(|id| !shown.contains(*id)) {
             if !found.answer.covered.contains(id.shard()) || found.answer.failed.contains(id) {
                 tracing::error!("{} cannot be looked up: the answer does not cover it", printable(id.as_str()));
-                unknown += 1;
+                unsent.unknown += 1;
+                continue;
+            }
+            if vanished == Vanished::Leave {
+                tracing::error!(
+                    "{} does not exist, as far as the principal can see: nothing is sent; if it is to be deleted from the catalog, add \
+                     --allow-delete",
+                    printable(id.as_str())
+                );
+                unsent.vanished += 1;
                 continue;
             }
             tracing::warn!(
@@ -78,6 +116,6 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         for id in are_there.iter().filter(|id| !sent.contains(&Key::of(id))) {
             tracing::warn!("{} exists but is out of scope: nothing is sent", printable(id.as_str()));
         }
-        Ok(unknown)
+        Ok(unsent)
     }
 }

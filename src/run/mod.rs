@@ -19,18 +19,19 @@ use crate::azure::arm::Arm;
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::config::{AzureConfig, Config, DryRun, Mode, Payload, ScopeTerms};
 use crate::engine::{
-    Counted, Counts, DeadLetters, Delivery, Engine, Fatal, Novelty, Parcel, Replica, Shard, Sink, Tally,
+    Counted, Counts, DeadLetters, Delivery, Engine, Fatal, Novelty, Parcel, Replica, Settled, Shard, Sink, Tally,
+    Unsent, Vanished,
 };
 use crate::error::{Problem, Stop};
 use crate::http::Http;
-use crate::model::Id;
+use crate::model::{Change, Id, Operation};
 use crate::progress::{self, Seen};
 use crate::report::{Compared, Report};
 use crate::sinks::preview::Preview;
 use crate::sinks::webhook::{self, Envelope, Webhook};
 use crate::sources::resource_graph::arm_id::id_of;
 use crate::sources::resource_graph::{Look, ResourceGraph, Subscription};
-use crate::text::Inert;
+use crate::text::{Inert, printable};
 pub(crate) use plan::{Reach, extent};
 pub(crate) use problems::RunError;
 use problems::Shortfall;
@@ -47,7 +48,7 @@ pub enum Work {
     /// Read what the mode and the checkpoint say, and deliver it.
     Sync,
     /// Deliver what these lower-case ids name, as it is now.
-    Resend(Vec<String>),
+    Resend { ids: Vec<String>, vanished: Vanished },
     /// Delete what the checkpoint holds of this subscription, `/subscriptions/GUID` in lower case, and forget it.
     Forget(String),
 }
@@ -87,7 +88,7 @@ pub fn unfinished(config: &Config, work: &Work, stop: Stop) -> Report {
 fn blank(config: &Config, work: &Work) -> Report {
     let mut report = Report::new(match work {
         Work::Sync => config.mode.name(),
-        Work::Resend(_) => "resend",
+        Work::Resend { .. } => "resend",
         Work::Forget(_) => "forget",
     });
     report.dry_run = config.dry_run;
@@ -238,6 +239,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
             if engine.settle(&parcel, settled) == Novelty::New {
                 tally.borrow_mut().note_new(parcel.change());
             }
+            self.tell_sent(parcel.change(), settled);
         });
         let progress = progress::draw(plan.mode == Mode::Full && self.config.dry_run.is_none(), || Seen {
             rows: source.client().rows(),
@@ -289,6 +291,17 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         stopped.map_or(Ok(()), |stop| Err(stop.into()))
     }
 
+    /// Whoever names what is to be sent is told of each that it was.
+    fn tell_sent(&self, change: &Change, settled: Settled) {
+        if settled == Settled::Accepted && self.config.dry_run.is_none() && matches!(self.work, Work::Resend { .. }) {
+            let what = match change.operation {
+                Operation::Upsert => "upsert",
+                Operation::Delete => "delete",
+            };
+            tracing::info!("accepted: {what} of {}", printable(change.id.as_str()));
+        }
+    }
+
     /// Has the engine do its work. What is left undone of it, beside what it tells itself.
     async fn read<K: Sink>(
         &self,
@@ -300,10 +313,11 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
                 engine.run(listed).await?;
                 None
             }
-            Work::Resend(ids) => {
-                let unknown = engine.resend(listed, &to_ids(ids)).await?;
-                (unknown > 0).then_some(Shortfall::NotLookedUp(unknown))
-            }
+            Work::Resend { ids, vanished } => match engine.resend(listed, &to_ids(ids), *vanished).await? {
+                Unsent { unknown: count @ 1.., .. } => Some(Shortfall::NotLookedUp(count)),
+                Unsent { vanished: count @ 1.., .. } => Some(Shortfall::Vanished(count)),
+                Unsent { .. } => None,
+            },
             Work::Forget(id) => {
                 let Some(id) = id_of(id) else { return Ok(None) };
                 let held = engine.delete_all(&id).await?;

@@ -97,7 +97,7 @@ impl<S: Future<Output = Stop>> Run<'_, S> {
         };
         let resend = match self.work {
             Work::Sync if config.resend_all => Resend::All,
-            Work::Resend(_) => Resend::All,
+            Work::Resend { .. } => Resend::All,
             Work::Sync | Work::Forget(_) => Resend::Nothing,
         };
         let mode = if full_because.is_some() { Mode::Full } else { config.mode };

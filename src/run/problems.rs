@@ -118,6 +118,8 @@ pub(super) enum Shortfall {
     Unreadable(u64),
     #[error("{0} of the ids could not be looked up; the log names each")]
     NotLookedUp(u64),
+    #[error("{0} of the ids are unknown to Resource Graph, and nothing was sent of them; the log names each")]
+    Vanished(u64),
     #[error("{0} entities of the subscription are still held: their deletes were not accepted")]
     StillHeld(u64),
     #[error("{0} envelopes were not delivered; the log names each")]
@@ -138,6 +140,7 @@ impl Problem for Shortfall {
             Self::Rejected(_) | Self::StillRejected(_) => Exit::Refused,
             Self::Unreadable(_)
             | Self::NotLookedUp(_)
+            | Self::Vanished(_)
             | Self::StillHeld(_)
             | Self::NotDelivered(_)
             | Self::AllRejected(_) => Exit::Failed,
@@ -149,6 +152,7 @@ impl Problem for Shortfall {
             Self::AllRejected(_) => Some(
                 "check that PORT_WEBHOOK_INGEST_URL is the URL of a custom webhook, and what Port's audit log says",
             ),
+            Self::Vanished(_) => Some("check how they are spelt, or delete them from the catalog with --allow-delete"),
             Self::StillHeld(_) => Some("run forget again: it goes on with them"),
             _ => None,
         }

@@ -109,7 +109,11 @@ async fn github_that_refuses_an_id_token_is_told_with_what_to_do() {
     run.exits(3).tells(&["github-oidc", "GitHub for an ID token", "status 401", "id-token: write"]);
     assert_eq!(sandbox.sign_in().tokens_given(), 0);
     let run = secretless(&sandbox).env("AZURE_CREDENTIAL", "github-oidc").run().await;
-    run.exits(2).says(&["ACTIONS_ID_TOKEN_REQUEST_URL is not set", "id-token: write"]);
+    run.exits(2).says(&["ACTIONS_ID_TOKEN_REQUEST_URL is not set: give the job the permission id-token: write"]);
+    // Without a word of how to sign in, a job most likely lacks the permission.
+    let first = "AZURE_CLIENT_SECRET is not set: to sign in without it, give the job the permission id-token: write";
+    secretless(&sandbox).env("GITHUB_ACTIONS", "true").run().await.exits(2).says(&[first]);
+    secretless(&sandbox).run().await.exits(2).does_not_say(&["id-token"]);
 }
 
 #[tokio::test]

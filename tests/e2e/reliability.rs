@@ -336,14 +336,33 @@ async fn resend_sends_what_exists_as_it_is_and_deletes_what_does_not() {
     small.sandbox.port().forget_deliveries().await;
     let gone = format!("{}/providers/Microsoft.Web/sites/gone", small.group);
     let run = Program::new(&small.sandbox)
-        .args(["resend", &small.vault.to_uppercase().replace("/SUBSCRIPTIONS", "/subscriptions"), &gone])
+        .args([
+            "resend",
+            &small.vault.to_uppercase().replace("/SUBSCRIPTIONS", "/subscriptions"),
+            &gone,
+            "--allow-delete",
+        ])
         .run()
         .await
-        .exits(0);
+        .exits(0)
+        .says(&[
+            &format!("accepted: upsert of {}", small.vault),
+            &format!("accepted: delete of {}", gone.to_lowercase()),
+        ]);
     let sent = envelopes(&small.sandbox).await;
     let resources: Vec<(&str, &str)> =
         sent.iter().filter(|one| one.is_resource()).map(|one| (one.operation.as_str(), one.id())).collect();
     assert_eq!(resources, [("upsert", &*small.vault), ("delete", &*gone.to_lowercase())], "{run}");
+}
+
+#[tokio::test]
+async fn resend_deletes_what_does_not_exist_only_where_that_is_allowed() {
+    let small = Small::start().await;
+    let gone = format!("{}/providers/Microsoft.Web/sites/gone", small.group);
+    let run = Program::new(&small.sandbox).args(["resend", &small.vault, &gone]).run().await.exits(1);
+    let run =
+        run.says(&["nothing is sent", "add --allow-delete"]).tells(&["1 of the ids are unknown", "--allow-delete"]);
+    assert_eq!((run.count("upserts"), run.count("deletes")), (2, 0), "the other is sent, with its group; {run}");
 }
 
 #[tokio::test]

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use azure_incremental::Work;
 use azure_incremental::config::Mode;
 use azure_incremental::error::Exit;
+use azure_incremental::{Vanished, Work};
 use sandbox::Sandbox;
 use sandbox::clock::Clock;
 use sandbox::life;
@@ -158,7 +158,7 @@ impl Story {
     fn resend(&mut self) {
         let refused = std::mem::take(&mut self.course.refused);
         if !refused.is_empty() {
-            self.go(self.active[0], &Work::Resend(refused), None);
+            self.go(self.active[0], &Work::Resend { ids: refused, vanished: Vanished::Delete }, None);
         }
     }
 
