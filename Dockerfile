@@ -9,7 +9,10 @@
 # The base images are pinned to exact versions, and Dependabot proposes newer ones. None of them is part of the released image.
 
 FROM rust:1.95.0-alpine3.23 AS build
-# The cryptography is C.
+# A pipe fails with whatever in it fails.
+SHELL ["/bin/ash", "-eo", "pipefail", "-c"]
+# The cryptography is C. The release of Alpine is pinned, and keeps only the newest version of a package.
+# hadolint ignore=DL3018
 RUN apk add --no-cache gcc musl-dev
 WORKDIR /src
 COPY Cargo.toml Cargo.lock build.rs ./
@@ -29,6 +32,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
 
 # On the builder's own architecture: the files are the same for all.
 FROM --platform=$BUILDPLATFORM alpine:3.23.4 AS files
+# hadolint ignore=DL3018
 RUN apk add --no-cache ca-certificates && install -d -m 0700 -o 65532 -g 65532 /state
 
 FROM scratch

