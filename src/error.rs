@@ -127,7 +127,7 @@ pub(crate) trait Problem: std::error::Error {
     /// All of it: what is wrong, how to fix it, and the details last.
     fn told(&self) -> String {
         let advice = self.advice().map(|advice| format!("; {advice}"));
-        let details = self.details().map(|details| format!("; it says: {details}"));
+        let details = self.details().map(|details| format!("; the service says: {details}"));
         format!("{self}{}{}", advice.unwrap_or_default(), details.unwrap_or_default())
     }
 }

@@ -192,7 +192,9 @@ mod tests {
         let error = CredentialError::Refused("AADSTS7000222: The provided client secret keys are expired.".into());
         assert!(error.advice().unwrap().contains("expired"));
         assert_eq!(error.to_string(), "Azure refused the credentials: AADSTS7000222");
-        assert!(error.told().ends_with("; it says: AADSTS7000222: The provided client secret keys are expired."));
+        assert!(
+            error.told().ends_with("; the service says: AADSTS7000222: The provided client secret keys are expired.")
+        );
         let bare = CredentialError::Refused("status 400, without a reason".into());
         assert_eq!(
             (bare.to_string(), bare.told()),

@@ -38,6 +38,8 @@ pub(super) struct Batch<'b, P> {
     pub(super) missed: Vec<Finding>,
     /// Deletes of containers, which wait until what is in them has gone.
     pub(super) deletes: Vec<Send<P>>,
+    /// Containers that are to be deleted as they are missing, and in which no row was shown in this run.
+    pub(super) doomed: HashSet<Key>,
     /// Shards of which a row was new, and no record told of it: the source may not show all of them yet.
     untold: RefCell<HashSet<Id>>,
 }
@@ -84,7 +86,18 @@ impl<'b, P> Batch<'b, P> {
             missing: Vec::new(),
             missed: Vec::new(),
             deletes: Vec::new(),
+            doomed: HashSet::new(),
             untold: RefCell::default(),
+        }
+    }
+
+    /// A container in which a row is shown is there, whether its own row is shown or not.
+    pub(super) fn note_alive(&mut self, leaf: &Finding) {
+        if !self.doomed.is_empty()
+            && leaf.exists
+            && let Some(container) = leaf.id().parent()
+        {
+            self.doomed.remove(&Key::of(&container));
         }
     }
 

@@ -70,7 +70,12 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         }
         let is_delete = |send: &mut Send<K::Parcel>| send.parcel.change().operation == Operation::Delete;
         let at_end = |send: &mut Send<K::Parcel>| is_delete(send) == holds(Rule::Order);
-        b.deletes.extend(sends.extract_if(.., at_end));
+        for send in sends.extract_if(.., at_end) {
+            if send.is_missed() {
+                b.doomed.insert(Key::of(&send.parcel.change().id));
+            }
+            b.deletes.push(send);
+        }
         self.send(b, Wave::Containers, sends).await
     }
 

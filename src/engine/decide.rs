@@ -14,6 +14,13 @@ pub(super) struct Send<P> {
     pub(super) is_proven: bool,
 }
 
+impl<P> Send<P> {
+    /// Whether it is the delete of what is missing, and nothing proves that it is gone.
+    pub(super) fn is_missed(&self) -> bool {
+        !self.is_proven && matches!(self.entry.absent, Some(Absent::Since(_)))
+    }
+}
+
 impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     /// The hash of a parcel's content, where anything will remember it.
     pub(super) fn content(&self, parcel: &K::Parcel) -> Content {

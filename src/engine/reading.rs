@@ -131,7 +131,9 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
             full && is_covered(&shown_containers) && is_covered(&shown_leaves)
         };
         self.end(b, &is_all_read).await?;
-        self.post(Wave::ContainerDeletes, std::mem::take(&mut b.deletes)).await?;
+        let mut deletes = std::mem::take(&mut b.deletes);
+        deletes.retain(|send| !send.is_missed() || b.doomed.contains(&Key::of(&send.parcel.change().id)));
+        self.post(Wave::ContainerDeletes, deletes).await?;
         if !self.replica.remembers() {
             return Ok(());
         }

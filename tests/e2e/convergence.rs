@@ -256,7 +256,8 @@ async fn what_is_late_out_of_scope_is_not_sent_once_it_shows() {
 async fn a_resource_that_is_gone_is_named_before_its_delete_is_sent_by_hand() {
     let small = Small::start().await;
     let id = format!("{}-misspelt", small.vault);
-    let run = Program::new(&small.sandbox).args(["resend", &id]).run().await.exits(0);
-    assert_eq!(run.count("deletes"), 1);
-    run.says(&[&format!("{id} does not exist")]);
+    let resend = || Program::new(&small.sandbox).args(["resend", &id]);
+    let told = format!("{id} does not exist");
+    assert_eq!(resend().run().await.exits(1).says(&[&told]).count("deletes"), 0);
+    assert_eq!(resend().args(["--allow-delete"]).run().await.exits(0).says(&[&told]).count("deletes"), 1);
 }

@@ -47,7 +47,7 @@ const NEEDED: &[(Rule, &str, &str)] = &[
     (Rule::Wait, "", "run; fault hide s0/g0; run full"),
     (Rule::Guard, "leaves=5", "run; fault hide s0/g0; wait 20; run full; wait 40; run; wait 40; run"),
     (Rule::Watch, "", "run; fault hide s0/g0; run full; wait 60; run"),
-    (Rule::WatchAnew, "", "run; wait 20; update s0/g0; fault hiderow s0/g0; run; wait 2760; run; wait 180; run"),
+    (Rule::WatchAnew, "", "run; wait 20; update s0/g0/r0; fault hiderow s0/g0/r0; run; wait 2760; run; wait 180; run"),
     (Rule::WatchNew, "", "run; fault hiderow s0/g0/r2; create s0/g0/r2; wait 20; run; wait 180; run"),
     (Rule::DoubtHeld, "", "run; run; fault hiderow s0/g0/r0; update s0/g0/r0; wait 20; run; wait 180; run"),
     (Rule::AskUnknown, "containers=2 relates", "run fail=3; run late=1"),
