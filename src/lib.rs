@@ -46,7 +46,8 @@
 //!
 //! # Where to begin a common change
 //!
-//! - **A setting**: [`cli::Settings`], then [`config`]; `--help`, the README's table and `.env.example` are held together by tests.
+//! - **A setting**: [`cli::Settings`], then [`config`]; `--help`, the table of `docs/settings.md` and `.env.example` are held
+//!   together by tests.
 //! - **A column of the envelope**: `resource_graph::queries`, and the list in `tests/kql/check.mjs`. Rows pass through, so nothing
 //!   else changes unless the program itself has to know the column: then `resource_graph::row`.
 //! - **A kind of credential**: [`config::Identity`], then `azure::credential`.

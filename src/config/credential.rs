@@ -68,8 +68,8 @@ pub struct Application {
     pub client_id: String,
 }
 
-/// Who signs in and how it proves its identity, for each [`CredentialKind`]. The README lists what each needs under "Sign in
-/// without a secret".
+/// Who signs in and how it proves its identity, for each [`CredentialKind`]. `docs/signing-in.md` lists what each
+/// needs.
 #[derive(Clone, Debug)]
 pub enum Identity {
     ClientSecret {

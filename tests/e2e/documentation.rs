@@ -8,24 +8,20 @@ use std::path::{Path, PathBuf};
 use regex::Regex;
 use serde_json::Value;
 
-use crate::harness::Program;
+use crate::harness::{MINUTE, Program, Small};
 
 const README: &str = include_str!("../../README.md");
 const DOT_ENV: &str = include_str!("../../.env.example");
-const SECURITY: &str = include_str!("../../SECURITY.md");
+const SETTINGS: &str = include_str!("../../docs/settings.md");
+const REPORT: &str = include_str!("../../docs/report.md");
 const TROUBLESHOOTING: &str = include_str!("../../docs/troubleshooting.md");
 
 pub(crate) async fn help() -> String {
     Program::bare().args(["--help"]).run().await.exits(0).out
 }
 
-/// The rows of the README's tables whose heading has these first cells, as cells.
-fn rows(heading: &[&str]) -> Vec<Vec<String>> {
-    rows_of(README, heading)
-}
-
-/// The same of any page.
-fn rows_of(page: &str, heading: &[&str]) -> Vec<Vec<String>> {
+/// The rows of a page's tables whose heading has these first cells, as cells.
+fn rows(page: &str, heading: &[&str]) -> Vec<Vec<String>> {
     let cells = |line: &str| -> Vec<String> {
         line.trim().trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()
     };
@@ -75,34 +71,37 @@ fn code(text: &str) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn the_readme_and_the_help_list_the_same_settings_with_the_same_flags() {
+async fn the_documents_and_the_help_list_the_same_settings_with_the_same_flags() {
     let help = help().await;
     let (flags, without) = (flags(&help), without_flag(&help));
     assert!(flags.len() >= 15 && without.len() >= 3, "{flags:?} {without:?}");
-    let mut readme = BTreeMap::new();
-    for row in rows(&["variable", "flag"]) {
+    let mut listed = BTreeMap::new();
+    for row in rows(SETTINGS, &["variable", "flag"]) {
         let flag = code(&row[1]).into_iter().find(|flag| flag.starts_with("--"));
         for variable in code(&row[0]) {
             match &flag {
                 Some(flag) => {
-                    assert_eq!(readme.insert(variable, flag.clone()), None, "it is there twice: {row:?}");
+                    assert_eq!(listed.insert(variable, flag.clone()), None, "it is there twice: {row:?}");
                 }
                 None => assert!(without.contains(&variable), "{variable} is not in --help, or has a flag"),
             }
         }
     }
-    assert_eq!(readme, flags, "the README at the left, --help at the right");
-    let told = code(README);
+    assert_eq!(listed, flags, "docs/settings.md at the left, --help at the right");
+    let told = code(SETTINGS);
     let untold: Vec<&String> = without.iter().filter(|variable| !told.contains(*variable)).collect();
-    assert!(untold.is_empty(), "the README does not tell of {untold:?}");
+    assert!(untold.is_empty(), "docs/settings.md does not tell of {untold:?}");
+    let common: Vec<String> = rows(README, &["setting"]).iter().flat_map(|row| code(&row[0])).collect();
+    let unknown: Vec<&String> = common.iter().filter(|variable| !told.contains(*variable)).collect();
+    assert!(common.len() == 10 && unknown.is_empty(), "{common:?} {unknown:?}");
 }
 
 #[tokio::test]
-async fn the_readme_and_the_help_give_the_same_bounds_and_defaults() {
+async fn the_documents_and_the_help_give_the_same_bounds_and_defaults() {
     let help = help().await.split_whitespace().collect::<Vec<_>>().join(" ");
     let bounds = Regex::new(r"\d+ to \d+").unwrap();
     let mut found = 0;
-    for row in rows(&["variable", "flag"]) {
+    for row in rows(SETTINGS, &["variable", "flag"]) {
         for bounds in bounds.find_iter(&row.join(" ")) {
             let variable = row[0].trim_matches('`');
             let flag = row[1].trim_matches('`');
@@ -126,15 +125,16 @@ async fn the_readme_and_the_help_give_the_same_bounds_and_defaults() {
 }
 
 #[tokio::test]
-async fn the_readme_and_the_help_list_the_same_exit_codes() {
+async fn the_documents_and_the_help_list_the_same_exit_codes() {
     let line = Regex::new(r"(?m)^\s+(\d+(?:, \d+)*)\s{2,}\S").unwrap();
     let help = help().await;
     let section = &help[help.find("Exit codes").expect("--help lists the exit codes")..];
     let numbers = |text: &str| -> Vec<u8> { text.split(", ").filter_map(|code| code.trim().parse().ok()).collect() };
     let of_help: BTreeSet<u8> = line.captures_iter(section).flat_map(|found| numbers(&found[1])).collect();
-    let of_readme: BTreeSet<u8> =
-        rows(&["code", "meaning"]).iter().flat_map(|row| numbers(&row[0].replace('`', ""))).collect();
-    assert_eq!(of_readme, of_help, "the README at the left, --help at the right");
+    for (page, heading) in [(REPORT, ["code", "meaning"]), (README, ["exit code", "meaning"])] {
+        let of_page: BTreeSet<u8> = rows(page, &heading).iter().flat_map(|row| numbers(&row[0])).collect();
+        assert_eq!(of_page, of_help, "the page at the left, --help at the right");
+    }
     assert!([0, 1, 2, 3, 4].iter().all(|code| of_help.contains(code)), "{of_help:?}");
 }
 
@@ -148,6 +148,33 @@ async fn the_example_of_a_dotenv_file_names_no_setting_that_there_is_not() {
     let unknown: Vec<&String> =
         named.iter().filter(|name| !flags.contains_key(*name) && !without.contains(*name)).collect();
     assert_eq!(unknown, Vec::<&String>::new());
+}
+
+#[tokio::test]
+async fn the_second_run_of_the_local_quick_start_goes_on_where_the_first_ended() {
+    let small = Small::start().await;
+    let sandbox = &small.sandbox;
+    let known: BTreeMap<String, String> = sandbox.env().into_iter().collect();
+    let (mut filled, mut names) = (String::new(), Vec::new());
+    for line in DOT_ENV.lines() {
+        let value = line.strip_suffix('=').and_then(|name| known.get_key_value(name));
+        names.extend(value.map(|(name, _)| name));
+        filled += &format!("{line}{}\n", value.map_or("", |(_, value)| value));
+    }
+    assert_eq!(names.len(), 4, "the README says how many there are to fill in: {names:?}");
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join(".env"), filled).unwrap();
+    let run = || {
+        let program = names.iter().fold(Program::new(sandbox), |program, name| program.without(name));
+        program.args(["--env-file", ".env"]).within(&["env", "-C", directory.path().to_str().unwrap()]).run()
+    };
+    let first = run().await.exits(0);
+    assert_eq!(first.count("upserts"), 3, "the subscription, the group and the vault; {first}");
+    sandbox.estate().create_resource(&small.group, "Microsoft.KeyVault/vaults", "Vault-2", "eastus", None).unwrap();
+    // Longer than a window without a checkpoint reaches back.
+    sandbox.clock().advance(4 * 15 * MINUTE);
+    let second = run().await.exits(0);
+    assert_eq!(second.count("upserts"), 1, "{second}");
 }
 
 fn root() -> &'static Path {
@@ -202,33 +229,78 @@ fn anchors(page: &str) -> BTreeSet<String> {
         .collect()
 }
 
-#[test]
-fn every_link_leads_to_a_file_and_a_heading_that_there_are() {
+/// Where files outside of `docs/` are for who reads the book. What comes after it is a path of this repository.
+const REPOSITORY: &str = "https://github.com/azure-incremental/azure-incremental/";
+
+/// Every link of the pages, with the page that it stands on.
+fn links() -> Vec<(PathBuf, String)> {
     let inline = Regex::new(r"`[^`]*`").unwrap();
     let link = Regex::new(r#"\]\(([^)\s]+)\)|(?:src|srcset|href)="([^"]+)"|(?m)^\[[^\]]+\]:\s+(\S+)"#).unwrap();
+    let mut links = Vec::new();
+    for (path, text) in pages() {
+        for found in link.captures_iter(&inline.replace_all(&prose(&text), "code")) {
+            links.push((path.clone(), found.iter().skip(1).flatten().next().unwrap().as_str().to_owned()));
+        }
+    }
+    assert!(links.len() >= 150, "{} links", links.len());
+    links
+}
+
+/// The file of a link, and the heading in it; `None` where it leads out of the repository.
+fn target(page: &Path, link: &str) -> Option<(PathBuf, String)> {
+    let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+    let file = match (file.strip_prefix(REPOSITORY), file) {
+        (Some(of), _) => root().join(of.strip_prefix("blob/main/").or(of.strip_prefix("tree/main/"))?),
+        (None, "") => page.to_owned(),
+        (None, file) if file.starts_with("https://") => return None,
+        (None, file) => page.parent().unwrap().join(file),
+    };
+    Some((file, anchor.to_owned()))
+}
+
+#[test]
+fn every_link_leads_to_a_file_and_a_heading_that_there_are() {
     let pages = pages();
-    let (mut found, mut broken) = (0, Vec::new());
-    for (path, text) in &pages {
-        for link in link.captures_iter(&inline.replace_all(&prose(text), "code")) {
-            let link = link.iter().skip(1).flatten().next().unwrap().as_str();
-            found += 1;
-            if link.starts_with("https://") {
-                continue;
-            }
-            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
-            let file = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
-            let is_there = match file.canonicalize() {
-                Ok(file) if !anchor.is_empty() => pages.get(&file).is_some_and(|page| anchors(page).contains(anchor)),
-                Ok(file) => file.starts_with(root()),
-                Err(_) => false,
-            };
-            if !is_there {
-                broken.push(format!("{}: {link}", path.display()));
-            }
+    let mut broken = Vec::new();
+    for (path, link) in links() {
+        let Some((file, anchor)) = target(&path, &link) else { continue };
+        let is_there = match file.canonicalize() {
+            Ok(file) if !anchor.is_empty() => pages.get(&file).is_some_and(|page| anchors(page).contains(&anchor)),
+            Ok(file) => file.starts_with(root()),
+            Err(_) => false,
+        };
+        if !is_there {
+            broken.push(format!("{}: {link}", path.display()));
         }
     }
     assert_eq!(broken, Vec::<String>::new());
-    assert!(found >= 60, "{found} links");
+}
+
+#[test]
+fn a_link_of_the_book_leads_to_a_page_of_the_book_or_says_the_whole_address() {
+    let docs = root().join("docs");
+    let outside: Vec<String> = links()
+        .into_iter()
+        .filter(|(page, link)| page.starts_with(&docs) && !link.starts_with("https://") && link.contains(".."))
+        .map(|(page, link)| format!("{}: {link}", page.display()))
+        .collect();
+    assert_eq!(outside, Vec::<String>::new());
+}
+
+#[test]
+fn every_page_of_the_book_is_in_its_summary_once() {
+    let docs = root().join("docs");
+    let summary = docs.join("SUMMARY.md");
+    let mut listed: Vec<PathBuf> =
+        links().into_iter().filter(|(page, _)| *page == summary).map(|(_, link)| docs.join(link)).collect();
+    listed.sort();
+    let mut there = files(&docs, ".md");
+    there.retain(|page| *page != summary);
+    there.sort();
+    assert_eq!(listed, there);
+    let title = |page: &Path| fs::read_to_string(page).unwrap().lines().next().unwrap_or_default().to_owned();
+    let untitled: Vec<&PathBuf> = there.iter().filter(|page| !title(page).starts_with("# ")).collect();
+    assert!(untitled.is_empty(), "{untitled:?} do not begin with a title");
 }
 
 /// The source, tests left out, as a compiler reads its texts: broken lines joined, quotes plain.
@@ -248,10 +320,8 @@ fn source_of(paths: &[PathBuf]) -> String {
 #[test]
 fn every_message_that_is_explained_is_one_that_there_is() {
     let source = source().replace('\u{1}', "\"");
-    let rows: Vec<Vec<String>> = [&["message"][..], &["code of Entra ID"]]
-        .iter()
-        .flat_map(|heading| rows_of(TROUBLESHOOTING, heading))
-        .collect();
+    let rows: Vec<Vec<String>> =
+        [&["message"][..], &["code of Entra ID"]].iter().flat_map(|heading| rows(TROUBLESHOOTING, heading)).collect();
     assert!(rows.len() >= 90, "{} rows", rows.len());
     let mut unknown = Vec::new();
     for message in rows.iter().flat_map(|row| code(&row[0])) {
@@ -372,7 +442,7 @@ fn the_picture_of_the_demo_shows_a_report_as_it_is_today() {
     let picture = fs::read_to_string(root().join("docs/demo.svg")).unwrap();
     let line = Regex::new(r">   (\w[\w ]*?)\s{3,}").unwrap();
     let shown: BTreeSet<&str> = line.captures_iter(&picture).map(|found| found.get(1).unwrap().as_str()).collect();
-    let told: BTreeSet<String> = rows(&["field", "meaning"]).iter().flat_map(|row| code(&row[0])).collect();
+    let told: BTreeSet<String> = rows(REPORT, &["field", "meaning"]).iter().flat_map(|row| code(&row[0])).collect();
     let untold: Vec<&&str> = shown.iter().filter(|field| !told.contains(**field)).collect();
     assert!(shown.len() >= 13 && untold.is_empty(), "{shown:?} {untold:?}");
 }
@@ -385,22 +455,23 @@ fn json_with(page: &str, text: &str) -> Vec<Value> {
 }
 
 #[test]
-fn the_role_is_the_same_wherever_it_stands_and_only_reads() {
-    let (readme, security) = (json_with(README, "AssignableScopes"), json_with(SECURITY, "AssignableScopes"));
-    assert_eq!((readme.len(), security.len()), (1, 1));
-    assert_eq!(readme, security);
-    let actions = readme[0]["Actions"].as_array().unwrap();
+fn the_role_stands_in_one_place_and_only_reads() {
+    let role: Value = serde_json::from_str(include_str!("../../examples/azure/role.json")).unwrap();
+    let actions = role["Actions"].as_array().unwrap();
     assert!(
         !actions.is_empty() && actions.iter().all(|action| action.as_str().unwrap().ends_with("/read")),
         "{actions:?}"
     );
-    assert_eq!(readme[0]["DataActions"], serde_json::json!([]));
+    assert_eq!(role["DataActions"], serde_json::json!([]));
+    for (path, page) in pages() {
+        assert_eq!(json_with(&page, "NotDataActions"), Vec::<Value>::new(), "{}", path.display());
+    }
 }
 
 #[test]
 fn the_security_of_the_webhook_is_the_one_of_the_examples() {
     let example: Value = serde_json::from_str(include_str!("../../examples/port/security.json")).unwrap();
-    assert_eq!(json_with(README, "signatureHeaderName"), [example]);
+    assert_eq!(json_with(include_str!("../../docs/signing-posts.md"), "signatureHeaderName"), [example]);
 }
 
 #[test]
