@@ -8,6 +8,7 @@
 )]
 
 mod action;
+mod as_code;
 mod containers;
 mod pipelines;
 mod release;

@@ -21,3 +21,7 @@ if has systemd-analyze "the units"; then
     systemd-analyze verify --man=no "$units"/*
     systemd-analyze security --offline=true --threshold=20 --no-pager "$units"/*.service | tail -n 1
 fi
+
+if has terraform "the format of examples/terraform"; then
+    terraform fmt -check -diff examples/terraform
+fi
