@@ -18,6 +18,7 @@ fn the_image_is_empty_but_for_the_binary_and_does_not_run_as_root() {
         instructions[last..].iter().filter(|(name, _)| *name == wanted).map(|(_, rest)| *rest).collect()
     };
     assert_eq!(of("USER"), ["65532:65532"]);
+    assert_eq!(of("WORKDIR"), [STATE], "where the relative path of .env.example is");
     assert_eq!(of("ENTRYPOINT"), ["[\"/usr/local/bin/azure-incremental\"]"]);
     assert!(of("COPY").iter().any(|copy| copy.ends_with("/etc/ssl/certs/ca-certificates.crt")));
     assert!(of("COPY").iter().any(|copy| copy.ends_with(STATE) && copy.contains("--chown=65532:65532")));
