@@ -3,15 +3,13 @@
 # One static binary, the certificates that it trusts, and nothing else: no shell, no libraries, no root.
 #
 #   docker build --tag azure-incremental .
-#   docker run --rm --read-only --env-file .env azure-incremental check
+#   docker run --rm --read-only --env-file .env --volume azure-incremental:/var/lib/azure-incremental azure-incremental check
 #
-# It writes only the files that CHECKPOINT_FILE and DEAD_LETTER_FILE name; mount a volume at /var/lib/azure-incremental for them.
+# It writes only the files that CHECKPOINT_FILE and DEAD_LETTER_FILE name. It starts in /var/lib/azure-incremental, where a volume keeps them.
 # The base images are pinned to exact versions, and Dependabot proposes newer ones. None of them is part of the released image.
 
 FROM rust:1.95.0-alpine3.23 AS build
-# A pipe fails with whatever in it fails.
-SHELL ["/bin/ash", "-eo", "pipefail", "-c"]
-# The cryptography is C. The release of Alpine is pinned, and keeps only the newest version of a package.
+# The cryptography is C. Alpine keeps only the latest version of a package, so none is named.
 # hadolint ignore=DL3018
 RUN apk add --no-cache gcc musl-dev
 WORKDIR /src
@@ -26,7 +24,7 @@ ARG TARGETARCH
 # With --target, the cache keeps the artifacts of both architectures apart.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,sharing=locked \
-    target=$(rustc -vV | sed -n 's/^host: //p') && \
+    target=$(rustc --print host-tuple) && \
     cargo build --locked --release --bin azure-incremental --target "$target" && \
     install -D "target/$target/release/azure-incremental" "/out/$TARGETARCH/azure-incremental"
 
@@ -43,4 +41,6 @@ COPY --from=files --chown=65532:65532 /state /var/lib/azure-incremental
 COPY --from=build /out/${TARGETARCH}/azure-incremental /usr/local/bin/azure-incremental
 # A number, so that Kubernetes can see that it is not root.
 USER 65532:65532
+# Where the checkpoint of .env.example is then.
+WORKDIR /var/lib/azure-incremental
 ENTRYPOINT ["/usr/local/bin/azure-incremental"]

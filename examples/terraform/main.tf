@@ -1,11 +1,11 @@
-# The application that azure-incremental signs in as, without a secret: a federated credential for a repository on GitHub, and a role
-# on a management group or on subscriptions.
+# The application that the program signs in as, its trust in a repository on GitHub, and its role.
 #
+#   export ARM_SUBSCRIPTION_ID=YOUR-SUBSCRIPTION
 #   terraform init
-#   terraform apply -var repository=OWNER/REPOSITORY -var subscription_id=ID -var 'scopes=["/subscriptions/ID"]'
+#   terraform apply -var repository=OWNER/REPOSITORY -var scope=/subscriptions/YOUR-SUBSCRIPTION
 #
-# Then set its outputs as AZURE_TENANT_ID and AZURE_CLIENT_ID, variables of the repository. Whoever applies it must be allowed to create
-# applications, and to assign roles in the scopes.
+# The outputs are AZURE_TENANT_ID and AZURE_CLIENT_ID. No secret is made, so none is in the state. You need the right to register
+# applications, and to assign roles at the scope. This is checked for its format only: it was not applied to a live tenant.
 terraform {
   required_version = ">= 1.5"
   required_providers {
@@ -21,34 +21,34 @@ terraform {
 }
 
 variable "repository" {
-  description = "The repository whose workflows sign in: OWNER/REPOSITORY."
+  description = "The repository on GitHub whose workflows may sign in, as OWNER/REPOSITORY."
   type        = string
 }
 
 variable "branch" {
-  description = "The branch whose workflows sign in; scheduled workflows run on the default branch."
+  description = "The branch that these workflows run on. Scheduled workflows run on the default branch."
   type        = string
   default     = "main"
 }
 
-variable "scopes" {
-  description = "What may be read: ids of management groups (/providers/Microsoft.Management/managementGroups/NAME) or subscriptions (/subscriptions/ID)."
-  type        = set(string)
+variable "scope" {
+  description = "What the application may read: /subscriptions/ID, or /providers/Microsoft.Management/managementGroups/NAME."
+  type        = string
 }
 
-variable "subscription_id" {
-  description = "Any subscription of the tenant: the provider needs one."
-  type        = string
+variable "custom_role" {
+  description = "Assign the role of ../azure/role.json and not Reader."
+  type        = bool
+  default     = false
 }
 
 provider "azuread" {}
 
 provider "azurerm" {
   features {}
-  subscription_id = var.subscription_id
+  # Nothing is created that needs a resource provider.
+  resource_provider_registrations = "none"
 }
-
-data "azuread_client_config" "current" {}
 
 resource "azuread_application" "sync" {
   display_name = "azure-incremental"
@@ -66,16 +66,36 @@ resource "azuread_application_federated_identity_credential" "github" {
   subject        = "repo:${var.repository}:ref:refs/heads/${var.branch}"
 }
 
-resource "azurerm_role_assignment" "reader" {
-  for_each             = var.scopes
-  scope                = each.value
-  role_definition_name = "Reader"
+locals {
+  role = jsondecode(file("${path.module}/../azure/role.json"))
+}
+
+resource "azurerm_role_definition" "sync" {
+  count = var.custom_role ? 1 : 0
+
+  name              = local.role.Name
+  description       = local.role.Description
+  scope             = var.scope
+  assignable_scopes = [var.scope]
+
+  permissions {
+    actions          = local.role.Actions
+    not_actions      = local.role.NotActions
+    data_actions     = local.role.DataActions
+    not_data_actions = local.role.NotDataActions
+  }
+}
+
+resource "azurerm_role_assignment" "sync" {
+  scope                = var.scope
+  role_definition_name = var.custom_role ? null : "Reader"
+  role_definition_id   = var.custom_role ? azurerm_role_definition.sync[0].role_definition_resource_id : null
   principal_id         = azuread_service_principal.sync.object_id
   principal_type       = "ServicePrincipal"
 }
 
 output "azure_tenant_id" {
-  value = data.azuread_client_config.current.tenant_id
+  value = azuread_service_principal.sync.application_tenant_id
 }
 
 output "azure_client_id" {

@@ -8,8 +8,8 @@
 )]
 
 mod action;
+mod as_code;
 mod containers;
-mod makefile;
 mod pipelines;
 mod release;
 mod systemd;

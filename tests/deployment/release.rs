@@ -7,7 +7,7 @@ use super::{list, read, text, yaml};
 #[test]
 fn what_people_copy_names_the_version_that_it_comes_with() {
     let named = Regex::new(
-        r"(?m)(?:azure-incremental/azure-incremental(?:@v|:)|^\s*(?:VERSION|version): )(\d+\.\d+\.\d+\S*?)[\x22'`]?$",
+        r"(?m)(?:azure-incremental/azure-incremental(?:@v|:)|^\s*(?:VERSION|version): )(\d+\.\d+\.\d+[0-9A-Za-z.-]*)",
     )
     .unwrap();
     let mut found = 0;
@@ -94,6 +94,7 @@ mod tag {
             "Cargo.lock",
             "CHANGELOG.md",
             "README.md",
+            "docs/places.md",
             "examples/github/azure-full-sync.yml",
             "examples/kubernetes/cronjob.yaml",
         ]);

@@ -32,6 +32,7 @@ fn the_service_runs_once_at_a_time_as_nobody_and_writes_its_state_only() {
     assert_eq!(only("ProtectSystem"), "strict");
     assert_eq!(only("StateDirectory"), "azure-incremental");
     assert_eq!(only("StateDirectoryMode"), "0700");
+    assert_eq!(only("WorkingDirectory"), "%S/azure-incremental", "where the relative path of .env.example is");
     assert_eq!(only("UMask"), "0077");
     assert_eq!(only("CapabilityBoundingSet"), "");
     for protection in ["DynamicUser", "NoNewPrivileges", "MemoryDenyWriteExecute", "ProtectHome", "RestrictNamespaces"]
