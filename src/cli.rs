@@ -127,7 +127,7 @@ pub struct CheckpointArgs {
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 #[group(required = true, multiple = true)]
 pub struct ResendArgs {
-    /// Azure resource ids, such as /subscriptions/…/resourceGroups/…/providers/…
+    /// Ids of resources, such as /subscriptions/ID/resourceGroups/NAME/providers/TYPE/NAME
     #[arg(value_name = "ID")]
     pub ids: Vec<String>,
 

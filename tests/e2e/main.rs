@@ -16,6 +16,7 @@ mod engine;
 mod harness;
 
 mod check;
+mod command_line;
 mod configuration;
 mod convergence;
 mod credentials;

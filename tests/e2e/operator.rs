@@ -28,39 +28,6 @@ async fn commands_that_only_print_need_no_credentials() {
     Program::bare().args(["init", "nothing.json"]).run().await.exits(2).says(&["nothing.json"]);
 }
 
-/// What bash offers for the last of these words, by the script that the program prints.
-async fn completed(script: &str, words: &[&str]) -> BTreeSet<String> {
-    let code = format!(
-        "{script}\nCOMP_WORDS=(azure-incremental \"$@\"); COMP_CWORD=$#
-         at=$COMP_CWORD; complete -p azure-incremental >/dev/null || exit 1
-         _azure__incremental azure-incremental \"${{COMP_WORDS[at]}}\" \"${{COMP_WORDS[at - 1]}}\"
-         printf '%s\\n' \"${{COMPREPLY[@]}}\""
-    );
-    let output = tokio::process::Command::new("bash").args(["-c", &code, "bash"]).args(words).output().await.unwrap();
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
-}
-
-#[cfg(unix)]
-#[tokio::test]
-async fn bash_completes_commands_their_options_and_values_before_and_after_a_command() {
-    let script = Program::bare().args(["completions", "bash"]).run().await.exits(0).out;
-    for (words, offered) in [
-        (&["che"][..], &["check", "checkpoint"][..]),
-        (&["check", "--pro"], &["--probe"]),
-        (&["resend", "--fr"], &["--from"]),
-        (&["resend", "--env-f"], &["--env-file"]),
-        (&["--mode", ""], &["incremental", "full"]),
-        (&["check", "--mode", "f"], &["full"]),
-        (&["--credential", "azure-"], &["azure-pipelines", "azure-cli"]),
-        (&["completions", "z"], &["zsh"]),
-        (&["--checkpoint-file", "Cargo.t"], &["Cargo.toml"]),
-    ] {
-        let expected: BTreeSet<String> = offered.iter().map(|word| (*word).to_owned()).collect();
-        assert_eq!(completed(&script, words).await, expected, "{words:?}");
-    }
-}
-
 #[tokio::test]
 async fn help_is_coloured_only_where_that_is_wished_for() {
     let coloured = |run: crate::harness::Run| run.exits(0).out.contains('\u{1b}');
