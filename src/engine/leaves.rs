@@ -14,7 +14,9 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         kind: Page,
         page: Vec<Finding>,
     ) -> Result<(), Fatal<R::Error>> {
-        page.iter().for_each(|finding| b.note_alive(finding));
+        for leaf in &page {
+            b.note_alive(leaf);
+        }
         let mut shown = Vec::new();
         match kind {
             Page::Rows => shown = self.news(b, page, Stage::Leaf),
@@ -146,7 +148,9 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         if self.replica.remembers() {
             self.settle_all().await?;
             let asked = self.ask(b, Stage::Leaf, missed, is_all_read).await?;
-            asked.iter().for_each(|finding| b.note_alive(finding));
+            for leaf in &asked {
+                b.note_alive(leaf);
+            }
             ready.extend(asked);
         } else {
             self.counts.borrow_mut().unresolved += missed.len() as u64;
