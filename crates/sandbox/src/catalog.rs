@@ -1,10 +1,14 @@
 //! Port's catalog: the entities, and what the operations of a webhook mapping do to them.
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::LazyLock;
+mod blueprint;
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, LazyLock};
+
+use jiff::Timestamp;
 use regex::Regex;
-use serde::Deserialize;
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
+
+pub(crate) use blueprint::{Blueprint, PROTECTED, Property};
 
 /// Of blueprint and identifier.
 pub(crate) type Key = (String, String);
@@ -35,46 +39,119 @@ pub(crate) enum Operation {
     Delete { blueprint: String, identifier: String, dependents: bool },
 }
 
-/// The parts of a blueprint that entities are held to.
-#[derive(Clone, Debug, Deserialize)]
-struct Blueprint {
-    identifier: String,
-    schema: Schema,
-    #[serde(default)]
-    relations: BTreeMap<String, Relation>,
+/// Who made something and who changed it last, and when, in milliseconds since the epoch.
+#[derive(Clone, Debug)]
+pub(crate) struct Stamp {
+    pub created: (i64, Arc<str>),
+    pub updated: (i64, Arc<str>),
+    /// Of an entity, what wrote it: the User-Agent.
+    pub source: Arc<str>,
+    pub looks: Looks,
 }
 
-#[derive(Clone, Debug, Deserialize)]
-struct Schema {
-    properties: BTreeMap<String, Property>,
+/// What no mapping of the sandbox's sets, and no catalog is compared by.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Looks {
+    pub icon: Option<String>,
+    pub team: Option<Json>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
-struct Property {
-    #[serde(rename = "type")]
-    ty: String,
+/// Who writes, and with what.
+#[derive(Clone, Debug)]
+pub(crate) struct Author {
+    pub by: Arc<str>,
+    pub source: Arc<str>,
+    /// What an author before has written keeps the mark of that one.
+    pub is_late: bool,
 }
 
-#[derive(Clone, Debug, Deserialize)]
-struct Relation {
-    target: String,
+impl Author {
+    pub(crate) fn new(by: &str, source: &str, is_late: bool) -> Self {
+        Self { by: by.into(), source: source.into(), is_late }
+    }
+}
+
+impl Stamp {
+    pub(crate) fn new(author: &Author, before: Option<&Self>) -> Self {
+        let now = (Timestamp::now().as_millisecond(), author.by.clone());
+        let created = before.map_or_else(|| now.clone(), |before| before.created.clone());
+        let source = before.filter(|_| author.is_late).map_or(&author.source, |before| &before.source).clone();
+        let looks = before.map(|before| before.looks.clone()).unwrap_or_default();
+        Self { created, updated: now, source, looks }
+    }
+
+    pub(crate) fn show(&self) -> Map<String, Json> {
+        let moments = [("created", &self.created), ("updated", &self.updated)];
+        let of = |(what, (at, by)): (&str, &(i64, Arc<str>))| {
+            [(format!("{what}At"), moment(*at).into()), (format!("{what}By"), (**by).into())]
+        };
+        moments.into_iter().flat_map(of).collect()
+    }
+}
+
+/// As Port writes a moment.
+pub(crate) fn moment(ms: i64) -> String {
+    Timestamp::from_millisecond(ms).unwrap_or_default().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
 }
 
 /// A catalog with the blueprints that it keeps to.
 #[derive(Debug)]
 pub(crate) struct Store {
-    blueprints: HashMap<String, Blueprint>,
+    pub blueprints: BTreeMap<String, Blueprint>,
     pub catalog: Catalog,
+    pub stamps: HashMap<Key, Stamp>,
     /// Who relates to an entity, whether that is there or not.
     related: HashMap<Key, BTreeSet<Key>>,
 }
 
 impl Store {
     pub(crate) fn new(blueprints: &str) -> Result<Self, String> {
-        let blueprints: Vec<Blueprint> =
+        let raw: Vec<Map<String, Json>> =
             serde_json::from_str(blueprints).map_err(|error| format!("blueprints: {error}"))?;
-        let blueprints = blueprints.into_iter().map(|b| (b.identifier.clone(), b)).collect();
-        Ok(Self { blueprints, catalog: Catalog::default(), related: HashMap::new() })
+        let stamp = Stamp::new(&Author::new("sandbox", "sandbox", false), None);
+        let mut blueprints: BTreeMap<_, _> = Blueprint::protected(&stamp).collect();
+        for raw in raw {
+            let identifier =
+                raw.get("identifier").and_then(Json::as_str).ok_or("blueprints: no identifier")?.to_owned();
+            blueprints.insert(identifier, Blueprint::parse(raw, stamp.clone())?);
+        }
+        Ok(Self { blueprints, catalog: Catalog::default(), stamps: HashMap::new(), related: HashMap::new() })
+    }
+
+    /// Puts a blueprint in the place of the one before. What its entities have of properties that are gone or of another type,
+    /// and of relations that are gone or lead elsewhere, goes with them.
+    pub(crate) fn put_blueprint(&mut self, identifier: &str, new: Blueprint) {
+        let Some(old) = self.blueprints.get(identifier).cloned() else {
+            self.blueprints.insert(identifier.to_owned(), new);
+            return;
+        };
+        let lost = |(name, property): &(&String, &Property)| {
+            new.schema.properties.get(*name).is_none_or(|new| new.ty != property.ty)
+        };
+        let properties: Vec<&String> = old.schema.properties.iter().filter(lost).map(|(name, _)| name).collect();
+        let relations = old.relations.iter().filter(|(name, relation)| {
+            new.relations.get(*name).is_none_or(|new| new.target != relation.target || new.many != relation.many)
+        });
+        let relations: Vec<&String> = relations.map(|(name, _)| name).collect();
+        if !properties.is_empty() || !relations.is_empty() {
+            let keys: Vec<Key> = self.of(identifier, "").map(|(key, _)| key.clone()).collect();
+            for key in keys {
+                let Some(mut entity) = self.catalog.entities.remove(&key) else { continue };
+                self.unrelate(&key, &entity);
+                entity.properties.retain(|name, _| !properties.contains(&name));
+                entity.relations.retain(|name, _| !relations.contains(&name));
+                self.relate(&key, &entity);
+                self.catalog.entities.insert(key, entity);
+            }
+        }
+        self.blueprints.insert(identifier.to_owned(), new);
+    }
+
+    /// The entities of a blueprint from an identifier on.
+    pub(crate) fn of(&self, blueprint: &str, from: &str) -> impl Iterator<Item = (&Key, &Entity)> {
+        let first = (blueprint.to_owned(), from.to_owned());
+        let blueprint = blueprint.to_owned();
+        self.catalog.entities.range(first..).take_while(move |((of, _), _)| *of == blueprint)
     }
 
     /// Refuses what Port would, with the reason that its audit log would show.
@@ -100,6 +177,7 @@ impl Store {
             match value {
                 Json::Null => {}
                 Json::String(target) if is_legal(target) => {}
+                Json::Array(targets) if targets.iter().all(|target| target.as_str().is_some_and(is_legal)) => {}
                 _ => return Err(format!("{identifier}: relation {name} is no identifier: {value}")),
             }
         }
@@ -112,33 +190,54 @@ impl Store {
         self.targets(blueprint, entity).filter(|target| !self.catalog.entities.contains_key(target)).collect()
     }
 
-    pub(crate) fn apply(&mut self, operation: Operation) {
+    pub(crate) fn apply(&mut self, operation: Operation, author: &Author) {
         match operation {
-            Operation::Upsert { blueprint, identifier, entity } => self.upsert((blueprint, identifier), entity),
-            Operation::Delete { blueprint, identifier, dependents } => self.delete((blueprint, identifier), dependents),
+            Operation::Upsert { blueprint, identifier, entity } => self.upsert((blueprint, identifier), entity, author),
+            Operation::Delete { blueprint, identifier, dependents } => {
+                self.delete(&(blueprint, identifier), dependents);
+            }
         }
     }
 
-    fn upsert(&mut self, key: Key, new: Entity) {
-        let mut entity = self.catalog.entities.remove(&key).unwrap_or_default();
-        self.unrelate(&key, &entity);
+    fn upsert(&mut self, key: Key, new: Entity, author: &Author) {
+        let mut entity = self.catalog.entities.get(&key).cloned().unwrap_or_default();
         entity.title = new.title.or(entity.title);
         entity.properties.extend(new.properties);
         entity.relations.extend(new.relations);
-        let targets: Vec<Key> = self.targets(&key.0, &entity).collect();
-        for target in targets {
-            self.related.entry(target).or_default().insert(key.clone());
+        self.put(key, entity, author);
+    }
+
+    /// Puts an entity in the place of the one before.
+    pub(crate) fn put(&mut self, key: Key, entity: Entity, author: &Author) {
+        if let Some(before) = self.catalog.entities.remove(&key) {
+            self.unrelate(&key, &before);
         }
+        self.relate(&key, &entity);
+        self.stamps.insert(key.clone(), Stamp::new(author, self.stamps.get(&key)));
         self.catalog.entities.insert(key, entity);
     }
 
-    fn delete(&mut self, key: Key, dependents: bool) {
-        let Some(entity) = self.catalog.entities.remove(&key) else { return };
-        self.unrelate(&key, &entity);
+    /// Takes an entity away, and with `dependents` all that relate to it.
+    pub(crate) fn delete(&mut self, key: &Key, dependents: bool) {
+        let Some(entity) = self.catalog.entities.remove(key) else { return };
+        self.stamps.remove(key);
+        self.unrelate(key, &entity);
         if dependents {
-            for dependent in self.related.get(&key).cloned().unwrap_or_default() {
-                self.delete(dependent, true);
+            for dependent in self.dependents(key) {
+                self.delete(&dependent, true);
             }
+        }
+    }
+
+    /// Who relates to an entity.
+    pub(crate) fn dependents(&self, key: &Key) -> BTreeSet<Key> {
+        self.related.get(key).cloned().unwrap_or_default()
+    }
+
+    fn relate(&mut self, key: &Key, entity: &Entity) {
+        let targets: Vec<Key> = self.targets(&key.0, entity).collect();
+        for target in targets {
+            self.related.entry(target).or_default().insert(key.clone());
         }
     }
 
@@ -154,12 +253,16 @@ impl Store {
         }
     }
 
-    fn targets<'a>(&'a self, blueprint: &str, entity: &'a Entity) -> impl Iterator<Item = Key> + 'a {
+    /// What an entity relates to.
+    pub(crate) fn targets<'a>(&'a self, blueprint: &str, entity: &'a Entity) -> impl Iterator<Item = Key> + 'a {
         let relations = self.blueprints.get(blueprint).map(|known| &known.relations);
-        entity.relations.iter().filter_map(move |(name, value)| {
+        let of = move |(name, value): (&String, &'a Json)| {
             let relation = relations?.get(name)?;
-            Some((relation.target.clone(), value.as_str()?.to_owned()))
-        })
+            let target = |value: &'a Json| Some((relation.target.clone(), value.as_str()?.to_owned()));
+            let many = value.as_array().map(Vec::as_slice).unwrap_or_else(|| std::slice::from_ref(value));
+            Some(many.iter().filter_map(target))
+        };
+        entity.relations.iter().filter_map(of).flatten()
     }
 }
 
@@ -171,7 +274,7 @@ pub(crate) fn is_legal(identifier: &str) -> bool {
     matches && identifier != "." && identifier != ".." && identifier.chars().count() <= 1000
 }
 
-fn is_of_type(value: &Json, ty: &str) -> bool {
+pub(crate) fn is_of_type(value: &Json, ty: &str) -> bool {
     match value {
         Json::Null => true,
         Json::Bool(_) => ty == "boolean",
@@ -194,11 +297,15 @@ mod tests {
         Operation::Upsert { blueprint: blueprint.into(), identifier: identifier.into(), entity }
     }
 
+    fn author() -> Author {
+        Author::new("me", "test", false)
+    }
+
     fn family() -> Store {
         let mut store = Store::new(BLUEPRINTS).unwrap();
-        store.apply(upsert("azureSubscription", "s", None));
-        store.apply(upsert("azureResourceGroup", "g", Some(("subscription", "s"))));
-        store.apply(upsert("azureCloudResources", "r", Some(("resourceGroup", "g"))));
+        store.apply(upsert("azureSubscription", "s", None), &author());
+        store.apply(upsert("azureResourceGroup", "g", Some(("subscription", "s"))), &author());
+        store.apply(upsert("azureCloudResources", "r", Some(("resourceGroup", "g"))), &author());
         store
     }
 
@@ -209,10 +316,10 @@ mod tests {
     #[test]
     fn a_delete_takes_its_dependents_along_unless_told_not_to() {
         let mut store = family();
-        store.apply(delete(true));
+        store.apply(delete(true), &author());
         assert!(store.catalog.entities.is_empty());
         let mut store = family();
-        store.apply(delete(false));
+        store.apply(delete(false), &author());
         assert_eq!(store.catalog.entities.len(), 2);
     }
 
@@ -223,8 +330,8 @@ mod tests {
         entity.properties.insert("location".into(), json!("here"));
         let operation = Operation::Upsert { blueprint: "azureResourceGroup".into(), identifier: "g".into(), entity };
         assert_eq!(store.check(&operation), Ok(()));
-        store.apply(operation);
-        store.apply(upsert("azureResourceGroup", "g", None));
+        store.apply(operation, &author());
+        store.apply(upsert("azureResourceGroup", "g", None), &author());
         let group = &store.catalog.entities[&("azureResourceGroup".into(), "g".into())];
         assert_eq!(group.title.as_deref(), Some("name"));
         assert_eq!(group.relations["subscription"], "s");
@@ -233,8 +340,8 @@ mod tests {
     #[test]
     fn a_relation_that_is_moved_no_longer_makes_a_dependent() {
         let mut store = family();
-        store.apply(upsert("azureResourceGroup", "g", Some(("subscription", "other"))));
-        store.apply(delete(true));
+        store.apply(upsert("azureResourceGroup", "g", Some(("subscription", "other"))), &author());
+        store.apply(delete(true), &author());
         assert_eq!(store.catalog.entities.len(), 2);
     }
 

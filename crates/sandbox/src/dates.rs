@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use crate::clock::Clock;
 use crate::lock;
-use crate::requests::Route;
+use crate::requests::{ROUTES, Route};
 
 /// How the header of a route differs from the time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub enum Date {
 }
 
 #[derive(Default)]
-pub struct Dates(Mutex<[(Date, usize); 4]>);
+pub struct Dates(Mutex<[(Date, usize); ROUTES]>);
 
 impl Dates {
     /// From now on, for the answers of a route. What Resource Manager does not have goes by its listing's.
@@ -30,7 +30,7 @@ impl Dates {
 
     /// The same for all routes.
     pub fn set_all(&self, date: &Date) {
-        for route in Route::ALL {
+        for route in Route::ALL.into_iter().chain(Route::PORT) {
             self.set(route, date.clone());
         }
     }

@@ -17,7 +17,7 @@ use serde_json::{Value as Json, json};
 
 use crate::answers::gzip;
 use crate::lock;
-use crate::requests::Route;
+use crate::requests::{ROUTES, Route};
 use crate::rng::Rng;
 use crate::server::{HangUp, Reply, json, reply, with_header};
 
@@ -64,6 +64,8 @@ pub enum Fault {
     Edit(Arc<dyn Fn(String) -> String + Send + Sync>),
     /// Of Port: the connection is closed, and what was posted is applied later: when `Port::apply_late` is called.
     Late,
+    /// Of Port's API: the token that was given out is good no more, and the request finds that.
+    Revoked,
     /// Of Resource Graph: the rows are not those that there are.
     Unstable(Shift),
 }
@@ -109,6 +111,7 @@ impl fmt::Debug for Fault {
             Self::Redirect(to) => write!(f, "Redirect({to})"),
             Self::Edit(_) => f.write_str("Edit"),
             Self::Late => f.write_str("Late"),
+            Self::Revoked => f.write_str("Revoked"),
             Self::Unstable(shift) => write!(f, "Unstable({shift:?})"),
         }
     }
@@ -301,7 +304,7 @@ struct Rules {
 pub struct Faults {
     rules: Mutex<(Rules, Rng)>,
     /// How many rules there are for each route: none, nearly always.
-    active: [AtomicUsize; 4],
+    active: [AtomicUsize; ROUTES],
     next: AtomicU64,
 }
 

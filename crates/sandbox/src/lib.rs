@@ -3,7 +3,7 @@
 //! ```text
 //!                 life ─▶ estate ─▶ history ─▶ tables ─▶ kql
 //!                           │                     │
-//!  signin · arm · graph ◀───┼──── world ──────────┘        (three origins over TLS: server; what goes wrong: faults)
+//!  signin · arm · graph ◀───┼──── world ──────────┘        (four origins over TLS: server; what goes wrong: faults)
 //!                           │       │
 //!        expected ◀─────────┘       └──▶ port ─▶ mapping ─▶ catalog
 //! ```
@@ -52,14 +52,14 @@ use faults::Faults;
 use port::Port;
 use requests::Requests;
 use server::{Authority, Door};
-use settings::{CLIENT, SECRET, Settings, TENANT, WEBHOOK_KEY};
+use settings::{CLIENT, PORT_CLIENT_ID, PORT_CLIENT_SECRET, SECRET, Settings, TENANT, WEBHOOK_KEY};
 use signin::SignIn;
 use world::World;
 
 /// A running sandbox; dropping it stops everything.
 pub struct Sandbox {
     world: Arc<World>,
-    doors: [Door; 3],
+    doors: [Door; 4],
     directory: TempDir,
     /// Dropped last, and without waiting for what still hangs.
     runtime: Option<Runtime>,
@@ -70,7 +70,9 @@ pub struct Sandbox {
 pub enum Host {
     SignIn,
     ResourceManager,
+    /// Where webhooks are posted to.
     Port,
+    PortApi,
 }
 
 impl Sandbox {
@@ -84,13 +86,15 @@ impl Sandbox {
         };
         let handle = runtime.as_ref().map_or_else(Handle::current, |runtime| runtime.handle().clone());
         let authority = Authority::new(&net)?;
-        let [sign_in, manager, ingest] = net.ports;
+        let [sign_in, manager, ingest, api] = net.ports;
         let doors = [
             Door::open(&handle, sign_in, &authority, route(&world, World::sign_in))?,
             Door::open(&handle, manager, &authority, route(&world, World::manage))?,
             Door::open(&handle, ingest, &authority, route(&world, World::ingest))?,
+            Door::open(&handle, api, &authority, route(&world, World::port_api))?,
         ];
         let _ = world.arm.set(doors[Host::ResourceManager as usize].origin());
+        world.port.set_origin(doors[Host::Port as usize].origin());
         let directory = tempfile::Builder::new().prefix("azure-incremental-sandbox-").tempdir()?;
         std::fs::write(directory.path().join(AUTHORITY_FILE), authority.pem)?;
         Ok(Self { world, doors, directory, runtime })
@@ -106,6 +110,17 @@ impl Sandbox {
             ("AZURE_AUTHORITY_HOST", self.origin(Host::SignIn)),
             ("AZURE_RESOURCE_MANAGER_ENDPOINT", self.origin(Host::ResourceManager)),
             ("SSL_CERT_FILE", self.authority_file().display().to_string()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into()
+    }
+
+    /// What points the program at Port's API; the webhook is then not to be named.
+    pub fn port_env(&self) -> Vec<(String, String)> {
+        [
+            ("PORT_CLIENT_ID", PORT_CLIENT_ID.to_owned()),
+            ("PORT_CLIENT_SECRET", PORT_CLIENT_SECRET.to_owned()),
+            ("PORT_BASE_URL", self.origin(Host::PortApi)),
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into()

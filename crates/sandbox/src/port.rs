@@ -1,8 +1,22 @@
 //! A small Port: takes what is posted to its webhook, answers at once, and applies the mapping behind the answer, in the order
-//! of arrival. What it refuses it refuses silently, but for an audit log that nobody who posts can see.
-use std::collections::HashSet;
+//! of arrival. What it refuses it refuses silently, but for an audit log that nobody who posts can see. Beside it, over the same
+//! catalog, Port's own API.
+mod api;
+mod audit;
+mod auth;
+mod blueprints;
+mod bulk;
+mod checks;
+mod entities;
+mod limits;
+mod query;
+mod search;
+pub mod shapes;
+mod webhooks;
+mod worker;
+
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, mpsc};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -13,9 +27,15 @@ use tokio::sync::oneshot;
 
 use crate::catalog::{Catalog, Store};
 use crate::lock;
-use crate::mapping::{Mapping, Path, Request};
 use crate::server::{Reply, json, with_header};
-use crate::settings::{Dangling, PortSettings, RateLimit, Security, WEBHOOK_KEY};
+use crate::settings::{ApiSettings, PortSettings, RateLimit};
+use audit::{Audit, Event};
+use auth::Tokens;
+use limits::Limits;
+use webhooks::Webhooks;
+use worker::{Job, Worker};
+
+pub(crate) use api::route;
 
 pub struct Port {
     settings: PortSettings,
@@ -26,61 +46,136 @@ pub struct Port {
     window: Mutex<Option<(Instant, u32)>>,
     /// What is applied later.
     late: Mutex<Vec<Delivery>>,
+    api: Arc<Mutex<ApiSettings>>,
+    webhooks: Mutex<Webhooks>,
+    tokens: Tokens,
+    limits: Limits,
+    numbers: AtomicU64,
+    /// Of the webhook host; known once its port is.
+    origin: OnceLock<String>,
 }
 
 /// What came of the posts.
 struct Kept {
     store: Store,
     audit: Vec<String>,
+    audit_log: Audit,
     dangling: Vec<String>,
     dropped: u64,
     deliveries: Vec<Delivery>,
+    /// Of the blueprints that a page was made for.
+    pages: Vec<String>,
+}
+
+impl Kept {
+    /// Notes of a post why nothing came of it.
+    fn refuse(&mut self, event: Event, reason: String) {
+        self.audit_log.add(Event { failure: Some(reason.clone()), ..event });
+        self.audit.push(reason);
+    }
 }
 
 /// One accepted post.
 #[derive(Clone, Debug)]
 pub struct Delivery {
+    /// Of the webhook that it came to.
+    key: String,
+    at: Instant,
     pub headers: HeaderMap,
     pub query: Option<String>,
     pub body: Bytes,
-}
-
-enum Job {
-    Deliver(Delivery),
-    Barrier(oneshot::Sender<()>),
 }
 
 impl Port {
     /// Starts the thread that applies the mapping; it ends when the `Port` is dropped.
     pub(crate) fn start(settings: PortSettings) -> Result<Self, String> {
         let store = Store::new(&settings.blueprints)?;
-        let kept = Kept { store, audit: Vec::new(), dangling: Vec::new(), dropped: 0, deliveries: Vec::new() };
+        let kept = Kept {
+            store,
+            audit: Vec::new(),
+            audit_log: Audit::default(),
+            dangling: Vec::new(),
+            dropped: 0,
+            deliveries: Vec::new(),
+            pages: Vec::new(),
+        };
         let kept = Arc::new(Mutex::new(kept));
         let (jobs, queue) = mpsc::channel();
+        let (dangling, record) = (settings.dangling, settings.record);
+        let api = Arc::new(Mutex::new(settings.api.clone()));
+        let mut webhooks = Webhooks::new();
+        let mut given = None;
+        if settings.api.webhooks.given {
+            let (identifier, webhook) = webhooks::given(&settings)?;
+            given = Some((webhook.key.clone(), webhook.hook()?));
+            webhooks.insert(identifier, webhook);
+        }
         let (ready, started) = mpsc::channel();
-        let (of_worker, its_kept) = (settings.clone(), kept.clone());
+        let of_worker = (kept.clone(), api.clone());
         // jq values are not `Send`: what is compiled on the thread stays there.
-        std::thread::spawn(move || match Worker::new(of_worker, its_kept) {
-            Ok(mut worker) => {
-                let _ = ready.send(Ok(()));
-                for job in queue {
-                    worker.work(job);
-                }
-            }
-            Err(error) => {
-                let _ = ready.send(Err(error));
+        std::thread::spawn(move || {
+            let mut worker = Worker::new(dangling, record, of_worker);
+            let _ = ready.send(given.map_or(Ok(()), |(key, hook)| worker.set_up(key, Some(hook))));
+            for job in queue {
+                worker.work(job);
             }
         });
         started.recv().unwrap_or_else(|_| Err("the worker did not start".to_owned()))?;
-        let (bodies, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
-        Ok(Self { settings, jobs, kept, bodies, bytes, window: Mutex::default(), late: Mutex::default() })
+        Ok(Self {
+            jobs,
+            kept,
+            bodies: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            window: Mutex::default(),
+            late: Mutex::default(),
+            api,
+            webhooks: Mutex::new(webhooks),
+            tokens: Tokens::default(),
+            limits: Limits::default(),
+            numbers: AtomicU64::new(0),
+            origin: OnceLock::new(),
+            settings,
+        })
+    }
+
+    /// How the API behaves, to look at and to change; all but the webhook that is given counts from the next request on.
+    pub fn api_settings(&self) -> MutexGuard<'_, ApiSettings> {
+        lock(&self.api)
+    }
+
+    /// The token of the API that was given out is good no more.
+    pub fn revoke_token(&self) {
+        self.tokens.revoke();
+    }
+
+    /// How many different tokens of the API were given out.
+    pub fn tokens_given(&self) -> u64 {
+        self.tokens.count()
+    }
+
+    /// The blueprints that a page was made for.
+    pub fn pages(&self) -> Vec<String> {
+        lock(&self.kept).pages.clone()
+    }
+
+    pub(crate) fn set_origin(&self, origin: String) {
+        let _ = self.origin.set(origin);
+    }
+
+    fn webhook_url(&self, key: &str) -> String {
+        format!("{}/{key}", self.origin.get().map_or("", String::as_str))
+    }
+
+    fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// What a webhook answers, before anything has come of the body.
     pub(crate) fn accept(&self, parts: &Parts, body: Bytes) -> Reply {
-        if let Err((status, body)) = admit(parts) {
-            return json(status, body);
-        }
+        let key = match self.admit(parts) {
+            Ok(key) => key,
+            Err((status, body)) => return json(status, body),
+        };
         if body.len() > self.settings.body_limit {
             return too_large();
         }
@@ -96,17 +191,15 @@ impl Port {
         };
         self.count(body.len());
         if !self.settings.sink {
-            let query = parts.uri.query().map(str::to_owned);
-            let _ = self.jobs.send(Job::Deliver(Delivery { headers: parts.headers.clone(), query, body }));
+            let _ = self.jobs.send(Job::Deliver(delivery(key, parts, body)));
         }
         with_headers(accepted(), window)
     }
 
     /// Takes a body without an answer, to be applied later.
     pub(crate) fn keep_back(&self, parts: &Parts, body: Bytes) {
-        if admit(parts).is_ok() {
-            let query = parts.uri.query().map(str::to_owned);
-            lock(&self.late).push(Delivery { headers: parts.headers.clone(), query, body });
+        if let Ok(key) = self.admit(parts) {
+            lock(&self.late).push(delivery(key, parts, body));
         }
     }
 
@@ -115,6 +208,18 @@ impl Port {
         for late in std::mem::take(&mut *lock(&self.late)) {
             let _ = self.jobs.send(Job::Deliver(late));
         }
+    }
+
+    /// The key of the webhook where this was sent; else what is answered.
+    pub(crate) fn admit(&self, parts: &Parts) -> Result<String, (StatusCode, &'static str)> {
+        let key = parts.uri.path().strip_prefix('/').unwrap_or_default();
+        if !lock(&self.webhooks).values().any(|webhook| webhook.key == key) {
+            return Err((StatusCode::NOT_FOUND, r#"{"ok":false,"error":"webhook_not_found"}"#));
+        }
+        if parts.method != Method::POST {
+            return Err((StatusCode::METHOD_NOT_ALLOWED, r#"{"ok":false,"error":"method_not_allowed"}"#));
+        }
+        Ok(key.to_owned())
     }
 
     pub(crate) fn count(&self, length: usize) {
@@ -158,7 +263,7 @@ impl Port {
         read(&lock(&self.kept).store.catalog)
     }
 
-    /// Takes everything out of the catalog.
+    /// Takes everything out of the catalog; the blueprints are again those that it began with.
     pub fn clear(&self) -> Result<(), String> {
         lock(&self.kept).store = Store::new(&self.settings.blueprints)?;
         Ok(())
@@ -196,15 +301,9 @@ impl Port {
     }
 }
 
-/// Whether there is a webhook where this was sent; else what is answered.
-pub(crate) fn admit(parts: &Parts) -> Result<(), (StatusCode, &'static str)> {
-    if parts.uri.path().strip_prefix('/') != Some(WEBHOOK_KEY) {
-        return Err((StatusCode::NOT_FOUND, r#"{"ok":false,"error":"webhook_not_found"}"#));
-    }
-    if parts.method != Method::POST {
-        return Err((StatusCode::METHOD_NOT_ALLOWED, r#"{"ok":false,"error":"method_not_allowed"}"#));
-    }
-    Ok(())
+fn delivery(key: String, parts: &Parts, body: Bytes) -> Delivery {
+    let query = parts.uri.query().map(str::to_owned);
+    Delivery { key, at: Instant::now(), headers: parts.headers.clone(), query, body }
 }
 
 pub(crate) fn too_large() -> Reply {
@@ -223,84 +322,6 @@ fn with_headers(mut reply: Reply, headers: Vec<(&'static str, String)>) -> Reply
         }
     }
     reply
-}
-
-/// The other side of the queue.
-struct Worker {
-    settings: PortSettings,
-    mapping: Mapping,
-    identifier: Option<Path>,
-    seen: HashSet<String>,
-    kept: Arc<Mutex<Kept>>,
-}
-
-impl Worker {
-    fn new(settings: PortSettings, kept: Arc<Mutex<Kept>>) -> Result<Self, String> {
-        let mapping = Mapping::parse(&settings.mapping)?;
-        let identifier = settings.identifier_path.as_deref().map(Path::compile).transpose()?;
-        Ok(Self { settings, mapping, identifier, seen: HashSet::new(), kept })
-    }
-
-    fn work(&mut self, job: Job) {
-        match job {
-            Job::Barrier(done) => {
-                let _ = done.send(());
-            }
-            Job::Deliver(delivery) => {
-                if let Err(reason) = self.deliver(&delivery) {
-                    lock(&self.kept).audit.push(reason);
-                }
-                if self.settings.record {
-                    lock(&self.kept).deliveries.push(delivery);
-                }
-            }
-        }
-    }
-
-    fn deliver(&mut self, delivery: &Delivery) -> Result<(), String> {
-        if let Some(security) = &self.settings.security
-            && !is_signed(security, delivery)
-        {
-            return Err("signature is missing or wrong".to_owned());
-        }
-        let headers = delivery
-            .headers
-            .iter()
-            .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
-        let query = url::form_urlencoded::parse(delivery.query.as_deref().unwrap_or_default().as_bytes());
-        let request = Request::parse(&delivery.body, headers, query.into_owned())?;
-        if let Some(identifier) = self.identifier.as_ref().and_then(|path| path.read(&request))
-            && !self.seen.insert(identifier)
-        {
-            lock(&self.kept).dropped += 1;
-            return Ok(());
-        }
-        let operations = self.mapping.operations(&request);
-        let kept = &mut *lock(&self.kept);
-        for operation in operations {
-            let checked = operation.and_then(|operation| kept.store.check(&operation).map(|()| operation));
-            match checked {
-                Ok(operation) => {
-                    let missing = kept.store.missing_targets(&operation);
-                    let refused = !missing.is_empty() && self.settings.dangling == Dangling::Refuse;
-                    let notes = missing.into_iter().map(|(blueprint, target)| format!("no {blueprint} {target} yet"));
-                    if refused {
-                        kept.audit.extend(notes);
-                    } else {
-                        kept.dangling.extend(notes);
-                        kept.store.apply(operation);
-                    }
-                }
-                Err(reason) => kept.audit.push(reason),
-            }
-        }
-        Ok(())
-    }
-}
-
-fn is_signed(security: &Security, delivery: &Delivery) -> bool {
-    let expected = format!("{}{}", security.prefix, hmac_sha256(security.secret.as_bytes(), &delivery.body));
-    delivery.headers.get(&security.header).is_some_and(|given| given.as_bytes() == expected.as_bytes())
 }
 
 /// HMAC-SHA256 in hexadecimal, by its definition in RFC 2104: not by the code under test.

@@ -15,10 +15,38 @@ pub enum Route {
     Subscriptions,
     Graph,
     Webhook,
+    /// Of Port's API: the sign-in.
+    PortToken,
+    PortBlueprint,
+    /// The webhooks that are set up there, and not what is posted to them.
+    PortWebhook,
+    /// One entity, read or written.
+    PortEntity,
+    PortBulk,
+    /// One entity or many, deleted.
+    PortDelete,
+    /// Entities searched, listed or counted.
+    PortSearch,
+    PortAudit,
 }
 
+/// How many routes there are.
+pub(crate) const ROUTES: usize = Route::ALL.len() + Route::PORT.len();
+
 impl Route {
+    /// What is asked where entities go to a webhook.
     pub const ALL: [Self; 4] = [Self::Token, Self::Subscriptions, Self::Graph, Self::Webhook];
+    /// Port's own API.
+    pub const PORT: [Self; 8] = [
+        Self::PortToken,
+        Self::PortBlueprint,
+        Self::PortWebhook,
+        Self::PortEntity,
+        Self::PortBulk,
+        Self::PortDelete,
+        Self::PortSearch,
+        Self::PortAudit,
+    ];
 }
 
 /// One request, and what came of it.
@@ -28,15 +56,17 @@ pub struct Entry {
     pub at: Instant,
     /// `None` where the connection was closed without an answer.
     pub status: Option<u16>,
-    /// Of a webhook's post, empty: those are the port's to keep.
+    /// Of Port's API: the method, the path and the query.
+    pub target: String,
+    /// Of a webhook's post, empty: those are the port's to keep. Of Port's API, only where bodies are recorded.
     pub body: Bytes,
 }
 
 #[derive(Debug, Default)]
 pub struct Requests {
-    begun: [AtomicU64; 4],
-    in_flight: [AtomicU64; 4],
-    most_in_flight: [AtomicU64; 4],
+    begun: [AtomicU64; ROUTES],
+    in_flight: [AtomicU64; ROUTES],
+    most_in_flight: [AtomicU64; ROUTES],
     entries: Mutex<Vec<Entry>>,
 }
 
@@ -68,7 +98,7 @@ impl Requests {
     }
 
     pub fn total(&self) -> u64 {
-        Route::ALL.into_iter().map(|route| self.count(route)).sum()
+        Route::ALL.into_iter().chain(Route::PORT).map(|route| self.count(route)).sum()
     }
 
     /// The most that were in flight at once.

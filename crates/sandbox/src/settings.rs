@@ -1,8 +1,11 @@
 //! What a sandbox can be told: how large an estate, how late its records, how slow and how strict its services.
+mod api;
+
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use crate::clock::Clock;
+pub use api::*;
 
 pub const TENANT: &str = "7d0f1c0a-3a52-4b0e-9a6c-5b1de0c0ffee";
 pub const CLIENT: &str = "c11e47a0-0000-4000-8000-5a4db0c0ffee";
@@ -93,6 +96,7 @@ pub struct PortSettings {
     pub rate_limit: Option<RateLimit>,
     pub body_limit: usize,
     pub post_latency: Duration,
+    pub api: ApiSettings,
 }
 
 /// How Port verifies a body: an HMAC-SHA256 in hexadecimal, behind a prefix, in a header.
@@ -121,8 +125,8 @@ pub struct RateLimit {
 
 #[derive(Clone, Debug)]
 pub struct NetSettings {
-    /// Ports of the sign-in host, Resource Manager and the webhook host; 0 for any that is free.
-    pub ports: [u16; 3],
+    /// Ports of the sign-in host, Resource Manager, the webhook host and the host of Port's API; 0 for any that is free.
+    pub ports: [u16; 4],
     pub http2: bool,
     /// Requests that a connection of HTTP/2 takes at once; all others wait.
     pub streams: u32,
@@ -165,9 +169,10 @@ impl Default for Settings {
                 rate_limit: None,
                 body_limit: 512 * 1024,
                 post_latency: Duration::ZERO,
+                api: ApiSettings::default(),
             },
             net: NetSettings {
-                ports: [0; 3],
+                ports: [0; 4],
                 http2: true,
                 streams: 200,
                 certificate_years: 1975..4096,

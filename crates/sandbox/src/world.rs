@@ -109,11 +109,22 @@ impl World {
         .await
     }
 
+    /// What Port's API answers.
+    pub(crate) async fn port_api(self: Arc<Self>, request: Request<Incoming>) -> Result<Reply, HangUp> {
+        let route = port::route(request.method(), request.uri().path());
+        self.pass(route, request, async |parts, body, _| {
+            let latency = self.port.api_settings().latency;
+            tokio::time::sleep(latency).await;
+            self.port.answer(&parts, &body).await
+        })
+        .await
+    }
+
     /// Takes a body without keeping or logging any of it: what benches post to must not be what they measure.
     async fn sink(&self, request: Request<Incoming>) -> Result<Reply, HangUp> {
         let _in_flight = self.requests.begin(Route::Webhook);
         let (parts, mut body) = request.into_parts();
-        if let Err((status, body)) = port::admit(&parts) {
+        if let Err((status, body)) = self.port.admit(&parts) {
             return Ok(self.dated(Route::Webhook, json(status, body)));
         }
         let mut length = 0;
@@ -140,7 +151,10 @@ impl World {
         let at = Instant::now();
         let (mut parts, body) = request.into_parts();
         let body = body.collect().await.map_err(|_| HangUp)?.to_bytes();
-        let noted = if route == Route::Webhook { Bytes::new() } else { body.clone() };
+        let is_of_api = Route::PORT.contains(&route);
+        let is_noted = if is_of_api { self.settings.port.record } else { route != Route::Webhook };
+        let noted = if is_noted { body.clone() } else { Bytes::new() };
+        let target = if is_of_api { format!("{} {}", parts.method, parts.uri) } else { String::new() };
         let reply = match self.faults.pick(route, &body) {
             None => Ok(answer(parts, body, None).await),
             Some((Fault::Echo(status), _)) => Ok(echo(status, &parts, &body)),
@@ -148,6 +162,10 @@ impl World {
             Some((Fault::Late, _)) => {
                 self.port.keep_back(&parts, body);
                 Err(HangUp)
+            }
+            Some((Fault::Revoked, _)) => {
+                self.port.revoke_token();
+                Ok(answer(parts, body, None).await)
             }
             Some((fault, applied)) => {
                 // A fault that is made of the answer is made of its text.
@@ -157,7 +175,7 @@ impl World {
             }
         };
         let status = reply.as_ref().ok().map(|reply| reply.status().as_u16());
-        self.requests.log(Entry { route, at, status, body: noted });
+        self.requests.log(Entry { route, at, status, target, body: noted });
         reply.map(|reply| self.dated(route, reply))
     }
 

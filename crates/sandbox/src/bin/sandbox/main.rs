@@ -66,12 +66,13 @@ struct Serve {
     hangup: f64,
     #[arg(long, default_value_t = 0, value_name = "MS")]
     query_latency_ms: u64,
+    /// Of a post to the webhook, and of a request to Port's API
     #[arg(long, default_value_t = 0, value_name = "MS")]
     post_latency_ms: u64,
     /// Queries that a principal has in five seconds
     #[arg(long, default_value_t = 15, value_name = "QUERIES")]
     quota: u32,
-    /// Leave queries uncounted
+    /// Leave queries and requests to Port's API uncounted
     #[arg(long)]
     no_quota: bool,
     /// Changes in the estate each second
@@ -80,23 +81,26 @@ struct Serve {
     /// Apply the mapping for bodies of many envelopes
     #[arg(long)]
     batch: bool,
+    /// Point the program at Port's API, and not at the webhook
+    #[arg(long)]
+    api: bool,
     /// Count the bodies that are posted, and apply none of them
     #[arg(long)]
     sink: bool,
     /// Keep the estate as it is and answers in memory, to serve them as fast as can be
     #[arg(long, conflicts_with = "life")]
     frozen: bool,
-    /// Ports of sign-in, Resource Manager and the webhook; by default any that are free
-    #[arg(long, value_parser = three_ports, value_name = "PORT,PORT,PORT")]
-    ports: Option<[u16; 3]>,
+    /// Ports of sign-in, Resource Manager, the webhook and Port's API; by default any that are free
+    #[arg(long, value_parser = four_ports, value_name = "PORT,PORT,PORT,PORT")]
+    ports: Option<[u16; 4]>,
 }
 
-fn three_ports(text: &str) -> Result<[u16; 3], String> {
+fn four_ports(text: &str) -> Result<[u16; 4], String> {
     let ports: Result<Vec<u16>, _> = text.split(',').map(str::parse).collect();
     ports
         .ok()
         .and_then(|ports| ports.try_into().ok())
-        .ok_or_else(|| "give three ports, as in 8441,8442,8443".to_owned())
+        .ok_or_else(|| "give four ports, as in 8441,8442,8443,8444".to_owned())
 }
 
 impl Serve {
@@ -113,6 +117,10 @@ impl Serve {
         settings.azure.quota = (!self.no_quota).then_some(quota);
         settings.azure.query_latency = Duration::from_millis(self.query_latency_ms);
         settings.port.post_latency = Duration::from_millis(self.post_latency_ms);
+        settings.port.api.latency = settings.port.post_latency;
+        if self.no_quota {
+            settings.port.api.rates = None;
+        }
         settings.port.sink = self.sink;
         if self.batch {
             MAPPING_BATCH.clone_into(&mut settings.port.mapping);
@@ -122,7 +130,7 @@ impl Serve {
     }
 
     fn add_faults(&self, sandbox: &Sandbox) {
-        for route in Route::ALL {
+        for route in Route::ALL.into_iter().chain(Route::PORT) {
             let faults = [
                 (Fault::retry_after(429, "1"), self.throttle),
                 (Fault::status(503), self.fail),
@@ -151,7 +159,12 @@ async fn serve(arguments: &Serve) -> io::Result<()> {
     let sandbox = Sandbox::start(arguments.settings()).await?;
     arguments.add_faults(&sandbox);
     let mut out = io::stdout();
-    for (name, value) in sandbox.env() {
+    let mut env = sandbox.env();
+    if arguments.api {
+        env.retain(|(name, _)| name != "PORT_WEBHOOK_INGEST_URL");
+        env.extend(sandbox.port_env());
+    }
+    for (name, value) in env {
         writeln!(out, "export {name}='{value}'")?;
     }
     out.flush()?;
