@@ -5,7 +5,8 @@
 //!                           │                     │
 //!  signin · arm · graph ◀───┼──── world ──────────┘        (four origins over TLS: server; what goes wrong: faults)
 //!                           │       │
-//!        expected ◀─────────┘       └──▶ port ─▶ mapping ─▶ catalog
+//!        expected ◀─────────┘       ├──▶ port ─▶ mapping ─▶ catalog
+//!                                   └──▶ its own API ─────────┘
 //! ```
 //!
 //! The truth is in `estate`. What the services show of it lags behind, as the real ones' do; what the catalog ought to be is

@@ -15,7 +15,6 @@ use crate::settings::{Blocking, EntitySettings};
 
 /// What the query of a write says.
 #[derive(Clone, Copy)]
-#[allow(clippy::struct_excessive_bools, reason = "they are the flags of the route")]
 pub(super) struct Flags {
     pub upsert: bool,
     pub merge: bool,
@@ -46,7 +45,10 @@ pub(super) struct Checked {
 impl Checked {
     pub(super) fn put(self, store: &mut Store, author: &Author) {
         for ghost in self.ghosts {
-            store.put(ghost, Entity::default(), author);
+            // It may be there by now, and only unseen.
+            if !store.catalog.entities.contains_key(&ghost) {
+                store.put(ghost, Entity::default(), author);
+            }
         }
         store.put(self.key.clone(), self.entity, author);
         if let Some(stamp) = store.stamps.get_mut(&self.key) {
@@ -162,14 +164,16 @@ pub(super) fn coerce(entity: &mut Json, settings: &EntitySettings) {
     }
 }
 
-pub(super) fn show(store: &Store, key: &Key, entity: &Entity) -> Map<String, Json> {
+pub(super) fn show(ask: &Ask<'_>, store: &Store, key: &Key, entity: &Entity) -> Map<String, Json> {
     let mut shown = Map::new();
     shown.insert("identifier".to_owned(), key.1.clone().into());
-    shown.insert("blueprint".to_owned(), key.0.clone().into());
     let title = entity.title.as_ref().unwrap_or(&key.1);
     shown.insert("title".to_owned(), title.clone().into());
     if let Some(stamp) = store.stamps.get(key) {
-        shown.extend(stamp.show());
+        if !ask.settings.reading.published_alone {
+            shown.insert("blueprint".to_owned(), key.0.clone().into());
+            shown.extend(stamp.show());
+        }
         if let Some(icon) = &stamp.looks.icon {
             shown.insert("icon".to_owned(), icon.clone().into());
         }
@@ -227,12 +231,12 @@ fn write(ask: &Ask<'_>, blueprint: &str, sent: &Json, flags: Flags) -> Result<Js
     };
     let (key, exists) = (checked.key.clone(), checked.exists);
     if flags.validation_only {
-        return Ok(json!({"identifier": key.1, "blueprint": blueprint}));
+        return Ok(json!({"identifier": key.1}));
     }
     checked.put(&mut kept.store, &ask.author);
     let action = if exists { "UPDATE" } else { "CREATE" };
     kept.audit_log.add(event(ask, action, blueprint, Some(key.1.clone()), None));
-    Ok(kept.store.catalog.entities.get(&key).map(|entity| Json::Object(show(&kept.store, &key, entity))).into())
+    Ok(kept.store.catalog.entities.get(&key).map(|entity| Json::Object(show(ask, &kept.store, &key, entity))).into())
 }
 
 pub(super) fn event(
@@ -268,7 +272,7 @@ pub(super) fn one(ask: &Ask<'_>, blueprint: &str, identifier: &str) -> Result<Ou
     let kept = ask.kept();
     let key = find(&kept.store, blueprint, identifier)?;
     let entity = &kept.store.catalog.entities[&key];
-    Ok(done("entity", Json::Object(show(&kept.store, &key, entity))))
+    Ok(done("entity", Json::Object(show(ask, &kept.store, &key, entity))))
 }
 
 /// `DELETE /v1/blueprints/{}/entities/{}`.

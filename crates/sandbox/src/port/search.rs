@@ -48,7 +48,7 @@ pub(super) fn page(ask: &Ask<'_>, blueprint: &str) -> Result<Outcome, Refusal> {
         }
     });
     let entities = found.into_iter().map(|(key, entity)| {
-        let mut shown = show(store, key, entity);
+        let mut shown = show(ask, store, key, entity);
         let is_wanted = |name: &str| (include.is_empty() || include.contains(&name)) && !exclude.contains(&name);
         narrow(&mut shown, |part, name| is_wanted(&bare(part, name)));
         Json::Object(shown)
@@ -156,7 +156,7 @@ fn unpaged<'a>(
     let (include, exclude) = (ask.params("include"), ask.params("exclude"));
     let is_wanted = |name: &str| (include.is_empty() || include.contains(&name)) && !exclude.contains(&name);
     let entities = found.into_iter().map(|(key, entity)| {
-        let mut shown = show(store, key, entity);
+        let mut shown = show(ask, store, key, entity);
         narrow(&mut shown, |part, name| {
             is_wanted(&dotted(part, name)) && part.is_none_or(|part| !exclude.contains(&part))
         });

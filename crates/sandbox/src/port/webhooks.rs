@@ -118,7 +118,8 @@ pub(super) async fn create(ask: &Ask<'_>) -> Result<Outcome, Refusal> {
     }
     let key = format!("wbhk{:016x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let shown = put(ask, &identifier, key, raw, None).await?;
-    Ok(Outcome { status: StatusCode::CREATED, body: json!({"ok": true, "integration": shown}) })
+    let status = StatusCode::from_u16(ask.settings.webhooks.created).unwrap_or(StatusCode::CREATED);
+    Ok(Outcome { status, body: json!({"ok": true, "integration": shown}) })
 }
 
 pub(super) async fn replace(ask: &Ask<'_>, identifier: &str) -> Result<Outcome, Refusal> {

@@ -40,6 +40,8 @@ pub struct BlueprintSettings {
 pub struct WebhookSettings {
     /// The webhook that the sandbox starts with; without it there is none until one is set up. Counts at the start alone.
     pub given: bool,
+    /// What a POST that makes one is answered with: 200 or 201.
+    pub created: u16,
     /// Answers contain the secret.
     pub shows_secret: bool,
     /// PATCH merges within `security`, and does not replace it.
@@ -49,7 +51,6 @@ pub struct WebhookSettings {
 }
 
 #[derive(Clone, Debug)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct EntitySettings {
     /// A property that the blueprint does not have is refused, and not dropped in silence.
     pub refuses_unknown: bool,
@@ -77,7 +78,6 @@ pub enum Blocking {
 }
 
 #[derive(Clone, Debug)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct BulkSettings {
     /// One entity that does not fit the schema of the request fails all of them.
     pub illegal_fails_all: bool,
@@ -101,6 +101,8 @@ pub struct ReadingSettings {
     pub unpaged_limit: usize,
     /// Reads without pages are answered with 410.
     pub unpaged_gone: bool,
+    /// Entities show what is published and no more: neither their blueprint, nor who wrote them and when.
+    pub published_alone: bool,
     /// Blueprints whose entities cannot be read where all are searched.
     pub failed_blueprints: Vec<String>,
 }
@@ -178,7 +180,13 @@ impl Default for ApiSettings {
             rates: Some(Rates::default()),
             audit_lag: Duration::ZERO,
             blueprints: BlueprintSettings { duplicate: 409, patch_is_deep: false },
-            webhooks: WebhookSettings { given: true, shows_secret: false, patch_is_deep: false, lag: Duration::ZERO },
+            webhooks: WebhookSettings {
+                given: true,
+                created: 201,
+                shows_secret: false,
+                patch_is_deep: false,
+                lag: Duration::ZERO,
+            },
             entities: EntitySettings {
                 refuses_unknown: true,
                 checks_formats: true,
@@ -201,6 +209,7 @@ impl Default for ApiSettings {
                 pages_by_offset: false,
                 unpaged_limit: 10_000,
                 unpaged_gone: false,
+                published_alone: false,
                 failed_blueprints: Vec::new(),
             },
         }

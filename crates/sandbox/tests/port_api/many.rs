@@ -107,6 +107,12 @@ async fn a_relation_within_the_request_is_found_or_not() {
     let answer = asking.post(&path, &body(["c", "d"]), 207, "bulk").await;
     assert_eq!(indices(&answer["errors"]), [1]);
     asking.post(&path, &body(["c", "d"]), 200, "bulk").await;
+    let path = format!("{path}&create_missing_related_entities=true");
+    let mut titled = body(["e", "f"]);
+    titled["entities"][0]["title"] = "parent".into();
+    asking.post(&path, &titled, 200, "bulk").await;
+    let parent = asking.get("/v1/blueprints/tree/entities/e", 200, "entity").await;
+    assert_eq!(parent["entity"]["title"], "parent");
 }
 
 #[tokio::test]

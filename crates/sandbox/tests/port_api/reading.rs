@@ -88,6 +88,10 @@ async fn only_what_is_included_and_not_excluded_is_shown() {
     assert_eq!((&shown["properties"], &shown["relations"]), (&group["properties"], &group["relations"]));
     assert_eq!(first(json!({"include": ["$identifier"]})).await, json!({"identifier": "g"}));
     assert_eq!(first(json!({"exclude": ["location"]})).await.get("properties"), None);
+    asking.set(|api| api.reading.published_alone = true);
+    let shown = first(json!({})).await;
+    let names: Vec<&String> = shown.as_object().unwrap().keys().collect();
+    assert_eq!(names, ["identifier", "properties", "relations", "team", "title"]);
 }
 
 #[tokio::test]
