@@ -92,8 +92,10 @@ pub(super) fn checked(
                 let message = format!("Blueprint \"{blueprint}\" has no property \"{name}\"");
                 return Err(unfit("blueprint_schema_mismatch", message));
             }
-        } else if value.is_null() && settings.null_removes {
-            entity.properties.remove(name);
+        } else if value.is_null() {
+            if settings.null_removes {
+                entity.properties.remove(name);
+            }
         } else {
             entity.properties.insert(name.clone(), value.clone());
         }

@@ -60,7 +60,7 @@ pub struct EntitySettings {
     pub checks_required: bool,
     /// A number is taken for an identifier, and null for a title.
     pub coerces: bool,
-    /// A property that is null is removed, and not kept as null.
+    /// A property that is null is removed where entities are merged, and does not stay as it was.
     pub null_removes: bool,
     /// An entity keeps the `$datasource` of who wrote it first.
     pub first_source_stays: bool,

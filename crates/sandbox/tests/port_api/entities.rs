@@ -162,6 +162,9 @@ async fn null_takes_a_property_and_a_relation_away() {
     asking.put_entity(THINGS, &full).await;
     let mut none = thing("properties", "text", Json::Null);
     none["relations"]["one"] = Json::Null;
+    asking.set(|api| api.entities.null_removes = false);
+    assert_eq!(asking.put_entity(THINGS, &none).await["properties"], full["properties"]);
+    asking.set(|api| api.entities.null_removes = true);
     let bare = asking.put_entity(THINGS, &none).await;
     assert_eq!(bare["properties"], json!({"needed": "n"}));
     assert_eq!(bare["relations"], json!({"one": null, "some": [], "must": "s"}));

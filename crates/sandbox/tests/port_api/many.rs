@@ -113,6 +113,11 @@ async fn a_relation_within_the_request_is_found_or_not() {
     asking.post(&path, &titled, 200, "bulk").await;
     let parent = asking.get("/v1/blueprints/tree/entities/e", 200, "entity").await;
     assert_eq!(parent["entity"]["title"], "parent");
+
+    let path = "/v1/blueprints/tree/bulk/entities/delete?delete_dependents=false";
+    refused(&asking, Method::POST, path, &json!({"entities": ["e"]}), 409, "has_dependents").await;
+    let answer = asking.post(path, &json!({"entities": ["e", "f"]}), 200, "deleted").await;
+    assert_eq!(answer["deletedEntities"], json!(["e", "f"]));
 }
 
 #[tokio::test]
