@@ -171,13 +171,12 @@ impl Store {
             }
         }
         for (name, value) in &entity.relations {
-            if !known.relations.contains_key(name) {
-                return Err(format!("{blueprint} has no relation {name}"));
-            }
+            let relation = known.relations.get(name).ok_or_else(|| format!("{blueprint} has no relation {name}"))?;
             match value {
                 Json::Null => {}
                 Json::String(target) if is_legal(target) => {}
-                Json::Array(targets) if targets.iter().all(|target| target.as_str().is_some_and(is_legal)) => {}
+                Json::Array(targets)
+                    if relation.many && targets.iter().all(|target| target.as_str().is_some_and(is_legal)) => {}
                 _ => return Err(format!("{identifier}: relation {name} is no identifier: {value}")),
             }
         }
@@ -351,6 +350,17 @@ mod tests {
         for bad in ["", ".", "..", "a b", "a(b)", "a'b", "a\n", &"x".repeat(1001)] {
             assert!(!is_legal(bad), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_relation_to_one_is_no_list() {
+        let entity = |value| Entity { relations: [("subscription".to_owned(), value)].into(), ..Entity::default() };
+        let check = |value| {
+            let (blueprint, identifier) = ("azureResourceGroup".into(), "g".into());
+            family().check(&Operation::Upsert { blueprint, identifier, entity: entity(value) })
+        };
+        assert_eq!(check(json!("s")), Ok(()));
+        assert!(check(json!(["s"])).is_err());
     }
 
     #[test]

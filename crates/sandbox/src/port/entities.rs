@@ -100,24 +100,26 @@ pub(super) fn checked(
             entity.properties.insert(name.clone(), value.clone());
         }
     }
+    let is_there =
+        |target: &Key| *target == key || (store.catalog.entities.contains_key(target) && !unseen.contains(target));
+    let mut sent = Entity::default();
     for (name, value) in part("relations") {
         let relation = known.relations.get(name).ok_or_else(|| {
             let message = format!("Blueprint \"{blueprint}\" has no relation \"{name}\"");
             unfit("blueprint_schema_mismatch", message)
         })?;
-        match value {
-            Json::Null => drop(entity.relations.remove(name)),
-            Json::Object(_) => {
-                let found = related(store, &relation.target, value, relation.many)?;
-                entity.relations.insert(name.clone(), found);
-            }
-            _ => drop(entity.relations.insert(name.clone(), value.clone())),
+        if value.is_null() {
+            entity.relations.remove(name);
+            continue;
         }
+        let value =
+            if value.is_object() { related(store, &relation.target, value, relation.many)? } else { value.clone() };
+        sent.relations.insert(name.clone(), value);
     }
+    // What an entity related to before is not asked for again.
+    let ghosts: Vec<Key> = store.targets(blueprint, &sent).filter(|target| !is_there(target)).collect();
+    entity.relations.extend(sent.relations);
     check(known, &entity, settings)?;
-    let is_there =
-        |target: &Key| *target == key || (store.catalog.entities.contains_key(target) && !unseen.contains(target));
-    let ghosts: Vec<Key> = store.targets(blueprint, &entity).filter(|target| !is_there(target)).collect();
     if let Some((of, target)) = ghosts.iter().find(|(of, _)| !flags.create_missing || PROTECTED.contains(&of.as_str()))
     {
         let message = format!("Entity with identifier \"{target}\" does not exist in the blueprint \"{of}\"");

@@ -248,6 +248,8 @@ async fn dependents_stand_in_the_way_of_a_delete_or_go_along() {
     asking.put_entity(GROUPS, &group).await;
     asking.delete(&alone, 200, "ok").await;
     assert_eq!(asking.entities(), ["g"]);
+    asking.put_entity(GROUPS, &json!({"identifier": "g", "title": "kept"})).await;
+    refused(&asking, Method::POST, &format!("{GROUPS}?upsert=true"), &group, 404, "not_found").await;
 }
 
 #[tokio::test]
