@@ -27,6 +27,7 @@ use tokio::sync::oneshot;
 
 use crate::catalog::{Catalog, Store};
 use crate::lock;
+use crate::requests::Route;
 use crate::server::{Reply, json, with_header};
 use crate::settings::{ApiSettings, PortSettings, RateLimit};
 use audit::{Audit, Event};
@@ -46,6 +47,8 @@ pub struct Port {
     window: Mutex<Option<(Instant, u32)>>,
     /// What is applied later.
     late: Mutex<Vec<Delivery>>,
+    /// And what the API is asked later.
+    late_asked: Mutex<Vec<(Parts, Bytes)>>,
     api: Arc<Mutex<ApiSettings>>,
     webhooks: Mutex<Webhooks>,
     tokens: Tokens,
@@ -128,6 +131,7 @@ impl Port {
             bytes: AtomicU64::new(0),
             window: Mutex::default(),
             late: Mutex::default(),
+            late_asked: Mutex::default(),
             api,
             webhooks: Mutex::new(webhooks),
             tokens: Tokens::default(),
@@ -196,10 +200,20 @@ impl Port {
         with_headers(accepted(), window)
     }
 
-    /// Takes a body without an answer, to be applied later.
-    pub(crate) fn keep_back(&self, parts: &Parts, body: Bytes) {
-        if let Ok(key) = self.admit(parts) {
-            lock(&self.late).push(delivery(key, parts, body));
+    /// Takes a request without an answer, to be applied later.
+    pub(crate) fn keep_back(&self, route: Route, parts: Parts, body: Bytes) {
+        if Route::PORT.contains(&route) {
+            lock(&self.late_asked).push((parts, body));
+        } else if let Ok(key) = self.admit(&parts) {
+            lock(&self.late).push(delivery(key, &parts, body));
+        }
+    }
+
+    /// Does what the API was asked and kept back; how it is answered, nobody hears.
+    pub async fn answer_late(&self) {
+        let late = std::mem::take(&mut *lock(&self.late_asked));
+        for (parts, body) in late {
+            self.answer(&parts, &body).await;
         }
     }
 

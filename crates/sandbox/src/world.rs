@@ -160,7 +160,7 @@ impl World {
             Some((Fault::Echo(status), _)) => Ok(echo(status, &parts, &body)),
             Some((Fault::Quote(status, quoting), _)) => Ok(quote(status, &quoting, &parts, &body)),
             Some((Fault::Late, _)) => {
-                self.port.keep_back(&parts, body);
+                self.port.keep_back(route, parts, body);
                 Err(HangUp)
             }
             Some((Fault::Revoked, _)) => {

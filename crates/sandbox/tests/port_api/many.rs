@@ -132,6 +132,19 @@ async fn a_bulk_request_can_be_done_and_its_answer_lost() {
 }
 
 #[tokio::test]
+async fn what_was_asked_and_not_answered_can_be_done_late() {
+    let asking = Asking::new().await;
+    asking.sandbox.faults().add(Route::PortBulk, Rule::new(Fault::Late).times(1));
+    let titled = |title: &str| json!({"entities": [{"identifier": "a", "title": title}]});
+    let path = bulk(SUBSCRIPTIONS);
+    assert!(asking.try_ask(Method::POST, &path, &titled("old")).await.is_err());
+    asking.post(&path, &titled("new"), 200, "bulk").await;
+    asking.sandbox.port().answer_late().await;
+    let entity = asking.get(&format!("{SUBSCRIPTIONS}/a"), 200, "entity").await;
+    assert_eq!(entity["entity"]["title"], "old");
+}
+
+#[tokio::test]
 async fn a_bulk_delete_takes_all_or_none_where_dependents_stay() {
     let asking = Asking::new().await;
     asking.post(&bulk(SUBSCRIPTIONS), &named(["a", "b", "c"]), 200, "bulk").await;
