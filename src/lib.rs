@@ -26,6 +26,7 @@
 //! | `sources::resource_graph` | query texts, quota, pages and their proof, coverage, rows as findings | azure, engine, … |
 //! | `sinks::webhook`, `sinks::preview` | the envelope, its signature and its post; a dry run | engine, http, … |
 //! | `checkpoint` | the replica in one file: an embedded database, its integrity, what is set aside | engine |
+//! | [`jq`] | jq as Port evaluates it, bounded in time, memory and stack | – |
 //! | [`report`], [`actions`], `progress` | the run in numbers, for a person, a machine, or GitHub | engine, config |
 //! | `run` | one run: discover, plan, transfer, settle; the only place that sees all | all |
 //! | [`commands`] | what is not a run: check, checkpoint, forget's question, init, queries, completions, the manual | all |
@@ -90,6 +91,7 @@ pub(crate) mod files;
 pub mod freshness;
 pub(crate) mod http;
 pub(crate) mod id;
+pub mod jq;
 pub mod logging;
 pub(crate) mod model;
 pub(crate) mod progress;

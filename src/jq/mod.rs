@@ -1,0 +1,283 @@
+//! jq, as Port evaluates it: the first output of an expression over a JSON value, whatever the expression, within bounds.
+//!
+//! The language is jaq's; what jq does otherwise is put right by the values and by a prelude. A program sees its input and
+//! nothing else: no environment, no file, no further input. Where Port's evaluation is told apart from jq's, it is by
+//! [`Quotes`].
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "jq's numbers are doubles, and where it takes integers of them it saturates, as `as` does"
+)]
+
+mod access;
+mod budget;
+mod json;
+mod math;
+mod natives;
+mod order;
+mod quotes;
+mod reads;
+mod regex;
+mod value;
+
+use std::fmt;
+use std::sync::LazyLock;
+
+use jaq_core::load::parse::{Def, Term};
+use jaq_core::load::{self, Arena, File, Lexer, Loader, Parser};
+use jaq_core::{Compiler, Ctx, DataT, Lut, Vars, compile};
+
+use budget::{Limits, Stop};
+pub use reads::Reads;
+pub use value::{MAX_DEPTH, Val};
+
+/// How long an expression may be, in bytes.
+const LONGEST: usize = 8 << 10;
+/// What is shown of an error's text, in characters.
+const SHOWN: usize = 300;
+
+/// Nearly every evaluation is done within this, on the stack that is there.
+const IN_PLACE: Limits = Limits { steps: 2_000, bytes: 4 << 20, stack: 384 << 10 };
+/// One that is not begins again with this, on a stack of its own.
+const WITH_ROOM: Limits = Limits { steps: 100_000, bytes: 16 << 20, stack: 8 << 20 };
+/// Dropping what a program has chained together takes stack as well. Only what is used of it is ever memory.
+const ROOM: usize = 256 << 20;
+
+/// How `'` is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quotes {
+    /// As jq does: it means nothing outside of a string.
+    Jq,
+    /// As Port's mappings do: at the edge of a word it stands for `"`.
+    Port,
+}
+
+/// An expression that is ready to be evaluated.
+pub struct Program {
+    filter: jaq_core::Filter<Data>,
+    reads: Reads,
+}
+
+/// Why an expression is not jq.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompileError {
+    /// Which character of the expression, from one.
+    pub at: usize,
+    pub message: String,
+}
+
+impl fmt::Display for CompileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "character {}: {}", self.at, self.message)
+    }
+}
+
+impl std::error::Error for CompileError {}
+
+/// Why an evaluation came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EvalError {
+    /// The program says so; the text is bounded.
+    Failed(String),
+    /// It needs more than an evaluation may use.
+    TooMuch(&'static str),
+}
+
+impl fmt::Display for EvalError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(message) => f.write_str(message),
+            Self::TooMuch(what) => f.write_str(what),
+        }
+    }
+}
+
+impl std::error::Error for EvalError {}
+
+impl From<Stop> for EvalError {
+    fn from(stop: Stop) -> Self {
+        Self::TooMuch(match stop {
+            Stop::Steps => "the expression takes too many steps",
+            Stop::Bytes => "the expression takes too much memory",
+            Stop::Stack => "the expression calls itself too often",
+            Stop::Depth => "a value is nested too deep",
+            Stop::Panic => "the expression cannot be evaluated here",
+        })
+    }
+}
+
+/// What jaq runs on: each term that it looks up is a step.
+struct Data;
+
+#[derive(Clone, Copy)]
+struct Counted<'a>(&'a Lut<Data>);
+
+impl DataT for Data {
+    type V<'a> = Val;
+    type Data<'a> = Counted<'a>;
+}
+
+impl<'a> jaq_core::data::HasLut<'a, Data> for Counted<'a> {
+    fn lut(&self) -> &'a Lut<Data> {
+        budget::step();
+        self.0
+    }
+}
+
+/// Definitions of jaq's that need a filter which is left out. Those that ours replace go as well.
+const LEFT_OUT: [&str; 15] = [
+    "capture",
+    "capture_of_match",
+    "debug",
+    "fromdate",
+    "gsub",
+    "halt_error",
+    "match",
+    "scan",
+    "scan_",
+    "split",
+    "splits",
+    "stderr",
+    "sub",
+    "test",
+    "todate",
+];
+
+static PRELUDE: LazyLock<Vec<Def<&'static str>>> = LazyLock::new(|| {
+    let replaced: Vec<&str> = natives::ours().into_iter().map(|fun| fun.0).collect();
+    let jaq = jaq_core::defs().chain(jaq_std::defs());
+    let jaq = jaq.filter(|def| !LEFT_OUT.contains(&def.name) && !replaced.contains(&def.name));
+    let ours = load::parse(include_str!("prelude.jq"), |parser| parser.defs()).unwrap_or_default();
+    // A definition sees those before it only, so jaq's come first.
+    jaq.chain(ours).collect()
+});
+
+/// Compiles an expression; what jq would refuse is refused.
+pub fn compile(text: &str, quotes: Quotes) -> Result<Program, CompileError> {
+    if text.len() > LONGEST {
+        return Err(CompileError { at: 1, message: format!("the expression is longer than {LONGEST} bytes") });
+    }
+    let text = match quotes {
+        Quotes::Jq => text.to_owned(),
+        Quotes::Port => quotes::replaced(text),
+    };
+    // The parser goes as deep as the expression is nested.
+    with_room(|| compile_here(&text))
+        .unwrap_or_else(|| Err(CompileError { at: 1, message: "no thread can be started to read it".to_owned() }))
+}
+
+fn compile_here(text: &str) -> Result<Program, CompileError> {
+    let refuse = |(part, message): (Option<&str>, String)| {
+        // Each part is a slice of the text; where there is none, the text has ended.
+        let start = part.map_or(text.len(), |part| part.as_ptr().addr().saturating_sub(text.as_ptr().addr()));
+        CompileError { at: text.get(..start).map_or(1, |before| before.chars().count() + 1), message }
+    };
+    let arena = Arena::default();
+    let loader = Loader::new(PRELUDE.iter().cloned());
+    let modules = loader.load(&arena, File { code: text, path: () }).map_err(|errors| refuse(refusal(errors)))?;
+    let reads = reads::of(&parsed(text));
+    let compiler = Compiler::default().with_funs(natives::all()).with_global_vars(["$ENV", "$__loc__"]);
+    let filter = compiler.compile(modules).map_err(|errors| {
+        let unknown = errors.into_iter().flat_map(|(_, errors)| errors).next();
+        refuse(unknown.map_or((None, String::new()), |(name, what)| {
+            let message = match what {
+                compile::Undefined::Filter(arity) => format!("there is no function {name}/{arity}"),
+                other => format!("there is no {} {name}", other.as_str()),
+            };
+            (Some(name), message)
+        }))
+    })?;
+    Ok(Program { filter, reads })
+}
+
+fn parsed(text: &str) -> Term<&str> {
+    let tokens = Lexer::new(text).lex().unwrap_or_default();
+    Parser::new(&tokens).parse(Parser::term).unwrap_or_default()
+}
+
+/// Where the first error is, and what it says.
+fn refusal(errors: load::Errors<&str, ()>) -> (Option<&str>, String) {
+    let first = errors.into_iter().map(|(_, error)| error).next();
+    let refusal = match first {
+        Some(load::Error::Lex(errors)) => errors.into_iter().next().map(|(expected, rest)| match expected {
+            load::lex::Expect::Token => {
+                let token: String = rest.chars().take(1).collect();
+                (Some(rest), format!("`{token}` means nothing here"))
+            }
+            expected => (Some(rest), format!("a {} is missing", expected.as_str())),
+        }),
+        Some(load::Error::Parse(errors)) => errors.into_iter().next().map(|(expected, found)| {
+            let expected = expectation(&expected);
+            if found.is_empty() {
+                return (None, format!("it ends where {expected} is expected"));
+            }
+            let token: String = found.chars().take(20).collect();
+            (Some(found), format!("`{token}` stands where {expected} is expected"))
+        }),
+        Some(load::Error::Io(errors)) => {
+            let read = errors.into_iter().next();
+            read.map(|(path, _)| (Some(path), "other files cannot be read from here".to_owned()))
+        }
+        None => None,
+    };
+    refusal.unwrap_or_default()
+}
+
+fn expectation(expected: &load::parse::Expect<&str>) -> String {
+    match expected {
+        load::parse::Expect::Just("") | load::parse::Expect::Nothing => "nothing more".to_owned(),
+        load::parse::Expect::Just(token) => format!("`{token}`"),
+        other => other.as_str().to_owned(),
+    }
+}
+
+/// The first output of a program, if it has any.
+pub fn first(program: &Program, input: &Val) -> Result<Option<Val>, EvalError> {
+    match budget::within(IN_PLACE, || program.run(input)) {
+        Ok(output) => output,
+        // An evaluation changes nothing, so it may begin again.
+        Err(Stop::Steps | Stop::Bytes | Stop::Stack) => {
+            let again = with_room(|| budget::within(WITH_ROOM, || program.run(input)));
+            again.unwrap_or(Err(Stop::Stack))?
+        }
+        Err(stop) => Err(stop.into()),
+    }
+}
+
+impl Program {
+    /// What of its input it reads.
+    pub fn reads(&self) -> &Reads {
+        &self.reads
+    }
+
+    fn run(&self, input: &Val) -> Result<Option<Val>, EvalError> {
+        let location = Val::object([("file".into(), Val::string("<top-level>")), ("line".into(), Val::Num(1.0))]);
+        let globals = Vars::new([Val::object([]), location]);
+        let ctx = Ctx::<Data>::new(Counted(&self.filter.lut), globals);
+        let output = self.filter.id.run((ctx, input.clone())).next();
+        match output.transpose() {
+            Ok(output) => Ok(output),
+            Err(exception) => match exception.get_err() {
+                Ok(error) => {
+                    let value = error.into_val();
+                    let message = value.as_str().map_or_else(|| format!("{value} (not a string)"), str::to_owned);
+                    Err(EvalError::Failed(message.chars().take(SHOWN).collect()))
+                }
+                // It halts, and has no output.
+                Err(_) => Ok(None),
+            },
+        }
+    }
+}
+
+/// Runs `f` on a stack that is large enough for what goes deep; [`None`] if there cannot be one.
+fn with_room<T: Send>(f: impl FnOnce() -> T + Send) -> Option<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(ROOM).spawn_scoped(scope, f);
+        thread.ok()?.join().ok()
+    })
+}
+
+#[cfg(test)]
+mod tests;
