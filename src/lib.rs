@@ -27,6 +27,7 @@
 //! | `sinks::webhook`, `sinks::preview` | the envelope, its signature and its post; a dry run | engine, http, … |
 //! | `checkpoint` | the replica in one file: an embedded database, its integrity, what is set aside | engine |
 //! | [`jq`] | jq as Port evaluates it, bounded in time, memory and stack | – |
+//! | [`mapping`] | a mapping of Port's exporters: the entities that a row becomes | jq |
 //! | [`report`], [`actions`], `progress` | the run in numbers, for a person, a machine, or GitHub | engine, config |
 //! | `run` | one run: discover, plan, transfer, settle; the only place that sees all | all |
 //! | [`commands`] | what is not a run: check, checkpoint, forget's question, init, queries, completions, the manual | all |
@@ -93,6 +94,7 @@ pub(crate) mod http;
 pub(crate) mod id;
 pub mod jq;
 pub mod logging;
+pub mod mapping;
 pub(crate) mod model;
 pub(crate) mod progress;
 #[doc(hidden)]

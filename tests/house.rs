@@ -11,7 +11,7 @@ use regex::Regex;
 const UTILITIES: [&str; 9] = ["error", "files", "freshness", "id", "logging", "retry", "secrets", "signals", "text"];
 
 /// Rooms, from the bottom to the top, and what each may import beside the utilities.
-const ROOMS: [(&str, &[&str]); 17] = [
+const ROOMS: [(&str, &[&str]); 18] = [
     ("cli", &[]),
     ("config", &["cli"]),
     ("http", &["config"]),
@@ -23,6 +23,7 @@ const ROOMS: [(&str, &[&str]); 17] = [
     ("sinks/preview", &["engine", "model"]),
     ("checkpoint", &["engine", "model"]),
     ("jq", &[]),
+    ("mapping", &["jq"]),
     ("progress", &[]),
     ("report", &["config", "engine"]),
     ("actions", &["config", "report"]),

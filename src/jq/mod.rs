@@ -16,15 +16,16 @@ mod json;
 mod math;
 mod natives;
 mod order;
+mod prelude;
 mod quotes;
 mod reads;
 mod regex;
 mod value;
 
+use std::cell::Cell;
 use std::fmt;
-use std::sync::LazyLock;
 
-use jaq_core::load::parse::{Def, Term};
+use jaq_core::load::parse::Term;
 use jaq_core::load::{self, Arena, File, Lexer, Loader, Parser};
 use jaq_core::{Compiler, Ctx, DataT, Lut, Vars, compile};
 
@@ -125,34 +126,6 @@ impl<'a> jaq_core::data::HasLut<'a, Data> for Counted<'a> {
     }
 }
 
-/// Definitions of jaq's that need a filter which is left out. Those that ours replace go as well.
-const LEFT_OUT: [&str; 15] = [
-    "capture",
-    "capture_of_match",
-    "debug",
-    "fromdate",
-    "gsub",
-    "halt_error",
-    "match",
-    "scan",
-    "scan_",
-    "split",
-    "splits",
-    "stderr",
-    "sub",
-    "test",
-    "todate",
-];
-
-static PRELUDE: LazyLock<Vec<Def<&'static str>>> = LazyLock::new(|| {
-    let replaced: Vec<&str> = natives::ours().into_iter().map(|fun| fun.0).collect();
-    let jaq = jaq_core::defs().chain(jaq_std::defs());
-    let jaq = jaq.filter(|def| !LEFT_OUT.contains(&def.name) && !replaced.contains(&def.name));
-    let ours = load::parse(include_str!("prelude.jq"), |parser| parser.defs()).unwrap_or_default();
-    // A definition sees those before it only, so jaq's come first.
-    jaq.chain(ours).collect()
-});
-
 /// Compiles an expression; what jq would refuse is refused.
 pub fn compile(text: &str, quotes: Quotes) -> Result<Program, CompileError> {
     if text.len() > LONGEST {
@@ -174,9 +147,10 @@ fn compile_here(text: &str) -> Result<Program, CompileError> {
         CompileError { at: text.get(..start).map_or(1, |before| before.chars().count() + 1), message }
     };
     let arena = Arena::default();
-    let loader = Loader::new(PRELUDE.iter().cloned());
+    let term = parsed(text);
+    let loader = Loader::new(prelude::needed(&term));
     let modules = loader.load(&arena, File { code: text, path: () }).map_err(|errors| refuse(refusal(errors)))?;
-    let reads = reads::of(&parsed(text));
+    let reads = reads::of(&term);
     let compiler = Compiler::default().with_funs(natives::all()).with_global_vars(["$ENV", "$__loc__"]);
     let filter = compiler.compile(modules).map_err(|errors| {
         let unknown = errors.into_iter().flat_map(|(_, errors)| errors).next();
@@ -271,11 +245,22 @@ impl Program {
     }
 }
 
-/// Runs `f` on a stack that is large enough for what goes deep; [`None`] if there cannot be one.
-fn with_room<T: Send>(f: impl FnOnce() -> T + Send) -> Option<T> {
+thread_local! {
+    static HAS_ROOM: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `f` on a stack that is large enough for what goes deep, as compiling does; [`None`] if there cannot be one. Within it
+/// nothing needs another.
+pub fn with_room<T: Send>(f: impl FnOnce() -> T + Send) -> Option<T> {
+    if HAS_ROOM.get() {
+        return Some(f());
+    }
     std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().stack_size(ROOM).spawn_scoped(scope, f);
-        thread.ok()?.join().ok()
+        let in_room = || {
+            HAS_ROOM.set(true);
+            f()
+        };
+        std::thread::Builder::new().stack_size(ROOM).spawn_scoped(scope, in_room).ok()?.join().ok()
     })
 }
 

@@ -84,7 +84,7 @@ def splits($re; $flags): _parts($re; "g" + $flags)[] | select(type == "string");
 def splits($re): splits($re; null);
 def split($re; $flags): [splits($re; $flags)];
 def sub($re; f; $flags): reduce _parts($re; $flags)[] as $part ("";
-  . + ($part | if type == "string" then . else _names | f end));
+  . + ($part | if type == "string" then . else f end));
 def sub($re; f): sub($re; f; null);
 def gsub($re; f; $flags): sub($re; f; "g" + $flags);
 def gsub($re; f): sub($re; f; "g");

@@ -2,7 +2,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use regex::{Match, Regex, RegexBuilder};
+use regex::{Captures, Match, Regex, RegexBuilder};
 
 use super::budget;
 use super::value::{Error, Val, ValR};
@@ -47,8 +47,13 @@ fn compiled(pattern: &str, flags: &str) -> Result<Regex, Error> {
     Ok(regex)
 }
 
-/// Calls `each` with what lies before a match, and the match as jq shows it; returns where the last match ended.
-fn each_match(value: &Val, pattern: &Val, flags: &Val, mut each: impl FnMut(&str, Val)) -> Result<usize, Error> {
+/// Calls `each` with every match; the whole of it is its group zero.
+fn each_match(
+    value: &Val,
+    pattern: &Val,
+    flags: &Val,
+    mut each: impl FnMut(&str, &Regex, Match<'_>, &Captures<'_>),
+) -> Result<(), Error> {
     let not_text = |value: &Val| Error::str(format_args!("{} cannot be matched, as it is not a string", value.shown()));
     let subject = value.as_str().ok_or_else(|| not_text(value))?;
     let pattern = pattern.as_str().ok_or_else(|| not_text(pattern))?;
@@ -57,7 +62,6 @@ fn each_match(value: &Val, pattern: &Val, flags: &Val, mut each: impl FnMut(&str
         flags => flags.as_str().ok_or_else(|| Error::str(format_args!("{} is not a string", flags.shown())))?,
     };
     let regex = compiled(pattern, flags)?;
-    let (mut end, mut chars, mut counted) = (0, 0, 0);
     budget::steps(subject.len() / 64);
     for captures in regex.captures_iter(subject) {
         let Some(whole) = captures.get(0) else { continue };
@@ -66,56 +70,61 @@ fn each_match(value: &Val, pattern: &Val, flags: &Val, mut each: impl FnMut(&str
         if flags.contains('n') && whole.is_empty() {
             continue;
         }
-        chars += subject[counted..whole.start()].chars().count();
-        counted = whole.start();
-        let groups = captures.iter().zip(regex.capture_names()).skip(1);
-        let groups = groups.map(|(group, name)| {
-            let offset = |group: Match<'_>| chars_between(subject, whole.start(), group.start(), chars);
-            let mut fields = found(group, group.map(offset));
-            fields.push(("name", name.map_or(Val::Null, Val::string)));
-            object(fields)
-        });
-        let groups = Val::array(groups);
-        let mut fields = found(Some(whole), Some(chars));
-        fields.push(("captures", groups));
-        each(&subject[end..whole.start()], object(fields));
-        end = whole.end();
+        each(subject, &regex, whole, &captures);
         if !flags.contains('g') {
             break;
         }
     }
-    Ok(end)
+    Ok(())
 }
 
-/// The place of a group in characters, which may lie before its match as little as after it.
-fn chars_between(subject: &str, from: usize, to: usize, chars: usize) -> usize {
-    chars + subject.get(from..to).map_or(0, |between| between.chars().count())
-}
-
-fn found(found: Option<Match<'_>>, offset: Option<usize>) -> Vec<(&'static str, Val)> {
-    let text = found.map(|found| found.as_str());
-    vec![
-        ("offset", offset.map_or(Val::Num(-1.0), Val::from)),
-        ("length", text.map_or(0, |text| text.chars().count()).into()),
-        ("string", text.map_or(Val::Null, Val::string)),
-    ]
-}
-
-fn object(fields: Vec<(&'static str, Val)>) -> Val {
+fn object<const N: usize>(fields: [(&str, Val); N]) -> Val {
     Val::object(fields.into_iter().map(|(key, value)| (key.into(), value)))
 }
 
-/// Every match.
+fn string(found: Option<Match<'_>>) -> Val {
+    found.map_or(Val::Null, |found| Val::string(found.as_str()))
+}
+
+/// Every match, as jq shows it; places are counted in characters.
 pub(super) fn matches(value: &Val, pattern: &Val, flags: &Val) -> ValR {
     let mut matches = Vec::new();
-    each_match(value, pattern, flags, |_, found| matches.push(found))?;
+    let (mut chars, mut counted) = (0, 0);
+    each_match(value, pattern, flags, |subject, regex, whole, captures| {
+        let between = |from, to| subject.get(from..to).map_or(0, |text: &str| text.chars().count());
+        chars += between(counted, whole.start());
+        counted = whole.start();
+        let length = |found: Option<Match<'_>>| found.map_or(0, |found| found.as_str().chars().count());
+        let groups = captures.iter().zip(regex.capture_names()).skip(1).map(|(group, name)| {
+            let offset = group.map_or(Val::Num(-1.0), |group| (chars + between(whole.start(), group.start())).into());
+            object([
+                ("offset", offset),
+                ("length", length(group).into()),
+                ("string", string(group)),
+                ("name", name.map_or(Val::Null, Val::string)),
+            ])
+        });
+        let groups = Val::array(groups);
+        matches.push(object([
+            ("offset", chars.into()),
+            ("length", length(Some(whole)).into()),
+            ("string", string(Some(whole))),
+            ("captures", groups),
+        ]));
+    })?;
     Ok(Val::array(matches))
 }
 
-/// The text between the matches, as strings, and the matches, in turn.
+/// The text between the matches, as strings, and in turn an object of the named groups of each match.
 pub(super) fn parts(value: &Val, pattern: &Val, flags: &Val) -> ValR {
     let mut parts = Vec::new();
-    let end = each_match(value, pattern, flags, |before, found| parts.extend([Val::string(before), found]))?;
+    let mut end = 0;
+    each_match(value, pattern, flags, |subject, regex, whole, captures| {
+        parts.push(Val::string(subject.get(end..whole.start()).unwrap_or_default()));
+        let groups = captures.iter().zip(regex.capture_names());
+        parts.push(Val::object(groups.filter_map(|(group, name)| Some((name?.into(), string(group))))));
+        end = whole.end();
+    })?;
     let rest = value.as_str().and_then(|text| text.get(end..)).unwrap_or_default();
     parts.push(Val::string(rest));
     Ok(Val::array(parts))

@@ -1,0 +1,85 @@
+//! jq expressions as a mapping holds them, alone or in an object.
+use std::collections::BTreeMap;
+
+use crate::jq::{self, EvalError, Program, Quotes, Reads, Val};
+
+/// An expression, and the key that it stands under.
+pub(super) struct Expression {
+    pub(super) key: String,
+    pub(super) program: Program,
+}
+
+impl Expression {
+    pub(super) fn compile(key: &str, text: &str) -> Result<Self, String> {
+        match jq::compile(text, Quotes::Port) {
+            Ok(program) => Ok(Self { key: key.to_owned(), program }),
+            Err(error) => Err(format!("not jq, {error}, in `{}`", text.trim())),
+        }
+    }
+
+    pub(super) fn first(&self, input: &Val) -> Result<Option<Val>, EvalError> {
+        jq::first(&self.program, input)
+    }
+
+    /// What it gives whatever the row is, if it is a text.
+    pub(super) fn literal(&self) -> Option<String> {
+        let is_constant = matches!(self.program.reads(), Reads::Names(names) if names.is_empty());
+        let value = is_constant.then(|| self.first(&Val::Null))?.ok()??;
+        value.as_str().map(str::to_owned)
+    }
+}
+
+/// What a key of an entity is made by: an expression, or an object or a list of such, as a search is.
+pub(super) enum Template {
+    Jq(Expression),
+    Object(Vec<(String, Template)>),
+    List(Vec<Template>),
+}
+
+/// The expressions that gave nothing, and what they first said of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Nulls {
+    /// How often an expression had no output, or an error in place of one.
+    pub count: usize,
+    /// By the expression's key.
+    pub errors: BTreeMap<String, String>,
+}
+
+impl Nulls {
+    fn add(&mut self, key: &str, error: Option<EvalError>) {
+        self.count += 1;
+        if let Some(error) = error {
+            self.errors.entry(key.to_owned()).or_insert_with(|| error.to_string());
+        }
+    }
+}
+
+impl Template {
+    pub(super) fn evaluate(&self, input: &Val, nulls: &mut Nulls) -> Val {
+        match self {
+            Self::Jq(expression) => match expression.first(input) {
+                Ok(Some(value)) => value,
+                Ok(None) => {
+                    nulls.add(&expression.key, None);
+                    Val::Null
+                }
+                Err(error) => {
+                    nulls.add(&expression.key, Some(error));
+                    Val::Null
+                }
+            },
+            Self::Object(fields) => {
+                Val::object(fields.iter().map(|(key, field)| (key.as_str().into(), field.evaluate(input, nulls))))
+            }
+            Self::List(items) => items.iter().map(|item| item.evaluate(input, nulls)).collect(),
+        }
+    }
+
+    pub(super) fn each<'a>(&'a self, f: &mut dyn FnMut(&'a Expression)) {
+        match self {
+            Self::Jq(expression) => f(expression),
+            Self::Object(fields) => fields.iter().for_each(|(_, field)| field.each(f)),
+            Self::List(items) => items.iter().for_each(|item| item.each(f)),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! A mapping of Port's exporters: which entities a row of Azure becomes.
+//!
+//! The language is Ocean's: a YAML file whose leaves are jq. It is evaluated as Ocean does, over Azure's columns in their own
+//! spelling and in the exporters'. Nothing here reads, asks or writes: a row comes in, entities come out.
+mod expression;
+mod graph_query;
+mod resource;
+mod row;
+mod source;
+mod yaml;
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use bytes::Bytes;
+
+pub use expression::Nulls;
+use resource::Resource;
+
+use crate::jq::{Reads, Val};
+
+/// What a row is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    Subscription,
+    /// A resource group.
+    ResourceContainer,
+    Resource,
+}
+
+/// How Port is to take the entities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    pub create_missing_related_entities: bool,
+    pub enable_merge_entity: bool,
+    pub delete_dependent_entities: bool,
+}
+
+/// Something that is wrong with a mapping file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub line: u64,
+    /// The way to it, as `resources[0].selector.query`.
+    pub key: String,
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let separator = if self.key.is_empty() { "" } else { " " };
+        write!(f, "line {}: {}{separator}{}", self.line, self.key, self.message)
+    }
+}
+
+/// An entity of Port's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entity {
+    pub blueprint: String,
+    /// What it is known by; empty where Port is to search for it.
+    pub identifier: String,
+    /// One JSON object, as Port's bulk route takes it.
+    pub body: Bytes,
+}
+
+/// What became of a row.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Made {
+    pub entities: Vec<Entity>,
+    /// Items that a selector leaves out.
+    pub filtered: usize,
+    /// Items without an identifier or a blueprint.
+    pub dropped: usize,
+    /// Items that no entity could be made of, as `nulls.errors` says.
+    pub failed: usize,
+    pub nulls: Nulls,
+}
+
+impl Made {
+    fn fail(&mut self, key: &str, error: String) {
+        self.failed += 1;
+        self.nulls.errors.entry(key.to_owned()).or_insert(error);
+    }
+}
+
+/// The columns of Resource Graph that a mapping reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Columns {
+    Names(BTreeSet<String>),
+    All,
+}
+
+/// A mapping file that is read.
+pub struct Mapping {
+    options: Options,
+    resources: Vec<Resource>,
+}
+
+impl Mapping {
+    /// Reads a file; what is wrong with it is told all at once.
+    pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
+        source::parse(text)
+    }
+
+    pub fn options(&self) -> Options {
+        self.options
+    }
+
+    /// The blueprints that do not depend on the row.
+    pub fn blueprints(&self) -> BTreeSet<String> {
+        self.resources.iter().filter_map(|resource| resource.blueprint.literal()).collect()
+    }
+
+    fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Resource> {
+        self.resources.iter().filter(move |resource| resource.kind == kind)
+    }
+
+    /// Whether rows of this kind become anything.
+    pub fn maps(&self, kind: Kind) -> bool {
+        self.of_kind(kind).next().is_some()
+    }
+
+    /// The entities of a row, a JSON object. The same row always gives the same bytes.
+    pub fn entities(&self, kind: Kind, row: &[u8]) -> Made {
+        let mut made = Made::default();
+        match Val::parse(row) {
+            Ok(row) => self.of_kind(kind).for_each(|resource| resource.make(&row, &mut made)),
+            Err(error) => made.fail("", format!("the row is not JSON: {error}")),
+        }
+        made
+    }
+
+    /// Blueprint and identifier of the entities of a row that only has what is known of a deleted one; and how many of the
+    /// resources of the mapping need more than that.
+    pub fn keys(&self, kind: Kind, row: &[u8]) -> (Vec<(String, String)>, usize) {
+        let Ok(row) = Val::parse(row) else { return (Vec::new(), self.of_kind(kind).count()) };
+        let mut keys = Vec::new();
+        let mut uncomputed = 0;
+        for resource in self.of_kind(kind) {
+            match resource.keys(&row) {
+                Some(of_resource) => keys.extend(of_resource),
+                None => uncomputed += 1,
+            }
+        }
+        (keys, uncomputed)
+    }
+
+    /// The columns that an expression of the kind reads, in Azure's spelling. A subscription's name is its `displayName`.
+    pub fn columns(&self, kind: Kind) -> Columns {
+        let mut columns = BTreeSet::new();
+        for resource in self.of_kind(kind) {
+            let Reads::Names(names) = resource.reads() else { return Columns::All };
+            columns
+                .extend(names.iter().map(|name| row::column(kind, name)).filter(|column| resource.shape.has(column)));
+            columns.extend(resource.types.is_some().then(|| "type".to_owned()));
+        }
+        Columns::Names(columns)
+    }
+}
+
+#[cfg(test)]
+mod tests;

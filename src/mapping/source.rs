@@ -1,0 +1,316 @@
+//! A mapping file, read key by key, with all that is wrong with it.
+use std::collections::BTreeSet;
+
+use super::expression::{Expression, Template};
+use super::graph_query::Shape;
+use super::resource::{Items, Resource, first_path};
+use super::yaml::{Entry, Node, Value};
+use super::{Kind, Mapping, Options, Problem};
+use crate::jq::{self, Reads};
+
+/// The keys of a mapping of the file, and where it stands.
+struct Keys<'a> {
+    path: String,
+    line: u64,
+    entries: &'a [Entry],
+}
+
+impl<'a> Keys<'a> {
+    fn get(&self, key: &str) -> Option<&'a Node> {
+        let entry = self.entries.iter().find(|entry| entry.key == key)?;
+        (!matches!(entry.node.value, Value::Null)).then_some(&entry.node)
+    }
+
+    fn path(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+}
+
+/// Reads a file, and gathers what is wrong with it.
+#[derive(Default)]
+struct Reader {
+    problems: Vec<Problem>,
+}
+
+pub(super) fn parse(text: &str) -> Result<Mapping, Vec<Problem>> {
+    // One stack for all of the expressions.
+    jq::with_room(|| parse_here(text)).unwrap_or_else(|| {
+        let message = "cannot be read, as no thread can be started".to_owned();
+        Err(vec![Problem { line: 1, key: String::new(), message }])
+    })
+}
+
+fn parse_here(text: &str) -> Result<Mapping, Vec<Problem>> {
+    let root = Node::parse(text).map_err(|problem| vec![problem])?;
+    let mut reader = Reader::default();
+    let mapping = reader.root(&root);
+    match mapping {
+        Some(mapping) if reader.problems.is_empty() => Ok(mapping),
+        _ => {
+            reader.problems.sort_by_key(|problem| problem.line);
+            Err(reader.problems)
+        }
+    }
+}
+
+impl Reader {
+    fn refuse(&mut self, line: u64, key: impl Into<String>, message: impl Into<String>) {
+        self.problems.push(Problem { line, key: key.into(), message: message.into() });
+    }
+
+    /// The keys of a mapping, of which none may be another than these.
+    fn keys<'a>(&mut self, node: &'a Node, path: &str, known: &[&str]) -> Option<Keys<'a>> {
+        let Value::Map(entries) = &node.value else {
+            self.refuse(node.line, path, format!("is {}, not a mapping", node.kind()));
+            return None;
+        };
+        let keys = Keys { path: path.to_owned(), line: node.line, entries };
+        for entry in entries.iter().filter(|entry| !known.contains(&entry.key.as_str())) {
+            let message = match entry.key.as_str() {
+                "entityDeletionThreshold" => {
+                    "means nothing here, as a run deletes what Azure says is gone, and no more; remove it".to_owned()
+                }
+                "exportEnvVariables" => "is not read, as expressions see no environment; remove it".to_owned(),
+                _ => format!("is not known here; known are {}", known.join(", ")),
+            };
+            self.refuse(entry.line, keys.path(&entry.key), message);
+        }
+        Some(keys)
+    }
+
+    fn required<'a>(&mut self, keys: &Keys<'a>, key: &str) -> Option<&'a Node> {
+        let node = keys.get(key);
+        if node.is_none() {
+            self.refuse(keys.line, keys.path(key), "is missing");
+        }
+        node
+    }
+
+    fn text<'a>(&mut self, node: &'a Node, path: &str) -> Option<&'a str> {
+        match &node.value {
+            Value::Text(text) => Some(text),
+            Value::Bool(true) => Some("true"),
+            Value::Bool(false) => Some("false"),
+            _ => {
+                self.refuse(node.line, path, format!("is {}, not a text", node.kind()));
+                None
+            }
+        }
+    }
+
+    fn flag(&mut self, keys: &Keys<'_>, key: &str, absent: bool) -> bool {
+        match keys.get(key).map(|node| (&node.value, node)) {
+            None => absent,
+            Some((Value::Bool(is), _)) => *is,
+            Some((_, node)) => {
+                self.refuse(node.line, keys.path(key), "is neither true nor false");
+                absent
+            }
+        }
+    }
+
+    fn expression(&mut self, node: &Node, path: &str) -> Option<Expression> {
+        let text = self.text(node, path)?;
+        match Expression::compile(path, text) {
+            Ok(expression) => Some(expression),
+            Err(message) => {
+                self.refuse(node.line, path, message);
+                None
+            }
+        }
+    }
+
+    fn template(&mut self, node: &Node, path: &str) -> Option<Template> {
+        match &node.value {
+            Value::Map(entries) => self.fields(entries, path).map(Template::Object),
+            Value::List(items) => {
+                let items: Vec<_> = items.iter().map(|item| self.template(item, path)).collect();
+                items.into_iter().collect::<Option<_>>().map(Template::List)
+            }
+            _ => self.expression(node, path).map(Template::Jq),
+        }
+    }
+
+    fn fields(&mut self, entries: &[Entry], path: &str) -> Option<Vec<(String, Template)>> {
+        let fields = entries.iter().map(|entry| {
+            let template = self.template(&entry.node, &format!("{path}.{}", entry.key));
+            Some((entry.key.clone(), template?))
+        });
+        let fields: Vec<_> = fields.collect();
+        fields.into_iter().collect()
+    }
+
+    fn root(&mut self, root: &Node) -> Option<Mapping> {
+        let known = ["resources", "createMissingRelatedEntities", "enableMergeEntity", "deleteDependentEntities"];
+        let keys = self.keys(root, "", &known)?;
+        let options = Options {
+            create_missing_related_entities: self.flag(&keys, "createMissingRelatedEntities", false),
+            enable_merge_entity: self.flag(&keys, "enableMergeEntity", true),
+            delete_dependent_entities: self.flag(&keys, "deleteDependentEntities", false),
+        };
+        let node = self.required(&keys, "resources")?;
+        let Value::List(list) = &node.value else {
+            self.refuse(node.line, "resources", format!("is {}, not a list", node.kind()));
+            return None;
+        };
+        if list.is_empty() {
+            self.refuse(node.line, "resources", "is empty, so nothing would be written");
+        }
+        let resources =
+            list.iter().enumerate().map(|(index, node)| self.resource(node, &format!("resources[{index}]")));
+        let resources: Vec<_> = resources.collect();
+        Some(Mapping { options, resources: resources.into_iter().collect::<Option<_>>()? })
+    }
+
+    fn resource(&mut self, node: &Node, path: &str) -> Option<Resource> {
+        let keys = self.keys(node, path, &["kind", "selector", "port"])?;
+        let named = self.required(&keys, "kind");
+        let named = named.and_then(|node| Some((node.line, self.text(node, &keys.path("kind"))?)));
+        let kind = named.and_then(|(line, name)| self.kind(line, &keys.path("kind"), name));
+        let selector = self.required(&keys, "selector");
+        let port = self.required(&keys, "port");
+        let port = port.and_then(|node| {
+            self.keys(
+                node,
+                &keys.path("port"),
+                &["entity", "itemsToParse", "itemsToParseName", "itemsToParseTopLevelTransform"],
+            )
+        });
+        let items = port.as_ref().and_then(|port| self.items(port));
+        let entity = port.and_then(|port| {
+            let node = self.required(&port, "entity")?;
+            let entity = self.keys(node, &port.path("entity"), &["mappings"])?;
+            self.required(&entity, "mappings").map(|node| (node, entity.path("mappings")))
+        });
+        let entity = entity.and_then(|(node, path)| self.entity(node, &path));
+        let (_, name) = named?;
+        let selector = selector.and_then(|node| self.selector(node, &keys.path("selector"), kind?, name));
+        let ((selector, types, shape), (blueprint, fields)) = selector.zip(entity)?;
+        let resource = Resource { kind: kind?, types, shape, selector, items, blueprint, fields };
+        self.foreign(&resource, keys.line);
+        Some(resource)
+    }
+
+    /// An expression that reads what only a query would have made.
+    fn foreign(&mut self, resource: &Resource, line: u64) {
+        let mut read = Vec::new();
+        resource.each(&mut |expression| {
+            if let Reads::Names(names) = expression.program.reads() {
+                let made = names.iter().find(|name| resource.shape.makes(name));
+                read.extend(made.map(|name| (expression.key.clone(), name.clone())));
+            }
+        });
+        for (key, name) in read {
+            let message = format!("reads `.{name}`, which graphQuery makes; as it is not run here, compute it in jq");
+            self.refuse(line, key, message);
+        }
+    }
+
+    fn kind(&mut self, line: u64, path: &str, name: &str) -> Option<Kind> {
+        let kind = match name {
+            "subscription" => Kind::Subscription,
+            "resourceContainer" => Kind::ResourceContainer,
+            "resource" | "cloudResource" => Kind::Resource,
+            name if name.eq_ignore_ascii_case("Microsoft.Resources/resourceGroups") => Kind::ResourceContainer,
+            name => {
+                let known =
+                    "subscription, resourceContainer, Microsoft.Resources/resourceGroups, resource and cloudResource";
+                self.refuse(line, path, format!("`{name}` is not read yet; what is read is {known}"));
+                return None;
+            }
+        };
+        Some(kind)
+    }
+
+    #[allow(clippy::type_complexity, reason = "what a selector says, taken apart at once")]
+    fn selector(
+        &mut self,
+        node: &Node,
+        path: &str,
+        kind: Kind,
+        name: &str,
+    ) -> Option<(Expression, Option<BTreeSet<String>>, Shape)> {
+        // Which version of Azure's API an exporter asks makes no difference to what Resource Graph has.
+        let known: &[&str] = match (kind, name) {
+            (_, "cloudResource") => &["query", "resourceKinds"],
+            (Kind::Subscription, _) => &["query", "apiVersion", "apiParams"],
+            _ => &["query", "apiVersion", "apiParams", "graphQuery", "subscription"],
+        };
+        let keys = self.keys(node, path, known)?;
+        let query = self.required(&keys, "query");
+        let query = query.and_then(|node| self.expression(node, &keys.path("query")));
+        let mut types = None;
+        if name == "cloudResource" {
+            let node = self.required(&keys, "resourceKinds")?;
+            let Value::Map(entries) = &node.value else {
+                self.refuse(node.line, keys.path("resourceKinds"), format!("is {}, not a mapping", node.kind()));
+                return None;
+            };
+            types = Some(entries.iter().map(|entry| entry.key.to_lowercase()).collect());
+        }
+        let shape = match keys.get("graphQuery") {
+            None => Shape::default(),
+            Some(node) => match Shape::parse(self.text(node, &keys.path("graphQuery"))?, kind) {
+                Ok(shape) => shape,
+                Err(message) => {
+                    self.refuse(node.line, keys.path("graphQuery"), message);
+                    return None;
+                }
+            },
+        };
+        Some((query?, types, shape))
+    }
+
+    fn items(&mut self, port: &Keys<'_>) -> Option<Items> {
+        let name = match port.get("itemsToParseName") {
+            Some(node) => self.text(node, &port.path("itemsToParseName"))?.to_owned(),
+            None => "item".to_owned(),
+        };
+        let transforms = self.flag(port, "itemsToParseTopLevelTransform", true);
+        let node = port.get("itemsToParse")?;
+        let path = port.path("itemsToParse");
+        let list = self.expression(node, &path)?;
+        let taken_out = match transforms.then(|| first_path(self.text(node, &path)?)) {
+            None => None,
+            Some(Some(target)) => match Expression::compile(&path, &format!("del({target})")) {
+                Ok(delete) => Some(delete),
+                Err(message) => {
+                    self.refuse(node.line, path, message);
+                    return None;
+                }
+            },
+            Some(None) => {
+                let message = "names no path to take out of the row, so that no item would be made; \
+                               set itemsToParseTopLevelTransform to false";
+                self.refuse(node.line, path, message);
+                return None;
+            }
+        };
+        Some(Items { list, name, taken_out })
+    }
+
+    fn entity(&mut self, node: &Node, path: &str) -> Option<(Expression, Vec<(String, Template)>)> {
+        let known = ["identifier", "title", "icon", "team", "blueprint", "properties", "relations"];
+        let keys = self.keys(node, path, &known)?;
+        self.required(&keys, "identifier");
+        let blueprint = self.required(&keys, "blueprint");
+        let blueprint = blueprint.and_then(|node| self.expression(node, &keys.path("blueprint")));
+        let mut fields = Vec::new();
+        for entry in keys.entries.iter().filter(|entry| entry.key != "blueprint" && known.contains(&entry.key.as_str()))
+        {
+            let path = keys.path(&entry.key);
+            let template = match (entry.key.as_str(), &entry.node.value) {
+                (_, Value::Null) => continue,
+                ("properties" | "relations", Value::Map(entries)) => self.fields(entries, &path).map(Template::Object),
+                ("properties" | "relations", _) => {
+                    self.refuse(entry.node.line, path, format!("is {}, not a mapping", entry.node.kind()));
+                    None
+                }
+                ("identifier" | "team", Value::Map(entries)) => self.fields(entries, &path).map(Template::Object),
+                _ => self.expression(&entry.node, &path).map(Template::Jq),
+            };
+            fields.extend(template.map(|template| (entry.key.clone(), template)));
+        }
+        Some((blueprint?, fields))
+    }
+}
