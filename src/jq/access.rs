@@ -118,6 +118,7 @@ impl jaq_core::ValT for Val {
     }
 
     fn index(self, index: &Self) -> ValR {
+        budget::step();
         Ok(match (&self, index) {
             (Self::Obj(object), Self::Str(key)) => object.fields.get(&**key).cloned().unwrap_or_default(),
             (Self::Arr(array), Self::Num(number)) => {
@@ -135,6 +136,7 @@ impl jaq_core::ValT for Val {
     }
 
     fn range(self, range: Range<&Self>) -> ValR {
+        budget::step();
         Ok(match &self {
             Self::Null => Self::Null,
             Self::Arr(array) => {
@@ -150,6 +152,7 @@ impl jaq_core::ValT for Val {
     }
 
     fn map_values<'a, I: Iterator<Item = ValX<'a, Self>>>(self, opt: Opt, f: impl Fn(Self) -> I) -> ValX<'a, Self> {
+        budget::step();
         match self {
             Self::Arr(array) => {
                 let items = array.items.iter().filter_map(|item| f(item.clone()).next());
@@ -170,6 +173,7 @@ impl jaq_core::ValT for Val {
         opt: Opt,
         f: impl Fn(Self) -> I,
     ) -> ValX<'a, Self> {
+        budget::step();
         let wrong = |error: Error, value| opt.fail(value, |_| Exn::from(error));
         match (self, index) {
             (Self::Obj(mut object), Self::Str(key)) => {
@@ -224,6 +228,7 @@ impl jaq_core::ValT for Val {
         opt: Opt,
         f: impl Fn(Self) -> I,
     ) -> ValX<'a, Self> {
+        budget::step();
         let array = match &self {
             Self::Null => Arc::default(),
             Self::Arr(array) => array.clone(),

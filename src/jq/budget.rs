@@ -33,10 +33,10 @@ struct Left {
     base: usize,
 }
 
-const UNLIMITED: Left = Left { limits: Limits { steps: usize::MAX, bytes: usize::MAX, stack: usize::MAX }, base: 0 };
+pub(super) const UNLIMITED: Limits = Limits { steps: usize::MAX, bytes: usize::MAX, stack: usize::MAX };
 
 thread_local! {
-    static LEFT: Cell<Left> = const { Cell::new(UNLIMITED) };
+    static LEFT: Cell<Left> = const { Cell::new(Left { limits: UNLIMITED, base: 0 }) };
 }
 
 /// Runs `f` within the limits.

@@ -30,11 +30,14 @@ use jaq_core::load::{self, Arena, File, Lexer, Loader, Parser};
 use jaq_core::{Compiler, Ctx, DataT, Lut, Vars, compile};
 
 use budget::{Limits, Stop};
+use prelude::Found;
 pub use reads::Reads;
 pub use value::{MAX_DEPTH, Val};
 
 /// How long an expression may be, in bytes.
 const LONGEST: usize = 8 << 10;
+/// How many parts a path may have; the interpreter goes through them without counting.
+const LONGEST_PATH: usize = 100;
 /// What is shown of an error's text, in characters.
 const SHOWN: usize = 300;
 
@@ -148,7 +151,11 @@ fn compile_here(text: &str) -> Result<Program, CompileError> {
     };
     let arena = Arena::default();
     let term = parsed(text);
-    let loader = Loader::new(prelude::needed(&term));
+    let found = Found::in_program(&term);
+    if found.longest_path > LONGEST_PATH {
+        return Err(refuse((Some(text), format!("a path in it has more than {LONGEST_PATH} parts"))));
+    }
+    let loader = Loader::new(found.needed());
     let modules = loader.load(&arena, File { code: text, path: () }).map_err(|errors| refuse(refusal(errors)))?;
     let reads = reads::of(&term);
     let compiler = Compiler::default().with_funs(natives::all()).with_global_vars(["$ENV", "$__loc__"]);
@@ -217,6 +224,11 @@ pub fn first(program: &Program, input: &Val) -> Result<Option<Val>, EvalError> {
         }
         Err(stop) => Err(stop.into()),
     }
+}
+
+/// Runs what puts values together; one that would be nested too deep is an error.
+pub fn guarded<T>(f: impl FnOnce() -> T) -> Result<T, EvalError> {
+    Ok(budget::within(budget::UNLIMITED, f)?)
 }
 
 impl Program {

@@ -37,97 +37,116 @@ static ALL: LazyLock<Vec<Def<&'static str>>> = LazyLock::new(|| {
     jaq.chain(ours).collect()
 });
 
-/// Those that a program needs: compiling all of them takes longer and more memory than the program itself.
-pub(super) fn needed(program: &Term<&str>) -> Vec<Def<&'static str>> {
-    let mut called = BTreeSet::new();
-    term(program, &mut called);
-    let mut needed = Vec::new();
-    for def in ALL.iter().rev() {
-        if called.contains(def.name) {
-            term(&def.body, &mut called);
-            needed.push(def.clone());
-        }
-    }
-    needed.reverse();
-    needed
+/// What is called in a program, and how many parts the longest of its paths has.
+#[derive(Default)]
+pub(super) struct Found<'s> {
+    called: BTreeSet<&'s str>,
+    pub(super) longest_path: usize,
 }
 
-/// The names that are called in a term.
-fn term<'s>(of: &Term<&'s str>, called: &mut BTreeSet<&'s str>) {
-    match of {
-        Term::Id | Term::Recurse | Term::Num(_) | Term::Arr(None) | Term::Break(_) | Term::Var(_) => {}
-        Term::Str(format, parts) => {
-            called.extend(format);
-            for part in parts {
-                if let StrPart::Term(inner) = part {
-                    term(inner, called);
+impl<'s> Found<'s> {
+    pub(super) fn in_program(program: &Term<&'s str>) -> Self {
+        let mut found = Self::default();
+        found.term(program);
+        found
+    }
+
+    /// The definitions that a program needs: compiling all of them takes longer, and more memory, than the program itself.
+    pub(super) fn needed(mut self) -> Vec<Def<&'static str>>
+    where
+        'static: 's,
+    {
+        let mut needed = Vec::new();
+        for def in ALL.iter().rev() {
+            if self.called.contains(def.name) {
+                self.term(&def.body);
+                needed.push(def.clone());
+            }
+        }
+        needed.reverse();
+        needed
+    }
+
+    fn term(&mut self, of: &Term<&'s str>) {
+        match of {
+            Term::Id | Term::Recurse | Term::Num(_) | Term::Arr(None) | Term::Break(_) | Term::Var(_) => {}
+            Term::Str(format, parts) => {
+                self.called.extend(format);
+                for part in parts {
+                    if let StrPart::Term(inner) = part {
+                        self.term(inner);
+                    }
+                }
+            }
+            Term::Arr(Some(inner)) | Term::Neg(inner) | Term::Label(_, inner) => self.term(inner),
+            Term::Obj(fields) => {
+                for (key, value) in fields {
+                    self.term(key);
+                    self.terms(value);
+                }
+            }
+            Term::BinOp(l, op, r) => {
+                self.term(l);
+                if let BinaryOp::Pipe(Some(bound)) = op {
+                    self.pattern(bound);
+                }
+                self.term(r);
+            }
+            Term::Fold(_, xs, bound, args) => {
+                self.term(xs);
+                self.pattern(bound);
+                self.terms(args);
+            }
+            Term::TryCatch(inner, catch) => {
+                self.term(inner);
+                self.terms(catch.as_deref());
+            }
+            Term::IfThenElse(branches, otherwise) => {
+                for (condition, branch) in branches {
+                    self.term(condition);
+                    self.term(branch);
+                }
+                self.terms(otherwise.as_deref());
+            }
+            Term::Def(defs, inner) => {
+                self.terms(defs.iter().map(|def| &def.body));
+                self.term(inner);
+            }
+            Term::Call(name, args) => {
+                self.called.insert(name);
+                self.terms(args);
+            }
+            Term::Path(head, path) => {
+                self.longest_path = self.longest_path.max(path.0.len());
+                self.term(head);
+                for (part, _) in &path.0 {
+                    match part {
+                        Part::Index(index) => self.term(index),
+                        Part::Range(from, to) => self.terms([from, to].into_iter().flatten()),
+                    }
                 }
             }
         }
-        Term::Arr(Some(inner)) | Term::Neg(inner) | Term::Label(_, inner) => term(inner, called),
-        Term::Obj(fields) => {
-            for (key, value) in fields {
-                term(key, called);
-                terms(value, called);
-            }
+    }
+
+    fn terms<'t>(&mut self, of: impl IntoIterator<Item = &'t Term<&'s str>>)
+    where
+        's: 't,
+    {
+        for inner in of {
+            self.term(inner);
         }
-        Term::BinOp(l, op, r) => {
-            term(l, called);
-            if let BinaryOp::Pipe(Some(bound)) = op {
-                pattern(bound, called);
-            }
-            term(r, called);
-        }
-        Term::Fold(_, xs, bound, args) => {
-            term(xs, called);
-            pattern(bound, called);
-            terms(args, called);
-        }
-        Term::TryCatch(inner, catch) => {
-            term(inner, called);
-            terms(catch.as_deref(), called);
-        }
-        Term::IfThenElse(branches, otherwise) => {
-            for (condition, branch) in branches {
-                term(condition, called);
-                term(branch, called);
-            }
-            terms(otherwise.as_deref(), called);
-        }
-        Term::Def(defs, inner) => {
-            terms(defs.iter().map(|def| &def.body), called);
-            term(inner, called);
-        }
-        Term::Call(name, args) => {
-            called.insert(name);
-            terms(args, called);
-        }
-        Term::Path(head, path) => {
-            term(head, called);
-            for (part, _) in &path.0 {
-                match part {
-                    Part::Index(index) => term(index, called),
-                    Part::Range(from, to) => terms([from, to].into_iter().flatten(), called),
+    }
+
+    fn pattern(&mut self, of: &Pattern<&'s str>) {
+        match of {
+            Pattern::Var(_) => {}
+            Pattern::Arr(patterns) => patterns.iter().for_each(|inner| self.pattern(inner)),
+            Pattern::Obj(fields) => {
+                for (key, inner) in fields {
+                    self.term(key);
+                    self.pattern(inner);
                 }
-            }
-        }
-    }
-}
-
-fn terms<'t, 's: 't>(of: impl IntoIterator<Item = &'t Term<&'s str>>, called: &mut BTreeSet<&'s str>) {
-    for inner in of {
-        term(inner, called);
-    }
-}
-
-fn pattern<'s>(of: &Pattern<&'s str>, called: &mut BTreeSet<&'s str>) {
-    match of {
-        Pattern::Var(_) => {}
-        Pattern::Arr(patterns) => patterns.iter().for_each(|inner| pattern(inner, called)),
-        Pattern::Obj(fields) => {
-            for (key, inner) in fields {
-                term(key, called);
-                pattern(inner, called);
             }
         }
     }

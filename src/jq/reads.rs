@@ -218,9 +218,12 @@ impl Analysis {
         let mut state = args.first().map_or(Other, |init| self.term(init, input, scope));
         self.bind(pattern, flow, input, scope);
         for arg in args.iter().skip(1) {
+            let next = self.term(arg, state, scope);
             // What the update makes, it is given next.
-            state = state.max(self.term(arg, state, scope));
-            self.term(arg, state, scope);
+            if next > state {
+                self.consume(next);
+            }
+            state = state.max(next);
         }
         scope.truncate(bound);
         state

@@ -236,15 +236,39 @@ fn no_program_goes_on_beyond_what_an_evaluation_may_use() {
 
 #[test]
 fn an_expression_may_be_nested_as_deep_as_it_can_be_long() {
-    for (open, close) in
-        [("(", ")"), ("[", "]"), ("-", ""), (".a+", ""), (".a|", ""), ("if ", ""), ("\"\\(", ")\""), ("try ", "")]
-    {
-        let times = LONGEST / (open.len() + close.len()) - 1;
-        let text = format!("{}1{}", open.repeat(times), close.repeat(times));
-        if let Ok(program) = compile(&text, Quotes::Jq) {
+    for (before, part, middle, close) in [
+        ("", "(", "1", ")"),
+        ("", "[", "1", "]"),
+        ("", "-", "1", ""),
+        ("", ".a+", "1", ""),
+        ("", ".a|", "1", ""),
+        ("1", ",1", "", ""),
+        ("1", "//1", "", ""),
+        ("1", "?", "", ""),
+        ("1", " and 1", "", ""),
+        ("", ". as $x|", "1", ""),
+        (". as ", "[", "$x", "]"),
+        ("", "\"\\(", "1", ")\""),
+        ("", "try ", "1", ""),
+        ("", "def f: 1;", "f", ""),
+        ("", "label $x|", "1", ""),
+        ("", "reduce 1 as $x(0;", "1", ")"),
+        ("", "if 1 then ", "1", " end"),
+    ] {
+        let times = (LONGEST - 20) / (part.len() + close.len());
+        let after = if before == ". as " { "|1" } else { "" };
+        let text = format!("{before}{}{middle}{}{after}", part.repeat(times), close.repeat(times));
+        let program = compile(&text, Quotes::Jq).unwrap_or_else(|error| panic!("{part}: {error}"));
+        for input in [Val::Null, Val::array([])] {
             // That it comes back is what counts.
-            assert!(!matches!(first(&program, &Val::Null), Ok(None)), "{open}");
+            assert!(!matches!(first(&program, &input), Ok(None)), "{part}");
         }
+    }
+    for (before, part, after) in [("", ".a", ""), ("path(.", "[]?", ")"), ("", ".a", " |= 1")] {
+        let text = |times| format!("{before}{}{after}", part.repeat(times));
+        let refused = compile(&text(LONGEST_PATH + 1), Quotes::Jq).err().unwrap();
+        assert_eq!(refused.message, "a path in it has more than 100 parts");
+        assert!(first(&compile(&text(LONGEST_PATH), Quotes::Jq).unwrap(), &Val::Null).is_ok());
     }
     assert!(compile(&"1".repeat(LONGEST + 1), Quotes::Jq).is_err());
 }

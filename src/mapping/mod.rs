@@ -7,6 +7,7 @@ mod graph_query;
 mod resource;
 mod row;
 mod source;
+mod webhook;
 mod yaml;
 
 use std::collections::BTreeSet;
@@ -16,6 +17,7 @@ use bytes::Bytes;
 
 pub use expression::Nulls;
 use resource::Resource;
+pub use webhook::{Operation, WebhookMapping};
 
 use crate::jq::{Reads, Val};
 
@@ -98,7 +100,7 @@ pub struct Mapping {
 impl Mapping {
     /// Reads a file; what is wrong with it is told all at once.
     pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
-        source::parse(text)
+        source::parse(text, source::Reader::root)
     }
 
     pub fn options(&self) -> Options {

@@ -6,10 +6,10 @@ use bytes::Bytes;
 use super::expression::{Expression, Template};
 use super::graph_query::Shape;
 use super::{Entity, Kind, Made, row};
-use crate::jq::{Reads, Val};
+use crate::jq::{self, Reads, Val};
 
 /// The most that Port takes in one request.
-const LARGEST: usize = 1 << 20;
+pub(super) const LARGEST: usize = 1 << 20;
 
 /// One of `resources`.
 pub(super) struct Resource {
@@ -102,6 +102,12 @@ impl Resource {
     }
 
     pub(super) fn make(&self, row: &Val, made: &mut Made) {
+        if let Err(error) = jq::guarded(|| self.entities(row, made)) {
+            made.fail(&self.selector.key, error.to_string());
+        }
+    }
+
+    fn entities(&self, row: &Val, made: &mut Made) {
         if !self.is_of_type(row) {
             return;
         }
@@ -179,6 +185,10 @@ impl Resource {
 
     /// What the entities of a row are called, by what is known of it; [`None`] if that is not enough.
     pub(super) fn keys(&self, row: &Val) -> Option<Vec<(String, String)>> {
+        jq::guarded(|| self.known_keys(row)).ok().flatten()
+    }
+
+    fn known_keys(&self, row: &Val) -> Option<Vec<(String, String)>> {
         let identifier = self.identifier()?;
         if self.types.is_some() && row.get("type").is_none() {
             return None;

@@ -9,57 +9,59 @@ use super::{Kind, Mapping, Options, Problem};
 use crate::jq::{self, Reads};
 
 /// The keys of a mapping of the file, and where it stands.
-struct Keys<'a> {
+pub(super) struct Keys<'a> {
     path: String,
-    line: u64,
+    pub(super) line: u64,
     entries: &'a [Entry],
 }
 
 impl<'a> Keys<'a> {
-    fn get(&self, key: &str) -> Option<&'a Node> {
+    pub(super) fn get(&self, key: &str) -> Option<&'a Node> {
         let entry = self.entries.iter().find(|entry| entry.key == key)?;
         (!matches!(entry.node.value, Value::Null)).then_some(&entry.node)
     }
 
-    fn path(&self, key: &str) -> String {
+    pub(super) fn path(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 }
 
 /// Reads a file, and gathers what is wrong with it.
 #[derive(Default)]
-struct Reader {
+pub(super) struct Reader {
     problems: Vec<Problem>,
 }
 
-pub(super) fn parse(text: &str) -> Result<Mapping, Vec<Problem>> {
+/// Reads a file by what `read` makes of its root.
+pub(super) fn parse<T: Send>(
+    text: &str,
+    read: impl FnOnce(&mut Reader, &Node) -> Option<T> + Send,
+) -> Result<T, Vec<Problem>> {
+    let parse = || {
+        let root = Node::parse(text).map_err(|problem| vec![problem])?;
+        let mut reader = Reader::default();
+        match read(&mut reader, &root) {
+            Some(read) if reader.problems.is_empty() => Ok(read),
+            _ => {
+                reader.problems.sort_by_key(|problem| problem.line);
+                Err(reader.problems)
+            }
+        }
+    };
     // One stack for all of the expressions.
-    jq::with_room(|| parse_here(text)).unwrap_or_else(|| {
+    jq::with_room(parse).unwrap_or_else(|| {
         let message = "cannot be read, as no thread can be started".to_owned();
         Err(vec![Problem { line: 1, key: String::new(), message }])
     })
 }
 
-fn parse_here(text: &str) -> Result<Mapping, Vec<Problem>> {
-    let root = Node::parse(text).map_err(|problem| vec![problem])?;
-    let mut reader = Reader::default();
-    let mapping = reader.root(&root);
-    match mapping {
-        Some(mapping) if reader.problems.is_empty() => Ok(mapping),
-        _ => {
-            reader.problems.sort_by_key(|problem| problem.line);
-            Err(reader.problems)
-        }
-    }
-}
-
 impl Reader {
-    fn refuse(&mut self, line: u64, key: impl Into<String>, message: impl Into<String>) {
+    pub(super) fn refuse(&mut self, line: u64, key: impl Into<String>, message: impl Into<String>) {
         self.problems.push(Problem { line, key: key.into(), message: message.into() });
     }
 
     /// The keys of a mapping, of which none may be another than these.
-    fn keys<'a>(&mut self, node: &'a Node, path: &str, known: &[&str]) -> Option<Keys<'a>> {
+    pub(super) fn keys<'a>(&mut self, node: &'a Node, path: &str, known: &[&str]) -> Option<Keys<'a>> {
         let Value::Map(entries) = &node.value else {
             self.refuse(node.line, path, format!("is {}, not a mapping", node.kind()));
             return None;
@@ -78,7 +80,7 @@ impl Reader {
         Some(keys)
     }
 
-    fn required<'a>(&mut self, keys: &Keys<'a>, key: &str) -> Option<&'a Node> {
+    pub(super) fn required<'a>(&mut self, keys: &Keys<'a>, key: &str) -> Option<&'a Node> {
         let node = keys.get(key);
         if node.is_none() {
             self.refuse(keys.line, keys.path(key), "is missing");
@@ -86,7 +88,7 @@ impl Reader {
         node
     }
 
-    fn text<'a>(&mut self, node: &'a Node, path: &str) -> Option<&'a str> {
+    pub(super) fn text<'a>(&mut self, node: &'a Node, path: &str) -> Option<&'a str> {
         match &node.value {
             Value::Text(text) => Some(text),
             Value::Bool(true) => Some("true"),
@@ -98,7 +100,7 @@ impl Reader {
         }
     }
 
-    fn flag(&mut self, keys: &Keys<'_>, key: &str, absent: bool) -> bool {
+    pub(super) fn flag(&mut self, keys: &Keys<'_>, key: &str, absent: bool) -> bool {
         match keys.get(key).map(|node| (&node.value, node)) {
             None => absent,
             Some((Value::Bool(is), _)) => *is,
@@ -109,7 +111,7 @@ impl Reader {
         }
     }
 
-    fn expression(&mut self, node: &Node, path: &str) -> Option<Expression> {
+    pub(super) fn expression(&mut self, node: &Node, path: &str) -> Option<Expression> {
         let text = self.text(node, path)?;
         match Expression::compile(path, text) {
             Ok(expression) => Some(expression),
@@ -140,7 +142,7 @@ impl Reader {
         fields.into_iter().collect()
     }
 
-    fn root(&mut self, root: &Node) -> Option<Mapping> {
+    pub(super) fn root(&mut self, root: &Node) -> Option<Mapping> {
         let known = ["resources", "createMissingRelatedEntities", "enableMergeEntity", "deleteDependentEntities"];
         let keys = self.keys(root, "", &known)?;
         let options = Options {
@@ -290,27 +292,34 @@ impl Reader {
     }
 
     fn entity(&mut self, node: &Node, path: &str) -> Option<(Expression, Vec<(String, Template)>)> {
-        let known = ["identifier", "title", "icon", "team", "blueprint", "properties", "relations"];
-        let keys = self.keys(node, path, &known)?;
-        self.required(&keys, "identifier");
+        let keys =
+            self.keys(node, path, &["identifier", "title", "icon", "team", "blueprint", "properties", "relations"])?;
         let blueprint = self.required(&keys, "blueprint");
         let blueprint = blueprint.and_then(|node| self.expression(node, &keys.path("blueprint")));
+        let fields = self.entity_fields(&keys);
+        Some((blueprint?, fields))
+    }
+
+    /// What makes the identifier and the rest of an entity, in the order of the file.
+    pub(super) fn entity_fields(&mut self, keys: &Keys<'_>) -> Vec<(String, Template)> {
+        self.required(keys, "identifier");
         let mut fields = Vec::new();
-        for entry in keys.entries.iter().filter(|entry| entry.key != "blueprint" && known.contains(&entry.key.as_str()))
-        {
-            let path = keys.path(&entry.key);
-            let template = match (entry.key.as_str(), &entry.node.value) {
-                (_, Value::Null) => continue,
-                ("properties" | "relations", Value::Map(entries)) => self.fields(entries, &path).map(Template::Object),
+        for Entry { key, node, .. } in keys.entries {
+            let path = keys.path(key);
+            let template = match (key.as_str(), &node.value) {
+                (_, Value::Null) => None,
+                ("properties" | "relations" | "identifier" | "team", Value::Map(entries)) => {
+                    self.fields(entries, &path).map(Template::Object)
+                }
                 ("properties" | "relations", _) => {
-                    self.refuse(entry.node.line, path, format!("is {}, not a mapping", entry.node.kind()));
+                    self.refuse(node.line, path, format!("is {}, not a mapping", node.kind()));
                     None
                 }
-                ("identifier" | "team", Value::Map(entries)) => self.fields(entries, &path).map(Template::Object),
-                _ => self.expression(&entry.node, &path).map(Template::Jq),
+                ("identifier" | "team" | "title" | "icon", _) => self.expression(node, &path).map(Template::Jq),
+                _ => None,
             };
-            fields.extend(template.map(|template| (entry.key.clone(), template)));
+            fields.extend(template.map(|template| (key.clone(), template)));
         }
-        Some((blueprint?, fields))
+        fields
     }
 }

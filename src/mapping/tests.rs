@@ -140,8 +140,8 @@ enableMergeEntity: maybe
             "line 20: resources[2].selector.resourceKinds is missing",
             "line 21: resources[2].port.entity.mappings.colour is not known here; known are identifier, title, icon, team, \
              blueprint, properties, relations",
-            "line 21: resources[2].port.entity.mappings.identifier is missing",
             "line 21: resources[2].port.entity.mappings.blueprint is missing",
+            "line 21: resources[2].port.entity.mappings.identifier is missing",
             "line 22: resources[3].selector is missing",
             "line 23: resources[3].port is a list, not a mapping",
             "line 24: entityDeletionThreshold means nothing here, as a run deletes what Azure says is gone, and no more; remove it",
@@ -357,4 +357,80 @@ fn an_entity_that_port_would_not_take_is_failed() {
     let text = of_resources("query: 'true'", "", "identifier: .id\nblueprint: '\"b\"'\ntitle: '\"é\" * 600000'");
     let made_of = made(&mapping(&text), Kind::Resource, &row());
     assert_eq!((made_of.entities.len(), made_of.failed), (0, 1));
+
+    let deep = "identifier: .id\nblueprint: '\"b\"'\nproperties: {a: 'reduce range(127) as $i (1; [.])'}";
+    let made_of = made(&mapping(&of_resources("query: 'true'", "", deep)), Kind::Resource, &row());
+    assert_eq!((made_of.entities.len(), made_of.failed), (0, 1));
+}
+
+fn shipped(name: &str) -> WebhookMapping {
+    let path = format!("{}/examples/port/{name}", env!("CARGO_MANIFEST_DIR"));
+    WebhookMapping::parse(&std::fs::read_to_string(path).unwrap()).unwrap_or_else(|problems| panic!("{problems:#?}"))
+}
+
+fn envelope(operation: &str, id: &str) -> Value {
+    json!({"type": "resource", "operation": operation, "data": {"resourceId": id, "name": "N", "type": "a/b",
+        "location": "here", "tags": {"A": "1"}, "subscriptionId": "s", "resourceGroup": "g h"}})
+}
+
+#[test]
+fn the_mapping_of_a_webhook_makes_operations_of_a_request() {
+    let mapping = shipped("mapping.json");
+    let upsert = mapping.operations(envelope("upsert", "/é (b)").to_string().as_bytes());
+    let [Ok(Operation::Upsert(entity))] = &upsert[..] else { panic!("{upsert:?}") };
+    assert_eq!((entity.blueprint.as_str(), entity.identifier.as_str()), ("azureCloudResources", "/é=32==40=b=41="));
+    assert_eq!(
+        body(entity),
+        concat!(
+            r#"{"identifier":"/é=32==40=b=41=","title":"N","properties":{"tags":{"A":"1"},"type":"a/b","location":"here"},"#,
+            r#""relations":{"resourceGroup":"/subscriptions/s/resourcegroups/g=32=h"}}"#
+        )
+    );
+    let delete = mapping.operations(envelope("delete", "/r").to_string().as_bytes());
+    let [Ok(Operation::Delete { blueprint, identifier, .. })] = &delete[..] else { panic!("{delete:?}") };
+    assert_eq!((blueprint.as_str(), identifier.as_str()), ("azureCloudResources", "/r"));
+    assert!(mapping.operations(b"{}").is_empty());
+    assert!(mapping.operations(b"{")[0].is_err());
+}
+
+#[test]
+fn of_a_batch_five_hundred_items_are_read() {
+    let items: Vec<_> = (0..501).map(|n| envelope("upsert", &format!("/{n}"))).collect();
+    let operations = shipped("mapping-batch.json").operations(json!({"items": items}).to_string().as_bytes());
+    assert_eq!(operations.iter().filter(|operation| operation.is_ok()).count(), 500);
+    assert_eq!(operations.len(), 500);
+}
+
+#[test]
+fn a_webhooks_mapping_is_read_as_port_reads_it() {
+    let operations = |entry: &str, request: &str| {
+        WebhookMapping::parse(&format!("[{entry}]")).unwrap().operations(request.as_bytes())
+    };
+    let delete = r#"{"blueprint": "b", "operation": {"type": "delete", "deleteDependents": false}, "filter": ".body.ok == 'yes'",
+        "entity": {"identifier": ".body.id"}}"#;
+    let kept = Operation::Delete { blueprint: "b".to_owned(), identifier: "x".to_owned(), dependents: false };
+    assert_eq!(operations(delete, r#"{"ok": "yes", "id": "x"}"#), [Ok(kept)]);
+    assert_eq!(operations(delete, r#"{"ok": "no", "id": "x"}"#), []);
+    let failing = delete.replace(".body.ok == 'yes'", ".body.ok | error");
+    assert_eq!(operations(&failing, r#"{"ok": "yes", "id": "x"}"#), []);
+    assert_eq!(operations(delete, r#"{"ok": "yes", "id": 5}"#), [Err("b: no identifier: it is no text".to_owned())]);
+    let items = r#"{"blueprint": "b", "itemsToParse": ".body.list", "entity": {"identifier": ".item"}}"#;
+    assert_eq!(operations(items, "{}"), [Err("[0].itemsToParse: it gives null, not an array".to_owned())]);
+
+    let wrong = r#"[
+        {"blueprint": "b", "operation": "update", "entity": {"identifier": ".a |"}},
+        {"operation": "create", "entity": {"title": ".a"}, "more": 1}
+    ]"#;
+    let problems: Vec<_> =
+        WebhookMapping::parse(wrong).map(|_| ()).unwrap_err().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        problems,
+        [
+            "line 2: [0].operation `update` is neither create nor delete",
+            "line 2: [0].entity.identifier not jq, character 5: it ends where term is expected, in `.a |`",
+            "line 3: [1].more is not known here; known are blueprint, operation, filter, itemsToParse, entity",
+            "line 3: [1].blueprint is missing",
+            "line 3: [1].entity.identifier is missing",
+        ]
+    );
 }
