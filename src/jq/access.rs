@@ -260,7 +260,7 @@ impl jaq_core::ValT for Val {
     fn into_string(self) -> Self {
         match self {
             Self::Str(_) => self,
-            other => Self::Str(json::write(&other, usize::MAX).unwrap_or_default().into()),
+            other => Self::from(json::write(&other, usize::MAX).unwrap_or_default()),
         }
     }
 }

@@ -11,6 +11,8 @@ pub(super) struct Limits {
     pub(super) steps: usize,
     /// Bytes that values allocate, whether or not they are freed again.
     pub(super) bytes: usize,
+    /// Bytes of one text, as some filters make several of each.
+    pub(super) text: usize,
     pub(super) stack: usize,
 }
 
@@ -33,7 +35,8 @@ struct Left {
     base: usize,
 }
 
-pub(super) const UNLIMITED: Limits = Limits { steps: usize::MAX, bytes: usize::MAX, stack: usize::MAX };
+pub(super) const UNLIMITED: Limits =
+    Limits { steps: usize::MAX, bytes: usize::MAX, text: usize::MAX, stack: usize::MAX };
 
 thread_local! {
     static LEFT: Cell<Left> = const { Cell::new(Left { limits: UNLIMITED, base: 0 }) };
@@ -75,6 +78,14 @@ pub(super) fn bytes(count: usize) {
     let Some(bytes) = left.limits.bytes.checked_sub(count) else { stop(Stop::Bytes) };
     left.limits.bytes = bytes;
     LEFT.set(left);
+}
+
+/// Charges for a text, before it is made.
+pub(super) fn text(len: usize) {
+    if len > LEFT.get().limits.text {
+        stop(Stop::Bytes);
+    }
+    bytes(len);
 }
 
 fn stack() -> usize {

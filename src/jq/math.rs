@@ -10,7 +10,7 @@ fn cannot(l: &Val, r: &Val, what: &str) -> ValR {
 }
 
 fn concat(l: &str, r: &str) -> Val {
-    budget::bytes(l.len() + r.len());
+    budget::text(l.len() + r.len());
     Val::Str(Arc::from([l, r].concat()))
 }
 
@@ -80,7 +80,7 @@ impl Mul for Val {
                     return Ok(Self::Null);
                 }
                 let times = times as usize;
-                budget::bytes(text.len().saturating_mul(times));
+                budget::text(text.len().saturating_mul(times));
                 Self::Str(Arc::from(text.repeat(times)))
             }
             (Self::Obj(mut l), Self::Obj(r)) => {

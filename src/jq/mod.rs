@@ -42,9 +42,9 @@ const LONGEST_PATH: usize = 100;
 const SHOWN: usize = 300;
 
 /// Nearly every evaluation is done within this, on the stack that is there.
-const IN_PLACE: Limits = Limits { steps: 2_000, bytes: 4 << 20, stack: 384 << 10 };
+const IN_PLACE: Limits = Limits { steps: 2_000, bytes: 4 << 20, text: 2 << 20, stack: 384 << 10 };
 /// One that is not begins again with this, on a stack of its own.
-const WITH_ROOM: Limits = Limits { steps: 100_000, bytes: 16 << 20, stack: 8 << 20 };
+const WITH_ROOM: Limits = Limits { steps: 100_000, bytes: 16 << 20, text: 2 << 20, stack: 8 << 20 };
 /// Dropping what a program has chained together takes stack as well. Only what is used of it is ever memory.
 const ROOM: usize = 256 << 20;
 

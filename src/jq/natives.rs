@@ -206,6 +206,9 @@ fn join(value: Val, separator: &Val) -> ValR {
     for (index, item) in value.values().enumerate() {
         let cannot = |item: &Val| Error::str(format_args!("string and {} cannot be added", item.shown()));
         let item = item?;
+        let len = [separator, &item].into_iter().filter_map(Val::as_str).map(str::len).sum::<usize>();
+        budget::steps(1);
+        budget::bytes(len);
         match (index, separator) {
             (0, _) | (_, Val::Null) => {}
             (_, Val::Str(separator)) => joined.push_str(separator),
@@ -217,7 +220,6 @@ fn join(value: Val, separator: &Val) -> ValR {
             Val::Bool(_) | Val::Num(_) => joined.push_str(&json::write(&item, usize::MAX).unwrap_or_default()),
             Val::Arr(_) | Val::Obj(_) => return Err(cannot(&item)),
         }
-        budget::bytes(joined.len().saturating_sub(joined.capacity() / 2));
     }
     Ok(joined.into())
 }
@@ -314,6 +316,8 @@ fn row(value: &Val, csv: bool) -> ValR {
         if index > 0 {
             row.push(if csv { ',' } else { '\t' });
         }
+        budget::steps(1);
+        budget::bytes(item.as_str().map_or(0, str::len));
         match item {
             Val::Null => {}
             Val::Str(text) if csv => _ = write!(row, "\"{}\"", text.replace('"', "\"\"")),

@@ -211,6 +211,9 @@ fn no_program_goes_on_beyond_what_an_evaluation_may_use() {
         "reduce range(100) as $i (\"a\"; . + .)",
         "reduce range(1e6) as $i (0; [.])",
         "\"a\" * 1e10",
+        "(\"a\" * 1e6) as $a | [range(1000) | $a] | join(\",\")",
+        "(\"a\" * 1e6) as $a | [range(1000) | $a] | @csv",
+        "\"a\" * 3e6",
         "[range(1000)] | combinations(3) | select(. == 0)",
         "path(last(repeat(.[0])))",
         "path(reduce range(1e6) as $i (.; .[0]))",
@@ -357,6 +360,7 @@ fn values_are_jqs_values() {
             "try (null | contains(\"a\")) catch .",
             "\"null (null) and string (\\\"a\\\") cannot have their containment checked\"",
         ),
+        ("[range(3000) | \"abcdefghij\"] | join(\"--\") | length", "35998"),
         ("[[null, \"a\", 1, true] | join(\"_\")]", "[\"_a_1_true\"]"),
         (
             "\"aXb\" | [match(\"(?<n>x)|(z)\"; \"gi\").captures[] | [.offset, .string, .name]]",

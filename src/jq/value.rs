@@ -94,7 +94,8 @@ impl Object {
 
 impl Val {
     pub fn string(text: &str) -> Self {
-        budget::bytes(text.len() + size_of::<usize>() * 2);
+        budget::text(text.len());
+        budget::bytes(size_of::<usize>() * 2);
         Self::Str(text.into())
     }
 
