@@ -3,13 +3,14 @@
 //! A key is the shard's number, the length of the container's part of the id, that part, and the rest of the id. So what is in a
 //! shard is one range of keys, and so is what is in a container.
 
+use std::borrow::Cow;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::engine::{Absent, Content, Entry, State};
-use crate::model::{Id, Scope};
+use crate::model::{Id, Names, Scope};
 
 /// No byte of an id is as great.
 const BEYOND: u8 = 0xff;
@@ -120,15 +121,22 @@ impl Keys {
     }
 }
 
-/// An entry in as many bytes as it needs: its flags, its content, since when it is absent, when it was last answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// An entry in as many bytes as it needs: its flags, its content, since when it is absent, when it was last answered; then its names.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Packed {
     length: u8,
     bytes: [u8; Self::LONGEST],
+    names: Names,
 }
 
 const THERE: u8 = 1 << 2;
 const UNREAD: u8 = 1 << 3;
+
+/// Before the names, where they are known.
+const NAMED: u8 = b'\n';
+
+/// Stands for no time at all where names follow.
+const NEVER: [u8; 8] = i64::MIN.to_le_bytes();
 
 impl Packed {
     const LONGEST: usize = 1 + 3 * 8;
@@ -152,9 +160,10 @@ impl Packed {
         };
         let flag = |is_set, bit| if is_set { bit } else { 0 };
         let flags = state | flag(entry.there, THERE) | flag(entry.unread, UNREAD) | scope << 4 | absent << 6;
-        let mut packed = Self { length: 0, bytes: [0; Self::LONGEST] };
+        let at = entry.at.map(of_time).or(entry.names.is_known().then_some(NEVER));
+        let mut packed = Self { length: 0, bytes: [0; Self::LONGEST], names: entry.names.clone() };
         packed.push(&[flags]);
-        for number in [content.map(|content| content.0.to_le_bytes()), since.map(of_time), entry.at.map(of_time)] {
+        for number in [content.map(|content| content.0.to_le_bytes()), since.map(of_time), at] {
             packed.push(number.as_ref().map_or(&[][..], |number| number));
         }
         packed
@@ -168,19 +177,34 @@ impl Packed {
     }
 
     pub(super) fn from_bytes(stored: &[u8]) -> Option<Self> {
-        let mut bytes = [0; Self::LONGEST];
-        bytes.get_mut(..stored.len())?.copy_from_slice(stored);
-        let packed = Self { length: u8::try_from(stored.len()).ok()?, bytes };
-        packed.entry().map(|_| packed)
+        let [flags] = Reader(stored).array()?;
+        let numbers = 1 + 8 * (usize::from(flags & 3 > 1) + usize::from(flags >> 6 == 2));
+        let (numbers, names) = stored.split_at_checked(numbers + 8).unwrap_or((stored, &[]));
+        let names = match names {
+            [] => Names::UNKNOWN,
+            [NAMED, names @ ..] => Names::from_text(std::str::from_utf8(names).ok()?),
+            _ => return None,
+        };
+        let mut packed = Self { length: 0, bytes: [0; Self::LONGEST], names };
+        packed.push(numbers);
+        (packed.numbers() == numbers && packed.entry().is_some()).then_some(packed)
     }
 
-    pub(super) fn as_bytes(&self) -> &[u8] {
+    fn numbers(&self) -> &[u8] {
         self.bytes.get(..self.length.into()).unwrap_or_default()
+    }
+
+    /// As it is stored.
+    pub(super) fn to_bytes(&self) -> Cow<'_, [u8]> {
+        match self.names.as_text() {
+            Some(names) => [self.numbers(), &[NAMED], names.as_bytes()].concat().into(),
+            None => self.numbers().into(),
+        }
     }
 
     /// The entry; `None` if these bytes are none.
     pub(super) fn entry(&self) -> Option<Entry> {
-        let mut reader = Reader(self.as_bytes());
+        let mut reader = Reader(self.numbers());
         let [flags] = reader.array()?;
         let state = match flags & 3 {
             0 => State::Nothing,
@@ -200,8 +224,16 @@ impl Packed {
             2 => Some(Absent::Since(to_time(reader.array()?)?)),
             _ => return None,
         };
-        let at = if reader.0.is_empty() { None } else { Some(to_time(reader.array()?)?) };
-        let entry = Entry { state, at, absent, there: flags & THERE != 0, scope, unread: flags & UNREAD != 0 };
+        let names = self.names.clone();
+        let at = match reader.0 {
+            [] if !names.is_known() => None,
+            never if never == NEVER && names.is_known() => {
+                reader.0 = &[];
+                None
+            }
+            _ => Some(to_time(reader.array()?)?),
+        };
+        let entry = Entry { state, at, absent, there: flags & THERE != 0, scope, unread: flags & UNREAD != 0, names };
         reader.0.is_empty().then_some(entry)
     }
 
@@ -239,12 +271,12 @@ pub(super) fn journal(puts: &[Put]) -> Vec<u8> {
     for (key, value) in puts {
         let shared = last.iter().zip(&**key).take_while(|(one, other)| one == other).count();
         let rest = key.get(shared..).unwrap_or_default();
-        let value = value.as_ref().map_or(&[][..], Packed::as_bytes);
+        let value = value.as_ref().map_or(Cow::Borrowed(&[][..]), Packed::to_bytes);
         for length in [shared, rest.len(), value.len()] {
             bytes.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
         }
         bytes.extend_from_slice(rest);
-        bytes.extend_from_slice(value);
+        bytes.extend_from_slice(&value);
         last = key;
     }
     bytes

@@ -42,7 +42,7 @@ impl Overlay {
             return;
         }
         let key: Arc<[u8]> = key.into();
-        self.unsaved.push((Arc::clone(&key), value));
+        self.unsaved.push((Arc::clone(&key), value.clone()));
         match slot {
             Some(slot) => slot.value = value,
             None => _ = self.slots.insert(key, Slot::new(value)),
@@ -81,7 +81,7 @@ impl Overlay {
 
     /// Everything, for the entries of the file.
     pub(super) fn all(&self) -> Vec<Put> {
-        self.slots.iter().map(|(key, slot)| (Arc::clone(key), slot.value)).collect()
+        self.slots.iter().map(|(key, slot)| (Arc::clone(key), slot.value.clone())).collect()
     }
 
     /// What no save has: from now on it is being saved.
@@ -97,7 +97,7 @@ impl Overlay {
     /// All but what was put meanwhile is where it belongs.
     pub(super) fn folded(&mut self) {
         self.journalled = 0;
-        self.slots = self.unsaved.iter().map(|(key, value)| (Arc::clone(key), Slot::new(*value))).collect();
+        self.slots = self.unsaved.iter().map(|(key, value)| (Arc::clone(key), Slot::new(value.clone()))).collect();
     }
 
     /// The save of these failed.

@@ -38,7 +38,7 @@ impl Checkpoint {
         let Some(shard) = memory.shards.get(id.shard()) else { return Ok(None) };
         let key = codec::key(shard.number, id);
         let value = match memory.overlay.get(&key) {
-            Some(slot) => slot.value,
+            Some(slot) => slot.value.clone(),
             None => self.below(&key)?,
         };
         Ok(value.and_then(|value| value.entry()))
@@ -48,7 +48,7 @@ impl Checkpoint {
     fn page(&self, which: Which, keys: &Keys, most: usize) -> Result<Vec<(Vec<u8>, Packed)>, Fault> {
         let memory = self.memory.borrow();
         let over = memory.overlay.range(keys).map(|(key, slot)| {
-            let value = slot.value.filter(|value| which == Which::All || value.is_open());
+            let value = slot.value.clone().filter(|value| which == Which::All || value.is_open());
             (Arc::clone(key), value)
         });
         match (self.tables()?, which) {
@@ -114,7 +114,7 @@ impl Checkpoint {
                 None => self.below(key)?.is_some_and(|value| value.is_held()),
             };
             slot.was_held = Some(was_held);
-            change += i64::from(slot.value.is_some_and(|value| value.is_held())) - i64::from(was_held);
+            change += i64::from(slot.value.as_ref().is_some_and(Packed::is_held)) - i64::from(was_held);
         }
         Ok(held.saturating_add_signed(change))
     }

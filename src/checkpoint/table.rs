@@ -208,13 +208,14 @@ fn fold(transaction: &WriteTransaction, puts: Vec<Put>) -> Result<BTreeMap<u32, 
     let mut open = transaction.open_table(OPEN)?;
     let mut changes: BTreeMap<u32, i64> = BTreeMap::new();
     for (key, value) in puts {
-        let before = replace(&mut entries, &key, value)?;
-        let change = i64::from(value.is_some_and(|value| value.is_held()))
-            - i64::from(before.is_some_and(|before| before.is_held()));
+        let before = replace(&mut entries, &key, value.as_ref())?;
+        let is_held = |value: &Option<Packed>| value.as_ref().is_some_and(Packed::is_held);
+        let change = i64::from(is_held(&value)) - i64::from(is_held(&before));
         if let Some(number) = codec::number(&key).filter(|_| change != 0) {
             *changes.entry(number).or_default() += change;
         }
-        match (before.is_some_and(|before| before.is_open()), value.is_some_and(|value| value.is_open())) {
+        let is_open = |value: &Option<Packed>| value.as_ref().is_some_and(Packed::is_open);
+        match (is_open(&before), is_open(&value)) {
             (false, true) => _ = open.insert(&*key, ())?,
             (true, false) => _ = open.remove(&*key)?,
             _ => {}
@@ -228,10 +229,10 @@ fn fold(transaction: &WriteTransaction, puts: Vec<Put>) -> Result<BTreeMap<u32, 
 fn replace(
     entries: &mut Table<&'static [u8], &'static [u8]>,
     key: &[u8],
-    value: Option<Packed>,
+    value: Option<&Packed>,
 ) -> Result<Option<Packed>, Fault> {
-    let before = match &value {
-        Some(value) => entries.insert(key, value.as_bytes())?,
+    let before = match value {
+        Some(value) => entries.insert(key, &*value.to_bytes())?,
         None => entries.remove(key)?,
     };
     before.map(|before| packed(before.value())).transpose()

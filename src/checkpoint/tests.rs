@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::engine::{Absent, Content, State};
-use crate::model::Scope;
+use crate::model::{Names, Scope};
 
 pub(super) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
@@ -61,8 +61,13 @@ fn any_entry() -> impl Strategy<Value = Entry> {
     let absent = prop_oneof![Just(None), Just(Some(Absent::Proven)), any_time().prop_map(|at| Some(Absent::Since(at)))];
     let scope = prop_oneof![Just(None), Just(Some(Scope::In)), Just(Some(Scope::Out))];
     let at = proptest::option::of(any_time());
-    (state, at, absent, any::<bool>(), scope, any::<bool>())
-        .prop_map(|(state, at, absent, there, scope, unread)| Entry { state, at, absent, there, scope, unread })
+    let names = proptest::option::of(proptest::collection::vec("[a-z /é]{0,12}", 0..4));
+    (state, at, absent, any::<bool>(), scope, any::<bool>(), names).prop_map(
+        |(state, at, absent, there, scope, unread, names)| {
+            let names = names.map_or(Names::UNKNOWN, |names| Names::known(names.iter().map(String::as_str)));
+            Entry { state, at, absent, there, scope, unread, names }
+        },
+    )
 }
 
 #[derive(Clone, Debug)]
@@ -123,13 +128,13 @@ impl Model {
 
     fn some(&self, is_meant: impl Fn(&Id, &Entry) -> bool) -> BTreeMap<Id, Entry> {
         let meant = self.entries.iter().filter(|(id, entry)| is_meant(id, entry));
-        meant.map(|(id, entry)| (id.clone(), *entry)).collect()
+        meant.map(|(id, entry)| (id.clone(), entry.clone())).collect()
     }
 
     fn check(&self, checkpoint: &Checkpoint, ids: &[Id], most: usize) {
         let mut totals = Totals::default();
         for id in ids {
-            assert_eq!(checkpoint.entry(id).unwrap(), self.entries.get(id).copied(), "{id}");
+            assert_eq!(checkpoint.entry(id).unwrap(), self.entries.get(id).cloned(), "{id}");
             let children = Self::pages(most, |after, most| checkpoint.children(id, after, most));
             if id.stage() != Stage::Leaf {
                 assert_eq!(children, self.some(|child, _| child.parent().as_ref() == Some(id)), "in {id}");
@@ -173,8 +178,8 @@ proptest! {
     #[test]
     fn an_entry_is_read_as_it_was_written(entry in any_entry()) {
         let packed = Packed::new(&entry);
-        prop_assert_eq!(packed.entry(), Some(entry));
-        prop_assert_eq!(Packed::from_bytes(packed.as_bytes()), Some(packed));
+        prop_assert_eq!(packed.entry(), Some(entry.clone()));
+        prop_assert_eq!(Packed::from_bytes(&packed.to_bytes()), Some(packed.clone()));
         prop_assert_eq!((packed.is_held(), packed.is_open()), (entry.is_held(), entry.is_open()));
     }
 
@@ -182,7 +187,7 @@ proptest! {
     fn bytes_that_are_no_entry_are_never_taken_for_one(bytes in prop::collection::vec(any::<u8>(), 0..30)) {
         if let Some(packed) = Packed::from_bytes(&bytes) {
             let again = Packed::new(&packed.entry().unwrap());
-            prop_assert_eq!(again.as_bytes(), &bytes[..]);
+            prop_assert_eq!(&*again.to_bytes(), &bytes[..]);
         }
         _ = codec::from_journal(&bytes);
     }
@@ -222,7 +227,7 @@ async fn run(directory: &TempDir, steps: Vec<Step>, most_over: usize, most: usiz
         match step {
             Step::Put(id, entry) => {
                 let id = id.get(&ids);
-                checkpoint.put(id, entry).unwrap();
+                checkpoint.put(id, entry.clone()).unwrap();
                 match entry {
                     Some(entry) => _ = model.entries.insert(id.clone(), entry),
                     None => _ = model.entries.remove(id),

@@ -88,7 +88,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     ) -> Result<(), Fatal<R::Error>> {
         let id = finding.id();
         let known = self.entry(id)?;
-        let entry = known.unwrap_or(Entry::NEW);
+        let entry = known.clone().unwrap_or(Entry::NEW);
         if !finding.exists {
             if finding.record.is_some_and(|record| record.kind == RecordKind::Delete) {
                 if holds(Rule::GoneChildren) {
@@ -119,7 +119,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         if noted.unread {
             b.afresh.insert(id.clone());
         }
-        if known == Some(noted) { Ok(()) } else { self.put(id, noted) }
+        if known.as_ref() == Some(&noted) { Ok(()) } else { self.put(id, noted) }
     }
 
     /// Containers that an earlier run has left to be read. This is known before the first leaf is looked at.

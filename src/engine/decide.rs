@@ -56,10 +56,11 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
             self.replica.note_rows(&change.kind, Rows::Shown);
         }
         let is_fresh = Self::is_fresh(known.as_ref(), record.as_ref());
+        let is_known = known.is_some();
         let mut entry = known.unwrap_or(Entry::NEW);
         if exists && entry.absent.is_some() {
             entry.absent = None;
-            self.put(&id, entry)?;
+            self.put(&id, entry.clone())?;
         }
         let container = id.parent().filter(|parent| parent.stage() == Stage::Container);
         let group = match &container {
@@ -71,10 +72,10 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                 Stage::Root => true,
                 Stage::Container => entry.scope == Some(Scope::In),
                 Stage::Leaf => {
-                    let by_container = group.and_then(|group| group.scope).unwrap_or(self.source.unseen());
+                    let by_container = group.as_ref().and_then(|group| group.scope).unwrap_or(self.source.unseen());
                     if by_container == Scope::Out
                         && container.as_ref().is_some_and(|container| batch.may_come(container))
-                        && group.is_none_or(|group| group.scope.is_none())
+                        && group.as_ref().is_none_or(|group| group.scope.is_none())
                     {
                         // Whether it is in scope shows once its container has a row.
                         self.counts.borrow_mut().unresolved += 1;
@@ -92,10 +93,10 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
             return self.let_go(&id, entry).map(|()| None);
         }
         if is_in {
-            if known.is_none() && record.is_none() && id.stage() != Stage::Root {
+            if !is_known && record.is_none() && id.stage() != Stage::Root {
                 batch.note_untold(&id);
             }
-            let parcel = self.sink.render(change);
+            let parcel = self.sink.render(change, &entry.names);
             let is_same = match entry.state {
                 State::Held(content) => content == parcel.content(),
                 State::Refused(content) => content == parcel.content() && holds(Rule::Refused),
@@ -134,7 +135,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                 }
             };
         Ok(is_sent.then(|| Send {
-            parcel: self.sink.render(change.into_delete()),
+            parcel: self.sink.render(change.into_delete(), &entry.names),
             entry,
             is_proven: is_deleted && holds(Rule::Proven),
         }))

@@ -24,7 +24,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                 after = Some(last.clone());
                 let is_due = |(id, entry): &(Id, Entry)| id.stage() == stage && entry.is_held();
                 let delete = |(id, entry): (Id, Entry)| Send {
-                    parcel: self.sink.render(self.source.gone(&id)),
+                    parcel: self.sink.render(self.source.gone(&id), &entry.names),
                     entry,
                     is_proven: false,
                 };

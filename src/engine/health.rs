@@ -51,7 +51,12 @@ impl Health {
         match fault {
             Fault::Unreachable => self.unreached += 1,
             Fault::Passing { .. } => {}
-            Fault::Throttled { .. } | Fault::Rejected | Fault::Denied | Fault::Closed | Fault::Broken => return,
+            Fault::Throttled { .. }
+            | Fault::Rejected
+            | Fault::Awaits
+            | Fault::Denied
+            | Fault::Closed
+            | Fault::Broken => return,
         }
         self.attempts += 1;
         self.failing_since.get_or_insert_with(Instant::now);
@@ -70,7 +75,7 @@ impl Health {
                 self.failed += alone;
             }
             Fault::Denied => self.denied += alone,
-            Fault::Throttled { .. } | Fault::Rejected | Fault::Closed | Fault::Broken => {}
+            Fault::Throttled { .. } | Fault::Rejected | Fault::Awaits | Fault::Closed | Fault::Broken => {}
         }
     }
 

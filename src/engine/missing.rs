@@ -83,8 +83,9 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     fn note_missed(&self, b: &Batch<'_, K::Parcel>, finding: &Finding) -> Result<Option<Id>, Fatal<R::Error>> {
         let (id, kind) = (finding.id(), &finding.change.kind);
         let known = self.entry(id)?;
+        let is_known = known.is_some();
         let entry = known.unwrap_or(Entry::NEW);
-        let noted = Entry { absent: entry.absent.or(Some(Absent::Since(self.start))), ..entry };
+        let noted = Entry { absent: entry.absent.or(Some(Absent::Since(self.start))), ..entry.clone() };
         if !entry.is_held() {
             let is_out = match id.parent() {
                 Some(container) if container.stage() == Stage::Container => {
@@ -96,7 +97,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                 return Ok(None);
             }
             match self.replica.rows_of(kind) {
-                Some(Rows::Awaited) if known.is_none() => {
+                Some(Rows::Awaited) if !is_known => {
                     let rowless = &mut self.counts.borrow_mut().rowless;
                     *rowless = (rowless.0 + 1, Some(Arc::clone(kind)));
                     return Ok(None);

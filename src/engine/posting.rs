@@ -7,7 +7,7 @@ use super::delivery::{Order, Wave};
 use super::rules::{Rule, holds};
 use super::tally::Settled;
 use super::{Absent, Engine, Entry, Fatal, Key, Novelty, Parcel, Replica, Resend, Sink, Source, State};
-use crate::model::{Id, Operation, Stage};
+use crate::model::{Id, Names, Operation, Stage};
 
 /// Orders that wait to be posted: a page.
 pub(super) const WAITING: usize = 1;
@@ -16,6 +16,9 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     /// Posts what was decided, page by page. Of one entity only one content is posted in a run: the first might be applied
     /// after the second.
     pub(super) async fn post(&self, wave: Wave, mut sends: Vec<Send<K::Parcel>>) -> Result<(), Fatal<R::Error>> {
+        for void in sends.extract_if(.., |send| send.parcel.is_void()) {
+            self.try_settle(&void.parcel, Settled::Accepted)?;
+        }
         if holds(Rule::Once) {
             let mut sent = self.sent.borrow_mut();
             // Where nothing is remembered, leaves are not either: memory stays flat, however many there are.
@@ -46,13 +49,14 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     fn intend(&self, send: &Send<K::Parcel>) -> Result<(), Fatal<R::Error>> {
         let change = send.parcel.change();
         let entry = match change.id.stage() {
-            Stage::Leaf => send.entry,
+            Stage::Leaf => send.entry.clone(),
             // What is held back until the end may have become unread meanwhile.
             Stage::Root | Stage::Container => self.entry(&change.id)?.unwrap_or(Entry::NEW),
         };
         let intended = Entry {
             there: entry.there && change.operation == Operation::Upsert,
             absent: if send.is_proven { Some(Absent::Proven) } else { entry.absent },
+            names: entry.names.with(&send.parcel.names()),
             ..entry.doubted()
         };
         self.put(&change.id, intended)
@@ -94,8 +98,8 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                     novelty = Novelty::New;
                 }
                 let state = State::Held(self.content(parcel));
-                self.put(id, Entry { state, at, absent: None, there: true, ..entry })?;
                 let keeps_children = entry.there && holds(Rule::There);
+                self.put(id, Entry { state, at, absent: None, there: true, names: parcel.names(), ..entry })?;
                 if id.stage() != Stage::Leaf && !keeps_children && holds(Rule::Relation) {
                     // Their relation to it may have found nothing.
                     self.doubt_children(id)?;
@@ -107,7 +111,8 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                     since if !holds(Rule::WatchAnew) => since,
                     Some(Absent::Since(_)) => Some(Absent::Since(self.start)),
                 };
-                let gone = Entry { state: State::Nothing, at, there: false, absent, ..entry };
+                let names = Names::UNKNOWN;
+                let gone = Entry { state: State::Nothing, at, there: false, absent, names, ..entry };
                 let is_remembered = holds(Rule::Tombstone) || gone.absent.is_some() || gone.scope.is_some();
                 self.replica.put(id, is_remembered.then_some(gone)).map_err(Fatal::Replica)?;
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::model::{Id, Scope};
+use crate::model::{Id, Names, Scope};
 
 /// A hash of all that an entity's upsert says, whenever and however it was found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,7 +32,7 @@ pub(crate) enum Absent {
 }
 
 /// What is remembered of an entity. Without an entry it was never posted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) state: State,
     /// The start of the run that last got an answer for it.
@@ -44,6 +44,8 @@ pub(crate) struct Entry {
     pub(crate) scope: Option<Scope>,
     /// Of a container: everything in it is to be read.
     pub(crate) unread: bool,
+    /// Under which names something of it is, or may be, in the catalog.
+    pub(crate) names: Names,
 }
 
 /// Whether entities of a kind have rows. Of some kinds there are records of change only.
@@ -73,8 +75,15 @@ pub(crate) struct Terms {
 }
 
 impl Entry {
-    pub(crate) const NEW: Self =
-        Self { state: State::Nothing, at: None, absent: None, there: false, scope: None, unread: false };
+    pub(crate) const NEW: Self = Self {
+        state: State::Nothing,
+        at: None,
+        absent: None,
+        there: false,
+        scope: None,
+        unread: false,
+        names: Names::UNKNOWN,
+    };
 
     /// Whether something of it is, or may be, in the catalog.
     pub(crate) fn is_held(&self) -> bool {

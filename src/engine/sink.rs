@@ -7,15 +7,17 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Content;
-use crate::model::Change;
+use crate::model::{Change, Names};
 
 /// What a sink takes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// Posts under way at once.
     pub(crate) in_flight: NonZeroUsize,
-    /// Parcels in a post.
+    /// Upserts in a post.
     pub(crate) parcels: NonZeroUsize,
+    /// Deletes in a post. Where it is another number, no post has both.
+    pub(crate) deletes: NonZeroUsize,
     /// The sum of [`Parcel::size`] in a post of more than one.
     pub(crate) bytes: usize,
     /// How long posts under way may take to end once the run is to stop.
@@ -31,6 +33,16 @@ pub(crate) trait Parcel {
 
     /// How much of a post it takes.
     fn size(&self) -> usize;
+
+    /// Under which names the catalog will have what its upsert makes.
+    fn names(&self) -> Names {
+        Names::UNKNOWN
+    }
+
+    /// Whether nothing is to be sent, as the catalog takes nothing of it and has nothing of it.
+    fn is_void(&self) -> bool {
+        false
+    }
 }
 
 /// Whose fault it is that a post was not accepted.
@@ -44,6 +56,8 @@ pub(crate) enum Fault {
     Throttled { after: Option<Duration> },
     /// That of what was posted: it will never be accepted.
     Rejected,
+    /// That of what a parcel refers to, which is not there. It may be accepted once that is.
+    Awaits,
     /// Not that of what was posted: the address or the rights are wrong, or something on the way dislikes it.
     Denied,
     /// Nobody takes anything any more, and that is no error.
@@ -57,7 +71,7 @@ pub(crate) trait SinkError: Error + Clone + 'static {
     fn fault(&self) -> Fault;
 }
 
-/// What became of one parcel. It is final: what may still pass is an error of the whole post.
+/// What became of one parcel. It is final, or the parcel awaits another: what else may still pass is an error of the whole post.
 pub(crate) type Outcome<E> = Result<(), E>;
 
 /// The answer to a post that was not refused as a whole.
@@ -98,7 +112,8 @@ pub(crate) trait Sink {
 
     fn limits(&self) -> Limits;
 
-    fn render(&self, change: Change) -> Self::Parcel;
+    /// A change as it is to be posted. Under `known` names something of the entity is, or may be, in the catalog.
+    fn render(&self, change: Change, known: &Names) -> Self::Parcel;
 
     /// One attempt at a post of these parcels. `delivery` is the same in every attempt at the same post. What became of each, or
     /// why the whole of it was not accepted.

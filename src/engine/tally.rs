@@ -174,7 +174,7 @@ mod tests {
 
     use super::*;
     use crate::engine::{Content, Fault, Letter, Limits, Receipt, SinkError};
-    use crate::model::Id;
+    use crate::model::{Id, Names};
 
     struct Row(Change);
 
@@ -221,10 +221,11 @@ mod tests {
         }
 
         fn limits(&self) -> Limits {
-            Limits { in_flight: NonZeroUsize::MIN, parcels: NonZeroUsize::MIN, bytes: 0, landing: Duration::ZERO }
+            let one = NonZeroUsize::MIN;
+            Limits { in_flight: one, parcels: one, deletes: one, bytes: 0, landing: Duration::ZERO }
         }
 
-        fn render(&self, change: Change) -> Row {
+        fn render(&self, change: Change, _: &Names) -> Row {
             Row(change)
         }
 

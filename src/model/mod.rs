@@ -3,7 +3,9 @@
 mod change;
 mod finding;
 mod id;
+mod names;
 
 pub(crate) use change::{Actor, Change, Operation};
 pub(crate) use finding::{Finding, Record, RecordKind, Scope};
 pub(crate) use id::{Id, Stage};
+pub(crate) use names::Names;

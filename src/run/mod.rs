@@ -164,7 +164,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
                     Some(DryRun::Counts) => Box::new(io::sink()),
                     Some(DryRun::Envelopes) | None => Box::new(Inert(io::stdout())),
                 };
-                let preview = Preview::new(identity, Envelope::new, webhook::line, output);
+                let preview = Preview::new(identity, |change, _| Envelope::new(change), webhook::line, output);
                 Box::pin(self.transfer(&preview, &estate, report)).await
             }
         }

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::engine::{Fault, Letter, Limits, Parcel, Receipt, Sink, SinkError};
 use crate::error::{Exit, Problem};
-use crate::model::Change;
+use crate::model::{Change, Names};
 
 /// Lines that are written together.
 const CHUNK: usize = 100;
@@ -21,9 +21,9 @@ const CHUNK: usize = 100;
 pub(crate) struct PreviewError(Arc<io::Error>);
 
 /// An output in place of a sink: its parcels, its identity.
-pub(crate) struct Preview<P> {
+pub(crate) struct Preview<'a, P> {
     identity: String,
-    render: fn(Change) -> P,
+    render: Box<dyn Fn(Change, &Names) -> P + 'a>,
     line: fn(&P) -> Bytes,
     chunks: mpsc::Sender<Chunk>,
 }
@@ -34,19 +34,19 @@ struct Chunk {
     written: oneshot::Sender<io::Result<()>>,
 }
 
-impl<P> Preview<P> {
-    /// A preview of the sink of this identity, which renders changes so and would post each in a body that is this line.
+impl<'a, P> Preview<'a, P> {
+    /// A preview of the sink of this identity, which renders changes so; of each of its parcels these lines are printed.
     pub(crate) fn new(
         identity: String,
-        render: fn(Change) -> P,
+        render: impl Fn(Change, &Names) -> P + 'a,
         line: fn(&P) -> Bytes,
         output: impl Write + Send + 'static,
     ) -> Self {
-        Self { identity, render, line, chunks: write_behind(output) }
+        Self { identity, render: Box::new(render), line, chunks: write_behind(output) }
     }
 }
 
-impl<P: Parcel> Sink for Preview<P> {
+impl<P: Parcel> Sink for Preview<'_, P> {
     type Parcel = P;
     type Error = PreviewError;
 
@@ -61,11 +61,11 @@ impl<P: Parcel> Sink for Preview<P> {
     fn limits(&self) -> Limits {
         // What is being written may wait for a reader that does not read: nobody waits for it.
         let parcels = NonZeroUsize::new(CHUNK).unwrap_or(NonZeroUsize::MIN);
-        Limits { in_flight: NonZeroUsize::MIN, parcels, bytes: usize::MAX, landing: Duration::ZERO }
+        Limits { in_flight: NonZeroUsize::MIN, parcels, deletes: parcels, bytes: usize::MAX, landing: Duration::ZERO }
     }
 
-    fn render(&self, change: Change) -> P {
-        (self.render)(change)
+    fn render(&self, change: Change, known: &Names) -> P {
+        (self.render)(change, known)
     }
 
     async fn send(&self, parcels: &[P], _delivery: &str) -> Result<Receipt<PreviewError>, PreviewError> {
@@ -194,7 +194,7 @@ mod tests {
         output: impl Write + Send + 'static,
         count: usize,
     ) -> (Result<(), DeliveryError<PreviewError>>, usize) {
-        let sink = Preview::new("x".into(), Row, |row| row.0.row.clone(), output);
+        let sink = Preview::new("x".into(), |change, _| Row(change), |row| row.0.row.clone(), output);
         let (sender, orders) = mpsc::channel(2);
         let feed = async move {
             for row in rows(count) {
@@ -256,7 +256,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reader_that_does_not_read_holds_up_no_end() {
-        let sink = Preview::new("x".into(), Row, |row| row.0.row.clone(), Stuck);
+        let sink = Preview::new("x".into(), |change, _| Row(change), |row| row.0.row.clone(), Stuck);
         let (sender, orders) = mpsc::channel(2);
         sender.send(Order::Post { wave: Wave::Leaves, parcels: rows(3) }).await.unwrap();
         let stop = tokio::time::sleep(Duration::from_millis(20));

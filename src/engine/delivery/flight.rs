@@ -5,12 +5,15 @@ use std::collections::{HashSet, VecDeque};
 use futures::future::{FutureExt, LocalBoxFuture};
 use futures::stream::{FuturesUnordered, StreamExt};
 
-use super::{Delivered, Delivery, DeliveryError};
-use crate::engine::{Fault, Parcel, Receipt, Sink, SinkError};
+use super::{Delivered, Delivery, DeliveryError, Posts};
+use crate::engine::{Fault, Limits, Parcel, Receipt, Sink, SinkError};
 use crate::model::Id;
 
 /// Parcels between two lines of the log.
 const LOGGED: usize = 100;
+
+/// Parcels that may wait for what they refer to. More of them are a mapping that is wrong.
+const MOST_AWAITING: usize = 10_000;
 
 /// What goes into one post.
 pub(super) struct Part<P> {
@@ -47,6 +50,11 @@ pub(super) struct Flight<'a, K: Sink, R> {
     pub(super) posts: FuturesUnordered<LocalBoxFuture<'a, Posted<K::Parcel, K::Error>>>,
     /// The ids in either.
     ids: HashSet<Id>,
+    /// What refers to something that was not there, and why it was not taken.
+    awaiting: Vec<(K::Parcel, K::Error)>,
+    /// Something was accepted after the first of them came.
+    has_accepted: bool,
+    limits: Limits,
     settled: usize,
     /// The last denial.
     denial: Option<K::Error>,
@@ -54,21 +62,32 @@ pub(super) struct Flight<'a, K: Sink, R> {
 }
 
 impl<'a, K: Sink, R: FnMut(K::Parcel, Delivered<K::Error>)> Flight<'a, K, R> {
-    pub(super) fn new(delivery: &'a Delivery<'a, K>, most: usize, record: R) -> Self {
+    pub(super) fn new(delivery: &'a Delivery<'a, K>, limits: Limits, record: R) -> Self {
         Self {
             delivery,
-            most,
+            most: limits.in_flight.get(),
             waiting: VecDeque::new(),
             posts: FuturesUnordered::new(),
             ids: HashSet::new(),
+            awaiting: Vec::new(),
+            has_accepted: false,
+            limits,
             settled: 0,
             denial: None,
             record,
         }
     }
 
+    /// Divides parcels among posts, and begins each.
+    pub(super) async fn post_all(&mut self, parcels: Vec<K::Parcel>) -> Result<(), End<K::Error>> {
+        for post in Posts::new(self.limits, parcels) {
+            self.post(post).await?;
+        }
+        Ok(())
+    }
+
     /// Begins a post as soon as there is a place for it, and none of its ids is under way.
-    pub(super) async fn post(&mut self, parcels: Vec<K::Parcel>) -> Result<(), End<K::Error>> {
+    async fn post(&mut self, parcels: Vec<K::Parcel>) -> Result<(), End<K::Error>> {
         while parcels.iter().any(|parcel| self.ids.contains(&parcel.change().id)) {
             self.land_one().await?;
         }
@@ -90,12 +109,25 @@ impl<'a, K: Sink, R: FnMut(K::Parcel, Delivered<K::Error>)> Flight<'a, K, R> {
         }
     }
 
-    /// Waits until everything is settled.
+    /// Waits until everything is settled, but for what awaits something that did not come.
     pub(super) async fn land(&mut self) -> Result<(), End<K::Error>> {
-        while !self.posts.is_empty() {
-            self.land_one().await?;
+        loop {
+            while !self.posts.is_empty() {
+                self.land_one().await?;
+            }
+            if self.awaiting.is_empty() || !std::mem::take(&mut self.has_accepted) {
+                return Ok(());
+            }
+            let again = std::mem::take(&mut self.awaiting).into_iter().map(|(parcel, _)| parcel).collect();
+            self.post_all(again).await?;
         }
-        Ok(())
+    }
+
+    /// Tells what still awaits something: nothing more will come in this run.
+    pub(super) fn give_up_waiting(&mut self) {
+        for (parcel, error) in std::mem::take(&mut self.awaiting) {
+            self.tell(parcel, delivered(error));
+        }
     }
 
     async fn land_one(&mut self) -> Result<(), End<K::Error>> {
@@ -125,7 +157,17 @@ impl<'a, K: Sink, R: FnMut(K::Parcel, Delivered<K::Error>)> Flight<'a, K, R> {
         match result {
             Ok(receipt) => {
                 for (parcel, outcome) in part.parcels.into_iter().zip(receipt.outcomes) {
-                    self.tell(parcel, outcome.map_or_else(delivered, |()| Delivered::Accepted));
+                    match outcome {
+                        Ok(()) => {
+                            self.has_accepted = true;
+                            self.tell(parcel, Delivered::Accepted);
+                        }
+                        Err(error) if error.fault() == Fault::Awaits && self.awaiting.len() < MOST_AWAITING => {
+                            self.ids.remove(parcel.change().id.as_str());
+                            self.awaiting.push((parcel, error));
+                        }
+                        Err(error) => self.tell(parcel, delivered(error)),
+                    }
                 }
             }
             Err(error) => self.settle_failure(part, error)?,
@@ -167,7 +209,7 @@ impl<'a, K: Sink, R: FnMut(K::Parcel, Delivered<K::Error>)> Flight<'a, K, R> {
         }
         let is_divided = match fault {
             Fault::Rejected | Fault::Denied | Fault::Passing { .. } => parcels.len() > 1,
-            Fault::Throttled { .. } | Fault::Unreachable | Fault::Closed | Fault::Broken => false,
+            Fault::Throttled { .. } | Fault::Awaits | Fault::Unreachable | Fault::Closed | Fault::Broken => false,
         };
         if is_divided {
             let first = if is_asked_singly && fault != Fault::Rejected { 1 } else { parcels.len() / 2 };

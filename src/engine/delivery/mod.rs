@@ -136,7 +136,7 @@ impl<'a, K: Sink> Delivery<'a, K> {
         record: impl FnMut(K::Parcel, Delivered<K::Error>),
     ) -> Result<(), DeliveryError<K::Error>> {
         let limits = self.sink.limits();
-        let mut flight = Flight::new(self, limits.in_flight.get(), record);
+        let mut flight = Flight::new(self, limits, record);
         let pump = async {
             let mut wave = None;
             loop {
@@ -152,9 +152,7 @@ impl<'a, K: Sink> Delivery<'a, K> {
                         if wave.replace(next) != Some(next) {
                             flight.land().await?;
                         }
-                        for post in Posts::new(limits.parcels.get(), limits.bytes, parcels) {
-                            flight.post(post).await?;
-                        }
+                        flight.post_all(parcels).await?;
                     }
                     Some(Order::Settle(answer)) => {
                         flight.land().await?;
@@ -163,6 +161,7 @@ impl<'a, K: Sink> Delivery<'a, K> {
                     }
                     None => {
                         flight.land().await?;
+                        flight.give_up_waiting();
                         return flight.verdict();
                     }
                 }

@@ -4,22 +4,21 @@ use std::collections::HashSet;
 use std::iter::Peekable;
 use std::vec;
 
-use crate::engine::Parcel;
-use crate::model::Id;
+use crate::engine::{Limits, Parcel};
+use crate::model::{Id, Operation};
 
 /// Divides parcels among posts, in their order, as many in each as fit. No id is in a post twice, since a sink need not say in
 /// which order it takes what a post holds.
 pub(crate) struct Posts<P> {
     parcels: Peekable<vec::IntoIter<P>>,
-    most: usize,
-    bytes: usize,
+    limits: Limits,
     ids: HashSet<Id>,
 }
 
 impl<P: Parcel> Posts<P> {
-    /// Posts of up to `most` parcels of up to so many bytes; one that is larger goes alone.
-    pub(crate) fn new(most: usize, bytes: usize, parcels: Vec<P>) -> Self {
-        Self { parcels: parcels.into_iter().peekable(), most, bytes, ids: HashSet::new() }
+    /// Posts within these limits; a parcel that is larger goes alone.
+    pub(crate) fn new(limits: Limits, parcels: Vec<P>) -> Self {
+        Self { parcels: parcels.into_iter().peekable(), limits, ids: HashSet::new() }
     }
 }
 
@@ -28,7 +27,12 @@ impl<P: Parcel> Iterator for Posts<P> {
 
     fn next(&mut self) -> Option<Vec<P>> {
         let first = self.parcels.next()?;
-        let most = self.most;
+        let Limits { parcels: upserts, deletes, bytes, .. } = self.limits;
+        let operation = first.change().operation;
+        let most = match operation {
+            Operation::Upsert => upserts.get(),
+            Operation::Delete => deletes.get(),
+        };
         if most == 1 {
             return Some(vec![first]);
         }
@@ -38,7 +42,12 @@ impl<P: Parcel> Iterator for Posts<P> {
         let mut post = Vec::with_capacity(most.min(self.parcels.len() + 1));
         post.push(first);
         while post.len() < most {
-            let fits = |parcel: &P| size + parcel.size() <= self.bytes && self.ids.insert(parcel.change().id.clone());
+            let fits = |parcel: &P| {
+                let change = parcel.change();
+                size + parcel.size() <= bytes
+                    && (upserts == deletes || change.operation == operation)
+                    && self.ids.insert(change.id.clone())
+            };
             let Some(parcel) = self.parcels.next_if(fits) else { break };
             size += parcel.size();
             post.push(parcel);

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::engine::sink::Outcome;
 use crate::engine::{Content, Letter, Limits, Parcel};
-use crate::model::{Change, Id, Operation};
+use crate::model::{Change, Id, Names, Operation};
 
 const PASSING: Fault = Fault::Passing { after: None };
 
@@ -96,7 +96,13 @@ impl<F: Fn(&[u32], usize) -> Result<Receipt<Refusal>, Refusal>> Fake<F> {
     /// `answer` is given the names in a post, and how many attempts were made before, of any post.
     fn new(in_flight: usize, parcels: usize, answer: F) -> Self {
         let some = |number| NonZeroUsize::new(number).unwrap();
-        let limits = Limits { in_flight: some(in_flight), parcels: some(parcels), bytes: 1000, landing: LANDING };
+        let limits = Limits {
+            in_flight: some(in_flight),
+            parcels: some(parcels),
+            deletes: some(parcels),
+            bytes: 1000,
+            landing: LANDING,
+        };
         Self {
             limits,
             patience: PATIENCE,
@@ -144,7 +150,7 @@ impl<F: Fn(&[u32], usize) -> Result<Receipt<Refusal>, Refusal>> Sink for Fake<F>
         self.limits
     }
 
-    fn render(&self, change: Change) -> Row {
+    fn render(&self, change: Change, _: &Names) -> Row {
         Row { change, size: 1 }
     }
 
@@ -394,6 +400,51 @@ async fn a_receipt_may_tell_of_each_parcel() {
             _ => assert!(matches!(outcome, Delivered::Failed(_))),
         }
     }
+}
+
+/// An answer that takes a parcel only once the one with the next number was accepted.
+fn in_turn(last: u32) -> impl Fn(&[u32], usize) -> Result<Receipt<Refusal>, Refusal> {
+    let there = RefCell::new(BTreeSet::new());
+    move |names, _| {
+        let mut take = |name: &u32| {
+            let is_free = *name == last || there.borrow().contains(&(name + 1));
+            is_free.then(|| _ = there.borrow_mut().insert(*name)).ok_or(Refusal(Fault::Awaits))
+        };
+        Ok(names.iter().map(&mut take).collect::<Vec<_>>().into())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_awaits_another_is_posted_again_until_nothing_new_is_there() {
+    let sink = Fake::new(1, 2, in_turn(4));
+    let ended = leaves(&sink, 0..5).await;
+    assert_eq!(ended.accepted(), (0..5).collect());
+    let orders = vec![(Wave::Leaves, rows([1, 2])), (Wave::ContainerDeletes, rows([3]))];
+    let sink = Fake::new(2, 1, in_turn(3));
+    let ended = deliver(&sink, orders, std::future::pending::<()>()).await;
+    assert_eq!(ended.accepted(), (1..4).collect(), "what comes in a later wave is waited for as well");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_awaits_something_that_never_comes_fails_at_the_end_after_few_attempts() {
+    let sink = Fake::new(2, 2, in_turn(9));
+    let ended = leaves(&sink, [1, 2, 9, 8]).await;
+    assert_eq!((ended.accepted(), ended.failed()), (BTreeSet::from([8, 9]), 2));
+    assert!(sink.count() <= 4, "{:?}", sink.sizes());
+    assert!(ended.result.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn deletes_go_apart_where_a_post_takes_another_number_of_them() {
+    let mut sink = Fake::new(1, 2, |names, _| accept(names));
+    sink.limits.parcels = NonZeroUsize::new(2).unwrap();
+    sink.limits.deletes = NonZeroUsize::new(3).unwrap();
+    let mut parcels = rows(0..8);
+    for row in &mut parcels[3..] {
+        row.change.operation = Operation::Delete;
+    }
+    let posts: Vec<usize> = Posts::new(sink.limits, parcels).map(|post| post.len()).collect();
+    assert_eq!(posts, [2, 1, 3, 2]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -673,7 +724,7 @@ proptest! {
         let sink = Fake::new(1, most, |names: &[u32], _| accept(names));
         let parcels: Vec<Row> = parcels.into_iter().map(|(name, size)| sized(name, size)).collect();
         let mut found = Vec::new();
-        for post in Posts::new(sink.limits.parcels.get(), sink.limits.bytes, parcels.clone()) {
+        for post in Posts::new(sink.limits, parcels.clone()) {
             let names: BTreeSet<u32> = post.iter().map(Row::name).collect();
             prop_assert!(names.len() == post.len() && post.len() <= most);
             prop_assert!(post.len() == 1 || post.iter().map(Parcel::size).sum::<usize>() <= sink.limits.bytes);

@@ -15,7 +15,7 @@ use crate::engine::{
     Answer, Content, Found, Intake, Letter, Limits, Parcel, Reading, Receipt, Shard, Sight, Sink, SinkError, Source,
     Window,
 };
-use crate::model::{Change, Finding, Id, Operation, RecordKind, Scope, Stage};
+use crate::model::{Change, Finding, Id, Names, Operation, RecordKind, Scope, Stage};
 
 /// Findings in a page of the source.
 const PAGE: usize = 2;
@@ -313,10 +313,11 @@ impl Sink for FakeSink {
     }
 
     fn limits(&self) -> Limits {
-        Limits { in_flight: NonZeroUsize::MIN, parcels: NonZeroUsize::MIN, bytes: 1, landing: Duration::ZERO }
+        let one = NonZeroUsize::MIN;
+        Limits { in_flight: one, parcels: one, deletes: one, bytes: 1, landing: Duration::ZERO }
     }
 
-    fn render(&self, change: Change) -> FakeParcel {
+    fn render(&self, change: Change, _: &Names) -> FakeParcel {
         FakeParcel(change)
     }
 

@@ -70,7 +70,7 @@ impl FakeReplica {
     ) -> Vec<(Id, Entry)> {
         let from = after.map_or(Unbounded, Excluded);
         let next = entries.range::<Id, _>((from, Unbounded)).filter(|(id, entry)| is_meant(id, entry));
-        next.take(most.min(PAGE)).map(|(id, entry)| (id.clone(), *entry)).collect()
+        next.take(most.min(PAGE)).map(|(id, entry)| (id.clone(), entry.clone())).collect()
     }
 }
 
@@ -100,7 +100,7 @@ impl Replica for FakeReplica {
     }
 
     fn entry(&self, id: &Id) -> Result<Option<Entry>, Infallible> {
-        Ok(self.data.borrow().entries.get(id).copied())
+        Ok(self.data.borrow().entries.get(id).cloned())
     }
 
     fn put(&self, id: &Id, entry: Option<Entry>) -> Result<(), Infallible> {

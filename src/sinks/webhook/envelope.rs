@@ -1,17 +1,18 @@
 //! A change as Port's mapping reads it. Pure.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::value::RawValue;
 
 use super::content::content;
 use crate::config::Payload;
-use crate::engine::{Content, Parcel};
+use crate::engine::{Content, LANDING, Limits, Parcel};
 use crate::model::{Change, Operation, Stage};
 
 /// The most envelopes of a list.
-const MOST: usize = 100;
+const MOST: NonZeroUsize = NonZeroUsize::new(100).unwrap();
 
 const BEFORE: &[u8] = br#"{"data":"#;
 const MIDDLE: &[u8] = br#","operation":""#;
@@ -82,13 +83,14 @@ impl Parcel for Envelope {
     }
 }
 
-/// How many envelopes a post carries, and how large they may be together.
-pub(crate) fn limits(payload: Payload) -> (usize, usize) {
-    match payload {
-        Payload::Single => (1, LARGEST),
+/// How many posts are under way, how many envelopes each carries, and how large they may be together.
+pub(crate) fn limits(payload: Payload, in_flight: NonZeroUsize) -> Limits {
+    let (parcels, bytes) = match payload {
+        Payload::Single => (NonZeroUsize::MIN, LARGEST),
         // No comma follows the last one.
         Payload::Batch => (MOST, LARGEST + 1 - LIST.len() - LIST_END.len()),
-    }
+    };
+    Limits { in_flight, parcels, deletes: parcels, bytes, landing: LANDING }
 }
 
 /// The body of a post. An envelope for which that would be too large, even alone, goes without its `changedProperties`.
@@ -196,7 +198,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(32))]
 
         #[test]
-        fn bodies_hold_every_envelope_once_in_order(sizes in prop::collection::vec(0_usize..2_000, 2..MOST)) {
+        fn bodies_hold_every_envelope_once_in_order(sizes in prop::collection::vec(0_usize..2_000, 2..100)) {
             let envelopes: Vec<Envelope> = sizes.iter().enumerate().map(|(name, size)| sized(name, *size)).collect();
             let whole = body(Payload::Batch, &envelopes);
             let list: BTreeMap<String, Vec<Box<RawValue>>> = serde_json::from_slice(&whole).unwrap();
@@ -211,7 +213,7 @@ mod tests {
         fn envelopes_within_the_limit_make_a_body_that_port_takes(
             sizes in prop::collection::vec(0_usize..60_000, 2..30), slack in 0_usize..2
         ) {
-            let (_, limit) = limits(Payload::Batch);
+            let limit = limits(Payload::Batch, NonZeroUsize::MIN).bytes;
             let mut envelopes: Vec<Envelope> = sizes.iter().enumerate().map(|(name, size)| sized(name, *size)).collect();
             let sum = |envelopes: &[Envelope]| envelopes.iter().map(Parcel::size).sum::<usize>();
             while sum(&envelopes) > limit {

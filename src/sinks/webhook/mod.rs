@@ -23,9 +23,9 @@ pub(crate) use envelope::{Envelope, body, limits, line};
 pub(crate) use error::WebhookError;
 
 use crate::config::{Payload, PortConfig, SecretUrl};
-use crate::engine::{LANDING, Letter, Limits, Receipt, Sink};
+use crate::engine::{Letter, Limits, Receipt, Sink};
 use crate::http::{self, Answer, Failure, Http, RequestError};
-use crate::model::Change;
+use crate::model::{Change, Names};
 use crate::secrets;
 use crate::text::printable_up_to;
 use signature::Signer;
@@ -115,12 +115,10 @@ impl Sink for Webhook<'_> {
     }
 
     fn limits(&self) -> Limits {
-        let (parcels, bytes) = envelope::limits(self.payload);
-        let parcels = NonZeroUsize::new(parcels).unwrap_or(NonZeroUsize::MIN);
-        Limits { in_flight: self.in_flight, parcels, bytes, landing: LANDING }
+        envelope::limits(self.payload, self.in_flight)
     }
 
-    fn render(&self, change: Change) -> Envelope {
+    fn render(&self, change: Change, _: &Names) -> Envelope {
         Envelope::new(change)
     }
 
@@ -342,7 +340,7 @@ mod tests {
             let id = Id::new(format!("/s/{name}"), 2, 2).unwrap();
             let row = format!(r#"{{"name":"{name}"}}"#).into();
             let operation = Operation::Upsert;
-            webhook.render(Change { id, operation, kind: "a/b".into(), changed_at: None, actor: None, row })
+            Envelope::new(Change { id, operation, kind: "a/b".into(), changed_at: None, actor: None, row })
         });
         let serve = async {
             let (mut stream, _) = listener.accept().await.unwrap();
@@ -415,7 +413,7 @@ mod tests {
         let id = Id::new("/s/x", 2, 2).unwrap();
         let (kind, row) = ("a/b".into(), Bytes::from_static(b"{}"));
         let change = Change { id, operation: Operation::Delete, kind, changed_at: None, actor: None, row };
-        let letter = webhook.letter(&webhook.render(change), &error);
+        let letter = webhook.letter(&Envelope::new(change), &error);
         assert_eq!((letter.status, letter.reason.as_str()), (Some(422), "no such vault"));
         assert_eq!(letter.envelope, r#"{"data":{},"operation":"delete","type":"resource"}"#);
     }
