@@ -2,8 +2,7 @@
 use std::hint::black_box;
 
 use azure_incremental::config::Payload;
-use azure_incremental::mapping::{Kind, Mapping};
-use azure_incremental::pure::{bodies, rows};
+use azure_incremental::pure::{self, bodies, rows};
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
@@ -42,11 +41,11 @@ fn pure(criterion: &mut Criterion) {
 fn mapped(criterion: &mut Criterion) {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/ocean-azure-resource-graph.yaml");
     let text = std::fs::read_to_string(path).unwrap_or_default();
-    let Ok(mapping) = Mapping::parse(&text) else { return };
+    let Some(entities) = pure::mapped(&text) else { return };
     let row = br#"{"id":"/subscriptions/0B1F6471-1BF0-4DDA-AEC3-111122223333/resourceGroups/rg Payments/providers/Microsoft.Storage/storageAccounts/payments","name":"payments","type":"microsoft.storage/storageaccounts","location":"westeurope","tags":{"Environment":"Production","CostCenter":"1"},"subscriptionId":"0b1f6471-1bf0-4dda-aec3-111122223333","resourceGroup":"rg payments"}"#;
     let mut group = criterion.benchmark_group("row");
     group.throughput(Throughput::Elements(1));
-    group.bench_function("to its entity", |bencher| bencher.iter(|| mapping.entities(Kind::Resource, black_box(row))));
+    group.bench_function("to its entity", |bencher| bencher.iter(|| entities(black_box(row))));
     group.finish();
 }
 

@@ -66,6 +66,14 @@ impl Actions {
         self.publish(&text, 0, 0, 0, Exit::Configuration);
     }
 
+    /// The log shows `***` in place of this line from here on.
+    pub fn hide(&self, secret: &str) {
+        let secret = secret.trim();
+        if !secret.is_empty() {
+            say(&format!("::add-mask::{}\n", escape_data(secret)));
+        }
+    }
+
     fn publish(&self, summary: &str, upserts: u64, deletes: u64, failed: u64, exit: Exit) {
         let outputs = format!("upserts={upserts}\ndeletes={deletes}\nfailed={failed}\nexit-reason={}\n", exit.reason());
         for (file, text) in [(&self.summary, summary), (&self.output, &outputs)] {

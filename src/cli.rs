@@ -43,6 +43,11 @@ pub enum Command {
     ///
     /// Says what is wrong and how to fix it. It is read-only unless --probe is given.
     Check(CheckArgs),
+    /// Tell how far Port's catalog is from Azure
+    ///
+    /// What is missing in Port, what is different, and what is extra. Reads both, and writes nothing.
+    #[command(override_usage = "azure-incremental drift [OPTIONS] [--all]")]
+    Drift(DriftArgs),
     /// Print the queries that the next run would send
     ///
     /// They are ready to paste into Resource Graph Explorer in the portal. With a checkpoint they read from where it ends.
@@ -58,10 +63,12 @@ pub enum Command {
     /// From the catalog, and from the checkpoint.
     #[command(override_usage = "azure-incremental forget [OPTIONS] <SUBSCRIPTION> [--yes]")]
     Forget(ForgetArgs),
-    /// Print the files that Port and GitHub need
+    /// Print the files that Port and GitHub need, or set Port up
     ///
     /// Blueprints, mappings and workflows, with the given settings filled in.
-    #[command(override_usage = "azure-incremental init [OPTIONS] [FILE]... [--write <DIR> [--force]]")]
+    #[command(
+        override_usage = "azure-incremental init [OPTIONS] [FILE]... [--write <DIR> [--force]]\n       azure-incremental init [OPTIONS] --apply [--yes] [--gh-secret]"
+    )]
     Init(InitArgs),
     /// Show what a checkpoint holds
     ///
@@ -75,7 +82,8 @@ pub enum Command {
     Man,
 }
 
-/// Which files to print or write, and where.
+/// Which files to print or write, and where; or what to set up.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct InitArgs {
     /// Only these files: blueprints.json, mapping.json, mapping-batch.json, security.json, azure-incremental-sync.yml, azure-full-sync.yml
@@ -89,6 +97,19 @@ pub struct InitArgs {
     /// With --write, replace existing files that differ
     #[arg(long, requires = "write")]
     pub force: bool,
+
+    /// Create or complete the blueprints in Port, and, without MAPPING_FILE, the webhook with its mapping and signature; shows
+    /// what would change, asks, and prints the URL of a new webhook
+    #[arg(long, conflicts_with_all = ["files", "write"])]
+    pub apply: bool,
+
+    /// With --apply, do not ask; needed where there is no terminal to ask on
+    #[arg(long, requires = "apply")]
+    pub yes: bool,
+
+    /// With --apply, hand the webhook's URL to `gh secret set PORT_WEBHOOK_INGEST_URL`, and do not print it
+    #[arg(long, requires = "apply")]
+    pub gh_secret: bool,
 }
 
 /// Which shell to complete for.
@@ -105,6 +126,14 @@ pub struct CheckArgs {
     /// Also post one envelope to Port, with an operation that no mapping handles
     #[arg(long)]
     pub probe: bool,
+}
+
+/// How much of what differs to print.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct DriftArgs {
+    /// Print every entity that differs, not only ten of each kind; keeps all of them in memory
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// What to show of a checkpoint.
@@ -204,6 +233,21 @@ pub struct Settings {
     #[arg(long, env = "PORT_WEBHOOK_SIGNATURE_PREFIX", value_name = "PREFIX", help_heading = "Port")]
     pub port_webhook_signature_prefix: Option<String>,
 
+    /// Write entities over Port's API, as this mapping (YAML, as Port's own Azure exporters have) makes them, in place of posting
+    /// envelopes to a webhook [default: none]
+    #[arg(long, env = "MAPPING_FILE", value_name = "FILE", help_heading = "Port")]
+    pub mapping_file: Option<String>,
+
+    /// With MAPPING_FILE, `drift` or `init --apply`, the client id of the organization's credentials in Port; PORT_CLIENT_SECRET is
+    /// the other half
+    #[arg(long, env = "PORT_CLIENT_ID", value_name = "ID", help_heading = "Port")]
+    pub port_client_id: Option<String>,
+
+    /// With MAPPING_FILE, `drift` or `init --apply`, the region of the organization in Port: `eu`, `us`, or an https URL
+    /// [default: eu]
+    #[arg(long, env = "PORT_BASE_URL", value_name = "REGION", help_heading = "Port")]
+    pub port_base_url: Option<String>,
+
     /// What to read: `incremental` (what changed) or `full` (everything that exists) [default: incremental]
     #[arg(long, env = "SYNC_MODE", value_name = "MODE", help_heading = "Scope")]
     pub mode: Option<String>,
@@ -216,6 +260,11 @@ pub struct Settings {
     /// Sync only these resource types: a JSON array or a comma-separated list; case-insensitive [default: all]
     #[arg(long, env = "RESOURCE_TYPES", value_name = "TYPES", help_heading = "Scope")]
     pub resource_types: Option<String>,
+
+    /// Further columns of Resource Graph that envelopes carry, such as `properties,sku`: a JSON array or a comma-separated list
+    /// [default: none]
+    #[arg(long, env = "RESOURCE_COLUMNS", value_name = "COLUMNS", help_heading = "Scope")]
+    pub resource_columns: Option<String>,
 
     /// Sync only resource groups with these tags, and the resources in them: `{"include": {"Environment": "Production"},
     /// "exclude": {"Temporary": "true"}}`; a group must match all of include and none of exclude [default: none]
@@ -246,6 +295,15 @@ pub struct Settings {
     /// Post everything in scope again, whatever the checkpoint says about it; makes the run a full one [default: false]
     #[arg(long, env = "RESEND_ALL", value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Reliability")]
     pub resend_all: Option<String>,
+
+    /// With MAPPING_FILE, delete from Port what is of ours and not in Azure any more, once everything was read; makes the run a full
+    /// one [default: false]
+    #[arg(long, env = "PRUNE", value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Reliability")]
+    pub prune: Option<String>,
+
+    /// With PRUNE, how much of what is of ours in Port may be deleted at the most, in percent, 0 to 100 [default: 10]
+    #[arg(long, env = "PRUNE_LIMIT_PERCENT", value_name = "PERCENT", help_heading = "Reliability")]
+    pub prune_limit_percent: Option<String>,
 
     /// Append envelopes that Port rejects individually to this file, one JSON object per line [default: only log them]
     #[arg(long, env = "DEAD_LETTER_FILE", value_name = "FILE", help_heading = "Reliability")]

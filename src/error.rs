@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use serde::{Serialize, Serializer};
 
 /// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Exit {
     /// Everything found was accepted.
+    #[default]
     Ok,
     /// Something was not read or not accepted.
     Failed,
@@ -16,8 +17,10 @@ pub enum Exit {
     Configuration,
     /// Azure refused the credentials, or the principal cannot read any subscription.
     Credentials,
-    /// Everything was delivered except envelopes that Port rejected individually.
+    /// Everything was delivered except changes that Port rejected individually.
     Refused,
+    /// The catalog is not as the estate is.
+    Differs,
     /// Stopped by SIGINT.
     Interrupted,
     /// Stopped by SIGTERM.
@@ -33,6 +36,7 @@ impl Exit {
             Self::Configuration => 2,
             Self::Credentials => 3,
             Self::Refused => 4,
+            Self::Differs => 5,
             Self::Interrupted => 130,
             Self::Terminated => 143,
         }
@@ -46,6 +50,7 @@ impl Exit {
             Self::Configuration => "configuration",
             Self::Credentials => "credentials",
             Self::Refused => "refused",
+            Self::Differs => "differs",
             Self::Interrupted => "interrupted",
             Self::Terminated => "terminated",
         }
@@ -54,13 +59,14 @@ impl Exit {
     /// The one that a caller should be told where both hold.
     #[must_use]
     pub fn or_worse(self, other: Self) -> Self {
-        const WORST_FIRST: [Exit; 7] = [
+        const WORST_FIRST: [Exit; 8] = [
             Exit::Interrupted,
             Exit::Terminated,
             Exit::Configuration,
             Exit::Credentials,
             Exit::Failed,
             Exit::Refused,
+            Exit::Differs,
             Exit::Ok,
         ];
         WORST_FIRST.into_iter().find(|exit| *exit == self || *exit == other).unwrap_or(self)
@@ -80,7 +86,8 @@ impl fmt::Display for Exit {
             Self::Failed => "failed: something was not read or not accepted (exit 1)",
             Self::Configuration => "the configuration is wrong (exit 2)",
             Self::Credentials => "the credentials do not work or cannot read any subscription (exit 3)",
-            Self::Refused => "everything was delivered except envelopes that Port rejected individually (exit 4)",
+            Self::Refused => "everything was delivered except changes that Port rejected individually (exit 4)",
+            Self::Differs => "the catalog is not as the estate is (exit 5)",
             Self::Interrupted => "stopped by SIGINT before everything was delivered (exit 130)",
             Self::Terminated => "stopped by SIGTERM before everything was delivered (exit 143)",
         })
@@ -153,8 +160,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn where_several_endings_hold_the_first_of_2_3_1_4_wins() {
-        let order = [Exit::Interrupted, Exit::Configuration, Exit::Credentials, Exit::Failed, Exit::Refused, Exit::Ok];
+    fn where_several_endings_hold_the_first_of_2_3_1_4_5_wins() {
+        let order = [
+            Exit::Interrupted,
+            Exit::Configuration,
+            Exit::Credentials,
+            Exit::Failed,
+            Exit::Refused,
+            Exit::Differs,
+            Exit::Ok,
+        ];
         for (rank, worse) in order.iter().enumerate() {
             for better in order.iter().skip(rank) {
                 assert_eq!(worse.or_worse(*better), *worse);

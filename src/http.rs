@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
+use reqwest::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, ClientBuilder, RequestBuilder, Response, StatusCode, Url};
 use serde_json::error::Category;
 use tokio::time::Instant;
@@ -132,6 +132,14 @@ impl RequestError {
         }
     }
 
+    /// The service's own error codes, outermost first.
+    pub(crate) fn codes(&self) -> &[String] {
+        match &self.failure {
+            Failure::Status(error) => &error.codes,
+            _ => &[],
+        }
+    }
+
     pub(crate) fn status(&self) -> Option<StatusCode> {
         match &self.failure {
             Failure::Status(error) => Some(error.status),
@@ -139,7 +147,7 @@ impl RequestError {
         }
     }
 
-    fn retry_after(&self) -> Option<Duration> {
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
         match &self.failure {
             Failure::Status(error) => error.retry_after,
             _ => None,
@@ -220,6 +228,11 @@ impl Http {
         &self.limits
     }
 
+    /// Counts one more retry, and tells how many there are.
+    pub(crate) fn note_retry(&self) -> u64 {
+        self.retried.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
     /// How many retries there were so far.
     pub(crate) fn retried(&self) -> u64 {
         self.retried.load(Ordering::Relaxed)
@@ -254,8 +267,7 @@ impl Http {
         let next = |error: &RequestError| {
             again(error).map_or(Next::GiveUp, |least| Next::Again { after: error.retry_after(), least })
         };
-        let repeated = || self.retried.fetch_add(1, Ordering::Relaxed) + 1;
-        retry::retrying(&patience, who, attempt, next, repeated).await
+        retry::retrying(&patience, who, attempt, next, || self.note_retry()).await
     }
 
     /// Reads the whole of a response.
@@ -327,6 +339,15 @@ impl Answer {
         }
         StatusError { status: self.status, codes, message, retry_after: retry_after(&self.headers, SystemTime::now()) }
     }
+}
+
+/// The header that carries the token; marked so that no log of the client's shows it.
+pub(crate) fn bearer(token: &str, label: &str) -> Result<HeaderValue, RequestError> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
+        RequestError::new(label, Failure::Unreadable("the access token cannot be sent in a header".into()))
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// Parses the body of a response as JSON.

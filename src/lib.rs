@@ -4,9 +4,9 @@
 //! left and leaves at the right; what became of it goes back along one wire.
 //!
 //! ```text
-//!                ┌ resource_graph ┐                                            ┌ webhook ┐
-//! config ─▶ azure┤                ├─ findings ─▶ engine: decide, order, deliver ┤         ├─▶ Port
-//!                └────────────────┘ ◀─ questions ── replica ◀── outcomes ──────┘ preview └
+//!                ┌ resource_graph ┐                                            ┌ webhook  ┐
+//! config ─▶ azure┤                ├─ findings ─▶ engine: decide, order, deliver ┤ entities ├─▶ Port
+//!                └────────────────┘ ◀─ questions ── replica ◀── outcomes ───────┘ preview  └
 //!                                            one file: entries, marks            ─▶ report, exit code
 //! ```
 //!
@@ -24,10 +24,11 @@
 //! | `engine` | what is read, decided, intended, posted and settled; the traits of source, sink and replica | model |
 //! | [`azure`] | signing in, Resource Manager, the list of subscriptions | config, http |
 //! | `sources::resource_graph` | query texts, quota, pages and their proof, coverage, rows as findings | azure, engine, … |
-//! | `sinks::webhook`, `sinks::preview` | the envelope, its signature and its post; a dry run | engine, http, … |
+//! | `port` | Port's API: its token, its limits, one attempt at a request, entities in bulk | config, http |
+//! | `sinks::webhook`, `sinks::entities`, `sinks::preview` | the envelope, its signature and its post; mapped entities in bulk; a dry run | engine, http, port, … |
 //! | `checkpoint` | the replica in one file: an embedded database, its integrity, what is set aside | engine |
-//! | [`jq`] | jq as Port evaluates it, bounded in time, memory and stack | – |
-//! | [`mapping`] | a mapping of Port's exporters: the entities that a row becomes | jq |
+//! | `jq` | jq as Port evaluates it, bounded in time, memory and stack | – |
+//! | `mapping` | a mapping of Port's exporters: the entities that a row becomes | jq |
 //! | [`report`], [`actions`], `progress` | the run in numbers, for a person, a machine, or GitHub | engine, config |
 //! | `run` | one run: discover, plan, transfer, settle; the only place that sees all | all |
 //! | [`commands`] | what is not a run: check, checkpoint, forget's question, init, queries, completions, the manual | all |
@@ -92,10 +93,11 @@ pub(crate) mod files;
 pub mod freshness;
 pub(crate) mod http;
 pub(crate) mod id;
-pub mod jq;
+pub(crate) mod jq;
 pub mod logging;
-pub mod mapping;
+pub(crate) mod mapping;
 pub(crate) mod model;
+pub(crate) mod port;
 pub(crate) mod progress;
 #[doc(hidden)]
 pub mod pure;

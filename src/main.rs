@@ -8,10 +8,11 @@ use anstream::AutoStream;
 use azure_incremental::actions::{Actions, inert};
 use azure_incremental::cli::{Cli, Command};
 use azure_incremental::commands::check::Form;
-use azure_incremental::commands::{self, check, checkpoint, forget, queries};
+use azure_incremental::commands::init::apply;
+use azure_incremental::commands::{self, check, checkpoint, drift, forget, queries};
 use azure_incremental::config::{
-    Config, ConfigError, DryRun, LogConfig, LogFormat, QueryConfig, Variables, Wishes, checkpoint_file, forget_id,
-    misspelt, resend_ids,
+    Config, ConfigError, DryRun, LogConfig, LogFormat, QueryConfig, SetUpConfig, Variables, Wishes, checkpoint_file,
+    forget_id, misspelt, resend_ids,
 };
 use azure_incremental::error::Exit;
 use azure_incremental::logging::{self, Place};
@@ -81,6 +82,15 @@ fn execute(
         let (log, config) = ConfigError::both(log, QueryConfig::load(&cli.settings, environment))?;
         logging::init(&log.quieter());
         Some(runtime(queries::show(&config)))
+    } else if let Some(Command::Init(args)) = cli.command.as_ref()
+        && args.apply
+    {
+        let log = LogConfig::load(&cli.settings, environment);
+        let (log, config) = ConfigError::both(log, SetUpConfig::load(args, &cli.settings, environment))?;
+        logging::init(&log.quieter());
+        let printed = runtime(apply::run(&config, args));
+        _ = job.inspect(|job| job.hide(&printed.output));
+        Some(printed)
     } else {
         commands::print(cli.command.as_ref(), &cli.settings, environment)?
     };
@@ -114,6 +124,13 @@ fn execute(
             Form::of(log.format),
             AutoStream::auto(io::stdout()),
         )));
+    }
+    if let Some(Command::Drift(args)) = &cli.command {
+        config.can_compare()?;
+        logging::init(&log.quieter());
+        let output = AutoStream::auto(io::stdout());
+        let stop = watch.run(config.run_timeout, |_| ());
+        return Ok(runtime(drift::run(&config, args.all, log.format, stop, output)));
     }
     if config.dry_run.is_some() && log.format == LogFormat::Text && io::stdout().is_terminal() {
         config.dry_run = Some(DryRun::Counts);

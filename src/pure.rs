@@ -12,6 +12,7 @@ use crate::config::{Payload, Scope, TagFilters};
 use crate::engine::Posts;
 use crate::http;
 use crate::id::lower;
+use crate::mapping::{Kind, Mapping};
 use crate::model::Change;
 use crate::sinks::webhook::{self, Envelope};
 use crate::sources::resource_graph::kql::{self, Literal};
@@ -33,6 +34,12 @@ pub fn bodies(answer: &Bytes, payload: Payload) -> Vec<Bytes> {
 fn changes(answer: &Bytes) -> Vec<Change> {
     let rows = Page::parse(answer, &Scope::default()).map_or_else(|_| Vec::new(), |page| page.rows);
     rows.into_iter().filter_map(|row| if let Row::Of(finding) = row { Some(finding.change) } else { None }).collect()
+}
+
+/// How many entities a mapping makes of a resource's row; `None` where the text is no mapping.
+pub fn mapped(mapping: &str) -> Option<impl Fn(&[u8]) -> usize> {
+    let mapping = Mapping::parse(mapping).ok()?;
+    Some(move |row: &[u8]| mapping.entities(Kind::Resource, row).entities.len())
 }
 
 /// A text as a literal of KQL.

@@ -45,6 +45,9 @@ pub struct Report {
     /// Subscriptions that the checkpoint holds and that the principal cannot read any more, as ids.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unlisted: Vec<String>,
+    /// Subscriptions of which all rows were read, and are proven to be all, as ids.
+    #[serde(skip)]
+    pub whole: Vec<String>,
     /// Requests that Resource Graph answered.
     pub queries: u64,
     /// Rows that it answered with.
@@ -56,6 +59,9 @@ pub struct Report {
     pub upserts: u64,
     /// Deletes that Port accepted.
     pub deletes: u64,
+    /// Entities that Azure does not have any more, which a run that prunes deleted, or would delete.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pruned: Option<u64>,
     /// Changes without a current row, which were not sent: an upsert of nothing would wipe the entity.
     pub unresolved: u64,
     /// Entities that were read and not sent, as the catalog has them so.
@@ -129,11 +135,13 @@ impl Report {
             subscriptions: 0,
             not_covered: 0,
             unlisted: Vec::new(),
+            whole: Vec::new(),
             queries: 0,
             rows: 0,
             duplicates: 0,
             upserts: 0,
             deletes: 0,
+            pruned: None,
             unresolved: 0,
             skipped: 0,
             compared: None,

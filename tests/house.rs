@@ -11,7 +11,7 @@ use regex::Regex;
 const UTILITIES: [&str; 9] = ["error", "files", "freshness", "id", "logging", "retry", "secrets", "signals", "text"];
 
 /// Rooms, from the bottom to the top, and what each may import beside the utilities.
-const ROOMS: [(&str, &[&str]); 18] = [
+const ROOMS: [(&str, &[&str]); 21] = [
     ("cli", &[]),
     ("config", &["cli"]),
     ("http", &["config"]),
@@ -19,7 +19,10 @@ const ROOMS: [(&str, &[&str]); 18] = [
     ("engine", &["model"]),
     ("azure", &["config", "http"]),
     ("sources/resource_graph", &["azure", "config", "engine", "http", "model"]),
-    ("sinks/webhook", &["config", "engine", "http", "model"]),
+    ("port", &["config", "http"]),
+    ("sinks/answers", &["engine", "http"]),
+    ("sinks/webhook", &["config", "engine", "http", "model", "port", "sinks/answers"]),
+    ("sinks/entities", &["config", "engine", "http", "mapping", "model", "port", "sinks/answers"]),
     ("sinks/preview", &["engine", "model"]),
     ("checkpoint", &["engine", "model"]),
     ("jq", &[]),
@@ -32,17 +35,21 @@ const ROOMS: [(&str, &[&str]); 18] = [
     ("pure", &ALL),
 ];
 
-const ALL: [&str; 13] = [
+const ALL: [&str; 17] = [
     "azure",
     "checkpoint",
     "cli",
     "config",
     "engine",
     "http",
+    "jq",
+    "mapping",
     "model",
+    "port",
     "progress",
     "report",
     "run",
+    "sinks/entities",
     "sinks/preview",
     "sinks/webhook",
     "sources/resource_graph",

@@ -38,11 +38,30 @@ async fn post(bare: &Bare, bodies: &Bytes) -> reqwest::Result<()> {
         .connect_timeout(Duration::from_secs(10))
         .pool_max_idle_per_host(bare.in_flight)
         .build()?;
+    let token = match std::env::var("PORT_CLIENT_SECRET") {
+        Ok(secret) => Some(sign_in(&client, &bare.url, &secret).await?),
+        Err(_) => None,
+    };
     let bodies = bodies.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let posts = bodies.map(|body| {
         let request = client.post(&bare.url).header(CONTENT_TYPE, "application/json");
+        let request = match &token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        };
         let body = Bytes::copy_from_slice(body);
         async move { request.body(body).send().await?.error_for_status()?.bytes().await.map(drop) }
     });
     stream::iter(posts).buffer_unordered(bare.in_flight).try_collect().await
+}
+
+/// The token that Port's API asks for.
+async fn sign_in(client: &Client, url: &str, secret: &str) -> reqwest::Result<String> {
+    let origin = url.split("/v1/").next().unwrap_or_default();
+    let id = std::env::var("PORT_CLIENT_ID").unwrap_or_default();
+    let body = serde_json::json!({"clientId": id, "clientSecret": secret}).to_string();
+    let request = client.post(format!("{origin}/v1/auth/access_token")).header(CONTENT_TYPE, "application/json");
+    let answer = request.body(body).send().await?.error_for_status()?.bytes().await?;
+    let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap_or_default();
+    Ok(answer["accessToken"].as_str().unwrap_or_default().to_owned())
 }

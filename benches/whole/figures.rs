@@ -46,7 +46,7 @@ pub(crate) enum Target {
 type Take = fn(&Bench) -> io::Result<Vec<Figure>>;
 
 impl Bench {
-    pub(crate) const ALL: [(u8, Take); 7] = [
+    pub(crate) const ALL: [(u8, Take); 8] = [
         (1, Self::beside_the_bare_loop),
         (2, Self::beside_the_network),
         (3, Self::memory),
@@ -54,6 +54,7 @@ impl Bench {
         (5, Self::nothing_to_do),
         (6, Self::remembering),
         (7, Self::large_tenant),
+        (8, Self::over_the_api),
     ];
 
     /// Zero latency: what the program's own work costs.

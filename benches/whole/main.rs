@@ -9,6 +9,7 @@
 )]
 #![allow(clippy::indexing_slicing, clippy::print_stderr, reason = "a bench that panics has failed, and says why")]
 
+mod api;
 mod bare;
 mod figures;
 mod large;
@@ -32,7 +33,7 @@ struct Cli {
     #[arg(long, default_value = env!("CARGO_BIN_EXE_azure-incremental"))]
     binary: PathBuf,
     /// Only these figures
-    #[arg(value_parser = clap::value_parser!(u8).range(1..=7))]
+    #[arg(value_parser = clap::value_parser!(u8).range(1..=8))]
     figures: Vec<u8>,
     /// What cargo passes to every bench
     #[arg(long, hide = true)]

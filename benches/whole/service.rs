@@ -12,6 +12,12 @@ use sandbox::requests::Route;
 use sandbox::settings::{EstateSize, QuotaSettings, Settings};
 use serde::{Deserialize, Serialize};
 
+/// The example, which makes the same entities as the webhook's mapping.
+const MAPPING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/port/entities.yml");
+
+/// Where resources are written.
+pub(crate) const BULK: &str = "/v1/blueprints/azureCloudResources/entities/bulk";
+
 /// A sandbox to be measured against.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Shape {
@@ -31,6 +37,9 @@ pub(crate) struct Shape {
     /// Keep what is posted
     #[arg(long)]
     pub(crate) record: bool,
+    /// Entities are written over Port's API, without limits
+    #[arg(long)]
+    pub(crate) api: bool,
 }
 
 /// What is done about the quota of Resource Graph.
@@ -54,6 +63,7 @@ impl Default for Shape {
             other_latency_ms: 0,
             quota: Quota::Ample,
             record: false,
+            api: false,
         }
     }
 }
@@ -80,6 +90,8 @@ impl Shape {
             Quota::Silent => None,
         };
         settings.port.sink = !self.record;
+        settings.port.api.latency = Duration::from_millis(self.post_latency_ms);
+        settings.port.api.rates = None;
         settings.port.record = self.record;
         // What is recorded is not read: a mapping that makes nothing of it is the quickest.
         "[]".clone_into(&mut settings.port.mapping);
@@ -100,6 +112,7 @@ impl Shape {
         let quota = self.quota.to_possible_value();
         arguments.extend(quota.map(|quota| format!("--quota={}", quota.get_name())));
         arguments.extend(self.record.then(|| "--record".to_owned()));
+        arguments.extend(self.api.then(|| "--api".to_owned()));
         arguments
     }
 }
@@ -118,15 +131,24 @@ pub(crate) fn serve(shape: &Shape) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let sandbox = runtime.block_on(Sandbox::start(shape.settings()))?;
     let mut out = io::stdout();
-    writeln!(out, "{}", serde_json::to_string(&sandbox.env())?)?;
+    let mut env = sandbox.env();
+    if shape.api {
+        env.retain(|(name, _)| name != "PORT_WEBHOOK_INGEST_URL");
+        env.extend(sandbox.port_env());
+        env.push(("MAPPING_FILE".to_owned(), MAPPING.to_owned()));
+    }
+    writeln!(out, "{}", serde_json::to_string(&env)?)?;
     for line in io::stdin().lines() {
         let line = line?;
         let answer = match line.strip_prefix("bodies ") {
             Some(path) => {
                 runtime.block_on(sandbox.port().settle());
                 let mut bodies = Vec::new();
-                for delivery in sandbox.port().deliveries() {
-                    bodies.extend_from_slice(&delivery.body);
+                let deliveries = sandbox.port().deliveries().into_iter().map(|delivery| delivery.body);
+                let entries = sandbox.requests().entries().into_iter();
+                let of_resources = entries.filter(|entry| entry.target.contains(BULK)).map(|entry| entry.body);
+                for body in deliveries.chain(of_resources) {
+                    bodies.extend_from_slice(&body);
                     bodies.push(b'\n');
                 }
                 fs::write(path, bodies)?;
@@ -137,7 +159,7 @@ pub(crate) fn serve(shape: &Shape) -> io::Result<()> {
                 let counts = Counts {
                     requests: requests.total(),
                     queries: requests.count(Route::Graph),
-                    posts: requests.count(Route::Webhook),
+                    posts: requests.count(Route::Webhook) + requests.count(Route::PortBulk),
                     throttled: requests.throttled() as u64,
                 };
                 requests.clear();

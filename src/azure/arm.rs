@@ -9,13 +9,13 @@ use bytes::Bytes;
 use governor::DefaultDirectRateLimiter;
 use governor::Quota as Rate;
 use jiff::Timestamp;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
 use reqwest::{StatusCode, Url};
 use tokio::time::Instant;
 
 use super::credential::{Credential, CredentialError};
 use crate::config::AzureConfig;
-use crate::http::{self, Answer, Failure, Http, RequestError};
+use crate::http::{self, Answer, Failure, Http, RequestError, bearer};
 
 /// Resource Manager's token bucket for reads: "Understand how Azure Resource Manager throttles requests", subscription and
 /// tenant limits.
@@ -267,13 +267,4 @@ impl Arm {
             _ = http::date(&answer.headers).map(|date| self.first_date.set(date));
         }
     }
-}
-
-/// The header that carries the token; marked so that no log of the client's shows it.
-fn bearer(token: &str, label: &str) -> Result<HeaderValue, RequestError> {
-    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
-        RequestError::new(label, Failure::Unreadable("the access token cannot be sent in a header".into()))
-    })?;
-    value.set_sensitive(true);
-    Ok(value)
 }

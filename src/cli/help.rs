@@ -10,8 +10,9 @@ pub(crate) const ENVIRONMENT: &str = "\
 AZURE_CLIENT_SECRET                client secret of the service principal
 AZURE_CLIENT_CERTIFICATE_PATH      certificate of the service principal (a PKCS#12 file)
 AZURE_CLIENT_CERTIFICATE_PASSWORD  password of the certificate file
-PORT_WEBHOOK_INGEST_URL            required: URL of Port's webhook; it contains the webhook's key
+PORT_WEBHOOK_INGEST_URL            required, unless there is a mapping: URL of Port's webhook, with its key
 PORT_WEBHOOK_SECRET                secret of Port's webhook; signs every post
+PORT_CLIENT_SECRET                 the secret that belongs to PORT_CLIENT_ID
 RUST_LOG                           log filter, such as warn or debug [default: info]
 NO_COLOR                           never use colours
 CLICOLOR_FORCE                     always use colours
@@ -24,7 +25,8 @@ pub(crate) const EXIT_CODES: &str = "\
 1  something could not be read or delivered
 2  invalid settings or usage
 3  the credentials do not work, or the principal cannot read any subscription
-4  everything was delivered except envelopes that Port rejected individually
+4  everything was delivered except changes that Port rejected individually
+5  drift: the catalog is not as Azure is
 130, 143  stopped by SIGINT or SIGTERM";
 
 pub(crate) const EXAMPLES: &str = "\
@@ -32,10 +34,12 @@ azure-incremental check
 azure-incremental --mode full
 azure-incremental --change-window-minutes 60 --resource-types microsoft.keyvault/vaults
 azure-incremental --dry-run | jq .data.resourceId
+azure-incremental drift --all
 azure-incremental queries --mode full
 azure-incremental resend --from dead-letters.jsonl
 azure-incremental forget 00000000-0000-0000-0000-000000000000
 azure-incremental init --write port
+azure-incremental init --apply --dry-run
 azure-incremental checkpoint checkpoint.redb
 azure-incremental completions bash > /etc/bash_completion.d/azure-incremental";
 
@@ -44,7 +48,7 @@ pub(super) const SHORT: &str = "\
 Required settings:
   AZURE_TENANT_ID, AZURE_CLIENT_ID   who signs in; none with az or an identity
   AZURE_CLIENT_SECRET                how, unless there is something better
-  PORT_WEBHOOK_INGEST_URL            where envelopes go: Port's webhook
+  PORT_WEBHOOK_INGEST_URL            where to post, unless there is a mapping
 
 Common settings:
   PORT_WEBHOOK_SECRET                signs every post
@@ -153,7 +157,7 @@ mod tests {
 
     #[test]
     fn the_help_of_a_command_tells_its_own_options_alone() {
-        for name in ["check", "resend", "forget", "init", "checkpoint"] {
+        for name in ["check", "drift", "resend", "forget", "init", "checkpoint"] {
             let error = helping().try_get_matches_from(["azure-incremental", name, "-h"]).unwrap_err().to_string();
             assert!(!error.contains("--azure-cloud") && error.contains("Every setting may follow"), "{error}");
             assert!(

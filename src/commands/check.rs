@@ -2,6 +2,7 @@
 //! reads only, but for a file beside the checkpoint that is made and removed, to see that there can be one; a post is sent only
 //! where it is asked for. Each question is asked once, and all that can be are asked at the same time.
 
+mod port;
 mod telling;
 
 use std::collections::BTreeSet;
@@ -9,29 +10,26 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Url;
 use reqwest::header::HeaderMap;
 use serde::Deserialize;
-use serde_json::json;
-use uuid::Uuid;
 
 use crate::azure::arm::{Arm, ArmError};
 use crate::azure::subscriptions::{self, Subscription};
 use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::config::{CheckpointConfig, Config, Limits, Mode, Payload, ScopeTerms, SecretUrl};
+use crate::config::{CheckpointConfig, Config, Limits, Mode, ScopeTerms};
 use crate::engine::{DeadLetters, Replica};
 use crate::error::Exit;
 use crate::freshness::ForPeople;
 use crate::http::{self, Http, RequestError};
-use crate::run::RunError;
-use crate::sinks::webhook::{self, Webhook};
+use crate::run::{self, Mapped, RunError};
 use crate::sources::resource_graph::GraphError;
 use crate::sources::resource_graph::client::{Client, QuotaTold};
 use crate::sources::resource_graph::queries::{self, Query};
 use crate::text::printable;
+use port::{port, probe};
 pub use telling::Form;
 use telling::Told;
 
@@ -47,9 +45,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Names that a line shows.
 const SHOWN: usize = 8;
 
-/// Checks all, a line each, and tells what exit code a run would have come to for it. With `probe`, one envelope is posted that
+/// Checks all, a line each, and tells what exit code a run would have come to for it. With `is_probed`, one envelope is posted that
 /// no mapping reads.
-pub async fn run(config: &Config, hints: &[String], probe: bool, form: Form, output: impl Write) -> Exit {
+pub async fn run(config: &Config, hints: &[String], is_probed: bool, form: Form, output: impl Write) -> Exit {
     let mut told = Told::new();
     told.ok("configuration", configuration(config));
     for hint in hints {
@@ -69,8 +67,8 @@ pub async fn run(config: &Config, hints: &[String], probe: bool, form: Form, out
             for found in [clock, azure, port] {
                 told.add(found);
             }
-            if let Some(url) = config.port.ingest_url.as_ref().filter(|_| probe) {
-                self::probe(config, url, &http, &mut told).await;
+            if let Some(url) = config.port.ingest_url.as_ref().filter(|_| is_probed) {
+                probe(config, url, &http, &mut told).await;
             }
         }
         Err(error) => told.wrong("network", &error),
@@ -306,58 +304,6 @@ impl Asking<'_> {
     }
 }
 
-async fn port(config: &Config, http: &Http) -> Told {
-    let mut told = Told::new();
-    let Some(secret) = &config.port.ingest_url else {
-        told.note("webhook", "PORT_WEBHOOK_INGEST_URL is not set, as a dry run allows");
-        return told;
-    };
-    // The origin alone: the key in the path stays here.
-    match secret.origin().parse() {
-        Ok(origin) => match reach(http, origin).await {
-            Ok(_) => told.ok(
-                "webhook",
-                format!(
-                    "{} answers over {}; nothing was posted, so its key was not tested (--probe tests it)",
-                    secret.origin(),
-                    scheme(secret)
-                ),
-            ),
-            Err(error) => told.wrong("webhook", &error),
-        },
-        Err(_) => told.note("webhook", "its URL has no host"),
-    }
-    told
-}
-
-async fn probe(config: &Config, url: &SecretUrl, http: &Http, told: &mut Told) {
-    let webhook = match Webhook::new(&config.azure.tenant_id, &config.port, url, http) {
-        Ok(webhook) => webhook,
-        Err(error) => return told.wrong("probe", &error),
-    };
-    match webhook.post(envelope(config.port.payload), &Uuid::new_v4().to_string()).await {
-        Ok(_) => told.ok("probe", "Port accepted an envelope that no mapping handles; its audit log shows it"),
-        Err(error) => told.wrong("probe", &error),
-    }
-}
-
-fn scheme(url: &SecretUrl) -> &'static str {
-    if url.origin().starts_with("https:") { "TLS" } else { "plain http" }
-}
-
-/// An envelope of an operation and a type that no mapping reads.
-fn envelope(payload: Payload) -> Bytes {
-    let envelope = json!({
-        "data": { "resourceId": "", "type": "azure-incremental/probe", "name": "azure-incremental check --probe" },
-        "operation": "probe",
-        "type": "probe",
-    });
-    match payload {
-        Payload::Single => envelope.to_string().into(),
-        Payload::Batch => json!({ "items": [envelope] }).to_string().into(),
-    }
-}
-
 async fn checkpoint(config: &Config, told: &mut Told) {
     const WHAT: &str = "checkpoint";
     let Some(CheckpointConfig { file, .. }) = &config.checkpoint else {
@@ -379,18 +325,17 @@ async fn checkpoint(config: &Config, told: &mut Told) {
     let Some(was) = held.terms() else {
         return told.note(WHAT, format!("{} does not exist yet; the next run reads everything", file.display()));
     };
-    let (then, now) = (ScopeTerms::parse(&was.scope), ScopeTerms::of(&config.scope));
+    let mapped = config.port.mapping_file.as_deref().and_then(|file| Mapped::read(file).ok());
+    let (then, now) = (ScopeTerms::parse(&was.scope), Mapped::terms(mapped.as_ref(), &config.scope));
     if let Some(variable) = then.missing_from(&now).filter(|_| config.mode == Mode::Incremental) {
         return told.wrong(WHAT, &RunError::FilterGone { file: file.clone(), variable });
     }
-    if let Some(url) = &config.port.ingest_url
-        && was.sink != webhook::identity(&config.azure.tenant_id, &config.port, url.expose())
-    {
+    if run::catalog(config).is_some_and(|catalog| was.sink != catalog) {
         let file = file.display();
         return told.note(
             WHAT,
             format!(
-                "{file} was made for another webhook, tenant or payload format; the next run sends everything again"
+                "{file} was made for another catalog, tenant or payload format; the next run sends everything again"
             ),
         );
     }
@@ -450,16 +395,6 @@ mod tests {
         assert!(at(2).starts_with("ok") && at(-299).starts_with("ok"));
         assert!(at(301).contains("ahead of") && at(-4000).contains("1 h 6 min behind"));
         assert!(clock_told(&HeaderMap::new(), Timestamp::UNIX_EPOCH).starts_with("note"));
-    }
-
-    #[test]
-    fn no_mapping_reads_the_probe() {
-        for mapping in
-            [include_str!("../../examples/port/mapping.json"), include_str!("../../examples/port/mapping-batch.json")]
-        {
-            assert!(!mapping.contains("probe"));
-        }
-        assert!(serde_json::from_slice::<serde_json::Value>(&envelope(Payload::Batch)).unwrap()["items"].is_array());
     }
 
     #[test]

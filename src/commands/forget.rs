@@ -1,11 +1,12 @@
 //! What comes before a subscription is forgotten: what would be deleted is shown, and a person is asked.
 
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::ask::{ask, can_ask};
 use super::checkpoint::{self, Trouble};
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::cli::ForgetArgs;
@@ -86,10 +87,12 @@ pub async fn confirm(args: &ForgetArgs, config: &Config, id: &str, format: LogFo
         if args.yes || config.dry_run.is_some() {
             return Ok(());
         }
-        if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+        if !can_ask() {
             return Err(Refusal::NoTerminal);
         }
-        ask(&mut output, &mut io::stdin().lock())
+        let question = "Delete them, and forget the subscription?";
+        let is_yes = ask(question, &mut output, &mut io::stdin().lock()).map_err(Refusal::Output)?;
+        if is_yes { Ok(()) } else { Err(Refusal::Declined) }
     };
     confirmed.await.map_err(|refusal| {
         let mut report = Report::new("forget");
@@ -128,32 +131,9 @@ impl Doomed {
     }
 }
 
-fn ask(output: &mut impl Write, input: &mut impl io::BufRead) -> Result<(), Refusal> {
-    let mut answer = String::new();
-    write!(output, "Delete them, and forget the subscription? [y/N] ")
-        .and_then(|()| output.flush())
-        .and_then(|()| input.read_line(&mut answer))
-        .map_err(Refusal::Output)?;
-    match answer.trim().to_ascii_lowercase().as_str() {
-        "y" | "yes" => Ok(()),
-        _ => Err(Refusal::Declined),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_a_yes_deletes() {
-        for (answer, is_yes) in
-            [("y\n", true), ("Yes\r\n", true), ("n\n", false), ("\n", false), ("", false), ("yesterday\n", false)]
-        {
-            let mut output = Vec::new();
-            assert_eq!(ask(&mut output, &mut answer.as_bytes()).is_ok(), is_yes, "{answer:?}");
-            assert!(output.ends_with(b"[y/N] "));
-        }
-    }
 
     #[test]
     fn what_would_be_deleted_is_told_by_type_or_as_one_line_of_json() {

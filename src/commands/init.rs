@@ -1,5 +1,9 @@
 //! What Port and GitHub need before the first run: blueprints, the webhook's mapping, and two workflows, filled in with the
-//! settings at hand.
+//! settings at hand. `apply` sets Port up with them.
+
+pub mod apply;
+mod blueprint;
+mod webhook;
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -23,29 +27,34 @@ enum Kind {
     Security,
 }
 
+const BLUEPRINTS: &str = include_str!("../../examples/port/blueprints.json");
+const MAPPING: &str = include_str!("../../examples/port/mapping.json");
+const MAPPING_BATCH: &str = include_str!("../../examples/port/mapping-batch.json");
+const SECURITY: &str = include_str!("../../examples/port/security.json");
+
 const FILES: [File; 6] = [
     File {
         name: "blueprints.json",
         purpose: "create each in Port, in this order: Builder > + Blueprint > Edit JSON",
-        text: include_str!("../../examples/port/blueprints.json"),
+        text: BLUEPRINTS,
         kind: Kind::AsItIs,
     },
     File {
         name: "mapping.json",
         purpose: "paste it into a webhook: Data sources > + Data source > Webhook; for PORT_WEBHOOK_PAYLOAD=single",
-        text: include_str!("../../examples/port/mapping.json"),
+        text: MAPPING,
         kind: Kind::AsItIs,
     },
     File {
         name: "mapping-batch.json",
         purpose: "in place of mapping.json, for PORT_WEBHOOK_PAYLOAD=batch",
-        text: include_str!("../../examples/port/mapping-batch.json"),
+        text: MAPPING_BATCH,
         kind: Kind::AsItIs,
     },
     File {
         name: "security.json",
         purpose: "security settings of the webhook, for signed posts; replace the secret with the value of PORT_WEBHOOK_SECRET",
-        text: include_str!("../../examples/port/security.json"),
+        text: SECURITY,
         kind: Kind::Security,
     },
     File {

@@ -1,9 +1,11 @@
 //! What is not a run: commands that print, and those that look.
 
+mod ask;
 pub mod check;
 pub mod checkpoint;
+pub mod drift;
 pub mod forget;
-mod init;
+pub mod init;
 mod manual;
 pub mod queries;
 
@@ -37,7 +39,12 @@ pub fn print(
             return initialise(args, settings).map(Some);
         }
         Some(
-            Command::Check(_) | Command::Checkpoint(_) | Command::Queries | Command::Resend(_) | Command::Forget(_),
+            Command::Check(_)
+            | Command::Checkpoint(_)
+            | Command::Drift(_)
+            | Command::Queries
+            | Command::Resend(_)
+            | Command::Forget(_),
         )
         | None => {
             return Ok(None);

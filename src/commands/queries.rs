@@ -4,28 +4,30 @@ use jiff::Timestamp;
 
 use super::Printed;
 use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::config::{Mode, QueryConfig, ScopeTerms};
+use crate::config::{Mode, QueryConfig};
 use crate::engine::{Full, Replica, Terms};
 use crate::error::{Exit, Problem};
 use crate::model::Id;
-use crate::run::{Reach, extent};
+use crate::run::{Mapped, Reach, RunError, extent};
 use crate::sources::resource_graph::queries::{Shown, explorer};
 
 /// The queries, and what decides them.
 pub async fn show(config: &QueryConfig) -> Printed {
-    match shown(config).await {
-        Ok((shown, why)) => Printed {
-            output: explorer(&config.scope, shown, Timestamp::now()),
-            complaints: format!("note: {why}\n"),
-            exit: Exit::Ok,
-        },
+    match texts(config).await {
+        Ok((output, why)) => Printed { output, complaints: format!("note: {why}\n"), exit: Exit::Ok },
         Err(error) => {
             Printed { output: String::new(), complaints: format!("error: {}\n", error.told()), exit: error.exit() }
         }
     }
 }
 
-async fn shown(config: &QueryConfig) -> Result<(Shown, String), CheckpointError> {
+async fn texts(config: &QueryConfig) -> Result<(String, String), RunError> {
+    let mapped = config.mapping_file.as_deref().map(Mapped::read).transpose()?;
+    let (shown, why) = shown(config, mapped.as_ref()).await?;
+    Ok((explorer(&Mapped::scope(mapped.as_ref(), &config.scope), shown, Timestamp::now()), why))
+}
+
+async fn shown(config: &QueryConfig, mapped: Option<&Mapped>) -> Result<(Shown, String), CheckpointError> {
     let replica = match &config.checkpoint {
         Some(checkpoint) => Checkpoint::open_to_read(&checkpoint.file).await?,
         None => Checkpoint::stateless(),
@@ -34,7 +36,7 @@ async fn shown(config: &QueryConfig) -> Result<(Shown, String), CheckpointError>
     let reach = Reach { replica: &replica, listed, start: Timestamp::now() };
     let (full, overlap) = extent(config.mode, config.checkpoint.as_ref(), config.window);
     let sink = replica.terms().map(|was| was.sink).unwrap_or_default();
-    let terms = Terms { sink, scope: ScopeTerms::of(&config.scope).to_text() };
+    let terms = Terms { sink, scope: Mapped::terms(mapped, &config.scope).to_text() };
     let why_full = reach.why_full(&terms, full);
     let everything = |why: String| {
         // Of a subscription of which nothing is known, more records are read than of the others.

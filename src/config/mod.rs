@@ -5,7 +5,9 @@ mod azure;
 mod certificates;
 mod checkpoint;
 mod cloud;
+mod columns;
 mod credential;
+mod drift;
 mod error;
 mod forget;
 mod limits;
@@ -19,6 +21,7 @@ mod resend;
 mod scope;
 mod scope_terms;
 mod secret_url;
+mod set_up;
 mod sign_in;
 mod signing;
 mod tag_filters;
@@ -38,6 +41,8 @@ use value::Form;
 
 pub use azure::AzureConfig;
 pub use checkpoint::{CheckpointConfig, OutOfScope, checkpoint_file};
+pub use columns::Columns;
+pub(crate) use columns::{FURTHER, those_of};
 pub use credential::{Application, CredentialConfig, CredentialKind, Identity};
 pub use error::{ConfigError, Problem};
 pub use forget::forget_id;
@@ -45,13 +50,14 @@ pub use limits::Limits;
 pub use log::{LogConfig, LogFormat};
 pub use mode::Mode;
 pub use names::misspelt;
-pub use port::{Payload, PortConfig};
+pub use port::{Payload, PortApi, PortConfig};
 pub use proxies::Proxies;
 pub use reader::Environment;
 pub use resend::resend_ids;
 pub use scope::{ResourceType, Scope};
 pub(crate) use scope_terms::ScopeTerms;
 pub use secret_url::SecretUrl;
+pub use set_up::{SetUpConfig, WebhookConfig};
 pub(crate) use sign_in::SECRET_VARIABLES;
 pub use signing::SigningConfig;
 pub use tag_filters::{TagCondition, TagFilters};
@@ -83,6 +89,9 @@ pub struct Config {
     pub run_timeout: Option<Duration>,
     /// Post everything in scope again, whatever the checkpoint says about it. `mode` is then full.
     pub resend_all: bool,
+    /// Delete from Port what is of ours and not in Azure any more, if it is no more than so many percent of what is of ours there.
+    /// `mode` is then full.
+    pub prune: Option<u64>,
     /// Print what would be posted, and change nothing. `None`: post it.
     pub dry_run: Option<DryRun>,
     /// `None` outside GitHub Actions.
@@ -97,8 +106,9 @@ impl Config {
         let mut reader = Reader::new(settings, environment);
         let dry_run = reader.flag("DRY_RUN", settings.dry_run.as_deref());
         let resend_all = reader.resend_all();
+        let prune = reader.prune();
         let config = Self {
-            mode: reader.mode(resend_all),
+            mode: reader.mode(resend_all || prune.is_some()),
             network: NetworkConfig { proxies: reader.proxies(), certificates: reader.certificates() },
             azure: reader.azure(),
             port: reader.port(dry_run),
@@ -112,6 +122,7 @@ impl Config {
                 .optional_count("RUN_TIMEOUT_SECONDS", settings.run_timeout_seconds.as_deref(), 1, 86_400)
                 .map(Duration::from_secs),
             resend_all,
+            prune,
             dry_run: dry_run.then_some(DryRun::Envelopes),
             workflow_run: WorkflowRun::detect(environment),
             limits: Limits::default(),
@@ -172,6 +183,8 @@ pub struct QueryConfig {
     pub window: Duration,
     /// Decides how far back they reach with one.
     pub checkpoint: Option<CheckpointConfig>,
+    /// Says which columns are read.
+    pub mapping_file: Option<PathBuf>,
 }
 
 impl QueryConfig {
@@ -184,6 +197,7 @@ impl QueryConfig {
             scope: reader.scope(),
             window: reader.window(),
             checkpoint: reader.checkpoint(),
+            mapping_file: reader.mapping_file(),
         };
         reader.finish(config)
     }

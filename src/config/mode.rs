@@ -38,6 +38,23 @@ impl Reader<'_> {
         self.flag("RESEND_ALL", self.settings.resend_all.as_deref())
     }
 
+    /// The most that may be pruned, in percent; `None` where nothing is to be.
+    pub(super) fn prune(&mut self) -> Option<u64> {
+        const NAME: &str = "PRUNE";
+        let limit = self.optional_count("PRUNE_LIMIT_PERCENT", self.settings.prune_limit_percent.as_deref(), 0, 100);
+        if !self.flag(NAME, self.settings.prune.as_deref()) {
+            return None;
+        }
+        let is_set = |setting: &Option<String>| setting.as_deref().is_some_and(|text| !text.trim().is_empty());
+        if !is_set(&self.settings.mapping_file) || !is_set(&self.settings.checkpoint_file) {
+            self.wrong(
+                NAME,
+                "needs MAPPING_FILE and CHECKPOINT_FILE: only with both is it known what is of ours".into(),
+            );
+        }
+        Some(limit.unwrap_or(10))
+    }
+
     pub(super) fn window(&mut self) -> Duration {
         let text = self.settings.change_window_minutes.as_deref();
         let minutes = self.count("CHANGE_WINDOW_MINUTES", text, LONGEST_WINDOW_MINUTES, 15).get();

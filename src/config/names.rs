@@ -5,20 +5,24 @@ use strsim::damerau_levenshtein;
 use crate::cli::variables;
 
 /// The settings without a flag that have names of this program's own.
-const WITHOUT_FLAG: [&str; 5] = [
+const WITHOUT_FLAG: [&str; 6] = [
     "AZURE_CLIENT_SECRET",
     "AZURE_CLIENT_CERTIFICATE_PATH",
     "AZURE_CLIENT_CERTIFICATE_PASSWORD",
     "PORT_WEBHOOK_INGEST_URL",
     "PORT_WEBHOOK_SECRET",
+    "PORT_CLIENT_SECRET",
 ];
 
 /// What nothing but these settings begins with.
-const PREFIXES: [&str; 13] = [
+const PREFIXES: [&str; 16] = [
     "PORT_WEBHOOK_",
     "PORT_INGEST_",
+    "PORT_CLIENT_",
+    "MAPPING_FILE",
     "CHECKPOINT_",
     "RESOURCE_TYPE",
+    "RESOURCE_COLUMN",
     "RESOURCE_GROUP_TAG",
     "RESOURCE_TAG",
     "DEAD_LETTER",

@@ -1,13 +1,26 @@
 //! How a run reaches Port.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use reqwest::Url;
+use secrecy::SecretString;
 
 use super::reader::Reader;
 use super::secret_url::SecretUrl;
 use super::signing::SigningConfig;
-use super::url::{has_user_info, is_loopback, parse};
+use super::url::{has_user_info, is_loopback, parse, quoted};
+use super::value::Form;
 
-/// Where envelopes go.
+const MAPPING_FILE: &str = "MAPPING_FILE";
+const CLIENT_ID: &str = "PORT_CLIENT_ID";
+const CLIENT_SECRET: &str = "PORT_CLIENT_SECRET";
+const BASE_URL: &str = "PORT_BASE_URL";
+
+/// Port's regions ("Port API", servers).
+const REGIONS: [(&str, &str); 2] = [("eu", "https://api.port.io"), ("us", "https://api.us.port.io")];
+
+/// Where what changed goes.
 #[derive(Clone, Debug)]
 pub struct PortConfig {
     /// `None` only in a dry run, which does not need it.
@@ -18,6 +31,21 @@ pub struct PortConfig {
     pub payload: Payload,
     /// `None`: posts are not signed.
     pub signing: Option<SigningConfig>,
+    /// Port's API; `None`: nothing needs it.
+    pub api: Option<PortApi>,
+    /// What makes entities of rows, which are written over the API. `None`: envelopes go to the webhook, whose mapping does.
+    pub mapping_file: Option<PathBuf>,
+}
+
+/// How Port's API is reached.
+#[derive(Clone, Debug)]
+pub struct PortApi {
+    /// Of an organization's credentials.
+    pub client_id: String,
+    /// To sign in with.
+    pub client_secret: SecretString,
+    /// The region's host, with a slash at the end.
+    pub base_url: Url,
 }
 
 /// What one post contains.
@@ -34,12 +62,59 @@ impl Reader<'_> {
     pub(super) fn port(&mut self, dry_run: bool) -> PortConfig {
         let concurrency =
             self.count("PORT_WEBHOOK_CONCURRENCY", self.settings.port_webhook_concurrency.as_deref(), 200, 25);
-        let payload = self.choice(
+        let payload = self.payload();
+        let mapping_file = self.mapping_file();
+        let ingest_url = self.ingest_url(dry_run || mapping_file.is_some());
+        if mapping_file.is_some() && ingest_url.is_some() {
+            let problem = "is set, and PORT_WEBHOOK_INGEST_URL as well: entities are written over Port's API, or envelopes are \
+                           posted to its webhook; unset one of them";
+            self.wrong(MAPPING_FILE, problem.into());
+        }
+        let api = self.port_api(mapping_file.is_some() && !dry_run);
+        PortConfig { ingest_url, concurrency, payload, signing: self.signing(), api, mapping_file }
+    }
+
+    pub(super) fn payload(&mut self) -> Payload {
+        self.choice(
             "PORT_WEBHOOK_PAYLOAD",
             self.settings.port_webhook_payload.as_deref(),
             &[("single", Payload::Single), ("batch", Payload::Batch)],
-        );
-        PortConfig { ingest_url: self.ingest_url(dry_run), concurrency, payload, signing: self.signing() }
+        )
+    }
+
+    pub(super) fn mapping_file(&mut self) -> Option<PathBuf> {
+        self.set(MAPPING_FILE, self.settings.mapping_file.as_deref(), Form::Plain).map(PathBuf::from)
+    }
+
+    /// The credentials of Port's API: both of them, or none.
+    pub(super) fn port_api(&mut self, is_needed: bool) -> Option<PortApi> {
+        let client_id = self.settings.port_client_id.as_deref();
+        let client_id = self.set(CLIENT_ID, client_id, Form::Plain).map(str::to_owned);
+        let client_secret = self.variable(CLIENT_SECRET);
+        let base_url = self.base_url();
+        if !is_needed && client_id.is_none() && client_secret.is_none() {
+            return None;
+        }
+        let hint = "set it to what Port shows under … > Credentials";
+        let client_id = self.required(CLIENT_ID, client_id.as_deref(), hint);
+        let client_secret = self.required(CLIENT_SECRET, client_secret.as_deref(), hint);
+        Some(PortApi { client_id, client_secret: client_secret.into(), base_url: base_url? })
+    }
+
+    /// A region by its name, or an https URL: the credentials are sent there.
+    fn base_url(&mut self) -> Option<Url> {
+        let text = self.set(BASE_URL, self.settings.port_base_url.as_deref(), Form::Plain).unwrap_or("eu");
+        let region = REGIONS.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
+        let problem = match parse(region.map_or(text, |(_, url)| url)) {
+            Ok(url) if has_user_info(&url) || url.query().is_some() || url.fragment().is_some() => {
+                "must be a host only".into()
+            }
+            Ok(url) if url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url)) => return Some(url),
+            Ok(_) => "must be an https URL, because credentials are sent there".into(),
+            Err(problem) => problem,
+        };
+        self.wrong(BASE_URL, format!("{}: {problem}; expected eu, us or a URL", quoted(text)));
+        None
     }
 
     /// The URL contains a key, so no message shows it.
@@ -50,7 +125,7 @@ impl Reader<'_> {
             return None;
         }
         let value =
-            self.required(NAME, value.as_deref(), "set it to the URL of Port's webhook (Data sources > Webhook)");
+            self.required(NAME, value.as_deref(), "set it to the URL of Port's webhook (Data sources > Webhook), or MAPPING_FILE to write entities over Port's API");
         if value.is_empty() {
             return None;
         }

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use super::columns::Columns;
 use super::reader::Reader;
 use super::tag_filters::TagFilters;
 use super::value::Form;
@@ -16,6 +17,8 @@ pub struct Scope {
     pub tag_filters: TagFilters,
     /// Whether envelopes say who made a change.
     pub change_actor: bool,
+    /// What rows carry beside what they always do.
+    pub columns: Columns,
 }
 
 impl Scope {
@@ -61,6 +64,7 @@ impl Reader<'_> {
         Scope {
             resource_types: self.resource_types(),
             tag_filters: self.tag_filters(),
+            columns: self.columns(),
             change_actor: self.flag("INCLUDE_CHANGE_ACTOR", self.settings.include_change_actor.as_deref()),
         }
     }

@@ -16,6 +16,11 @@ pub(crate) struct ScopeTerms {
     include: BTreeMap<String, String>,
     #[serde(default)]
     exclude: BTreeMap<String, String>,
+    /// What entities are made of. They decide nothing of the scope, but all there is has to be compared where they change.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    columns: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mapping: Option<String>,
 }
 
 impl ScopeTerms {
@@ -28,7 +33,15 @@ impl ScopeTerms {
             resource_types: scope.resource_types.iter().map(|one| one.as_str().to_owned()).collect(),
             include: conditions(&scope.tag_filters.include),
             exclude: conditions(&scope.tag_filters.exclude),
+            columns: scope.columns.resources.iter().copied().map(str::to_owned).collect(),
+            mapping: None,
         }
+    }
+
+    /// Where a mapping makes entities: its hash. It says itself which columns are asked for.
+    pub(crate) fn mapped_by(self, mapping: Option<String>) -> Self {
+        let columns = if mapping.is_some() { Vec::new() } else { self.columns };
+        Self { columns, mapping, ..self }
     }
 
     /// One line of JSON.
@@ -60,6 +73,10 @@ impl ScopeTerms {
             Some("RESOURCE_TYPES")
         } else if (&self.include, &self.exclude) != (&was.include, &was.exclude) {
             Some("RESOURCE_GROUP_TAG_FILTERS")
+        } else if self.columns != was.columns {
+            Some("RESOURCE_COLUMNS")
+        } else if self.mapping != was.mapping {
+            Some("MAPPING_FILE")
         } else {
             None
         }
@@ -76,7 +93,7 @@ mod tests {
         ScopeTerms::of(&Scope {
             resource_types: types.split_terminator(',').map(|name| name.parse().unwrap()).collect(),
             tag_filters: TagFilters { include: tag.map(condition).into_iter().collect(), exclude: vec![] },
-            change_actor: false,
+            ..Scope::default()
         })
     }
 

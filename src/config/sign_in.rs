@@ -35,7 +35,7 @@ const NOT_SHOWN: &str = "; its value is not shown because it may be a secret";
 const METADATA_HOST: &str = "AZURE_POD_IDENTITY_AUTHORITY_HOST";
 
 /// Variables that contain a secret or lead to one. Child processes do not get them, and no message shows what they hold.
-pub(crate) const SECRET_VARIABLES: [&str; 7] = [
+pub(crate) const SECRET_VARIABLES: [&str; 8] = [
     SECRET,
     CERTIFICATE_PASSWORD,
     ID_TOKEN_TOKEN,
@@ -43,6 +43,7 @@ pub(crate) const SECRET_VARIABLES: [&str; 7] = [
     "IDENTITY_HEADER",
     "PORT_WEBHOOK_INGEST_URL",
     "PORT_WEBHOOK_SECRET",
+    "PORT_CLIENT_SECRET",
 ];
 
 /// Infers the kind from the variables that are set, the first match in this order.

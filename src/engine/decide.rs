@@ -90,7 +90,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                 }
             };
         if exists && !is_in && self.settings.leaving == Leaving::Keep {
-            return self.let_go(&id, entry).map(|()| None);
+            return self.let_go(&id, &entry).map(|()| None);
         }
         if is_in {
             if !is_known && record.is_none() && id.stage() != Stage::Root {
@@ -150,7 +150,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     }
 
     /// Leaves an entity that is out of scope to whom it may concern.
-    fn let_go(&self, id: &Id, entry: Entry) -> Result<(), Fatal<R::Error>> {
+    fn let_go(&self, id: &Id, entry: &Entry) -> Result<(), Fatal<R::Error>> {
         let kept = match id.stage() {
             Stage::Leaf => None,
             Stage::Root | Stage::Container => Some(Entry { scope: entry.scope, unread: entry.unread, ..Entry::NEW }),

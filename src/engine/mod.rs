@@ -46,7 +46,7 @@ pub(crate) use delivery::{DeliveryError, Wave};
 pub(crate) use replica::{Absent, Content, Entry, Mark, Replica, Rows, State, Terms};
 pub(crate) use resending::Unsent;
 pub use resending::Vanished;
-pub(crate) use sink::{Fault, Letter, Limits, Parcel, Receipt, Sink, SinkError};
+pub(crate) use sink::{Fault, Letter, Limits, Outcome, Parcel, Receipt, Sink, SinkError};
 pub(crate) use source::{Answer, Found, Intake, Reading, Source, Window};
 pub(crate) use tally::{Counted, KindCounts, Settled, Tally};
 
@@ -160,6 +160,8 @@ pub(crate) struct Counts {
     /// Entities with which every query failed. Everything else was read.
     pub(crate) unreadable: u64,
     pub(crate) uncovered: Vec<Uncovered>,
+    /// Shards of which all rows were read, and are proven to be all.
+    pub(crate) whole: Vec<Id>,
     /// Entities that are absent, in shards where so many are that none is taken for gone yet.
     pub(crate) guarded: u64,
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 
-use futures::future::{OptionFuture, pending, ready};
+use futures::future::{FutureExt, OptionFuture, pending, ready};
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot};
@@ -62,7 +62,8 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         self.open(&ids).await?;
         let batches = self.plan(listed)?;
         self.roots_alone(listed).await?;
-        stream::iter(batches.iter().map(|(extent, shards)| self.read_batch(*extent, shards)))
+        // What reads a batch is large, and what polls it is deep: it has no place on the stack.
+        stream::iter(batches.iter().map(|(extent, shards)| self.read_batch(*extent, shards).boxed_local()))
             .buffer_unordered(BATCHES_AT_ONCE)
             .try_collect()
             .await
@@ -89,7 +90,8 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                 if full { self.source.containers(&ids).await.map(Some) } else { Ok(None) }
             },);
             let Some((changes, containers)) = self.kept(opened) else { return Ok(()) };
-            self.take_batch(extent, shards, Batch::new(&ids, windows), changes, containers, leaves).await
+            let batch = Batch::new(&ids, windows);
+            self.take_batch(extent, shards, batch, changes, containers, leaves).boxed_local().await
         };
         beside(OptionFuture::from(delivering), taking).await
     }
@@ -130,6 +132,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
                 |answer: &Option<Answer>| answer.as_ref().is_some_and(|answer| answer.covered.contains(id));
             full && is_covered(&shown_containers) && is_covered(&shown_leaves)
         };
+        self.counts.borrow_mut().whole.extend(ids.iter().filter(|id| is_all_read(id)).cloned());
         self.end(b, &is_all_read).await?;
         let mut deletes = std::mem::take(&mut b.deletes);
         deletes.retain(|send| !send.is_missed() || b.doomed.contains(&Key::of(&send.parcel.change().id)));

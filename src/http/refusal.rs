@@ -28,6 +28,8 @@ pub(super) fn told(body: &[u8]) -> (Vec<String>, String) {
     }
     #[derive(serde::Deserialize)]
     struct PlainBody {
+        #[serde(default)]
+        error: Option<String>,
         message: String,
     }
 
@@ -42,8 +44,8 @@ pub(super) fn told(body: &[u8]) -> (Vec<String>, String) {
         codes.truncate(MOST_CODES);
         messages.retain(|message| !message.is_empty());
         (codes, messages.join(" "))
-    } else if let Ok(PlainBody { message }) = serde_json::from_slice(body) {
-        (Vec::new(), message)
+    } else if let Ok(PlainBody { error, message }) = serde_json::from_slice(body) {
+        (error.into_iter().filter(|code| !code.is_empty()).collect(), message)
     } else {
         (Vec::new(), String::from_utf8_lossy(body.get(..LONGEST_MESSAGE).unwrap_or(body)).into_owned())
     };

@@ -10,12 +10,12 @@ use crate::text::beginning;
 
 impl Val {
     /// Reads one JSON value.
-    pub fn parse(text: &[u8]) -> Result<Self, serde_json::Error> {
+    pub(crate) fn parse(text: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(text)
     }
 
     /// Writes JSON of at most so many bytes; [`None`] if it would be longer.
-    pub fn to_json(&self, limit: usize) -> Option<String> {
+    pub(crate) fn to_json(&self, limit: usize) -> Option<String> {
         write(self, limit).ok()
     }
 }

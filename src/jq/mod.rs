@@ -16,6 +16,7 @@ mod json;
 mod math;
 mod natives;
 mod order;
+mod plain;
 mod prelude;
 mod quotes;
 mod reads;
@@ -30,9 +31,10 @@ use jaq_core::load::{self, Arena, File, Lexer, Loader, Parser};
 use jaq_core::{Compiler, Ctx, DataT, Lut, Vars, compile};
 
 use budget::{Limits, Stop};
+use plain::Plain;
 use prelude::Found;
-pub use reads::Reads;
-pub use value::{MAX_DEPTH, Val};
+pub(crate) use reads::Reads;
+pub(crate) use value::Val;
 
 /// How long an expression may be, in bytes.
 const LONGEST: usize = 8 << 10;
@@ -50,25 +52,29 @@ const ROOM: usize = 256 << 20;
 
 /// How `'` is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Quotes {
+pub(crate) enum Quotes {
     /// As jq does: it means nothing outside of a string.
+    #[cfg(test)]
     Jq,
     /// As Port's mappings do: at the edge of a word it stands for `"`.
     Port,
 }
 
 /// An expression that is ready to be evaluated.
-pub struct Program {
+pub(crate) struct Program {
     filter: jaq_core::Filter<Data>,
     reads: Reads,
+    plain: Option<Plain>,
+    /// `$ENV` and `$__loc__`.
+    globals: [Val; 2],
 }
 
 /// Why an expression is not jq.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CompileError {
+pub(crate) struct CompileError {
     /// Which character of the expression, from one.
-    pub at: usize,
-    pub message: String,
+    pub(crate) at: usize,
+    pub(crate) message: String,
 }
 
 impl fmt::Display for CompileError {
@@ -81,7 +87,7 @@ impl std::error::Error for CompileError {}
 
 /// Why an evaluation came to nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EvalError {
+pub(crate) enum EvalError {
     /// The program says so; the text is bounded.
     Failed(String),
     /// It needs more than an evaluation may use.
@@ -130,11 +136,12 @@ impl<'a> jaq_core::data::HasLut<'a, Data> for Counted<'a> {
 }
 
 /// Compiles an expression; what jq would refuse is refused.
-pub fn compile(text: &str, quotes: Quotes) -> Result<Program, CompileError> {
+pub(crate) fn compile(text: &str, quotes: Quotes) -> Result<Program, CompileError> {
     if text.len() > LONGEST {
         return Err(CompileError { at: 1, message: format!("the expression is longer than {LONGEST} bytes") });
     }
     let text = match quotes {
+        #[cfg(test)]
         Quotes::Jq => text.to_owned(),
         Quotes::Port => quotes::replaced(text),
     };
@@ -169,7 +176,8 @@ fn compile_here(text: &str) -> Result<Program, CompileError> {
             (Some(name), message)
         }))
     })?;
-    Ok(Program { filter, reads })
+    let location = Val::object([("file".into(), Val::string("<top-level>")), ("line".into(), Val::Num(1.0))]);
+    Ok(Program { filter, reads, plain: Plain::of(text), globals: [Val::object([]), location] })
 }
 
 fn parsed(text: &str) -> Term<&str> {
@@ -214,7 +222,10 @@ fn expectation(expected: &load::parse::Expect<&str>) -> String {
 }
 
 /// The first output of a program, if it has any.
-pub fn first(program: &Program, input: &Val) -> Result<Option<Val>, EvalError> {
+pub(crate) fn first(program: &Program, input: &Val) -> Result<Option<Val>, EvalError> {
+    if let Some(output) = program.plain.as_ref().and_then(|plain| plain.of_input(input)) {
+        return Ok(Some(output));
+    }
     match budget::within(IN_PLACE, || program.run(input)) {
         Ok(output) => output,
         // An evaluation changes nothing, so it may begin again.
@@ -227,20 +238,18 @@ pub fn first(program: &Program, input: &Val) -> Result<Option<Val>, EvalError> {
 }
 
 /// Runs what puts values together; one that would be nested too deep is an error.
-pub fn guarded<T>(f: impl FnOnce() -> T) -> Result<T, EvalError> {
+pub(crate) fn guarded<T>(f: impl FnOnce() -> T) -> Result<T, EvalError> {
     Ok(budget::within(budget::UNLIMITED, f)?)
 }
 
 impl Program {
     /// What of its input it reads.
-    pub fn reads(&self) -> &Reads {
+    pub(crate) fn reads(&self) -> &Reads {
         &self.reads
     }
 
     fn run(&self, input: &Val) -> Result<Option<Val>, EvalError> {
-        let location = Val::object([("file".into(), Val::string("<top-level>")), ("line".into(), Val::Num(1.0))]);
-        let globals = Vars::new([Val::object([]), location]);
-        let ctx = Ctx::<Data>::new(Counted(&self.filter.lut), globals);
+        let ctx = Ctx::<Data>::new(Counted(&self.filter.lut), Vars::new(self.globals.clone()));
         let output = self.filter.id.run((ctx, input.clone())).next();
         match output.transpose() {
             Ok(output) => Ok(output),
@@ -263,7 +272,7 @@ thread_local! {
 
 /// Runs `f` on a stack that is large enough for what goes deep, as compiling does; [`None`] if there cannot be one. Within it
 /// nothing needs another.
-pub fn with_room<T: Send>(f: impl FnOnce() -> T + Send) -> Option<T> {
+pub(crate) fn with_room<T: Send>(f: impl FnOnce() -> T + Send) -> Option<T> {
     if HAS_ROOM.get() {
         return Some(f());
     }

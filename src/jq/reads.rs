@@ -10,14 +10,14 @@ use jaq_core::path::Part;
 
 /// The keys of its input that a program reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reads {
+pub(crate) enum Reads {
     Names(BTreeSet<String>),
     Everything,
 }
 
 impl Reads {
     /// Whether nothing but these keys is read.
-    pub fn only(&self, is_there: impl Fn(&str) -> bool) -> bool {
+    pub(crate) fn only(&self, is_there: impl Fn(&str) -> bool) -> bool {
         match self {
             Self::Names(names) => names.iter().all(|name| is_there(name)),
             Self::Everything => false,

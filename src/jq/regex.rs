@@ -1,6 +1,7 @@
 //! Regular expressions, on a matcher that needs time in proportion to the text.
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use regex::{Captures, Match, Regex, RegexBuilder};
 
@@ -13,11 +14,11 @@ const SIZE: usize = 1 << 20;
 const KEPT: usize = 32;
 
 thread_local! {
-    /// Compiling `\p{L}` takes far longer than matching with it.
-    static COMPILED: RefCell<HashMap<(String, String), Regex>> = RefCell::default();
+    /// Compiling `\p{L}` takes far longer than matching with it. What a regex learns of its texts is its own: a clone begins anew.
+    static COMPILED: RefCell<HashMap<(String, String), Rc<Regex>>> = RefCell::default();
 }
 
-fn compiled(pattern: &str, flags: &str) -> Result<Regex, Error> {
+fn compiled(pattern: &str, flags: &str) -> Result<Rc<Regex>, Error> {
     let key = (pattern.to_owned(), flags.to_owned());
     if let Some(regex) = COMPILED.with_borrow(|compiled| compiled.get(&key).cloned()) {
         return Ok(regex);
@@ -38,11 +39,12 @@ fn compiled(pattern: &str, flags: &str) -> Result<Regex, Error> {
             let pattern: String = pattern.chars().take(80).collect();
             Error::str(format_args!("{pattern} is not a regular expression that is understood: {why}"))
         })?;
+    let regex = Rc::new(regex);
     COMPILED.with_borrow_mut(|compiled| {
         if compiled.len() >= KEPT {
             compiled.clear();
         }
-        compiled.insert(key, regex.clone());
+        compiled.insert(key, Rc::clone(&regex));
     });
     Ok(regex)
 }

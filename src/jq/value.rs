@@ -11,7 +11,7 @@ use super::budget::{self, Stop};
 use super::json;
 
 /// How deep values may be nested.
-pub const MAX_DEPTH: u8 = 128;
+pub(crate) const MAX_DEPTH: u8 = 128;
 
 pub(super) type Error = jaq_core::Error<Val>;
 pub(super) type ValR = Result<Val, Error>;
@@ -19,7 +19,7 @@ pub(super) type Fields = IndexMap<Arc<str>, Val>;
 
 /// A JSON value.
 #[derive(Clone, Debug, Default)]
-pub enum Val {
+pub(crate) enum Val {
     #[default]
     Null,
     Bool(bool),
@@ -31,14 +31,14 @@ pub enum Val {
 
 /// The items of an array.
 #[derive(Clone, Debug, Default)]
-pub struct Array {
+pub(crate) struct Array {
     pub(super) items: Vec<Val>,
     depth: u8,
 }
 
 /// The fields of an object, in the order in which they were added.
 #[derive(Clone, Debug, Default)]
-pub struct Object {
+pub(crate) struct Object {
     pub(super) fields: Fields,
     depth: u8,
 }
@@ -93,7 +93,7 @@ impl Object {
 }
 
 impl Val {
-    pub fn string(text: &str) -> Self {
+    pub(crate) fn string(text: &str) -> Self {
         budget::text(text.len());
         budget::bytes(size_of::<usize>() * 2);
         Self::Str(text.into())
@@ -107,7 +107,7 @@ impl Val {
     }
 
     /// An object; of two fields with one key the later one holds.
-    pub fn object(fields: impl IntoIterator<Item = (Arc<str>, Self)>) -> Self {
+    pub(crate) fn object(fields: impl IntoIterator<Item = (Arc<str>, Self)>) -> Self {
         let mut object = Object { fields: Fields::new(), depth: 1 };
         fields.into_iter().for_each(|(key, value)| object.insert(key, value));
         Self::Obj(Arc::new(object))
@@ -122,28 +122,28 @@ impl Val {
     }
 
     /// What is under a key of an object.
-    pub fn get(&self, key: &str) -> Option<&Self> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Self> {
         match self {
             Self::Obj(object) => object.fields.get(key),
             _ => None,
         }
     }
 
-    pub fn as_str(&self) -> Option<&str> {
+    pub(crate) fn as_str(&self) -> Option<&str> {
         match self {
             Self::Str(text) => Some(text),
             _ => None,
         }
     }
 
-    pub fn items(&self) -> Option<&[Self]> {
+    pub(crate) fn items(&self) -> Option<&[Self]> {
         match self {
             Self::Arr(array) => Some(&array.items),
             _ => None,
         }
     }
 
-    pub fn fields(&self) -> Option<impl Iterator<Item = (&Arc<str>, &Self)>> {
+    pub(crate) fn fields(&self) -> Option<impl Iterator<Item = (&Arc<str>, &Self)>> {
         match self {
             Self::Obj(object) => Some(object.fields.iter()),
             _ => None,
@@ -151,7 +151,7 @@ impl Val {
     }
 
     /// What jq's `type` says.
-    pub fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
             Self::Bool(_) => "boolean",

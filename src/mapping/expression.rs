@@ -38,11 +38,11 @@ pub(super) enum Template {
 
 /// The expressions that gave nothing, and what they first said of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Nulls {
+pub(crate) struct Nulls {
     /// How often an expression had no output, or an error in place of one.
-    pub count: usize,
+    pub(crate) count: usize,
     /// By the expression's key.
-    pub errors: BTreeMap<String, String>,
+    pub(crate) errors: BTreeMap<String, String>,
 }
 
 impl Nulls {

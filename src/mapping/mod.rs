@@ -3,6 +3,7 @@
 //! The language is Ocean's: a YAML file whose leaves are jq. It is evaluated as Ocean does, over Azure's columns in their own
 //! spelling and in the exporters'. Nothing here reads, asks or writes: a row comes in, entities come out.
 mod expression;
+mod fields;
 mod graph_query;
 mod resource;
 mod row;
@@ -15,15 +16,16 @@ use std::fmt;
 
 use bytes::Bytes;
 
-pub use expression::Nulls;
+pub(crate) use expression::Nulls;
+pub(crate) use fields::FieldSet;
 use resource::Resource;
-pub use webhook::{Operation, WebhookMapping};
+pub(crate) use webhook::{Operation, WebhookMapping};
 
 use crate::jq::{Reads, Val};
 
 /// What a row is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub(crate) enum Kind {
     Subscription,
     /// A resource group.
     ResourceContainer,
@@ -32,19 +34,19 @@ pub enum Kind {
 
 /// How Port is to take the entities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
-    pub create_missing_related_entities: bool,
-    pub enable_merge_entity: bool,
-    pub delete_dependent_entities: bool,
+pub(crate) struct Options {
+    pub(crate) create_missing_related_entities: bool,
+    pub(crate) enable_merge_entity: bool,
+    pub(crate) delete_dependent_entities: bool,
 }
 
 /// Something that is wrong with a mapping file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    pub line: u64,
+pub(crate) struct Problem {
+    pub(crate) line: u64,
     /// The way to it, as `resources[0].selector.query`.
-    pub key: String,
-    pub message: String,
+    pub(crate) key: String,
+    pub(crate) message: String,
 }
 
 impl fmt::Display for Problem {
@@ -56,25 +58,25 @@ impl fmt::Display for Problem {
 
 /// An entity of Port's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entity {
-    pub blueprint: String,
+pub(crate) struct Entity {
+    pub(crate) blueprint: String,
     /// What it is known by; empty where Port is to search for it.
-    pub identifier: String,
+    pub(crate) identifier: String,
     /// One JSON object, as Port's bulk route takes it.
-    pub body: Bytes,
+    pub(crate) body: Bytes,
 }
 
 /// What became of a row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Made {
-    pub entities: Vec<Entity>,
+pub(crate) struct Made {
+    pub(crate) entities: Vec<Entity>,
     /// Items that a selector leaves out.
-    pub filtered: usize,
+    pub(crate) filtered: usize,
     /// Items without an identifier or a blueprint.
-    pub dropped: usize,
+    pub(crate) dropped: usize,
     /// Items that no entity could be made of, as `nulls.errors` says.
-    pub failed: usize,
-    pub nulls: Nulls,
+    pub(crate) failed: usize,
+    pub(crate) nulls: Nulls,
 }
 
 impl Made {
@@ -86,43 +88,43 @@ impl Made {
 
 /// The columns of Resource Graph that a mapping reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Columns {
+pub(crate) enum Columns {
     Names(BTreeSet<String>),
     All,
 }
 
 /// A mapping file that is read.
-pub struct Mapping {
+pub(crate) struct Mapping {
     options: Options,
     resources: Vec<Resource>,
 }
 
 impl Mapping {
     /// Reads a file; what is wrong with it is told all at once.
-    pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
+    pub(crate) fn parse(text: &str) -> Result<Self, Vec<Problem>> {
         source::parse(text, source::Reader::root)
     }
 
-    pub fn options(&self) -> Options {
+    pub(crate) fn options(&self) -> Options {
         self.options
     }
 
     /// The blueprints that do not depend on the row.
-    pub fn blueprints(&self) -> BTreeSet<String> {
+    pub(crate) fn blueprints(&self) -> BTreeSet<String> {
         self.resources.iter().filter_map(|resource| resource.blueprint.literal()).collect()
+    }
+
+    /// The same, of those that make entities of rows of a kind.
+    pub(crate) fn blueprints_of(&self, kind: Kind) -> BTreeSet<String> {
+        self.of_kind(kind).filter_map(|resource| resource.blueprint.literal()).collect()
     }
 
     fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Resource> {
         self.resources.iter().filter(move |resource| resource.kind == kind)
     }
 
-    /// Whether rows of this kind become anything.
-    pub fn maps(&self, kind: Kind) -> bool {
-        self.of_kind(kind).next().is_some()
-    }
-
     /// The entities of a row, a JSON object. The same row always gives the same bytes.
-    pub fn entities(&self, kind: Kind, row: &[u8]) -> Made {
+    pub(crate) fn entities(&self, kind: Kind, row: &[u8]) -> Made {
         let mut made = Made::default();
         match Val::parse(row) {
             Ok(row) => self.of_kind(kind).for_each(|resource| resource.make(&row, &mut made)),
@@ -133,7 +135,7 @@ impl Mapping {
 
     /// Blueprint and identifier of the entities of a row that only has what is known of a deleted one; and how many of the
     /// resources of the mapping need more than that.
-    pub fn keys(&self, kind: Kind, row: &[u8]) -> (Vec<(String, String)>, usize) {
+    pub(crate) fn keys(&self, kind: Kind, row: &[u8]) -> (Vec<(String, String)>, usize) {
         let Ok(row) = Val::parse(row) else { return (Vec::new(), self.of_kind(kind).count()) };
         let mut keys = Vec::new();
         let mut uncomputed = 0;
@@ -147,7 +149,7 @@ impl Mapping {
     }
 
     /// The columns that an expression of the kind reads, in Azure's spelling. A subscription's name is its `displayName`.
-    pub fn columns(&self, kind: Kind) -> Columns {
+    pub(crate) fn columns(&self, kind: Kind) -> Columns {
         let mut columns = BTreeSet::new();
         for resource in self.of_kind(kind) {
             let Reads::Names(names) = resource.reads() else { return Columns::All };

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::expression::{Expression, Template};
+use super::fields::identifier;
 use super::graph_query::Shape;
 use super::{Entity, Kind, Made, row};
 use crate::jq::{self, Reads, Val};
@@ -22,6 +23,7 @@ pub(super) struct Resource {
     pub(super) blueprint: Expression,
     /// The identifier and the rest, by key, in the order of the file.
     pub(super) fields: Vec<(String, Template)>,
+    pub(super) lens: row::Lens,
 }
 
 /// `itemsToParse`.
@@ -67,20 +69,20 @@ impl Resource {
         self.types.as_ref().is_none_or(|types| of_row.is_some_and(|of_row| types.contains(&of_row.to_lowercase())))
     }
 
-    /// The row as the expressions see it.
-    fn seen(&self, row: &Val) -> Val {
+    /// How its expressions see rows.
+    pub(super) fn lens(&self) -> row::Lens {
         let mut names = BTreeSet::new();
         self.each(&mut |expression| {
             if let Reads::Names(read) = expression.program.reads() {
                 names.extend(read.iter().cloned());
             }
         });
-        row::seen(self.kind, row, &Reads::Names(names), &self.shape)
+        row::Lens::new(self.kind, names.iter().map(String::as_str), &self.shape)
     }
 
     /// The row, or with each of its items what is left of it.
     fn inputs(&self, row: &Val) -> Inputs {
-        let seen = self.seen(row);
+        let seen = self.lens.seen(row, &self.shape);
         let Some(items) = &self.items else { return Inputs::These(vec![seen]) };
         let list = match items.list.first(&seen) {
             Ok(list) => list.unwrap_or_default(),
@@ -173,10 +175,7 @@ impl Resource {
     }
 
     fn identifier(&self) -> Option<&Expression> {
-        match self.fields.iter().find(|(key, _)| key == "identifier") {
-            Some((_, Template::Jq(expression))) => Some(expression),
-            _ => None,
-        }
+        identifier(&self.fields)
     }
 
     fn is_searched(&self) -> bool {

@@ -1,12 +1,29 @@
 //! A row as a mapping sees it: Azure's columns, and beside them what Port's exporters call them.
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Kind, graph_query::Shape};
-use crate::jq::{Reads, Val};
+use crate::jq::Val;
+
+/// Columns that not every query yields, or that say how a row was found: an entity made of them would differ from read to read.
+const OF_THE_QUERY: [&str; 9] = [
+    "changeAttributes",
+    "changeTime",
+    "changeType",
+    "changedProperties",
+    "rgId",
+    "rgLocation",
+    "rgName",
+    "rgTags",
+    "sourceResourceId",
+];
+
+fn is_offered(column: &str) -> bool {
+    !OF_THE_QUERY.contains(&column)
+}
 
 /// Where a mapping finds what it calls so.
 struct Source {
+    name: Arc<str>,
     column: String,
     /// Where the column is not there.
     otherwise: Option<&'static str>,
@@ -15,14 +32,13 @@ struct Source {
 
 fn source(kind: Kind, name: &str) -> Source {
     let column = camel_case(name);
-    match (column.as_str(), kind) {
-        ("resourceId", _) => Source { column: "id".to_owned(), otherwise: None, lower: true },
-        ("name", Kind::Subscription) => {
-            Source { column: "displayName".to_owned(), otherwise: Some("name"), lower: false }
-        }
-        ("displayName", Kind::Subscription) => Source { column, otherwise: Some("name"), lower: false },
-        _ => Source { column, otherwise: None, lower: false },
-    }
+    let (column, otherwise, lower) = match (column.as_str(), kind) {
+        ("resourceId", _) => ("id".to_owned(), None, true),
+        ("name", Kind::Subscription) => ("displayName".to_owned(), Some("name"), false),
+        ("displayName", Kind::Subscription) => (column, Some("name"), false),
+        _ => (column, None, false),
+    };
+    Source { name: name.into(), column, otherwise, lower }
 }
 
 fn camel_case(name: &str) -> String {
@@ -46,31 +62,31 @@ pub(super) fn is_there(kind: Kind, row: &Val, name: &str) -> bool {
     [Some(source.column.as_str()), source.otherwise].into_iter().flatten().any(|column| row.get(column).is_some())
 }
 
-/// The row, with what `reads` calls otherwise than Azure, and without what the query of the mapping leaves out.
-pub(super) fn seen(kind: Kind, row: &Val, reads: &Reads, shape: &Shape) -> Val {
-    let mut fields: Vec<(Arc<str>, Val)> = Vec::new();
-    for (key, value) in row.fields().into_iter().flatten() {
-        if shape.has(key) {
-            let value = if shape.lowers(key) { lower(value) } else { value.clone() };
-            fields.push((key.clone(), value));
-        }
+/// How a mapping sees rows of one kind: with what it calls otherwise than Azure, and without what its query leaves out.
+#[derive(Default)]
+pub(super) struct Lens(Vec<Source>);
+
+impl Lens {
+    /// Of the names that its expressions read.
+    pub(super) fn new<'a>(kind: Kind, names: impl IntoIterator<Item = &'a str>, shape: &Shape) -> Self {
+        let sources = names.into_iter().map(|name| source(kind, name));
+        Self(sources.filter(|source| shape.has(&source.column) && is_offered(&source.column)).collect())
     }
-    let names = match reads {
-        Reads::Names(names) => names,
-        Reads::Everything => &BTreeSet::new(),
-    };
-    for name in names {
-        let source = source(kind, name);
-        let columns = [Some(source.column.as_str()), source.otherwise].into_iter().flatten();
-        if row.get(name).is_some() || !shape.has(&source.column) {
-            continue;
-        }
-        if let Some(value) = columns.into_iter().find_map(|column| row.get(column)) {
-            let is_lower = source.lower || shape.lowers(&source.column);
-            fields.push((name.as_str().into(), if is_lower { lower(value) } else { value.clone() }));
-        }
+
+    pub(super) fn seen(&self, row: &Val, shape: &Shape) -> Val {
+        let offered = row.fields().into_iter().flatten().filter(|(key, _)| shape.has(key) && is_offered(key));
+        let of_azure = offered.map(|(key, value)| (key.clone(), lowered(value, shape.lowers(key))));
+        let named = self.0.iter().filter(|source| row.get(&source.name).is_none()).filter_map(|source| {
+            let columns = [Some(source.column.as_str()), source.otherwise].into_iter().flatten();
+            let value = columns.into_iter().find_map(|column| row.get(column))?;
+            Some((source.name.clone(), lowered(value, source.lower || shape.lowers(&source.column))))
+        });
+        Val::object(of_azure.chain(named))
     }
-    Val::object(fields)
+}
+
+fn lowered(value: &Val, is_lower: bool) -> Val {
+    if is_lower { lower(value) } else { value.clone() }
 }
 
 fn lower(value: &Val) -> Val {

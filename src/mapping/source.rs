@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use super::expression::{Expression, Template};
 use super::graph_query::Shape;
 use super::resource::{Items, Resource, first_path};
+use super::row::Lens;
 use super::yaml::{Entry, Node, Value};
 use super::{Kind, Mapping, Options, Problem};
 use crate::jq::{self, Reads};
@@ -188,7 +189,9 @@ impl Reader {
         let (_, name) = named?;
         let selector = selector.and_then(|node| self.selector(node, &keys.path("selector"), kind?, name));
         let ((selector, types, shape), (blueprint, fields)) = selector.zip(entity)?;
-        let resource = Resource { kind: kind?, types, shape, selector, items, blueprint, fields };
+        let lens = Lens::default();
+        let mut resource = Resource { kind: kind?, types, shape, selector, items, blueprint, fields, lens };
+        resource.lens = resource.lens();
         self.foreign(&resource, keys.line);
         Some(resource)
     }

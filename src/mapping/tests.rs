@@ -73,7 +73,6 @@ fn the_default_mapping_of_oceans_azure_integration_is_read_as_it_is() {
     assert_eq!(mapping.blueprints(), ["azureResourceGroup", "azureSubscription"].map(str::to_owned).into());
     let names = ["id", "location", "name", "properties", "tags"].map(str::to_owned);
     assert_eq!(mapping.columns(Kind::ResourceContainer), Columns::Names(names.into()));
-    assert!(!mapping.maps(Kind::Resource));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::jq::{self, Val};
 const ITEMS_READ: usize = 500;
 
 /// The mapping of a webhook, a JSON array as Port's API has it.
-pub struct WebhookMapping(Vec<Entry>);
+pub(crate) struct WebhookMapping(Vec<Entry>);
 
 struct Entry {
     blueprint: String,
@@ -30,14 +30,14 @@ enum Action {
 
 /// What is to be done with an entity.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Operation {
+pub(crate) enum Operation {
     Upsert(Entity),
     Delete { blueprint: String, identifier: String, dependents: bool },
 }
 
 impl WebhookMapping {
     /// Reads a mapping; what is wrong with it is told all at once.
-    pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
+    pub(crate) fn parse(text: &str) -> Result<Self, Vec<Problem>> {
         source::parse(text, |reader, root| {
             let Value::List(list) = &root.value else {
                 reader.refuse(root.line, "", format!("is {}, not a list", root.kind()));
@@ -49,8 +49,14 @@ impl WebhookMapping {
         })
     }
 
+    /// The blueprint and the fields of each part that makes entities.
+    pub(super) fn made(&self) -> impl Iterator<Item = (&str, &[(String, Template)])> {
+        let made = self.0.iter().filter(|entry| matches!(entry.action, Action::Create));
+        made.map(|entry| (entry.blueprint.as_str(), &entry.fields[..]))
+    }
+
     /// What a request with this body asks for, in order; in place of an operation that cannot be made, why.
-    pub fn operations(&self, body: &[u8]) -> Vec<Result<Operation, String>> {
+    pub(crate) fn operations(&self, body: &[u8]) -> Vec<Result<Operation, String>> {
         let body = match Val::parse(body) {
             Ok(body) => body,
             Err(error) => return vec![Err(format!("the body is not JSON: {error}"))],

@@ -45,6 +45,9 @@ impl Report {
         if self.subscriptions > 0 || self.differing() > 0 {
             self.count(&mut text);
         }
+        if let Some(pruned) = self.pruned {
+            line(&mut text, "pruned", format_args!("{pruned:>11}"));
+        }
         if let Some(Compared { held, in_doubt }) = self.compared {
             let differ = self.differing();
             line(&mut text, "compared", format_args!("{held} entities held, {differ} differ, {in_doubt} in doubt"));

@@ -1,14 +1,16 @@
 //! One run: what is discovered, planned, transferred and settled. The only place that sees all parts.
 
+mod mapped;
 mod plan;
 mod problems;
+mod prune;
+mod survey;
 mod unseen;
 mod workflow;
+mod writing;
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
-use std::io::{self, Write};
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::azure::arm::Arm;
 use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::config::{AzureConfig, Config, DryRun, Mode, Payload, ScopeTerms};
+use crate::config::{AzureConfig, Config, Mode, ScopeTerms};
 use crate::engine::{
     Counted, Counts, DeadLetters, Delivery, Engine, Fatal, Novelty, Parcel, Replica, Settled, Shard, Sink, Tally,
     Unsent, Vanished,
@@ -27,14 +29,16 @@ use crate::http::Http;
 use crate::model::{Change, Id, Operation};
 use crate::progress::{self, Seen};
 use crate::report::{Compared, Report};
-use crate::sinks::preview::Preview;
-use crate::sinks::webhook::{self, Envelope, Webhook};
 use crate::sources::resource_graph::arm_id::id_of;
 use crate::sources::resource_graph::{Look, ResourceGraph, Subscription};
-use crate::text::{Inert, printable};
+use crate::text::printable;
+pub(crate) use mapped::Mapped;
 pub(crate) use plan::{Reach, extent};
 pub(crate) use problems::RunError;
 use problems::Shortfall;
+pub(crate) use survey::{Survey, survey};
+pub(crate) use writing::catalog;
+use writing::pages_at_once;
 
 /// How often what is settled is saved, at least.
 const SAVED_EVERY: Duration = Duration::from_millis(50);
@@ -103,6 +107,8 @@ struct Run<'a, S: Future<Output = Stop>> {
     http: Arc<Http>,
     replica: Checkpoint,
     dead_letters: RefCell<Option<DeadLetters>>,
+    /// `None`: envelopes are posted to a webhook.
+    mapped: Option<Mapped>,
 }
 
 /// What Azure says that there is.
@@ -118,6 +124,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
     /// Looks for whatever must be there before anything is sent.
     async fn prepare(config: &'a Config, work: &'a Work, stop: Shared<S>) -> Result<Self, RunError> {
         let http = Arc::new(Http::new(config.port.concurrency.get(), config.limits.clone(), config.network.clone())?);
+        let mapped = config.port.mapping_file.as_deref().map(Mapped::read).transpose()?;
         let dead_letters = config
             .dead_letter_file
             .as_deref()
@@ -129,7 +136,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
             Some(checkpoint) if config.dry_run.is_some() => Checkpoint::open_to_read(&checkpoint.file).await?,
             Some(checkpoint) => Checkpoint::open(&checkpoint.file).await?,
         };
-        let run = Self { config, work, stop, http, replica, dead_letters: RefCell::new(dead_letters) };
+        let run = Self { config, work, stop, http, replica, dead_letters: RefCell::new(dead_letters), mapped };
         run.check_filters()?;
         Ok(run)
     }
@@ -144,38 +151,13 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         }
     }
 
-    async fn go(&self, report: &mut Report) -> Result<(), RunError> {
-        let estate = self.discover().await?;
-        report.subscriptions = estate.listed.len() as u64;
-        let AzureConfig { tenant_id, .. } = &self.config.azure;
-        let port = &self.config.port;
-        match &port.ingest_url {
-            Some(url) if self.config.dry_run.is_none() => {
-                let webhook = Webhook::new(tenant_id, port, url, &self.http)?;
-                Box::pin(self.transfer(&webhook, &estate, report)).await
-            }
-            url => {
-                let identity = match url {
-                    Some(url) => webhook::identity(tenant_id, port, url.expose()),
-                    // A dry run that was told of no webhook goes by that of the checkpoint.
-                    None => self.replica.terms().map(|was| was.sink).unwrap_or_default(),
-                };
-                let output: Box<dyn Write + Send> = match self.config.dry_run {
-                    Some(DryRun::Counts) => Box::new(io::sink()),
-                    Some(DryRun::Envelopes) | None => Box::new(Inert(io::stdout())),
-                };
-                let preview = Preview::new(identity, |change, _| Envelope::new(change), webhook::line, output);
-                Box::pin(self.transfer(&preview, &estate, report)).await
-            }
-        }
-    }
-
     /// Signs in, lists what can be read, and asks what Resource Graph looks at of it.
-    async fn discover(&self) -> Result<Estate, RunError> {
+    async fn discover(&self, report: &mut Report) -> Result<Estate, RunError> {
         let AzureConfig { batch_size, .. } = &self.config.azure;
         let arm = Arm::new(&self.config.azure, Arc::clone(&self.http))?;
-        let pages = pages_at_once(self.config.port.payload);
-        let source = ResourceGraph::new(arm, self.config.scope.clone(), *batch_size, pages);
+        let pages = pages_at_once(&self.config.port);
+        let scope = Mapped::scope(self.mapped.as_ref(), &self.config.scope);
+        let source = ResourceGraph::new(arm, scope, *batch_size, pages);
         let discovering = async {
             let listed = source.shards().await?;
             if let Work::Forget(_) = self.work {
@@ -194,6 +176,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         };
         let start = start(look.now, source.client().arm().first_date());
         tracing::info!("{} subscriptions; Azure time: {start:.0}", listed.len());
+        report.subscriptions = listed.len() as u64;
         Ok(Estate { source, listed, look, start })
     }
 
@@ -355,7 +338,10 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
             report.fail(&Shortfall::NotDelivered(failed));
         }
         if !tally.is_trustworthy() {
-            report.fail(&Shortfall::AllRejected(rejected));
+            report.fail(&match self.mapped {
+                Some(_) => Shortfall::AllUnmappable(rejected),
+                None => Shortfall::AllRejected(rejected),
+            });
             if let Err(Fatal::Replica(error)) = engine.distrust_rejections(listed) {
                 report.fail(&error);
             }
@@ -392,16 +378,4 @@ fn start(told: Option<Timestamp>, date: Option<Timestamp>) -> Timestamp {
 
 fn to_ids(ids: &[String]) -> Vec<Id> {
     ids.iter().filter_map(|id| id_of(id)).collect()
-}
-
-/// How many pages are read ahead of the posts. Posted one by one, a page takes as long as ten queries, and more of them would
-/// only wait, in memory. Posted in lists, it takes as long as a query: the quota's 15 then read ten thousand rows in one go,
-/// these and the look, the records and the containers.
-fn pages_at_once(payload: Payload) -> NonZeroUsize {
-    const FEW: NonZeroUsize = NonZeroUsize::new(2).unwrap();
-    const MANY: NonZeroUsize = NonZeroUsize::new(11).unwrap();
-    match payload {
-        Payload::Single => FEW,
-        Payload::Batch => MANY,
-    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Estate, Run, Work};
+use super::{Estate, Mapped, Run, Work};
 use crate::checkpoint::Checkpoint;
 use crate::config::{CheckpointConfig, Mode, OutOfScope, ScopeTerms};
 use crate::engine::{Bounds, Full, Leaving, RECORDS_KEPT, Replica, Resend, Settings, Terms};
@@ -50,7 +50,7 @@ impl Reach<'_> {
         }
         let Some(was) = self.replica.terms() else { return Some("there is no checkpoint yet".into()) };
         if was.sink != terms.sink {
-            return Some("the checkpoint was made for another webhook, tenant or payload format".into());
+            return Some("the checkpoint was made for another catalog, tenant or payload format".into());
         }
         if let Some(variable) = ScopeTerms::parse(&terms.scope).changed_from(&ScopeTerms::parse(&was.scope)) {
             return Some(format!("{variable} has changed"));
@@ -85,7 +85,7 @@ impl<S: Future<Output = Stop>> Run<'_, S> {
     /// What is read of the estate, by the mode and the checkpoint.
     pub(super) fn plan(&self, estate: &Estate, sink: String) -> Plan {
         let config = self.config;
-        let terms = Terms { sink, scope: ScopeTerms::of(&config.scope).to_text() };
+        let terms = Terms { sink, scope: Mapped::terms(self.mapped.as_ref(), &config.scope).to_text() };
         let (full, overlap) = extent(config.mode, config.checkpoint.as_ref(), config.window);
         let listed: &Vec<Id> = &estate.listed.iter().map(|one| one.root.id.clone()).collect();
         let reach = Reach { replica: &self.replica, listed, start: estate.start };

@@ -9,6 +9,7 @@ use crate::engine::DeadLetterError;
 use crate::error::{Exit, Problem, Stop};
 use crate::http::RequestError;
 use crate::model::Id;
+use crate::port::PortError;
 use crate::sources::resource_graph::GraphError;
 use crate::text::printable;
 
@@ -21,6 +22,12 @@ pub(crate) enum RunError {
     Credential(#[from] CredentialError),
     #[error("listing the subscriptions: {0}")]
     Listing(#[from] ArmError),
+    #[error("Port: {0}")]
+    Port(#[from] PortError),
+    #[error("MAPPING_FILE {} cannot be used:{problem}", .file.display())]
+    Mapping { file: PathBuf, problem: String },
+    #[error("Port has no blueprint {0}, of which MAPPING_FILE makes entities")]
+    NoBlueprint(String),
     #[error("the principal cannot read any subscription")]
     NoSubscription,
     #[error(transparent)]
@@ -33,7 +40,7 @@ pub(crate) enum RunError {
     #[error("subscription {0} is still listed: the next run would send it again")]
     StillListed(String),
     /// Its deletes would go to a catalog that may not hold it, and the one that does would keep it.
-    #[error("the checkpoint {} was made for another webhook, tenant or payload format", .file.display())]
+    #[error("the checkpoint {} was made for another catalog, tenant or payload format", .file.display())]
     OtherCatalog { file: PathBuf },
     #[error(transparent)]
     Stopped(#[from] Stop),
@@ -47,6 +54,8 @@ impl Problem for RunError {
             Self::Setup(error) => error.exit(),
             Self::Credential(error) => error.exit(),
             Self::Listing(error) => error.exit(),
+            Self::Port(error) => error.exit(),
+            Self::Mapping { .. } | Self::NoBlueprint(_) => Exit::Configuration,
             Self::NoSubscription => Exit::Credentials,
             Self::Checkpoint(error) => error.exit(),
             Self::DeadLetters(error) => error.exit(),
@@ -68,6 +77,11 @@ impl Problem for RunError {
             Self::Setup(error) => error.advice(),
             Self::Credential(error) => error.advice(),
             Self::Listing(error) => error.advice(),
+            Self::Port(error) => error.advice(),
+            Self::Mapping { .. } => None,
+            Self::NoBlueprint(_) => {
+                Some("make it in Port, those of the examples with init --apply, or correct its name in MAPPING_FILE")
+            }
             Self::NoSubscription => Some(
                 "assign the Reader role to the service principal on the subscriptions to be read; it can take minutes to take \
                  effect",
@@ -122,16 +136,26 @@ pub(super) enum Shortfall {
     Vanished(u64),
     #[error("{0} entities of the subscription are still held: their deletes were not accepted")]
     StillHeld(u64),
-    #[error("{0} envelopes were not delivered; the log names each")]
+    #[error("{rows} rows could not be mapped, and nothing was deleted for them; the first: {first}")]
+    Unmapped { rows: u64, first: String },
+    #[error("nothing was pruned: {gone} of {held} entities would go, which is more than {limit} %")]
+    PruneLimit { gone: u64, held: u64, limit: u64 },
+    #[error("nothing was pruned: Port does not tell who wrote an entity")]
+    NoOwners,
+    #[error("{0} entities are not in Azure, and could not be deleted; the log names each")]
+    Unpruned(u64),
+    #[error("{0} changes were not delivered; the log names each")]
     NotDelivered(u64),
-    #[error("Port rejected {0} envelopes individually; the log names each")]
+    #[error("Port rejected {0} changes individually; the log names each")]
     Rejected(u64),
     #[error(
-        "{0} envelopes that Port rejected in an earlier run were found again; they are not posted again until they change"
+        "{0} entities that Port rejected in an earlier run were found again; they are not posted again until they change"
     )]
     StillRejected(u64),
-    #[error("Port rejected {0} envelopes and accepted none: the webhook itself may be wrong")]
+    #[error("Port rejected {0} changes and accepted none: the webhook itself may be wrong")]
     AllRejected(u64),
+    #[error("Port rejected {0} changes and accepted none: the mapping or its blueprints may be wrong")]
+    AllUnmappable(u64),
 }
 
 impl Problem for Shortfall {
@@ -142,8 +166,13 @@ impl Problem for Shortfall {
             | Self::NotLookedUp(_)
             | Self::Vanished(_)
             | Self::StillHeld(_)
+            | Self::Unmapped { .. }
+            | Self::PruneLimit { .. }
+            | Self::NoOwners
+            | Self::Unpruned(_)
             | Self::NotDelivered(_)
-            | Self::AllRejected(_) => Exit::Failed,
+            | Self::AllRejected(_)
+            | Self::AllUnmappable(_) => Exit::Failed,
         }
     }
 
@@ -152,7 +181,14 @@ impl Problem for Shortfall {
             Self::AllRejected(_) => Some(
                 "check that PORT_WEBHOOK_INGEST_URL is the URL of a custom webhook, and what Port's audit log says",
             ),
+            Self::AllUnmappable(_) => {
+                Some("check that the blueprints of MAPPING_FILE are there, and what the log says of each")
+            }
             Self::Vanished(_) => Some("check how they are spelt, or delete them from the catalog with --allow-delete"),
+            Self::PruneLimit { .. } => {
+                Some("look at what --dry-run shows; if it is right, raise PRUNE_LIMIT_PERCENT for one run")
+            }
+            Self::Unpruned(_) => Some("delete in Port what relates to them, or the relations"),
             Self::StillHeld(_) => Some("run forget again: it goes on with them"),
             _ => None,
         }

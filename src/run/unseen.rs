@@ -39,6 +39,7 @@ impl<S: Future<Output = Stop>> Run<'_, S> {
     /// Names the subscriptions that Resource Manager lists and Resource Graph does not look at: in every run those of which
     /// something was read, and once those of which nothing ever was.
     pub(super) fn tell_uncovered(estate: &Estate, counts: &Counts, report: &mut Report) {
+        report.whole = counts.whole.iter().map(|id| id.as_str().to_owned()).collect();
         for Uncovered { id, since, is_known } in &counts.uncovered {
             let one = estate.listed.iter().find(|one| one.root.id == *id);
             let (name, state) = one.map_or(("", ""), |one| (&*one.name, &*one.state));

@@ -4,5 +4,7 @@
 //! of the match in `run.rs` that chooses one. All that sinks have in common is the engine's: order, retries, what is posted
 //! together, and what becomes of the rejected.
 
+pub(crate) mod answers;
+pub(crate) mod entities;
 pub(crate) mod preview;
 pub(crate) mod webhook;

@@ -20,11 +20,14 @@ const CHUNK: usize = 100;
 #[error("cannot write the envelopes: {0}")]
 pub(crate) struct PreviewError(Arc<io::Error>);
 
+/// How a sink makes a parcel of a change.
+type Render<'a, P> = dyn Fn(Change, &Names) -> P + 'a;
+
 /// An output in place of a sink: its parcels, its identity.
 pub(crate) struct Preview<'a, P> {
     identity: String,
-    render: Box<dyn Fn(Change, &Names) -> P + 'a>,
-    line: fn(&P) -> Bytes,
+    render: Box<Render<'a, P>>,
+    lines: fn(&P) -> Bytes,
     chunks: mpsc::Sender<Chunk>,
 }
 
@@ -39,10 +42,10 @@ impl<'a, P> Preview<'a, P> {
     pub(crate) fn new(
         identity: String,
         render: impl Fn(Change, &Names) -> P + 'a,
-        line: fn(&P) -> Bytes,
+        lines: fn(&P) -> Bytes,
         output: impl Write + Send + 'static,
     ) -> Self {
-        Self { identity, render: Box::new(render), line, chunks: write_behind(output) }
+        Self { identity, render: Box::new(render), lines, chunks: write_behind(output) }
     }
 }
 
@@ -71,8 +74,7 @@ impl<P: Parcel> Sink for Preview<'_, P> {
     async fn send(&self, parcels: &[P], _delivery: &str) -> Result<Receipt<PreviewError>, PreviewError> {
         let mut text = Vec::new();
         for parcel in parcels {
-            text.extend_from_slice(&(self.line)(parcel));
-            text.push(b'\n');
+            text.extend_from_slice(&(self.lines)(parcel));
         }
         let (written, result) = oneshot::channel();
         // The writer ends at its first error, and tells only whoever waits then.
@@ -86,7 +88,7 @@ impl<P: Parcel> Sink for Preview<'_, P> {
     }
 
     fn letter(&self, parcel: &P, error: &PreviewError) -> Letter {
-        Letter { envelope: (self.line)(parcel), status: None, reason: error.to_string() }
+        Letter { envelope: (self.lines)(parcel), status: None, reason: error.to_string() }
     }
 }
 
@@ -194,7 +196,8 @@ mod tests {
         output: impl Write + Send + 'static,
         count: usize,
     ) -> (Result<(), DeliveryError<PreviewError>>, usize) {
-        let sink = Preview::new("x".into(), |change, _| Row(change), |row| row.0.row.clone(), output);
+        let sink =
+            Preview::new("x".into(), |change, _| Row(change), |row| [&row.0.row[..], b"\n"].concat().into(), output);
         let (sender, orders) = mpsc::channel(2);
         let feed = async move {
             for row in rows(count) {

@@ -13,7 +13,7 @@ use crate::harness::{MINUTE, Program, Run, empty, queries, settled, start};
 use crate::remembered::{file, remembering};
 
 /// Every setting with a flag: the variable, the flag, an invalid value and a valid one.
-const FLAGS: [(&str, &str, &str, &str); 26] = [
+const FLAGS: [(&str, &str, &str, &str); 32] = [
     ("PORT_WEBHOOK_SIGNATURE_HEADER", "--port-webhook-signature-header", "content-type", "x-hub-signature-256"),
     ("PORT_WEBHOOK_SIGNATURE_PREFIX", "--port-webhook-signature-prefix", "größe", "v1="),
     ("DRY_RUN", "--dry-run", "perhaps", "true"),
@@ -45,11 +45,17 @@ const FLAGS: [(&str, &str, &str, &str); 26] = [
     ("RUN_TIMEOUT_SECONDS", "--run-timeout-seconds", "0", "86400"),
     ("PORT_WEBHOOK_CONCURRENCY", "--port-webhook-concurrency", "201", "200"),
     ("LOG_FORMAT", "--log-format", "xml", "text"),
+    ("MAPPING_FILE", "--mapping-file", "", ""),
+    ("PORT_CLIENT_ID", "--port-client-id", "", "an-id"),
+    ("PORT_BASE_URL", "--port-base-url", "mars", "us"),
+    ("RESOURCE_COLUMNS", "--resource-columns", "price", "sku"),
+    ("PRUNE", "--prune", "perhaps", "false"),
+    ("PRUNE_LIMIT_PERCENT", "--prune-limit-percent", "101", "100"),
 ];
 
 /// Invalid values: the variable, the value, and what the message must contain besides these two.
 #[rustfmt::skip]
-const WRONG: [(&str, &str, &[&str]); 78] = [
+const WRONG: [(&str, &str, &[&str]); 84] = [
     ("PORT_WEBHOOK_SIGNATURE_HEADER", "x y", &["header name"]),
     ("PORT_WEBHOOK_SIGNATURE_HEADER", "Authorization", &["reserved"]),
     ("PORT_WEBHOOK_SIGNATURE_PREFIX", "größe", &["ASCII"]),
@@ -81,6 +87,7 @@ const WRONG: [(&str, &str, &[&str]); 78] = [
     ("FULL_SYNC_EVERY_HOURS", "0", &["1 to 8760"]),
     ("FULL_SYNC_EVERY_HOURS", "8761", &["1 to 8760"]),
     ("FULL_SYNC_EVERY_HOURS", "never", &["1 to 8760"]),
+    ("PRUNE_LIMIT_PERCENT", "101", &["0 to 100"]),
     ("RUN_TIMEOUT_SECONDS", "0", &["1 to 86400"]),
     ("RUN_TIMEOUT_SECONDS", "86401", &["1 to 86400"]),
     ("OUT_OF_SCOPE", "drop", &["delete", "keep"]),
@@ -122,6 +129,11 @@ const WRONG: [(&str, &str, &[&str]); 78] = [
     ("AZURE_RESOURCE_MANAGER_ENDPOINT", "http://127.0.0.1:1", &["https"]),
     ("AZURE_RESOURCE_MANAGER_ENDPOINT", "ftp://manager.example", &["https"]),
     ("AZURE_RESOURCE_MANAGER_ENDPOINT", "https://manager.example/?a=b", &["host only"]),
+    ("RESOURCE_COLUMNS", "sku price", &["properties", "zones"]),
+    ("RESOURCE_COLUMNS", "[1]", &["JSON array"]),
+    ("PORT_BASE_URL", "asia", &["eu, us or a URL"]),
+    ("PORT_BASE_URL", "http://api.example", &["https"]),
+    ("PORT_BASE_URL", "https://api.example/?a=b", &["host only"]),
     ("LOG_FORMAT", "xml", &["text", "json"]),
     ("RUST_LOG", "azure_incremental=loud", &["debug", "trace"]),
     ("RUST_LOG", "info=debug=trace", &["debug", "trace"]),

@@ -202,7 +202,7 @@ async fn one_envelope_that_is_turned_away_holds_back_no_other() {
         let this = format!(r#""resourceId":"{disliked}""#);
         break_down(&sandbox, Route::Webhook, Rule::new(Fault::status(status)).containing(&this));
         let run = Program::full(&sandbox).env("PORT_WEBHOOK_PAYLOAD", payload).run().await.exits(1);
-        let run = run.tells(&["1 envelopes were not delivered"]);
+        let run = run.tells(&["1 changes were not delivered"]);
         assert!(run.err.contains(&*disliked), "the log names it; {run}");
         assert_eq!((run.count("upserts"), run.count("failed")), (134, 1), "{run}");
     }
@@ -215,7 +215,7 @@ async fn a_subscription_that_port_refused_is_told_of_until_it_changes() {
     remembering(&small.sandbox).run().await.exits(4);
     for _ in 0..2 {
         small.sandbox.clock().advance(MINUTE);
-        let run = remembering(&small.sandbox).run().await.exits(4).tells(&["1 envelopes", "found again"]);
+        let run = remembering(&small.sandbox).run().await.exits(4).tells(&["1 entities", "found again"]);
         assert_eq!((run.count("upserts"), run.count("failed")), (0, 1), "{run}");
     }
     small.sandbox.faults().clear();

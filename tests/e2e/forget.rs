@@ -200,7 +200,7 @@ async fn what_cannot_be_forgotten_is_told_with_the_exit_code_of_a_wrong_setting(
     forget(&sandbox, &guid).args(["--yes"]).run().await.exits(1).tells(&["listing the subscriptions"]);
     sandbox.faults().clear();
     let other = forget(&sandbox, &guid).args(["--yes"]).env("PORT_WEBHOOK_PAYLOAD", "batch");
-    other.run().await.exits(2).tells(&["was made for another webhook"]);
+    other.run().await.exits(2).tells(&["was made for another catalog"]);
     assert_eq!(posts(&sandbox), before);
     assert!(is_remembered(&sandbox, &guid).await);
 }

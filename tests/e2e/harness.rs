@@ -110,6 +110,14 @@ impl Program {
         Self::new(sandbox).env("SYNC_MODE", "full")
     }
 
+    /// Writes entities over Port's API, as the example mapping makes them.
+    pub(crate) fn over_the_api(sandbox: &Sandbox) -> Self {
+        let mapping = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/port/entities.yml");
+        let mut program = Self::new(sandbox).without("PORT_WEBHOOK_INGEST_URL").env("MAPPING_FILE", mapping);
+        program.0.envs(sandbox.port_env());
+        program
+    }
+
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
         self.0.env(name, value);
         self

@@ -66,13 +66,13 @@ fn expected(cell: &str, fault: &str) -> Outcome {
         "u" => (3, false, 0, "cannot sign in"),
         "t" => (3, false, 0, "a new access token was refused as well"),
         // The envelope was not delivered; the webhook is wrong, and takes none of two; Port rejected the envelope.
-        "d" => (1, true, 1, "1 envelopes were not delivered"),
+        "d" => (1, true, 1, "1 changes were not delivered"),
         // Nobody is there: the run ends before everything was read.
         "o" => (1, false, 1, "Port's webhook is down"),
         // It throttles for too long, and the run ends.
         "h" => (1, false, 0, "throttled everything for"),
         "w" => (1, true, 2, "does not exist or is not yours"),
-        "r" => (4, true, 1, "Port rejected 1 envelopes individually"),
+        "r" => (4, true, 1, "Port rejected 1 changes individually"),
         _ => panic!("no such cell: {cell}"),
     };
     Outcome { exit, moves, failed, said }

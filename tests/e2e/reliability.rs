@@ -160,8 +160,8 @@ async fn a_checkpoint_of_another_webhook_scope_or_time_means_a_full_run() {
     type Edit<'a> = &'a dyn Fn(Program) -> Program;
     let narrower = r#"{"include": {"Environment": "Test"}}"#;
     let edits: [(&str, Edit<'_>); 3] = [
-        ("the checkpoint was made for another webhook", &signed),
-        ("the checkpoint was made for another webhook", &|program| program.env("PORT_WEBHOOK_PAYLOAD", "batch")),
+        ("the checkpoint was made for another catalog", &signed),
+        ("the checkpoint was made for another catalog", &|program| program.env("PORT_WEBHOOK_PAYLOAD", "batch")),
         ("RESOURCE_GROUP_TAG_FILTERS has changed", &|program| program.env("RESOURCE_GROUP_TAG_FILTERS", narrower)),
     ];
     let sandbox = start(settled()).await;

@@ -313,7 +313,7 @@ async fn a_file_that_went_back_in_time_while_the_webhooks_key_was_rotated_and_ba
     // It leads to the same catalog under another name.
     let rotated = format!("{}?rotated", sandbox.webhook_url());
     let run = kept.run().env("PORT_WEBHOOK_INGEST_URL", &rotated).run().await.exits(0);
-    assert!(why_full(&run).contains("another webhook"), "{run}");
+    assert!(why_full(&run).contains("another catalog"), "{run}");
     assert_eq!(run.count("upserts"), 5, "nobody knows what it holds: {run}");
     sandbox.clock().advance(TICK);
     sandbox.estate().delete_resource(vault);

@@ -34,7 +34,7 @@ async fn a_webhook_that_says_it_is_none_from_the_start_ends_the_run_after_fifty_
         sandbox.requests().clear();
         break_down(&sandbox, Route::Webhook, Rule::new(Fault::status(status)).after(20));
         let program = Program::full(&sandbox).env("PORT_WEBHOOK_CONCURRENCY", "1");
-        let run = program.run().await.exits(1).tells(&["115 envelopes were not delivered"]);
+        let run = program.run().await.exits(1).tells(&["115 changes were not delivered"]);
         assert!(run.err.contains(&format!("status {status}")), "{run}");
         assert_eq!(sandbox.requests().count(Route::Webhook), 135, "{status}: {run}");
         assert_eq!((run.count("upserts"), run.count("failed")), (20, 115), "{run}");
@@ -56,7 +56,7 @@ async fn an_envelope_that_port_rejects_individually_exits_4_and_the_others_arriv
         let refused = sandbox.estate().resources().keys().last().unwrap().clone();
         let this = format!(r#""resourceId":"{refused}""#);
         break_down(&sandbox, Route::Webhook, Rule::new(Fault::status(status)).containing(&this));
-        let run = Program::full(&sandbox).run().await.exits(4).tells(&["Port rejected 1 envelopes individually"]);
+        let run = Program::full(&sandbox).run().await.exits(4).tells(&["Port rejected 1 changes individually"]);
         assert!(run.err.contains(&*refused), "the log names it; {run}");
         assert_eq!((run.count("upserts"), run.count("failed"), run.count("retried")), (134, 1, 0), "{run}");
         assert_eq!(sandbox.requests().count(Route::Webhook), 135, "it is not tried again; {run}");
@@ -131,7 +131,7 @@ async fn an_envelope_that_fails_for_good_fails_the_run_and_the_others_arrive() {
     let lost = sandbox.estate().resources().keys().last().unwrap().clone();
     let this = format!(r#""resourceId":"{lost}""#);
     break_down(&sandbox, Route::Webhook, Rule::new(passing(500)).containing(&this));
-    let run = Program::full(&sandbox).run().await.exits(1).tells(&["1 envelope"]);
+    let run = Program::full(&sandbox).run().await.exits(1).tells(&["1 changes"]);
     assert!(run.err.contains(&*lost), "the log names it; {run}");
     assert_eq!(sandbox.requests().statuses(Route::Webhook)[&500], 6, "six attempts; {run}");
     assert_eq!((run.count("upserts"), run.count("failed")), (134, 1), "{run}");
@@ -251,7 +251,7 @@ async fn fifty_of_two_hundred_that_port_says_no_to_are_rejected_each_and_all_oth
             break_down(&sandbox, Route::Webhook, no);
             let run = Program::full(&sandbox).env("PORT_WEBHOOK_CONCURRENCY", "5").run().await.exits(4);
             let run =
-                run.tells(&["Port rejected 50 envelopes individually"]).does_not_say(&["may be wrong", "not yours"]);
+                run.tells(&["Port rejected 50 changes individually"]).does_not_say(&["may be wrong", "not yours"]);
             assert_eq!((run.count("upserts"), run.count("failed"), run.count("retried")), (150, 50, 0), "{run}");
         }
     }

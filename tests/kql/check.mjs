@@ -48,6 +48,11 @@ const MOVES = { movesScope: "long" };
 const SCOPE = { scope: "string" };
 const RESOURCE = { ...CONTAINER, rgTags: "dynamic" };
 const GROUP = strings("rgId", "rgName", "rgLocation");
+// What may be asked for beside it.
+const FURTHER = {
+  ...strings("kind", "managedBy", "tenantId"),
+  ...Object.fromEntries(["extendedLocation", "identity", "plan", "properties", "sku", "zones"].map((name) => [name, "dynamic"])),
+};
 
 // What each query must yield, and which of the filters it obeys. Deletes are never filtered by tags, and nor is what is read of
 // groups that are known to be in scope. Containers are all read, and say whether they are in scope.
@@ -308,6 +313,7 @@ function* allSettings() {
   yield ["no settings", {}];
   yield ["a window of 6 days", { raw: { CHANGE_WINDOW_MINUTES: "8640" } }];
   yield ["who made a change", { raw: { INCLUDE_CHANGE_ACTOR: "true" }, more: { changeAttributes: "dynamic" } }];
+  yield ["further columns", { raw: { RESOURCE_COLUMNS: Object.keys(FURTHER).join() }, further: FURTHER }];
   yield ["one type", { types: ["microsoft.keyvault/vaults"] }];
   yield ["types of mixed case, one twice", { types: [...TYPES, "MICROSOFT.KEYVAULT/vaults"] }];
   yield ["nested types", { types: ["Microsoft.Sql/servers/databases", "my-own_thing.x/y/z"] }];
@@ -364,6 +370,8 @@ function checkBinary(report) {
         const query = analyze(text);
         const { filtered, ...expected } = QUERIES[mode][name === OF_GROUPS ? "resources" : name];
         if (filters) Object.assign((expected.columns = { ...expected.columns }), filtered);
+        const isOfRows = name === "changed resources" || name === "resources" || name === OF_GROUPS;
+        if (isOfRows) expected.columns = { ...expected.columns, ...settings.further };
         const problems = [
           ...flaws(query, name.startsWith("changed ") && mode === "incremental" ? { ...expected.columns, ...settings.more } : expected.columns),
           ...valueFlaws(query, analyze(plain.get(name)), values, settings.types, expected),

@@ -64,6 +64,8 @@ pub(crate) fn config(sandbox: &Sandbox, settings: Settings, more: &[(&str, Strin
     let settings = Settings {
         azure_tenant_id: value("AZURE_TENANT_ID"),
         azure_client_id: value("AZURE_CLIENT_ID"),
+        port_client_id: value("PORT_CLIENT_ID"),
+        port_base_url: value("PORT_BASE_URL"),
         azure_authority_host: value("AZURE_AUTHORITY_HOST"),
         azure_resource_manager_endpoint: value("AZURE_RESOURCE_MANAGER_ENDPOINT"),
         ..settings

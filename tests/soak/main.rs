@@ -49,5 +49,6 @@ stories! {
     the_catalog_converges_when_the_webhook_and_the_filters_change_and_change_back: Trouble::Identity;
     the_catalog_converges_when_the_listing_and_the_tags_of_groups_flap: Trouble::Flapping;
     the_catalog_converges_when_answers_are_lost_and_posts_are_applied_late: Trouble::Lost;
+    the_catalog_converges_over_ports_api_whatever_becomes_of_its_answers: Trouble::Entities;
     the_catalog_converges_when_everything_goes_wrong_at_once: Trouble::Mixed;
 }

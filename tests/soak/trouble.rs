@@ -9,6 +9,7 @@ use sandbox::dates::Date;
 use sandbox::estate::{Level, Tags, Twin};
 use sandbox::faults::{Fault, Rule};
 use sandbox::requests::Route;
+use sandbox::rng::Rng;
 use sandbox::{life, names};
 
 use super::story::{MINUTE, Story};
@@ -56,6 +57,9 @@ pub(crate) enum Trouble {
     Flapping,
     /// Port applies posts and does not answer, or applies them after the run.
     Lost,
+    /// Entities are written over Port's API, which throttles, fails after it has written, forgets entities and revokes tokens, while
+    /// runs are cut off.
+    Entities,
     /// All that does not take the checkpoint's word.
     Mixed,
 }
@@ -91,6 +95,7 @@ impl Trouble {
             | Self::Poison
             | Self::Flapping
             | Self::Lost
+            | Self::Entities
             | Self::Mixed => 5,
             _ => 24,
         }
@@ -100,7 +105,7 @@ impl Trouble {
     fn kills(self) -> usize {
         match self {
             Self::Kills | Self::TagsAndKills => 2,
-            Self::Rollbacks | Self::Identity | Self::Flapping | Self::Mixed => 4,
+            Self::Rollbacks | Self::Identity | Self::Flapping | Self::Entities | Self::Mixed => 4,
             _ => usize::MAX,
         }
     }
@@ -164,6 +169,12 @@ impl Story {
                 self.flap();
             }
             Trouble::Lost => self.lose(),
+            Trouble::Entities => {
+                if tick == 0 {
+                    self.break_api();
+                }
+                self.forget();
+            }
             Trouble::Mixed => {
                 self.flip(tick);
                 self.blind(tick);
@@ -184,6 +195,8 @@ impl Story {
         self.sandbox.faults().clear();
         self.runtime.block_on(self.sandbox.set_up(Host::Port, true));
         self.sandbox.port().apply_late();
+        let bulk = &mut self.sandbox.port().api_settings().entities.bulk;
+        (bulk.forgets, bulk.spares) = (None, None);
         let mut estate = self.sandbox.estate();
         if matches!(self.trouble, Trouble::Flapping | Trouble::Mixed) {
             let all: Vec<Arc<str>> = estate.subscriptions().iter().map(|one| one.guid.clone()).collect();
@@ -207,6 +220,34 @@ impl Story {
             // Port has taken it, and nobody hears of it.
             faults.add(route, Rule::new(Fault::ResetInBody).chance(chance / 2.0).applied());
         }
+    }
+
+    fn break_api(&self) {
+        let faults = self.sandbox.faults();
+        for route in [Route::PortBulk, Route::PortDelete] {
+            faults.add(route, Rule::new(Fault::retry_after(429, "0")).chance(0.05));
+            faults.add(route, Rule::new(Fault::status(503)).chance(0.05));
+            faults.add(route, Rule::new(Fault::Reset).chance(0.03));
+            // It is written, and nobody hears of it.
+            faults.add(route, Rule::new(Fault::status(500)).chance(0.05).applied());
+            faults.add(route, Rule::new(Fault::ResetInBody).chance(0.05).applied());
+            faults.add(route, Rule::new(Fault::Revoked).chance(0.02));
+        }
+        // Groups, without which what is in them relates to nothing.
+        faults.add(Route::PortBulk, Rule::new(Fault::status(500)).containing("\"subscription\":").chance(0.1));
+        faults.add(Route::PortToken, Rule::new(Fault::status(503)).chance(0.1));
+    }
+
+    /// What bulk requests leave out changes, and in which form they are answered.
+    fn forget(&mut self) {
+        let some = |rng: &mut Rng| ["vaults", "storage", "-a", "rg-"][rng.below(4)].to_owned();
+        let rng = &mut self.rng;
+        let bulk = &mut self.sandbox.port().api_settings().entities.bulk;
+        bulk.forgets = rng.one_in(3).then(|| some(rng));
+        bulk.spares = rng.one_in(3).then(|| some(rng));
+        bulk.reversed = rng.one_in(2);
+        bulk.absent_is_404 = rng.one_in(2);
+        bulk.sees_itself = rng.one_in(2);
     }
 
     /// Changes tags, and changes them back some ticks later.

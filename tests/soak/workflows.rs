@@ -75,6 +75,15 @@ pub(crate) fn of(trouble: Trouble, sandbox: &Sandbox) -> Vec<Workflow> {
                 with("one", rest(), &[rotated]),
             ]
         }
+        Trouble::Entities => {
+            let mapping = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/port/entities.yml");
+            let flags = Flags { mapping_file: Some(mapping.into()), ..production().0 };
+            let no_webhook = ("PORT_WEBHOOK_INGEST_URL", String::new());
+            let mut more = vec![no_webhook];
+            let api = sandbox.port_env();
+            more.extend(api.iter().map(|(name, value)| (name.as_str(), value.clone())));
+            vec![with("entities", (flags, production().1), &more)]
+        }
         _ => vec![new("all", (Flags::default(), Scope::default()))],
     }
 }

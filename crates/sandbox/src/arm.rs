@@ -1,4 +1,6 @@
 //! Resource Manager: what each of its answers has in common, and the listing of subscriptions.
+pub(crate) mod by_id;
+
 use hyper::header::{HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, StatusCode, http::request::Parts};
 use serde_json::{Value as Json, json};

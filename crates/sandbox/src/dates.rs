@@ -30,7 +30,7 @@ impl Dates {
 
     /// The same for all routes.
     pub fn set_all(&self, date: &Date) {
-        for route in Route::ALL.into_iter().chain(Route::PORT) {
+        for route in Route::ALL.into_iter().chain(Route::BY_ID).chain(Route::PORT) {
             self.set(route, date.clone());
         }
     }

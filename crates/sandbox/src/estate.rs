@@ -115,6 +115,11 @@ impl Estate {
     }
 
     /// Whether Resource Graph knows a subscription, and the principal can read any of it.
+    /// The types that there are or were.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = &str> {
+        self.kinds.values().map(|kind| &*kind.name)
+    }
+
     pub(crate) fn is_eligible(&self, subscription: &Subscription) -> bool {
         subscription.is_eligible(self.now_ms())
     }

@@ -4,6 +4,7 @@
 //! those of jaq's standard library do not; so the three filters that jaq builds `test`, `sub` and the like on are replaced.
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 
 use jaq_core::load::{Arena, File, Loader};
 use jaq_core::native::{self, Fun, bome, run, v};
@@ -260,18 +261,19 @@ fn regex_filters() -> impl Iterator<Item = Fun<Data>> {
 
 thread_local! {
     /// Compiling `\p{L}` takes far longer than matching with it.
-    static COMPILED: RefCell<HashMap<String, Regex>> = RefCell::default();
+    static COMPILED: RefCell<HashMap<String, Rc<Regex>>> = RefCell::default();
 }
 
-fn regex(pattern: &str, flags: &str) -> Result<Regex, Error<Val>> {
+fn regex(pattern: &str, flags: &str) -> Result<Rc<Regex>, Error<Val>> {
     let inline: String = flags.chars().filter(|flag| "imsx".contains(*flag)).collect();
     let pattern = if inline.is_empty() { pattern.to_owned() } else { format!("(?{inline}){pattern}") };
     COMPILED.with_borrow_mut(|compiled| {
         if let Some(regex) = compiled.get(&pattern) {
-            return Ok(regex.clone());
+            return Ok(Rc::clone(regex));
         }
         let regex = Regex::new(&pattern).map_err(|error| Error::str(format_args!("invalid regex: {error}")))?;
-        compiled.insert(pattern, regex.clone());
+        let regex = Rc::new(regex);
+        compiled.insert(pattern, Rc::clone(&regex));
         Ok(regex)
     })
 }

@@ -15,6 +15,8 @@ pub enum Route {
     Subscriptions,
     Graph,
     Webhook,
+    /// One thing of Resource Manager by its id, or what a provider has.
+    Resource,
     /// Of Port's API: the sign-in.
     PortToken,
     PortBlueprint,
@@ -31,11 +33,13 @@ pub enum Route {
 }
 
 /// How many routes there are.
-pub(crate) const ROUTES: usize = Route::ALL.len() + Route::PORT.len();
+pub(crate) const ROUTES: usize = Route::ALL.len() + Route::BY_ID.len() + Route::PORT.len();
 
 impl Route {
     /// What is asked where entities go to a webhook.
     pub const ALL: [Self; 4] = [Self::Token, Self::Subscriptions, Self::Graph, Self::Webhook];
+    /// What is asked of single things in Azure.
+    pub const BY_ID: [Self; 1] = [Self::Resource];
     /// Port's own API.
     pub const PORT: [Self; 8] = [
         Self::PortToken,
@@ -98,7 +102,7 @@ impl Requests {
     }
 
     pub fn total(&self) -> u64 {
-        Route::ALL.into_iter().chain(Route::PORT).map(|route| self.count(route)).sum()
+        Route::ALL.into_iter().chain(Route::BY_ID).chain(Route::PORT).map(|route| self.count(route)).sum()
     }
 
     /// The most that were in flight at once.

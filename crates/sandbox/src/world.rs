@@ -89,6 +89,10 @@ impl World {
                 graph::resources(&self, &parts, body, shift).await
             })
             .await?
+        } else if path.len() > "/subscriptions/".len()
+            && path.get(..15).is_some_and(|start| start.eq_ignore_ascii_case("/subscriptions/"))
+        {
+            self.pass(Route::Resource, request, async |parts, _, _| arm::by_id::get(&self, &parts)).await?
         } else {
             let message = "The sandbox has no such resource.";
             self.dated(Route::Subscriptions, arm::error(StatusCode::NOT_FOUND, "InvalidResourceType", message, &[]))

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use reqwest::StatusCode;
-
 use crate::engine::{Fault, SinkError};
 use crate::error::{Exit, Problem};
-use crate::http::{Failure, Obstacle, RequestError};
+use crate::http::{Failure, RequestError};
+use crate::sinks::answers::fault_of;
 
 /// A request that failed, as it is.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -49,32 +48,16 @@ impl Problem for WebhookError {
 
 impl SinkError for WebhookError {
     fn fault(&self) -> Fault {
-        match &self.request.failure {
-            Failure::Connect { obstacle: Obstacle::Network, .. } => Fault::Unreachable,
-            // Somebody else answers there.
-            Failure::Connect { .. } => Fault::Denied,
-            Failure::Timeout(_) | Failure::Interrupted(_) => Fault::Passing { after: None },
-            // Accepted as a request; Port says no to what is in it.
-            Failure::Status(error) if error.status.is_success() => Fault::Rejected,
-            Failure::Status(error) => match error.status {
-                StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
-                    Fault::Rejected
-                }
-                StatusCode::TOO_MANY_REQUESTS => Fault::Throttled { after: self.reset.max(error.retry_after) },
-                status if status == StatusCode::REQUEST_TIMEOUT || status.is_server_error() => {
-                    Fault::Passing { after: error.retry_after }
-                }
-                // Port for somebody else, or something on the way that dislikes what is posted.
-                _ => Fault::Denied,
-            },
-            Failure::TooLarge(_) | Failure::Unreadable(_) => Fault::Denied,
-        }
+        fault_of(&self.request, self.reset)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use reqwest::StatusCode;
+
     use super::*;
+    use crate::http::Obstacle;
     use crate::http::StatusError;
 
     fn error(failure: Failure) -> WebhookError {

@@ -9,10 +9,10 @@ mod error;
 mod signature;
 
 use std::num::NonZeroUsize;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, StatusCode, Url};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
@@ -24,8 +24,9 @@ pub(crate) use error::WebhookError;
 
 use crate::config::{Payload, PortConfig, SecretUrl};
 use crate::engine::{Letter, Limits, Receipt, Sink};
-use crate::http::{self, Answer, Failure, Http, RequestError};
+use crate::http::{Answer, Failure, Http, RequestError};
 use crate::model::{Change, Names};
+use crate::port::reset_in;
 use crate::secrets;
 use crate::text::printable_up_to;
 use signature::Signer;
@@ -191,24 +192,9 @@ fn is_ports(answer: &Answer) -> Result<(), Failure> {
     }
 }
 
-/// How long Port asks everybody to wait: its limit is used up until `x-ratelimit-reset`, in epoch seconds ("Rate limits",
-/// Port's API reference), by Port's own clock where it tells it.
-fn reset_in(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
-    if status != StatusCode::TOO_MANY_REQUESTS && number("x-ratelimit-remaining") != Some(0) {
-        return None;
-    }
-    let reset = number("x-ratelimit-reset")?;
-    let now = match http::date(headers) {
-        Some(date) => u64::try_from(date.as_second()).ok()?,
-        None => now.duration_since(UNIX_EPOCH).ok()?.as_secs(),
-    };
-    Some(Duration::from_secs(reset.saturating_sub(now)))
-}
-
 #[cfg(test)]
 mod tests {
-    use reqwest::header::{HeaderName, HeaderValue};
+    use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
@@ -220,6 +206,8 @@ mod tests {
     fn config() -> PortConfig {
         PortConfig {
             ingest_url: None,
+            api: None,
+            mapping_file: None,
             concurrency: NonZeroUsize::MIN,
             payload: Payload::Single,
             signing: Some(SigningConfig {
@@ -257,21 +245,6 @@ mod tests {
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
-    }
-
-    #[test]
-    fn a_used_up_rate_limit_is_reset_on_ports_clock() {
-        let now = UNIX_EPOCH + Duration::from_secs(1_445_412_440);
-        let reset = ("x-ratelimit-reset", "1445412480");
-        let used_up = ("x-ratelimit-remaining", "0");
-        let wait = |status, pairs: &[_]| reset_in(status, &headers(pairs), now).map(|wait| wait.as_secs());
-        assert_eq!(wait(StatusCode::ACCEPTED, &[used_up, reset]), Some(40));
-        assert_eq!(wait(StatusCode::TOO_MANY_REQUESTS, &[reset]), Some(40));
-        let date = ("date", "Wed, 21 Oct 2015 07:27:50 GMT");
-        assert_eq!(wait(StatusCode::ACCEPTED, &[used_up, reset, date]), Some(10));
-        assert_eq!(wait(StatusCode::ACCEPTED, &[("x-ratelimit-remaining", "1"), reset]), None);
-        assert_eq!(wait(StatusCode::ACCEPTED, &[used_up]), None);
-        assert_eq!(wait(StatusCode::ACCEPTED, &[used_up, ("x-ratelimit-reset", "1")]), Some(0), "it is over");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::model::Id;
 /// `name`, `type` (lower case), `location`, `tags`, `subscriptionId` and `resourceGroup` (lower case); a resource's also
 /// `rgId`, `rgName`, `rgLocation` and `rgTags` of its group, empty where the group has no row. A container's has `scope`, `in` or
 /// `out`, where there are tag filters. What changed also has `changeType` and `changeTime` of its latest record, a resource
-/// `changedProperties`, a container `movesScope`, 1 or 0; and `changeAttributes`, or `clientType` and `operation`, as [`actor`]
+/// `changedProperties`, a container `movesScope`, 1 or 0; what exists has the scope's further columns; and `changeAttributes`, or `clientType` and `operation`, as [`actor`]
 /// says. There is one row for each resource.
 ///
 /// Only [`Query::ChangedResources`] leaves out what the tag filters do not match, and not all of it; [`Query::ResourcesById`]
@@ -144,12 +144,12 @@ impl Query<'_> {
             Self::ChangedResources { since } => changed_resources(scope, *since, &slice, joins),
             Self::AbsentResources { kept, recent } => absent_resources(scope, *kept, *recent, &slice, joins),
             Self::Containers => containers(scope, &slice),
-            Self::Resources => resources(&types(scope), &slice, joins),
+            Self::Resources => resources(scope, &types(scope), &slice, joins),
             Self::ResourcesOfGroups { groups, ungrouped } => {
-                resources(&types(scope), &(slice + &*within(groups, *ungrouped)), joins)
+                resources(scope, &types(scope), &(slice + &*within(groups, *ungrouped)), joins)
             }
             Self::ContainersById { ids } => containers(scope, &(slice + &*of(ids))),
-            Self::ResourcesById { ids } => resources("", &(slice + &*of(ids)), joins),
+            Self::ResourcesById { ids } => resources(scope, "", &(slice + &*of(ids)), joins),
             Self::Subscriptions => subscriptions(&slice, joins),
         }
     }
@@ -217,15 +217,31 @@ const GROUPS: &str = "\
     | summarize arg_min(rgOrder, rgId, rgName, rgLocation, rgTags) by rgSubscriptionId, rgKey
 ) on $left.subscriptionId == $right.rgSubscriptionId and $left.resourceGroup == $right.rgKey";
 
-/// The lines that join the row of each record.
-const ROWS: &str = "\
+/// The lines that join the row of each record, with these columns.
+fn rows(of: &str, columns: &[&str], joins: Joins) -> String {
+    match joins {
+        Joins::Allowed => {
+            let columns = listed(columns);
+            format!(
+                "\
 | join kind=leftouter (
-    resources
-    | project sourceResourceId = tolower(id), id, name, location, tags
+    {of}
+    | project sourceResourceId = tolower(id), id, name, location, tags{columns}
 ) on $left.resourceId == $right.sourceResourceId
-| extend changeType = iff(isempty(sourceResourceId) and deletedAt == changeTime, 'Delete', changeType)";
+| extend changeType = iff(isempty(sourceResourceId) and deletedAt == changeTime, 'Delete', changeType)"
+            )
+        }
+        Joins::Refused => {
+            let columns: String = columns.iter().map(|column| format!(", {column} = dynamic(null)")).collect();
+            format!("| extend sourceResourceId = '', id = '', name = '', location = '', tags = dynamic(null){columns}")
+        }
+    }
+}
 
-const NO_ROWS: &str = "| extend sourceResourceId = '', id = '', name = '', location = '', tags = dynamic(null)";
+/// Columns after others.
+fn listed(columns: &[&str]) -> String {
+    columns.iter().map(|column| format!(", {column}")).collect()
+}
 
 const NO_GROUPS: &str = "| extend rgId = '', rgName = '', rgLocation = '', rgTags = dynamic(null)";
 
@@ -233,7 +249,8 @@ fn changed_resources(scope: &Scope, since: Timestamp, slice: &str, joins: Joins)
     let since = kql::datetime(since);
     let (actor, columns) = actor(scope);
     let types = types(scope);
-    let (rows, groups) = (joins.or(ROWS, NO_ROWS), joins.or(GROUPS, NO_GROUPS));
+    let further = &scope.columns.resources;
+    let (rows, groups, further) = (rows("resources", further, joins), joins.or(GROUPS, NO_GROUPS), listed(further));
     let tags = tag_filter(scope, "changeType =~ 'Delete' or isempty(sourceResourceId) or isempty(rgId)");
     format!(
         "\
@@ -251,25 +268,22 @@ resourcechanges
 {groups}{tags}
 | extend id = iff(isempty(id), targetId, id)
 | project id, resourceId, sourceResourceId, name, type, location, tags, subscriptionId, resourceGroup,
-    rgId, rgName, rgLocation, rgTags, changeType, changeTime, changedProperties{columns}
+    rgId, rgName, rgLocation, rgTags, changeType, changeTime, changedProperties{columns}{further}
 | order by resourceId asc"
     )
 }
 
-/// The same of containers.
-const CONTAINER_ROWS: &str = "\
-| join kind=leftouter (
-    resourcecontainers
-    | where type in~ ('microsoft.resources/subscriptions', 'microsoft.resources/subscriptions/resourcegroups')
-    | project sourceResourceId = tolower(id), id, name, location, tags
-) on $left.resourceId == $right.sourceResourceId
-| extend changeType = iff(isempty(sourceResourceId) and deletedAt == changeTime, 'Delete', changeType)";
+/// The table of containers, without what is none of ours.
+const CONTAINERS: &str = "\
+resourcecontainers
+    | where type in~ ('microsoft.resources/subscriptions', 'microsoft.resources/subscriptions/resourcegroups')";
 
 fn changed_containers(scope: &Scope, since: Timestamp, slice: &str, joins: Joins) -> String {
     let since = kql::datetime(since);
     let (actor, columns) = actor(scope);
     let (in_scope, scope_column) = scope_column(scope);
-    let rows = joins.or(CONTAINER_ROWS, NO_ROWS);
+    let further = &scope.columns.containers;
+    let (rows, further) = (rows(CONTAINERS, further, joins), listed(further));
     let (changes, moves) = match kql::retag_condition(&scope.tag_filters, "changes") {
         Some(condition) => (
             "\n| extend changes = tolower(tostring(properties.changes))",
@@ -293,13 +307,13 @@ resourcecontainerchanges
 | extend id = iff(isempty(id), targetId, id)
 | extend subscriptionId = tolower(subscriptionId), resourceGroup = tolower(resourceGroup)
 | project id, resourceId, sourceResourceId, name, type, location, tags, subscriptionId, resourceGroup,
-    changeType, changeTime{columns}, movesScope{scope_column}
+    changeType, changeTime{columns}, movesScope{scope_column}{further}
 | order by resourceId asc"
     )
 }
 
 fn absent_resources(scope: &Scope, kept: Timestamp, recent: Timestamp, slice: &str, joins: Joins) -> String {
-    let rows = joins.or(ROWS, NO_ROWS);
+    let rows = rows("resources", &[], joins);
     let (since, recent) = (kql::datetime(kept.min(recent)), kql::datetime(recent));
     let types = types(scope);
     format!(
@@ -322,8 +336,8 @@ resourcechanges
     )
 }
 
-fn resources(types: &str, within: &str, joins: Joins) -> String {
-    let groups = joins.or(GROUPS, NO_GROUPS);
+fn resources(scope: &Scope, types: &str, within: &str, joins: Joins) -> String {
+    let (groups, further) = (joins.or(GROUPS, NO_GROUPS), listed(&scope.columns.resources));
     format!(
         "\
 resources
@@ -331,20 +345,21 @@ resources
 | extend subscriptionId = tolower(subscriptionId), resourceGroup = tolower(resourceGroup)
 {groups}
 | project id, resourceId, sourceResourceId = resourceId, name, type, location, tags, subscriptionId, resourceGroup,
-    rgId, rgName, rgLocation, rgTags
+    rgId, rgName, rgLocation, rgTags{further}
 | order by resourceId asc"
     )
 }
 
 fn containers(scope: &Scope, slice: &str) -> String {
     let (in_scope, scope_column) = scope_column(scope);
+    let further = listed(&scope.columns.containers);
     format!(
         "\
 resourcecontainers
 | extend resourceId = tolower(id), type = tolower(type)
 | where type in ('microsoft.resources/subscriptions', 'microsoft.resources/subscriptions/resourcegroups'){slice}{in_scope}
 | extend subscriptionId = tolower(subscriptionId), resourceGroup = tolower(resourceGroup)
-| project id, resourceId, sourceResourceId = resourceId, name, type, location, tags, subscriptionId, resourceGroup{scope_column}
+| project id, resourceId, sourceResourceId = resourceId, name, type, location, tags, subscriptionId, resourceGroup{scope_column}{further}
 | order by resourceId asc"
     )
 }

@@ -2,7 +2,7 @@
 //! After each, the catalog is compared with the truth.
 use std::io::{self, Stdout, Write as _};
 use std::path::Path;
-use std::process::{ExitCode, Stdio};
+use std::process::{ExitCode, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use sandbox::Sandbox;
@@ -27,7 +27,18 @@ struct Demo<'a> {
     /// Where it keeps its checkpoint.
     folder: &'a Path,
     out: Stdout,
+    way: Way,
 }
+
+/// How entities come to Port.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Webhook,
+    Api,
+}
+
+/// The mapping of the examples.
+const ENTITIES: &str = include_str!("../../../../../examples/port/entities.yml");
 
 /// How a run is to end.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,7 +58,7 @@ pub(crate) async fn run(binary: &Path, seed: u64) -> io::Result<ExitCode> {
     let folder = tempfile::tempdir()?;
     let sandbox = Sandbox::start(settings).await?;
     let binary = &binary.canonicalize()?;
-    let mut demo = Demo { sandbox, binary, folder: folder.path(), out: io::stdout() };
+    let mut demo = Demo { sandbox, binary, folder: folder.path(), out: io::stdout(), way: Way::Webhook };
     writeln!(demo.out, "A small Azure and a small Port on loopback, over TLS (seed {seed}).")?;
     writeln!(demo.out, "The catalog is compared with the estate after every run, entity by entity.")?;
     let is_good = demo.play(&mut Rng::new(seed)).await?;
@@ -70,6 +81,11 @@ impl Demo<'_> {
         is_good &= self.step("15 minutes later, the firewall has gone", End::Equal).await?;
         self.sandbox.clock().advance(TICK);
         is_good &= self.step("15 minutes later, nothing has changed", End::Equal).await?;
+        is_good &= self.drift("How far is Port from Azure? By the webhook's own mapping").await?;
+        self.way = Way::Api;
+        self.sandbox.port().clear().map_err(io::Error::other)?;
+        is_good &= self.step("An empty Port, and entities over its API by a mapping file", End::Equal).await?;
+        is_good &= self.drift("How far is Port from Azure? By the mapping file").await?;
         Ok(is_good)
     }
 
@@ -82,15 +98,32 @@ impl Demo<'_> {
         self.sandbox.clock().advance(TICK - 5 * MINUTE);
     }
 
-    /// One run of the program, its report, and the comparison; whether it ended as it should.
-    async fn step(&mut self, title: &str, end: End) -> io::Result<bool> {
-        let Self { sandbox, binary, folder, out } = self;
+    /// The program's own comparison; whether it finds both equal.
+    async fn drift(&mut self, title: &str) -> io::Result<bool> {
+        let run = self.run(title, &["drift"]).await?;
+        if !run.status.success() {
+            writeln!(self.out, " ✘ the program ended with {}", run.status)?;
+        }
+        Ok(run.status.success())
+    }
+
+    /// Runs the program, and shows what it says.
+    async fn run(&mut self, title: &str, arguments: &[&str]) -> io::Result<Output> {
+        let Self { sandbox, binary, folder, out, way } = self;
         writeln!(out, "\n── {title} {}", "─".repeat(76_usize.saturating_sub(title.chars().count())))?;
-        let run = Command::new(*binary)
-            .env_clear()
-            .envs(sandbox.env())
-            .env("CHECKPOINT_FILE", "checkpoint.redb")
-            .env("RUST_LOG", "warn")
+        let mut command = Command::new(*binary);
+        command.args(arguments).env_clear().envs(sandbox.env()).envs(sandbox.port_env()).env("RUST_LOG", "warn");
+        match way {
+            Way::Webhook => command.env("CHECKPOINT_FILE", "checkpoint.redb"),
+            Way::Api => {
+                std::fs::write(folder.join("entities.yml"), ENTITIES)?;
+                command
+                    .env_remove("PORT_WEBHOOK_INGEST_URL")
+                    .env("MAPPING_FILE", "entities.yml")
+                    .env("CHECKPOINT_FILE", "entities.redb")
+            }
+        };
+        let run = command
             .current_dir(folder)
             .stdin(Stdio::null())
             .output()
@@ -100,6 +133,13 @@ impl Demo<'_> {
         for line in String::from_utf8_lossy(&run.stdout).lines() {
             writeln!(out, "   {line}")?;
         }
+        Ok(run)
+    }
+
+    /// One run of the program, its report, and the comparison; whether it ended as it should.
+    async fn step(&mut self, title: &str, end: End) -> io::Result<bool> {
+        let run = self.run(title, &[]).await?;
+        let Self { sandbox, out, .. } = self;
         let differences = sandbox.diff(&Scope::default()).await;
         let entities = sandbox.port().with_catalog(|catalog| catalog.entities.len());
         let code = run.status.code();

@@ -130,7 +130,7 @@ impl Serve {
     }
 
     fn add_faults(&self, sandbox: &Sandbox) {
-        for route in Route::ALL.into_iter().chain(Route::PORT) {
+        for route in Route::ALL.into_iter().chain(Route::BY_ID).chain(Route::PORT) {
             let faults = [
                 (Fault::retry_after(429, "1"), self.throttle),
                 (Fault::status(503), self.fail),

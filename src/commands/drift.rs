@@ -1,0 +1,295 @@
+//! Compares the catalog with the estate, and changes neither.
+//!
+//! What Port holds is read first, and kept as a hash of each entity. Then Azure is read whole, and what the mapping makes of each
+//! row is looked up: what is not the same is looked at once more, as pages shift and time goes on. What nothing has met is extra.
+
+mod compare;
+mod maker;
+mod normal;
+mod schema;
+mod side;
+mod table;
+mod telling;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::sync::Arc;
+
+use futures::future::FutureExt;
+
+use crate::config::{Config, LogFormat, Mode};
+use crate::error::{Exit, Problem, Stop};
+use crate::http::{Http, RequestError};
+use crate::port::{Port, PortError};
+use crate::run::{RunError, Survey, survey};
+use compare::{Comparison, Key, State};
+use maker::{Maker, Unmade};
+use normal::{Difference, differences};
+use side::{Numbers, Side, names};
+
+/// Entities that are looked at once more, and of which one is shown; all where all are to be shown.
+const KEPT: usize = 1000;
+
+/// Examples of each kind that are shown.
+const SHOWN: usize = 10;
+
+/// Why the catalog and the estate could not be compared.
+#[derive(Debug, thiserror::Error)]
+enum DriftError {
+    #[error(transparent)]
+    Setup(#[from] RequestError),
+    #[error("Port: {0}")]
+    Port(#[from] PortError),
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error("none of Port's webhooks is that of PORT_WEBHOOK_INGEST_URL")]
+    NoWebhook,
+    #[error("the mapping cannot be read: {0}")]
+    Mapping(String),
+    #[error("{rows} rows could not be mapped, so that nothing is known of their entities; the first: {first}")]
+    Unmapped { rows: u64, first: String },
+    #[error("stopped before everything was compared")]
+    Stopped(Stop),
+}
+
+impl From<Stop> for DriftError {
+    fn from(stop: Stop) -> Self {
+        Self::Stopped(stop)
+    }
+}
+
+impl Problem for DriftError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Setup(error) => error.exit(),
+            Self::Port(error) => error.exit(),
+            Self::Run(error) => error.exit(),
+            Self::NoWebhook => Exit::Configuration,
+            Self::Mapping(_) | Self::Unmapped { .. } => Exit::Failed,
+            Self::Stopped(stop) => stop.exit(),
+        }
+    }
+
+    fn details(&self) -> Option<&str> {
+        if let Self::Run(error) = self { error.details() } else { None }
+    }
+
+    fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Setup(error) => error.advice(),
+            Self::Port(error) => error.advice(),
+            Self::Run(error) => error.advice(),
+            Self::NoWebhook => {
+                Some("check that PORT_CLIENT_ID and PORT_BASE_URL are of the organization that the webhook is of")
+            }
+            Self::Mapping(_) | Self::Unmapped { .. } | Self::Stopped(_) => None,
+        }
+    }
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+struct Found {
+    blueprints: BTreeMap<String, Numbers>,
+    missing: BTreeSet<Key>,
+    different: BTreeMap<Key, Vec<Difference>>,
+    /// How many are extra by blueprint, and some of them; `None`: not everything was read, so that nothing is known of it.
+    extra: Option<(BTreeMap<String, u64>, BTreeSet<Key>)>,
+    /// How many Port would refuse, and why it would some of them.
+    refused: (u64, BTreeMap<Key, String>),
+    /// What is not known, a sentence each.
+    notes: Vec<String>,
+    errors: Vec<String>,
+    exit: Exit,
+}
+
+impl Found {
+    fn fail(&mut self, error: &impl Problem) {
+        tracing::error!("{}", error.told());
+        self.exit = self.exit.or_worse(error.exit());
+        self.errors.push(error.told());
+    }
+
+    fn is_equal(&self) -> bool {
+        let is_extra = |(counts, _): &(BTreeMap<String, u64>, BTreeSet<Key>)| counts.values().any(|count| *count > 0);
+        self.blueprints.values().all(|numbers| numbers.missing + numbers.different == 0)
+            && !self.extra.as_ref().is_some_and(is_extra)
+    }
+}
+
+/// Compares, and prints what differs: some of it, or all. Errors are logged as they arise.
+pub async fn run(
+    config: &Config,
+    all: bool,
+    format: LogFormat,
+    stop: impl Future<Output = Stop>,
+    output: impl Write,
+) -> Exit {
+    // Nothing is remembered, and nothing is written.
+    let config = Config {
+        mode: Mode::Full,
+        checkpoint: None,
+        dead_letter_file: None,
+        dry_run: None,
+        workflow_run: None,
+        ..config.clone()
+    };
+    let mut found = Found::default();
+    if let Err(error) = Box::pin(compare(&config, all, stop, &mut found)).await {
+        found.fail(&error);
+    }
+    if !found.is_equal() {
+        found.exit = found.exit.or_worse(Exit::Differs);
+    }
+    telling::show(&found, if all { usize::MAX } else { SHOWN }, format, output);
+    found.exit
+}
+
+async fn compare(
+    config: &Config,
+    all: bool,
+    stop: impl Future<Output = Stop>,
+    found: &mut Found,
+) -> Result<(), DriftError> {
+    let stop = stop.shared();
+    let Some(api) = &config.port.api else { return Err(DriftError::NoWebhook) };
+    let http = Arc::new(Http::new(config.port.concurrency.get(), config.limits.clone(), config.network.clone())?);
+    let port = Port::new(api, &config.azure.tenant_id, http)?;
+    let preparing = async {
+        port.sign_in().await?;
+        Maker::of(config, &port).await
+    };
+    let (maker, notes) = tokio::select! {
+        prepared = preparing => prepared?,
+        stop = stop.clone() => return Err(stop.into()),
+    };
+    found.notes = notes;
+    let comparison = tokio::select! {
+        begun = Comparison::begin(&port, &maker, if all { usize::MAX } else { KEPT }) => begun?,
+        stop = stop.clone() => return Err(stop.into()),
+    };
+    let survey = Box::pin(survey(config, &comparison, stop.clone())).await;
+    found.exit = survey.report.exit;
+    found.errors.clone_from(&survey.report.errors);
+    let ending = end(&port, &maker, comparison.into_state(), &survey, if all { usize::MAX } else { SHOWN }, found);
+    tokio::select! {
+        ended = ending => ended,
+        stop = stop => Err(stop.into()),
+    }
+}
+
+/// What is left once both sides are read: a second look at what is not the same, and the names of what is extra.
+async fn end(
+    port: &Port,
+    maker: &Maker,
+    state: State,
+    survey: &Survey,
+    most: usize,
+    found: &mut Found,
+) -> Result<(), DriftError> {
+    let State { mut sides, doubtful, refused } = state;
+    found.refused = (sides.values().map(|side| side.refused.len() as u64).sum(), refused);
+    let Unmade { dropped, failed, first } = maker.unmade();
+    if dropped > 0 {
+        found.notes.push(format!("{dropped} entities of the mapping have no identifier or no blueprint"));
+    }
+    if survey.report.unresolved > 0 {
+        found.notes.push(format!(
+            "{} resources that changed have no row in Resource Graph yet, and are not compared",
+            survey.report.unresolved
+        ));
+    }
+    if failed > 0 {
+        found.fail(&DriftError::Unmapped { rows: failed, first: first.unwrap_or_default() });
+    }
+    let mut looking = Ok(());
+    for (blueprint, side) in &mut sides {
+        let of_blueprint = doubtful.iter().filter(|((of, _), _)| of == blueprint);
+        let of_blueprint: Vec<_> = of_blueprint.map(|((_, identifier), doubt)| (identifier, doubt)).collect();
+        looking = looking.and(look_again(port, blueprint, side, &of_blueprint, found).await);
+        found.blueprints.insert(blueprint.clone(), side.numbers());
+        found.notes.extend(side.notes(blueprint));
+    }
+    looking?;
+    if found.errors.is_empty() {
+        found.extra = Some(extra(port, &sides, survey, most, &mut found.notes).await?);
+    }
+    Ok(())
+}
+
+async fn look_again(
+    port: &Port,
+    blueprint: &str,
+    side: &mut Side,
+    doubtful: &[(&String, &(usize, normal::Normal))],
+    found: &mut Found,
+) -> Result<(), PortError> {
+    let held = side.look_again(port, blueprint, doubtful).await?;
+    for (identifier, (_, azure)) in doubtful {
+        let differs = held.get(*identifier).map(|held| differences(azure, held));
+        side.note(identifier, differs.as_ref().map(|differs| !differs.is_empty()));
+        let key = || (blueprint.to_owned(), (*identifier).clone());
+        match differs {
+            None => _ = found.missing.insert(key()),
+            Some(differs) if differs.is_empty() => {}
+            Some(differs) => _ = found.different.insert(key(), differs),
+        }
+    }
+    Ok(())
+}
+
+/// What Port holds and Azure does not make. What may be of a subscription that was not read whole is left out.
+async fn extra(
+    port: &Port,
+    sides: &BTreeMap<String, Side>,
+    survey: &Survey,
+    most: usize,
+    notes: &mut Vec<String>,
+) -> Result<(BTreeMap<String, u64>, BTreeSet<Key>), PortError> {
+    let guid = |id: &String| id.rsplit('/').next().unwrap_or_default().to_owned();
+    let whole: BTreeSet<&String> = survey.report.whole.iter().collect();
+    let (read, unread): (Vec<&String>, Vec<&String>) = survey.listed.iter().partition(|id| whole.contains(id));
+    let (read, unread): (Vec<String>, Vec<String>) =
+        (read.into_iter().map(guid).collect(), unread.into_iter().map(guid).collect());
+    let is_certain = |identifier: &str| {
+        let identifier = identifier.to_lowercase();
+        let mentions = |guids: &[String]| guids.iter().any(|guid| identifier.contains(guid));
+        unread.is_empty() || (mentions(&read) && !mentions(&unread))
+    };
+    let (mut counts, mut some, mut left_out) = (BTreeMap::new(), BTreeSet::new(), 0);
+    for (blueprint, side) in sides {
+        let unmet = side.numbers().unmet;
+        if unmet == 0 || side.is_searched {
+            continue;
+        }
+        let (mut certain, mut shown) = (0, 0);
+        let mut pages = port.search(blueprint, None, vec!["$identifier".to_owned()]);
+        while let Some(page) = pages.next().await? {
+            for identifier in names(&page).filter(|identifier| side.is_extra(identifier)) {
+                if !is_certain(&identifier) {
+                    left_out += 1;
+                    continue;
+                }
+                certain += 1;
+                if shown < most && some.insert((blueprint.clone(), identifier)) {
+                    shown += 1;
+                }
+            }
+            // How many there are is known; only their names were wanted.
+            if unread.is_empty() && shown >= most {
+                certain = unmet;
+                break;
+            }
+        }
+        counts.insert(blueprint.clone(), certain);
+    }
+    if !unread.is_empty() {
+        notes.push(format!(
+            "{} subscriptions could not be read whole, such as {}: {left_out} entities of Port's that may be of them are not \
+             counted as extra",
+            unread.len(),
+            unread.first().map_or("", String::as_str)
+        ));
+    }
+    Ok((counts, some))
+}

@@ -1,0 +1,173 @@
+//! What makes entities of what Azure shows: a mapping file, or the mapping of a webhook.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::DriftError;
+use crate::config::{Config, Payload, SecretUrl};
+use crate::jq::{self, Quotes};
+use crate::mapping::{self, Entity, FieldSet, Kind, Made, Mapping, WebhookMapping};
+use crate::model::{Change, Operation, Stage};
+use crate::port::{Object, Port};
+use crate::run::Mapped;
+use crate::sinks::webhook::{self, Envelope};
+use crate::text::printable;
+
+/// What makes entities, and counts what comes of none.
+pub(super) struct Maker {
+    by: By,
+    counts: RefCell<Unmade>,
+}
+
+enum By {
+    Mapping(Box<Mapping>),
+    Webhook(WebhookMapping, Payload),
+}
+
+/// Of what no entity came.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Unmade {
+    /// Entities without an identifier or a blueprint.
+    pub(super) dropped: u64,
+    /// Rows of which an expression that decides failed, and why the first one did.
+    pub(super) failed: u64,
+    pub(super) first: Option<String>,
+}
+
+impl Maker {
+    /// The mapping of the file, or that of the webhook, which Port shows; and what is to be said of it.
+    pub(super) async fn of(config: &Config, port: &Port) -> Result<(Self, Vec<String>), DriftError> {
+        let (by, notes) = match (&config.port.mapping_file, &config.port.ingest_url) {
+            (Some(file), _) => (By::Mapping(Box::new(Mapped::read(file)?.mapping)), Vec::new()),
+            (None, Some(url)) => {
+                let (webhook, notes) = of_webhook(port, url).await?;
+                (By::Webhook(webhook, config.port.payload), notes)
+            }
+            (None, None) => return Err(DriftError::NoWebhook),
+        };
+        Ok((Self { by, counts: RefCell::default() }, notes))
+    }
+
+    /// The blueprints that are known before anything is made.
+    pub(super) fn blueprints(&self) -> BTreeSet<String> {
+        match &self.by {
+            By::Mapping(mapping) => mapping.blueprints(),
+            By::Webhook(webhook, _) => webhook.blueprints(),
+        }
+    }
+
+    pub(super) fn field_sets(&self, blueprint: &str) -> Vec<FieldSet> {
+        match &self.by {
+            By::Mapping(mapping) => mapping.field_sets(blueprint),
+            By::Webhook(webhook, _) => webhook.field_sets(blueprint),
+        }
+    }
+
+    /// Whether Port itself finds out which of a blueprint's entities are meant.
+    pub(super) fn searches(&self, blueprint: &str) -> bool {
+        match &self.by {
+            By::Mapping(mapping) => mapping.searches(blueprint),
+            By::Webhook(webhook, _) => webhook.searches(blueprint),
+        }
+    }
+
+    /// The entities of what is there. A delete makes none.
+    pub(super) fn entities(&self, change: &Change) -> Vec<Entity> {
+        if change.operation == Operation::Delete {
+            return Vec::new();
+        }
+        match &self.by {
+            By::Mapping(mapping) => self.by_mapping(mapping, change),
+            By::Webhook(webhook, payload) => self.by_webhook(webhook, *payload, change),
+        }
+    }
+
+    fn by_mapping(&self, mapping: &Mapping, change: &Change) -> Vec<Entity> {
+        let kind = match change.id.stage() {
+            Stage::Root => Kind::Subscription,
+            Stage::Container => Kind::ResourceContainer,
+            Stage::Leaf => Kind::Resource,
+        };
+        let Made { entities, dropped, failed, nulls, .. } = mapping.entities(kind, &change.row);
+        let mut counts = self.counts.borrow_mut();
+        counts.dropped += dropped as u64;
+        if failed > 0 {
+            counts.failed += 1;
+            let first = || nulls.errors.into_iter().next().map(|(key, error)| format!("{key}: {error}"));
+            counts.first = counts.first.take().or_else(first);
+        }
+        entities
+    }
+
+    /// What is there once the operations of a post are done. One that cannot be made is dropped by Port in silence.
+    fn by_webhook(&self, webhook: &WebhookMapping, payload: Payload, change: &Change) -> Vec<Entity> {
+        let mut entities: Vec<Entity> = Vec::new();
+        for operation in webhook.operations(&webhook::body(payload, &[Envelope::new(change.clone())])) {
+            match operation {
+                Ok(mapping::Operation::Upsert(entity)) => entities.push(entity),
+                Ok(mapping::Operation::Delete { blueprint, identifier, .. }) => {
+                    entities.retain(|one| one.blueprint != blueprint || one.identifier != identifier);
+                }
+                Err(_) => self.counts.borrow_mut().dropped += 1,
+            }
+        }
+        entities
+    }
+
+    pub(super) fn unmade(&self) -> Unmade {
+        self.counts.borrow().clone()
+    }
+}
+
+/// The webhook that a URL is of, by the URL or by the key that it ends with.
+async fn of_webhook(port: &Port, url: &SecretUrl) -> Result<(WebhookMapping, Vec<String>), DriftError> {
+    let whole = url.expose().trim_end_matches('/');
+    let key = whole.rsplit('/').next().filter(|key| !key.is_empty());
+    let text = |webhook: &Object, name: &str| webhook.get(name).and_then(Value::as_str).map(str::to_owned);
+    let is_it = |webhook: &Object| {
+        text(webhook, "url").is_some_and(|url| url.trim_end_matches('/') == whole)
+            || (key.is_some() && text(webhook, "webhookKey").as_deref() == key)
+    };
+    let found = port.webhooks().await?.into_iter().find(is_it).ok_or(DriftError::NoWebhook)?;
+    let identifier = text(&found, "identifier").unwrap_or_default();
+    let identifier = printable(&identifier);
+    let mut notes = Vec::new();
+    if found.get("enabled").and_then(Value::as_bool) == Some(false) {
+        notes.push(format!("webhook {identifier} is disabled: Port drops what is posted to it"));
+    }
+    let mut entries = found.get("mappings").and_then(Value::as_array).cloned().unwrap_or_default();
+    for (place, entry) in entries.iter_mut().enumerate() {
+        for key in ["filter", "itemsToParse", "entity"] {
+            if let Some(leaf) = entry.get_mut(key) {
+                let key = format!("mappings[{place}].{key}");
+                null_what_is_not_jq(leaf, &key, &mut |key, error| {
+                    notes.push(format!("webhook {identifier}: Port takes {key} for null: {error}"));
+                });
+            }
+        }
+    }
+    let mapping = WebhookMapping::parse(&Value::Array(entries).to_string()).map_err(|problems| {
+        let problems: Vec<String> = problems.iter().map(|one| format!("{} {}", one.key, one.message)).collect();
+        DriftError::Mapping(format!("webhook {identifier}: {}", problems.join("; ")))
+    })?;
+    Ok((mapping, notes))
+}
+
+/// Port takes an expression that is not jq for null, and says nothing of it.
+fn null_what_is_not_jq(leaf: &mut Value, key: &str, tell: &mut impl FnMut(&str, &jq::CompileError)) {
+    match leaf {
+        Value::Object(fields) => {
+            fields.iter_mut().for_each(|(name, field)| null_what_is_not_jq(field, &format!("{key}.{name}"), tell));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| null_what_is_not_jq(item, key, tell)),
+        Value::String(text) => {
+            if let Err(error) = jq::compile(text, Quotes::Port) {
+                tell(key, &error);
+                "null".clone_into(text);
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,220 @@
+//! One blueprint: what Port holds of it, and how that compares with what Azure makes.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::maker::Maker;
+use super::normal::{Normal, content, is_of, normal};
+use super::schema::Schema;
+use super::table::{self, Table};
+use crate::mapping::FieldSet;
+use crate::port::{Port, PortError};
+
+/// Entities that are asked for by their identifiers at once.
+const ASKED: usize = 100;
+
+/// The numbers of a blueprint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Numbers {
+    /// What Azure makes.
+    pub(super) azure: u64,
+    /// What Port holds.
+    pub(super) port: u64,
+    pub(super) same: u64,
+    pub(super) missing: u64,
+    pub(super) different: u64,
+    /// What Port holds and Azure does not make.
+    pub(super) unmet: u64,
+}
+
+/// A blueprint.
+pub(super) struct Side {
+    sets: Vec<FieldSet>,
+    /// Port finds out itself which of its entities are meant: nobody knows here which those are.
+    pub(super) is_searched: bool,
+    /// `None`: Port has no such blueprint.
+    schema: Option<Schema>,
+    table: Table,
+    missing: HashSet<u64>,
+    /// Entities that were missing and are there now; and those of them that are different.
+    late: (u64, u64),
+    /// Entities that Port would refuse.
+    pub(super) refused: HashSet<u64>,
+    /// Entities that are there and cannot be compared, as Port is to search for what they relate to.
+    pub(super) uncompared: u64,
+}
+
+/// What a look at an entity comes to.
+pub(super) enum Seen {
+    Settled,
+    /// It is not the same, or not there; this is what Azure makes of it.
+    Doubtful(usize, Normal),
+}
+
+#[derive(Deserialize)]
+struct Named {
+    identifier: String,
+}
+
+impl Side {
+    /// Reads all that Port holds of a blueprint.
+    pub(super) async fn read(port: &Port, maker: &Maker, blueprint: &str) -> Result<Self, PortError> {
+        let schema = port.blueprint(blueprint).await?;
+        let mut side = Self {
+            sets: maker.field_sets(blueprint),
+            is_searched: maker.searches(blueprint),
+            // A blueprint that cannot be read as one restricts nothing.
+            schema: schema.map(|schema| Schema::deserialize(Value::Object(schema)).unwrap_or_default()),
+            table: Table::default(),
+            missing: HashSet::new(),
+            late: (0, 0),
+            refused: HashSet::new(),
+            uncompared: 0,
+        };
+        if side.schema.is_some() {
+            let mut pages = port.search(blueprint, None, side.include());
+            while let Some(page) = pages.next().await? {
+                for (identifier, entity) in page.iter().filter_map(|entity| parsed(entity)) {
+                    let contents = side.sets.iter().map(|set| content(&normal(set, &entity)));
+                    side.table.push(&identifier, contents);
+                }
+            }
+            side.table.seal();
+        }
+        Ok(side)
+    }
+
+    /// What is asked for of each entity: Port may refuse names that it does not know.
+    fn include(&self) -> Vec<String> {
+        let mut names: BTreeSet<String> = ["$identifier", "$title"].map(str::to_owned).into();
+        for set in &self.sets {
+            let known = |name: &&String| {
+                self.schema.as_ref().is_some_and(|schema| schema.has_property(name) || schema.has_relation(name))
+            };
+            names.extend(set.properties.iter().chain(&set.relations).filter(known).cloned());
+        }
+        names.into_iter().collect()
+    }
+
+    /// What is to be said of it.
+    pub(super) fn notes(&self, blueprint: &str) -> Vec<String> {
+        let Some(schema) = &self.schema else { return vec![format!("Port has no blueprint {blueprint}")] };
+        let mut notes: Vec<String> = schema
+            .unknown(&self.sets)
+            .into_iter()
+            .map(|what| format!("blueprint {blueprint} has no {what}, which the mapping sets"))
+            .collect();
+        if self.is_searched {
+            notes.push(format!(
+                "Port itself searches for the entities of blueprint {blueprint} that the mapping means: they are not compared"
+            ));
+        }
+        if self.uncompared > 0 {
+            notes.push(format!(
+                "{} entities of blueprint {blueprint} are not compared, as Port searches for what they relate to",
+                self.uncompared
+            ));
+        }
+        notes
+    }
+
+    pub(super) fn complaint(&self, entity: &Value) -> Option<String> {
+        self.schema.as_ref()?.complaint(entity)
+    }
+
+    pub(super) fn refuse(&mut self, identifier: &str) {
+        self.refused.insert(table::key(identifier));
+    }
+
+    /// Compares an entity that Azure makes with the one of Port.
+    pub(super) fn compare(&mut self, identifier: &str, entity: &Value) -> Seen {
+        let Some(place) = self.sets.iter().position(|set| is_of(set, entity)) else {
+            self.uncompared += 1;
+            if !self.table.meet(identifier) {
+                self.missing.insert(table::key(identifier));
+            }
+            return Seen::Settled;
+        };
+        let Some(set) = self.sets.get(place) else { return Seen::Settled };
+        let normal = normal(set, entity);
+        if !self.table.meet(identifier) {
+            self.missing.insert(table::key(identifier));
+        } else if self.table.is_same(identifier, place, content(&normal)) {
+            return Seen::Settled;
+        } else {
+            self.table.note_different(identifier, true);
+        }
+        Seen::Doubtful(place, normal)
+    }
+
+    /// What Port holds under these names now, as far as their sets go.
+    pub(super) async fn look_again(
+        &self,
+        port: &Port,
+        blueprint: &str,
+        doubtful: &[(&String, &(usize, Normal))],
+    ) -> Result<BTreeMap<String, Normal>, PortError> {
+        let mut found = BTreeMap::new();
+        if self.schema.is_none() {
+            return Ok(found);
+        }
+        for some in doubtful.chunks(ASKED) {
+            let names: Vec<&String> = some.iter().map(|(name, _)| *name).collect();
+            let rule = json!({"property": "$identifier", "operator": "in", "value": names});
+            let query = json!({"combinator": "and", "rules": [rule]});
+            let mut pages = port.search(blueprint, Some(query), self.include());
+            while let Some(page) = pages.next().await? {
+                for (identifier, entity) in page.iter().filter_map(|entity| parsed(entity)) {
+                    let place = some.iter().find(|(name, _)| **name == identifier).map(|(_, (place, _))| *place);
+                    let set = place.and_then(|place| self.sets.get(place));
+                    found.extend(set.map(|set| (identifier, normal(set, &entity))));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Notes what a second look at an entity has shown: whether it differs from what Azure makes, where it is there.
+    pub(super) fn note(&mut self, identifier: &str, differs: Option<bool>) {
+        let Some(differs) = differs else { return };
+        if self.missing.remove(&table::key(identifier)) {
+            self.late = (self.late.0 + 1, self.late.1 + u64::from(differs));
+        } else {
+            self.table.note_different(identifier, differs);
+        }
+    }
+
+    pub(super) fn is_extra(&self, identifier: &str) -> bool {
+        self.table.is_extra(identifier)
+    }
+
+    pub(super) fn numbers(&self) -> Numbers {
+        let counts = self.table.counts();
+        let (late, late_different) = self.late;
+        let missing = self.missing.len() as u64;
+        let different = counts.different + late_different;
+        Numbers {
+            azure: counts.met + late + missing,
+            port: counts.entities + late,
+            same: (counts.met + late).saturating_sub(different),
+            missing,
+            different,
+            unmet: counts.entities - counts.met,
+        }
+    }
+}
+
+/// An entity as Port tells it; one without an identifier is none.
+fn parsed(entity: &RawValue) -> Option<(String, Value)> {
+    let entity: Value = serde_json::from_str(entity.get()).ok()?;
+    let identifier = entity.get("identifier")?.as_str()?.to_owned();
+    Some((identifier, entity))
+}
+
+/// The identifiers of a page.
+pub(super) fn names(page: &[Box<RawValue>]) -> impl Iterator<Item = String> {
+    page.iter().filter_map(|entity| Some(serde_json::from_str::<Named>(entity.get()).ok()?.identifier))
+}

@@ -1,0 +1,82 @@
+//! What Port is set up with by `init --apply`.
+
+use super::NetworkConfig;
+use super::error::ConfigError;
+use super::limits::Limits;
+use super::port::{Payload, PortApi};
+use super::reader::{Environment, Reader};
+use super::signing::SigningConfig;
+use crate::cli::{InitArgs, Settings};
+
+/// What setting Port up needs to know. Loading it needs no settings of Azure's.
+#[derive(Clone, Debug)]
+pub struct SetUpConfig {
+    /// How Port is reached.
+    pub network: NetworkConfig,
+    /// Whom to ask, and as whom.
+    pub api: PortApi,
+    /// `None`: entities are written over the API, and there is no webhook.
+    pub webhook: Option<WebhookConfig>,
+    /// Only show what would change.
+    pub dry_run: bool,
+    /// Not configurable, as for a run.
+    pub limits: Limits,
+}
+
+/// What the webhook has to understand.
+#[derive(Clone, Debug)]
+pub struct WebhookConfig {
+    /// What one post contains.
+    pub payload: Payload,
+    /// `None`: posts are not signed.
+    pub signing: Option<SigningConfig>,
+}
+
+impl SetUpConfig {
+    /// Loads everything that it needs, or returns every invalid setting.
+    pub fn load(args: &InitArgs, settings: &Settings, environment: Environment<'_>) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(settings, environment);
+        let network = NetworkConfig { proxies: reader.proxies(), certificates: reader.certificates() };
+        let webhook = WebhookConfig { payload: reader.payload(), signing: reader.signing() };
+        let has_webhook = reader.mapping_file().is_none();
+        if args.gh_secret && !has_webhook {
+            reader.wrong("--gh-secret", "has nothing to hand over: with MAPPING_FILE there is no webhook".into());
+        }
+        let dry_run = reader.flag("DRY_RUN", settings.dry_run.as_deref());
+        let api = reader.port_api(true);
+        let config =
+            |api| Self { network, api, webhook: has_webhook.then_some(webhook), dry_run, limits: Limits::default() };
+        // Without an API there is a problem.
+        reader.finish(api)?.map(config).ok_or(ConfigError(Vec::new()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(settings: &Settings, gh_secret: bool) -> Result<SetUpConfig, String> {
+        let environment = |name: &str| (name == "PORT_CLIENT_SECRET").then(|| "secret".into());
+        let args = InitArgs { files: Vec::new(), write: None, force: false, apply: true, yes: false, gh_secret };
+        SetUpConfig::load(&args, settings, &environment).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn credentials_of_port_are_all_that_is_needed() {
+        let settings = Settings { port_client_id: Some("id".into()), ..Settings::default() };
+        let config = load(&settings, true).unwrap();
+        assert_eq!(config.api.base_url.as_str(), "https://api.port.io/");
+        assert!(config.webhook.is_some_and(|webhook| webhook.signing.is_none()));
+        assert!(load(&Settings::default(), false).unwrap_err().starts_with("PORT_CLIENT_ID is not set"));
+        let wrong = Settings { port_base_url: Some("x".into()), ..settings };
+        assert!(load(&wrong, false).unwrap_err().starts_with("PORT_BASE_URL"));
+    }
+
+    #[test]
+    fn with_a_mapping_file_there_is_no_webhook_and_no_url_to_hand_over() {
+        let settings =
+            Settings { port_client_id: Some("id".into()), mapping_file: Some("m.yml".into()), ..Settings::default() };
+        assert!(load(&settings, false).unwrap().webhook.is_none());
+        assert!(load(&settings, true).unwrap_err().starts_with("--gh-secret has nothing to hand over"));
+    }
+}

@@ -1,0 +1,75 @@
+//! What makes entities of rows: the file of the mapping, read before anything is asked.
+
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use super::RunError;
+use super::problems::Shortfall;
+use crate::config::{self, ScopeTerms, those_of};
+use crate::mapping::{Columns, Kind, Mapping};
+use crate::report::Report;
+use crate::sinks::entities::{Form, Unmapped};
+
+/// The largest file that is read.
+const LARGEST: u64 = 4 << 20;
+
+/// A mapping, and a hash of the file that it is from.
+pub(crate) struct Mapped {
+    pub(crate) mapping: Mapping,
+    hash: String,
+}
+
+impl Mapped {
+    pub(crate) fn read(file: &Path) -> Result<Self, RunError> {
+        let problem = |problem: String| RunError::Mapping { file: file.to_owned(), problem };
+        let size = std::fs::metadata(file).map_err(|error| problem(format!(" {error}")))?.len();
+        if size > LARGEST {
+            return Err(problem(format!(" it is larger than {} MB", LARGEST >> 20)));
+        }
+        let text = std::fs::read_to_string(file).map_err(|error| problem(format!(" {error}")))?;
+        let mapping = Mapping::parse(&text)
+            .map_err(|problems| problem(problems.iter().map(|one| format!("\n  {one}")).collect()))?;
+        let hash = Sha256::digest(&text).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { mapping, hash })
+    }
+
+    /// The scope, with the columns that the mapping reads.
+    pub(crate) fn scope(mapped: Option<&Self>, scope: &config::Scope) -> config::Scope {
+        match mapped {
+            Some(mapped) => config::Scope { columns: mapped.columns(), ..scope.clone() },
+            None => scope.clone(),
+        }
+    }
+
+    /// The scope as a checkpoint remembers it.
+    pub(crate) fn terms(mapped: Option<&Self>, scope: &config::Scope) -> ScopeTerms {
+        ScopeTerms::of(scope).mapped_by(mapped.map(|mapped| mapped.hash.clone()))
+    }
+
+    fn columns(&self) -> config::Columns {
+        let of = |kind| match self.mapping.columns(kind) {
+            Columns::All => config::FURTHER.to_vec(),
+            Columns::Names(names) => those_of(&names.iter().collect::<Vec<_>>()),
+        };
+        config::Columns { resources: of(Kind::Resource), containers: of(Kind::ResourceContainer) }
+    }
+}
+
+/// Tells of rows of which no entity came.
+pub(super) fn tell_unmapped(form: &Form<'_>, report: &mut Report) {
+    let Unmapped { dropped, failed, first, unnamed } = form.unmapped();
+    if dropped > 0 {
+        report
+            .notes
+            .push(format!("{dropped} entities of the mapping have no identifier or no blueprint, and were left out"));
+    }
+    if unnamed > 0 {
+        report.notes.push(format!(
+            "{unnamed} deletes could not be made: what is left of the resources does not tell their identifiers"
+        ));
+    }
+    if failed > 0 {
+        report.fail(&Shortfall::Unmapped { rows: failed, first: first.unwrap_or_default() });
+    }
+}

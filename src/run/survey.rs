@@ -1,0 +1,35 @@
+//! The estate, read whole for whoever changes nothing.
+
+use futures::future::FutureExt;
+
+use super::{Run, Work, blank};
+use crate::config::Config;
+use crate::engine::Sink;
+use crate::error::{Problem, Stop};
+use crate::report::Report;
+
+/// What was read of the estate.
+pub(crate) struct Survey {
+    pub(crate) report: Report,
+    /// The subscriptions that are listed, as lower-case ids.
+    pub(crate) listed: Vec<String>,
+}
+
+/// Reads everything in scope for a sink that changes nothing. By this configuration nothing must be remembered.
+pub(crate) async fn survey<K>(config: &Config, sink: &K, stop: impl Future<Output = Stop>) -> Survey
+where
+    K: Sink,
+    K::Error: Problem,
+{
+    let mut survey = Survey { report: blank(config, &Work::Sync), listed: Vec::new() };
+    let outcome = async {
+        let run = Run::prepare(config, &Work::Sync, stop.shared()).await?;
+        let estate = run.discover(&mut survey.report).await?;
+        survey.listed = estate.listed.iter().map(|one| one.root.id.as_str().to_owned()).collect();
+        Box::pin(run.transfer(sink, &estate, &mut survey.report)).await
+    };
+    if let Err(error) = Box::pin(outcome).await {
+        survey.report.fail(&error);
+    }
+    survey
+}

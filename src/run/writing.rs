@@ -1,0 +1,113 @@
+//! Where a run writes to: Port's API, Port's webhook, or an output in place of either.
+
+use std::io::{self, Write};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use super::mapped::{Mapped, tell_unmapped};
+use super::{Run, RunError, Work};
+use crate::config::{AzureConfig, Config, DryRun, Payload, PortConfig};
+use crate::engine::Replica;
+use crate::error::Stop;
+use crate::model::{Change, Names};
+use crate::port::Port;
+use crate::report::Report;
+use crate::sinks::entities::{self, Entities, Form};
+use crate::sinks::preview::Preview;
+use crate::sinks::webhook::{self, Envelope, Webhook};
+use crate::text::Inert;
+
+/// Which catalog a run writes to; `None` where a dry run was told of none.
+pub(crate) fn catalog(config: &Config) -> Option<String> {
+    let (tenant, port) = (config.azure.tenant_id.as_str(), &config.port);
+    match &port.mapping_file {
+        Some(_) => port.api.as_ref().map(|api| entities::identity(tenant, api)),
+        None => port.ingest_url.as_ref().map(|url| webhook::identity(tenant, port, url.expose())),
+    }
+}
+
+impl<S: Future<Output = Stop>> Run<'_, S> {
+    /// Writes to the sink that the settings name.
+    pub(super) async fn go(&self, report: &mut Report) -> Result<(), RunError> {
+        match &self.mapped {
+            Some(mapped) => Box::pin(self.write_entities(mapped, report)).await,
+            None => Box::pin(self.post_envelopes(report)).await,
+        }
+    }
+
+    /// Posts envelopes to Port's webhook, or prints them.
+    async fn post_envelopes(&self, report: &mut Report) -> Result<(), RunError> {
+        let estate = self.discover(report).await?;
+        let AzureConfig { tenant_id, .. } = &self.config.azure;
+        let port = &self.config.port;
+        match &port.ingest_url {
+            Some(url) if self.config.dry_run.is_none() => {
+                let webhook = Webhook::new(tenant_id, port, url, &self.http)?;
+                Box::pin(self.transfer(&webhook, &estate, report)).await
+            }
+            _ => {
+                let line = |envelope: &Envelope| [&webhook::line(envelope)[..], b"\n"].concat().into();
+                let preview = Preview::new(self.catalog(), |change, _| Envelope::new(change), line, self.output());
+                Box::pin(self.transfer(&preview, &estate, report)).await
+            }
+        }
+    }
+
+    /// Writes entities over Port's API, or prints them.
+    async fn write_entities(&self, mapped: &Mapped, report: &mut Report) -> Result<(), RunError> {
+        let AzureConfig { tenant_id, .. } = &self.config.azure;
+        let api = self.config.port.api.as_ref();
+        let form = Form::new(&mapped.mapping);
+        let prune = self.config.prune.filter(|_| *self.work == Work::Sync);
+        let form = if prune.is_some() { form.remembering() } else { form };
+        match api.filter(|_| self.config.dry_run.is_none()) {
+            Some(api) => {
+                let port = Port::new(api, tenant_id, Arc::clone(&self.http))?;
+                port.sign_in().await?;
+                let estate = self.discover(report).await?;
+                let entities = Entities::new(&port, &form, self.catalog());
+                Box::pin(self.transfer(&entities, &estate, report)).await?;
+                if let Some(limit) = prune {
+                    Box::pin(self.prune(limit, &port, &form, &estate, report)).await;
+                }
+            }
+            None => {
+                let estate = self.discover(report).await?;
+                let render = |change: Change, known: &Names| form.render(change, known);
+                let preview = Preview::new(self.catalog(), render, entities::lines, self.output());
+                Box::pin(self.transfer(&preview, &estate, report)).await?;
+                if let Some((limit, api)) = prune.zip(api) {
+                    let port = Port::new(api, tenant_id, Arc::clone(&self.http))?;
+                    Box::pin(self.prune(limit, &port, &form, &estate, report)).await;
+                }
+            }
+        }
+        tell_unmapped(&form, report);
+        Ok(())
+    }
+
+    /// A dry run that was told of no catalog goes by that of the checkpoint.
+    fn catalog(&self) -> String {
+        catalog(self.config).or_else(|| self.replica.terms().map(|was| was.sink)).unwrap_or_default()
+    }
+
+    /// Where a dry run prints.
+    fn output(&self) -> Box<dyn Write + Send> {
+        match self.config.dry_run {
+            Some(DryRun::Counts) => Box::new(io::sink()),
+            Some(DryRun::Envelopes) | None => Box::new(Inert(io::stdout())),
+        }
+    }
+}
+
+/// How many pages are read ahead of the posts. Posted one by one, a page takes as long as ten queries, and more of them would
+/// only wait, in memory. Posted in lists, it takes as long as a query: the quota's 15 then read ten thousand rows in one go,
+/// these and the look, the records and the containers.
+pub(super) fn pages_at_once(port: &PortConfig) -> NonZeroUsize {
+    const FEW: NonZeroUsize = NonZeroUsize::new(2).unwrap();
+    const MANY: NonZeroUsize = NonZeroUsize::new(11).unwrap();
+    match port.payload {
+        Payload::Batch if port.mapping_file.is_none() => MANY,
+        Payload::Single | Payload::Batch => FEW,
+    }
+}

@@ -1,0 +1,302 @@
+//! Entities, written over Port's API as a mapping makes them of rows.
+//!
+//! A row may become several entities, of several blueprints, or none. What became of it is what became of all of them: it is
+//! accepted once each was written, and what it was before and is no more was deleted. Port says of each entity whether it was
+//! written ("Create or update multiple entities", Port's API reference).
+
+mod error;
+mod parcel;
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+pub(crate) use error::EntitiesError;
+pub(crate) use parcel::{Mapped, arm_id, lines};
+
+use crate::config::PortApi;
+use crate::engine::{Fault, LANDING, Letter, Limits, Outcome, Receipt, Sink, SinkError};
+use crate::http::Failure;
+use crate::mapping::{Entity, Kind, Made, Mapping};
+use crate::model::{Change, Names, Operation, Stage};
+use crate::port::{LARGEST_LIST, MOST_DELETED, MOST_WRITTEN, Port, Upsert};
+use crate::text::printable_up_to;
+use parcel::Name;
+
+/// Requests under way at once.
+pub(crate) const IN_FLIGHT: NonZeroUsize = NonZeroUsize::new(10).unwrap();
+
+/// Characters of why an entity was rejected.
+const LONGEST_REASON: usize = 2000;
+
+/// Port's API, and what makes entities for it.
+pub(crate) struct Entities<'a> {
+    port: &'a Port,
+    form: &'a Form<'a>,
+    identity: String,
+}
+
+/// What makes parcels of changes, and counts what comes of none.
+pub(crate) struct Form<'a> {
+    mapping: &'a Mapping,
+    counts: RefCell<Unmapped>,
+    /// Hashes of the entities that were made; `None`: nobody asks for them.
+    made: Option<RefCell<HashSet<u64>>>,
+}
+
+/// Of what rows no entity came, or not for certain.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Unmapped {
+    /// Entities without an identifier or a blueprint.
+    pub(crate) dropped: u64,
+    /// Rows of which an expression that decides failed, and why the first one did.
+    pub(crate) failed: u64,
+    pub(crate) first: Option<String>,
+    /// Deletes of entities whose identifier what is left of their rows does not tell.
+    pub(crate) unnamed: u64,
+}
+
+impl<'a> Form<'a> {
+    pub(crate) fn new(mapping: &'a Mapping) -> Self {
+        Self { mapping, counts: RefCell::default(), made: None }
+    }
+
+    /// One that remembers which entities it has made, eight bytes each.
+    pub(crate) fn remembering(self) -> Self {
+        Self { made: Some(RefCell::default()), ..self }
+    }
+
+    pub(crate) fn mapping(&self) -> &Mapping {
+        self.mapping
+    }
+
+    /// Whether this entity was made of a row, as far as is remembered; where nothing is, any may have been.
+    pub(crate) fn has_made(&self, blueprint: &str, identifier: &str) -> bool {
+        self.made.as_ref().is_none_or(|made| made.borrow().contains(&hash(blueprint, identifier)))
+    }
+
+    pub(crate) fn unmapped(&self) -> Unmapped {
+        self.counts.borrow().clone()
+    }
+
+    /// A change as entities. Under `known` names Port has what the row was before.
+    pub(crate) fn render(&self, change: Change, known: &Names) -> Mapped {
+        let kind = match change.id.stage() {
+            Stage::Root => Kind::Subscription,
+            Stage::Container => Kind::ResourceContainer,
+            Stage::Leaf => Kind::Resource,
+        };
+        let mut counts = self.counts.borrow_mut();
+        match change.operation {
+            Operation::Upsert => {
+                let Made { entities, dropped, failed, nulls, .. } = self.mapping.entities(kind, &change.row);
+                if let Some(made) = &self.made {
+                    made.borrow_mut().extend(entities.iter().map(|one| hash(&one.blueprint, &one.identifier)));
+                }
+                counts.dropped += dropped as u64;
+                if failed > 0 {
+                    counts.failed += 1;
+                    let first = || nulls.errors.into_iter().next().map(|(key, error)| format!("{key}: {error}"));
+                    counts.first = counts.first.take().or_else(first);
+                }
+                Mapped::upsert(change, entities, known, failed > 0)
+            }
+            Operation::Delete if known.is_known() => Mapped::delete(change, known),
+            Operation::Delete => {
+                let (names, unnamed) = self.mapping.keys(kind, &what_is_left(&change.row));
+                counts.unnamed += unnamed as u64;
+                let names: Vec<String> = names.iter().map(|(blueprint, one)| Name::join(blueprint, one)).collect();
+                Mapped::delete(change, &Names::known(names.iter().map(String::as_str)))
+            }
+        }
+    }
+}
+
+fn hash(blueprint: &str, identifier: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (blueprint, identifier).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The columns of a deleted row that say anything.
+fn what_is_left(row: &[u8]) -> Vec<u8> {
+    let mut columns: serde_json::Map<String, Value> = serde_json::from_slice(row).unwrap_or_default();
+    columns.retain(|_, value| !value.is_null() && value.as_str() != Some(""));
+    serde_json::to_vec(&columns).unwrap_or_default()
+}
+
+/// Which catalog it is. The client id shows as a hash.
+pub(crate) fn identity(tenant: &str, PortApi { client_id, base_url, .. }: &PortApi) -> String {
+    let hash: String = Sha256::digest(client_id).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("entities {} {hash} tenant {tenant}", base_url.origin().ascii_serialization())
+}
+
+impl<'a> Entities<'a> {
+    pub(crate) fn new(port: &'a Port, form: &'a Form<'a>, identity: String) -> Self {
+        Self { port, form, identity }
+    }
+
+    /// Writes what parcels make, blueprint by blueprint in the order in which they come up.
+    async fn upsert(&self, parcels: &[Mapped], told: &mut Told) -> Result<(), EntitiesError> {
+        let options = self.form.mapping.options();
+        let how =
+            Upsert { merge: options.enable_merge_entity, create_missing: options.create_missing_related_entities };
+        let made =
+            parcels.iter().enumerate().flat_map(|(place, parcel)| parcel.made().iter().map(move |one| (place, one)));
+        for (blueprint, entities) in by_blueprint(made.map(|(place, one)| (one.blueprint.as_str(), (place, one)))) {
+            for bulk in bulks(&entities) {
+                let bodies: Vec<&[u8]> = bulk.iter().map(|(_, entity)| &entity.body[..]).collect();
+                let places = bulk.iter().map(|(place, _)| *place);
+                match self.port.write(blueprint, &bodies, how).await {
+                    Ok(written) => {
+                        told.pause(written.pause);
+                        for (place, outcome) in places.zip(written.outcomes) {
+                            told.note(place, outcome.map_err(EntitiesError::of_entity));
+                        }
+                    }
+                    // Of another blueprint some may have been written: what is there says more than the answer to all.
+                    Err(error) if error.is_missing() => {
+                        let error = EntitiesError::of_blueprint(error);
+                        places.for_each(|place| told.note(place, Err(error.clone())));
+                    }
+                    Err(error) => return Err(EntitiesError::of_request(error)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes what stands under these names, blueprint by blueprint.
+    async fn delete(&self, names: Vec<(usize, Name<'_>)>, told: &mut Told) -> Result<(), EntitiesError> {
+        let dependents = self.form.mapping.options().delete_dependent_entities;
+        for (blueprint, found) in by_blueprint(names.into_iter().map(|(place, name)| (name.blueprint, (place, name)))) {
+            for bulk in found.chunks(MOST_DELETED.get()) {
+                let identifiers: Vec<&str> = bulk.iter().map(|(_, name)| name.identifier).collect();
+                let deleted = self.port.delete(blueprint, &identifiers, dependents).await;
+                let (gone, pause) = deleted.map_err(EntitiesError::of_request)?;
+                told.pause(pause);
+                // What it does not name may not have been there, or is still: asked for alone, Port says which.
+                for ((place, name), _) in bulk.iter().zip(gone).filter(|(_, is_gone)| !is_gone) {
+                    let outcome = self.port.delete_one(blueprint, name.identifier, dependents).await;
+                    match outcome.map_err(EntitiesError::of_entity) {
+                        Ok(pause) => told.pause(pause),
+                        Err(error) if error.is_of_all() => return Err(error),
+                        Err(error) => told.note(*place, Err(error)),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Sink for Entities<'_> {
+    type Parcel = Mapped;
+    type Error = EntitiesError;
+
+    fn name(&self) -> &'static str {
+        "Port's API"
+    }
+
+    fn identity(&self) -> String {
+        self.identity.clone()
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            in_flight: IN_FLIGHT,
+            parcels: MOST_WRITTEN,
+            deletes: MOST_DELETED,
+            bytes: LARGEST_LIST,
+            landing: LANDING,
+        }
+    }
+
+    fn render(&self, change: Change, known: &Names) -> Mapped {
+        self.form.render(change, known)
+    }
+
+    async fn send(&self, parcels: &[Mapped], _delivery: &str) -> Result<Receipt<EntitiesError>, EntitiesError> {
+        let mut told = Told::new(parcels.len());
+        self.upsert(parcels, &mut told).await?;
+        let is_made = |place: &usize| told.outcomes.get(*place).is_some_and(Result::is_ok);
+        let gone = parcels.iter().enumerate().filter(|(place, _)| is_made(place));
+        let gone = gone.flat_map(|(place, parcel)| parcel.gone().map(move |name| (place, name))).collect();
+        self.delete(gone, &mut told).await?;
+        Ok(Receipt { outcomes: told.outcomes, pause: told.pause })
+    }
+
+    fn letter(&self, parcel: &Mapped, error: &EntitiesError) -> Letter {
+        let request = &error.port.request;
+        let reason = match &request.failure {
+            Failure::Status(status) => printable_up_to(&status.message, LONGEST_REASON).to_string(),
+            other => other.to_string(),
+        };
+        let envelope: Bytes = parcel.letter();
+        Letter { envelope, status: request.status().map(|status| status.as_u16()), reason }
+    }
+}
+
+/// What became of the parcels of a post so far.
+struct Told {
+    outcomes: Vec<Outcome<EntitiesError>>,
+    pause: Option<Duration>,
+}
+
+impl Told {
+    fn new(parcels: usize) -> Self {
+        Self { outcomes: vec![Ok(()); parcels], pause: None }
+    }
+
+    /// A parcel is accepted if all of it is. What awaits another goes first: it is tried again, and the rest shows again then.
+    fn note(&mut self, place: usize, outcome: Outcome<EntitiesError>) {
+        let Some(so_far) = self.outcomes.get_mut(place) else { return };
+        let awaits =
+            |outcome: &Outcome<EntitiesError>| outcome.as_ref().is_err_and(|error| error.fault() == Fault::Awaits);
+        if so_far.is_ok() || (awaits(&outcome) && !awaits(so_far)) {
+            *so_far = outcome;
+        }
+    }
+
+    fn pause(&mut self, asked: Option<Duration>) {
+        self.pause = self.pause.max(asked);
+    }
+}
+
+/// Groups in the order in which each comes up first.
+fn by_blueprint<'b, T>(items: impl Iterator<Item = (&'b str, T)>) -> Vec<(&'b str, Vec<T>)> {
+    let mut groups: Vec<(&str, Vec<T>)> = Vec::new();
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    for (blueprint, item) in items {
+        let place = *places.entry(blueprint).or_insert(groups.len());
+        match groups.get_mut(place) {
+            Some((_, group)) => group.push(item),
+            None => groups.push((blueprint, vec![item])),
+        }
+    }
+    groups
+}
+
+/// As many entities in each as Port takes at once.
+fn bulks<'e>(entities: &'e [(usize, &'e Entity)]) -> impl Iterator<Item = &'e [(usize, &'e Entity)]> {
+    let mut rest = entities;
+    std::iter::from_fn(move || {
+        let (mut count, mut size) = (0, 0);
+        for (_, entity) in rest.iter().take(MOST_WRITTEN.get()) {
+            size += entity.body.len() + 1;
+            if count > 0 && size > LARGEST_LIST {
+                break;
+            }
+            count += 1;
+        }
+        let (bulk, after) = rest.split_at_checked(count)?;
+        rest = after;
+        (count > 0).then_some(bulk)
+    })
+}

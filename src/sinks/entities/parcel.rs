@@ -1,0 +1,158 @@
+//! A change as the entities that a mapping makes of its row. Pure.
+
+use bytes::Bytes;
+use serde_json::json;
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+use crate::engine::{Content, Parcel};
+use crate::mapping::Entity;
+use crate::model::{Change, Names, Operation};
+
+/// Between a blueprint and an identifier; neither contains it.
+const SPACE: char = ' ';
+
+/// An entity's key in Port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Name<'a> {
+    pub(super) blueprint: &'a str,
+    pub(super) identifier: &'a str,
+}
+
+impl<'a> Name<'a> {
+    /// From how it is remembered.
+    fn parse(text: &'a str) -> Option<Self> {
+        let (blueprint, identifier) = text.split_once(SPACE)?;
+        Some(Self { blueprint, identifier })
+    }
+
+    /// How it is remembered.
+    pub(super) fn join(blueprint: &str, identifier: &str) -> String {
+        format!("{blueprint}{SPACE}{identifier}")
+    }
+}
+
+/// The id in Azure that an identifier is: as it is, or with what Port does not allow in it written as its number between two `=`, as the
+/// examples do. `None` where it is none.
+pub(crate) fn arm_id(identifier: &str) -> Option<String> {
+    let mut parts = identifier.split('=');
+    let mut id = parts.next()?.to_owned();
+    while let (Some(number), Some(rest)) = (parts.next(), parts.next()) {
+        id.push(char::from_u32(number.parse().ok()?)?);
+        id += rest;
+    }
+    (parts.next().is_none() && id.get(..15)?.eq_ignore_ascii_case("/subscriptions/")).then_some(id)
+}
+
+/// A change, the entities that its row makes, and those that it made before and does not any more.
+#[derive(Clone, Debug)]
+pub(crate) struct Mapped {
+    change: Change,
+    made: Vec<Entity>,
+    /// Where the row could not be mapped, all that there were are kept.
+    names: Names,
+    gone: Vec<Box<str>>,
+    is_uncertain: bool,
+}
+
+impl Mapped {
+    /// Of a row that could not be mapped whole, nothing is deleted.
+    pub(super) fn upsert(change: Change, made: Vec<Entity>, known: &Names, is_uncertain: bool) -> Self {
+        // Where Port searches for the entity, nobody knows here what it is called.
+        let named = made.iter().filter(|one| !one.identifier.is_empty());
+        let names: Vec<String> = named.map(|one| Name::join(&one.blueprint, &one.identifier)).collect();
+        let names = Names::known(names.iter().map(String::as_str));
+        if is_uncertain {
+            return Self { change: bare(change), made, names: names.with(known), gone: Vec::new(), is_uncertain };
+        }
+        let gone = known.iter().filter(|one| names.iter().all(|name| name != *one)).map(Into::into).collect();
+        Self { change: bare(change), made, names, gone, is_uncertain }
+    }
+
+    pub(super) fn delete(change: Change, names: &Names) -> Self {
+        let gone = names.iter().map(Into::into).collect();
+        Self { change: bare(change), made: Vec::new(), names: Names::UNKNOWN, gone, is_uncertain: false }
+    }
+
+    pub(super) fn made(&self) -> &[Entity] {
+        &self.made
+    }
+
+    pub(super) fn gone(&self) -> impl Iterator<Item = Name<'_>> {
+        self.gone.iter().filter_map(|name| Name::parse(name))
+    }
+
+    /// What is kept of it where it is rejected: `resend` reads the id of its resource.
+    pub(super) fn letter(&self) -> Bytes {
+        let lines: Vec<Box<RawValue>> = self.requests().collect();
+        let operation = match self.change.operation {
+            Operation::Upsert => "upsert",
+            Operation::Delete => "delete",
+        };
+        let letter =
+            json!({"data": {"resourceId": self.change.id.as_str()}, "operation": operation, "entities": lines});
+        letter.to_string().into()
+    }
+
+    /// What is asked of Port, each a line of JSON.
+    fn requests(&self) -> impl Iterator<Item = Box<RawValue>> {
+        let made = self.made.iter().filter_map(|entity| {
+            let body: &RawValue = serde_json::from_slice(&entity.body).ok()?;
+            Some(serde_json::value::to_raw_value(&Upsert { blueprint: &entity.blueprint, entity: body }))
+        });
+        let gone = self.gone().map(|Name { blueprint, identifier }| {
+            serde_json::value::to_raw_value(&json!({"blueprint": blueprint, "delete": identifier}))
+        });
+        made.chain(gone).filter_map(Result::ok)
+    }
+}
+
+#[derive(serde::Serialize)]
+struct Upsert<'a> {
+    blueprint: &'a str,
+    entity: &'a RawValue,
+}
+
+/// Without its row: what it makes is all that is sent.
+fn bare(change: Change) -> Change {
+    Change { row: Bytes::new(), ..change }
+}
+
+impl Parcel for Mapped {
+    fn change(&self) -> &Change {
+        &self.change
+    }
+
+    /// The first 64 bits of the SHA-256 of the entities.
+    fn content(&self) -> Content {
+        let mut sha = Sha256::new();
+        for Entity { blueprint, body, .. } in &self.made {
+            for part in [blueprint.as_bytes(), body] {
+                sha.update(part.len().to_le_bytes());
+                sha.update(part);
+            }
+        }
+        if self.is_uncertain {
+            sha.update(b"uncertain");
+        }
+        Content(sha.finalize().iter().take(8).fold(0, |bits, byte| bits << 8 | u64::from(*byte)))
+    }
+
+    fn size(&self) -> usize {
+        let made: usize = self.made.iter().map(|entity| entity.body.len() + 1).sum();
+        made + self.gone.iter().map(|name| name.len() + 1).sum::<usize>()
+    }
+
+    fn names(&self) -> Names {
+        self.names.clone()
+    }
+
+    fn is_void(&self) -> bool {
+        self.made.is_empty() && self.gone.is_empty()
+    }
+}
+
+/// What a dry run prints of it: a line for each entity.
+pub(crate) fn lines(parcel: &Mapped) -> Bytes {
+    parcel.requests().map(|line| format!("{line}\n")).collect::<String>().into()
+}
