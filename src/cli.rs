@@ -305,6 +305,14 @@ pub struct Settings {
     #[arg(long, env = "PRUNE_LIMIT_PERCENT", value_name = "PERCENT", help_heading = "Reliability")]
     pub prune_limit_percent: Option<String>,
 
+    /// Read back over Port's API what was posted to the webhook, until its catalog shows it [default: false]
+    #[arg(long, env = "VERIFY", value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Reliability")]
+    pub verify: Option<String>,
+
+    /// With VERIFY, how long an envelope may take to show, in seconds, 1 to 3600 [default: 120]
+    #[arg(long, env = "VERIFY_TIMEOUT_SECONDS", value_name = "SECONDS", help_heading = "Reliability")]
+    pub verify_timeout_seconds: Option<String>,
+
     /// Append envelopes that Port rejects individually to this file, one JSON object per line [default: only log them]
     #[arg(long, env = "DEAD_LETTER_FILE", value_name = "FILE", help_heading = "Reliability")]
     pub dead_letter_file: Option<String>,

@@ -29,6 +29,7 @@
 //! | `checkpoint` | the replica in one file: an embedded database, its integrity, what is set aside | engine |
 //! | `jq` | jq as Port evaluates it, bounded in time, memory and stack | – |
 //! | `mapping` | a mapping of Port's exporters: the entities that a row becomes | jq |
+//! | `comparison` | entities as Port holds them, beside what a mapping makes of a row | config, jq, mapping, port |
 //! | [`report`], [`actions`], `progress` | the run in numbers, for a person, a machine, or GitHub | engine, config |
 //! | `run` | one run: discover, plan, transfer, settle; the only place that sees all | all |
 //! | [`commands`] | what is not a run: check, checkpoint, forget's question, init, queries, completions, the manual | all |
@@ -86,6 +87,7 @@ pub mod azure;
 mod checkpoint;
 pub mod cli;
 pub mod commands;
+pub(crate) mod comparison;
 pub mod config;
 pub(crate) mod engine;
 pub mod error;

@@ -182,10 +182,10 @@ impl Report {
 impl Report {
     /// Adds what became of the envelopes, and what was compared.
     pub(crate) fn settle(&mut self, tally: &Tally, counts: &Counts) {
-        let Counted { upserts, deletes, rejected, failed } = tally.counted();
+        let Counted { upserts, deletes, rejected, unproven, failed } = tally.counted();
         self.upserts = upserts;
         self.deletes = deletes;
-        self.failed = rejected + failed + counts.still_refused;
+        self.failed = rejected + unproven + failed + counts.still_refused;
         self.unresolved = counts.unresolved;
         self.skipped = counts.same;
         self.types = tally

@@ -11,7 +11,7 @@ use regex::Regex;
 const UTILITIES: [&str; 9] = ["error", "files", "freshness", "id", "logging", "retry", "secrets", "signals", "text"];
 
 /// Rooms, from the bottom to the top, and what each may import beside the utilities.
-const ROOMS: [(&str, &[&str]); 21] = [
+const ROOMS: [(&str, &[&str]); 22] = [
     ("cli", &[]),
     ("config", &["cli"]),
     ("http", &["config"]),
@@ -20,13 +20,14 @@ const ROOMS: [(&str, &[&str]); 21] = [
     ("azure", &["config", "http"]),
     ("sources/resource_graph", &["azure", "config", "engine", "http", "model"]),
     ("port", &["config", "http"]),
+    ("jq", &[]),
+    ("mapping", &["jq"]),
+    ("comparison", &["config", "jq", "mapping", "port"]),
     ("sinks/answers", &["engine", "http"]),
-    ("sinks/webhook", &["config", "engine", "http", "model", "port", "sinks/answers"]),
+    ("sinks/webhook", &["comparison", "config", "engine", "http", "mapping", "model", "port", "sinks/answers"]),
     ("sinks/entities", &["config", "engine", "http", "mapping", "model", "port", "sinks/answers"]),
     ("sinks/preview", &["engine", "model"]),
     ("checkpoint", &["engine", "model"]),
-    ("jq", &[]),
-    ("mapping", &["jq"]),
     ("progress", &[]),
     ("report", &["config", "engine"]),
     ("actions", &["config", "report"]),
@@ -35,10 +36,11 @@ const ROOMS: [(&str, &[&str]); 21] = [
     ("pure", &ALL),
 ];
 
-const ALL: [&str; 17] = [
+const ALL: [&str; 18] = [
     "azure",
     "checkpoint",
     "cli",
+    "comparison",
     "config",
     "engine",
     "http",

@@ -5,8 +5,6 @@
 
 mod compare;
 mod maker;
-mod normal;
-mod schema;
 mod side;
 mod table;
 mod telling;
@@ -17,6 +15,7 @@ use std::sync::Arc;
 
 use futures::future::FutureExt;
 
+use crate::comparison::{Difference, HookError, Normal, differences};
 use crate::config::{Config, LogFormat, Mode};
 use crate::error::{Exit, Problem, Stop};
 use crate::http::{Http, RequestError};
@@ -24,7 +23,6 @@ use crate::port::{Port, PortError};
 use crate::run::{RunError, Survey, survey};
 use compare::{Comparison, Key, State};
 use maker::{Maker, Unmade};
-use normal::{Difference, differences};
 use side::{Numbers, Side, names};
 
 /// Entities that are looked at once more, and of which one is shown; all where all are to be shown.
@@ -42,10 +40,8 @@ enum DriftError {
     Port(#[from] PortError),
     #[error(transparent)]
     Run(#[from] RunError),
-    #[error("none of Port's webhooks is that of PORT_WEBHOOK_INGEST_URL")]
-    NoWebhook,
-    #[error("the mapping cannot be read: {0}")]
-    Mapping(String),
+    #[error(transparent)]
+    Hook(#[from] HookError),
     #[error("{rows} rows could not be mapped, so that nothing is known of their entities; the first: {first}")]
     Unmapped { rows: u64, first: String },
     #[error("stopped before everything was compared")]
@@ -64,8 +60,8 @@ impl Problem for DriftError {
             Self::Setup(error) => error.exit(),
             Self::Port(error) => error.exit(),
             Self::Run(error) => error.exit(),
-            Self::NoWebhook => Exit::Configuration,
-            Self::Mapping(_) | Self::Unmapped { .. } => Exit::Failed,
+            Self::Hook(error) => error.exit(),
+            Self::Unmapped { .. } => Exit::Failed,
             Self::Stopped(stop) => stop.exit(),
         }
     }
@@ -79,10 +75,8 @@ impl Problem for DriftError {
             Self::Setup(error) => error.advice(),
             Self::Port(error) => error.advice(),
             Self::Run(error) => error.advice(),
-            Self::NoWebhook => {
-                Some("check that PORT_CLIENT_ID and PORT_BASE_URL are of the organization that the webhook is of")
-            }
-            Self::Mapping(_) | Self::Unmapped { .. } | Self::Stopped(_) => None,
+            Self::Hook(error) => error.advice(),
+            Self::Unmapped { .. } | Self::Stopped(_) => None,
         }
     }
 }
@@ -152,7 +146,7 @@ async fn compare(
     found: &mut Found,
 ) -> Result<(), DriftError> {
     let stop = stop.shared();
-    let Some(api) = &config.port.api else { return Err(DriftError::NoWebhook) };
+    let Some(api) = &config.port.api else { return Err(HookError::Unknown.into()) };
     let http = Arc::new(Http::new(config.port.concurrency.get(), config.limits.clone(), config.network.clone())?);
     let port = Port::new(api, &config.azure.tenant_id, http)?;
     let preparing = async {
@@ -221,10 +215,10 @@ async fn look_again(
     port: &Port,
     blueprint: &str,
     side: &mut Side,
-    doubtful: &[(&String, &(usize, normal::Normal))],
+    doubtful: &[(&String, &(usize, Normal))],
     found: &mut Found,
 ) -> Result<(), PortError> {
-    let held = side.look_again(port, blueprint, doubtful).await?;
+    let held = side.look_again(port, doubtful).await?;
     for (identifier, (_, azure)) in doubtful {
         let differs = held.get(*identifier).map(|held| differences(azure, held));
         side.note(identifier, differs.as_ref().map(|differs| !differs.is_empty()));

@@ -50,7 +50,7 @@ pub use limits::Limits;
 pub use log::{LogConfig, LogFormat};
 pub use mode::Mode;
 pub use names::misspelt;
-pub use port::{Payload, PortApi, PortConfig};
+pub use port::{Payload, PortApi, PortConfig, Verify};
 pub use proxies::Proxies;
 pub use reader::Environment;
 pub use resend::resend_ids;

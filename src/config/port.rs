@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use reqwest::Url;
 use secrecy::SecretString;
@@ -35,6 +36,15 @@ pub struct PortConfig {
     pub api: Option<PortApi>,
     /// What makes entities of rows, which are written over the API. `None`: envelopes go to the webhook, whose mapping does.
     pub mapping_file: Option<PathBuf>,
+    /// Read back what was posted to the webhook. `None`: what Port takes counts as delivered.
+    pub verify: Option<Verify>,
+}
+
+/// How posts are read back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verify {
+    /// How long an envelope may take to show, 1 second to an hour.
+    pub limit: Duration,
 }
 
 /// How Port's API is reached.
@@ -70,8 +80,25 @@ impl Reader<'_> {
                            posted to its webhook; unset one of them";
             self.wrong(MAPPING_FILE, problem.into());
         }
-        let api = self.port_api(mapping_file.is_some() && !dry_run);
-        PortConfig { ingest_url, concurrency, payload, signing: self.signing(), api, mapping_file }
+        let verify = self.verify().filter(|_| !dry_run);
+        let api = self.port_api((mapping_file.is_some() || verify.is_some()) && !dry_run);
+        PortConfig { ingest_url, concurrency, payload, signing: self.signing(), api, mapping_file, verify }
+    }
+
+    fn verify(&mut self) -> Option<Verify> {
+        const NAME: &str = "VERIFY";
+        let limit = self.settings.verify_timeout_seconds.as_deref();
+        let limit = self.optional_count("VERIFY_TIMEOUT_SECONDS", limit, 1, 3600).unwrap_or(120);
+        if !self.flag(NAME, self.settings.verify.as_deref()) {
+            return None;
+        }
+        if self.settings.mapping_file.as_deref().is_some_and(|text| !text.trim().is_empty()) {
+            self.wrong(
+                NAME,
+                "is for a webhook: with MAPPING_FILE, Port's API tells of each entity what became of it".into(),
+            );
+        }
+        Some(Verify { limit: Duration::from_secs(limit) })
     }
 
     pub(super) fn payload(&mut self) -> Payload {

@@ -54,6 +54,7 @@ impl Health {
             Fault::Throttled { .. }
             | Fault::Rejected
             | Fault::Awaits
+            | Fault::Unproven
             | Fault::Denied
             | Fault::Closed
             | Fault::Broken => return,
@@ -75,7 +76,12 @@ impl Health {
                 self.failed += alone;
             }
             Fault::Denied => self.denied += alone,
-            Fault::Throttled { .. } | Fault::Rejected | Fault::Awaits | Fault::Closed | Fault::Broken => {}
+            Fault::Throttled { .. }
+            | Fault::Rejected
+            | Fault::Awaits
+            | Fault::Unproven
+            | Fault::Closed
+            | Fault::Broken => {}
         }
     }
 

@@ -58,6 +58,8 @@ pub(crate) enum Fault {
     Rejected,
     /// That of what a parcel refers to, which is not there. It may be accepted once that is.
     Awaits,
+    /// Nobody's, as far as is known: it was taken, and the catalog does not show it.
+    Unproven,
     /// Not that of what was posted: the address or the rights are wrong, or something on the way dislikes it.
     Denied,
     /// Nobody takes anything any more, and that is no error.

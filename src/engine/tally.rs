@@ -48,6 +48,8 @@ pub(crate) struct Counted {
     pub(crate) deletes: u64,
     /// Rejected individually.
     pub(crate) rejected: u64,
+    /// Taken, and not shown by the catalog.
+    pub(crate) unproven: u64,
     /// Neither accepted nor rejected.
     pub(crate) failed: u64,
 }
@@ -92,6 +94,11 @@ impl Tally {
                         Settled::Rejected
                     }
                 }
+            }
+            Delivered::Unproven(error) => {
+                tracing::error!("not proven: {}: {error}", printable(change.id.as_str()));
+                self.counted.unproven += 1;
+                Settled::Failed
             }
             Delivered::Failed(error) => {
                 tracing::error!("not delivered: {}: {error}", printable(change.id.as_str()));
@@ -259,10 +266,11 @@ mod tests {
         assert_eq!(record(&mut tally, &delete, &Delivered::Accepted), Settled::Accepted);
         assert_eq!(record(&mut tally, &upsert, &Delivered::Rejected(No)), Settled::Rejected);
         assert_eq!(record(&mut tally, &delete, &Delivered::Failed(No)), Settled::Failed);
+        assert_eq!(record(&mut tally, &delete, &Delivered::Unproven(No)), Settled::Failed, "it stays in doubt");
         record(&mut tally, &row("c/d", Operation::Upsert), &Delivered::Accepted);
         tally.note_new(&row("c/d", Operation::Upsert).0);
-        assert_eq!(tally.counted(), Counted { upserts: 2, deletes: 1, rejected: 1, failed: 1 });
-        assert_eq!(tally.kinds()["a/b"], KindCounts { upserts: 1, new: 0, deletes: 1, failed: 2 });
+        assert_eq!(tally.counted(), Counted { upserts: 2, deletes: 1, rejected: 1, unproven: 1, failed: 1 });
+        assert_eq!(tally.kinds()["a/b"], KindCounts { upserts: 1, new: 0, deletes: 1, failed: 3 });
         assert_eq!(tally.kinds()["c/d"], KindCounts { upserts: 1, new: 1, deletes: 0, failed: 0 });
     }
 

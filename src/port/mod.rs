@@ -3,6 +3,7 @@
 //! "Port API", Port's API reference. One set of credentials has one token at a time, which may be about to expire when it is
 //! given: a 401 leads to one more sign-in.
 
+mod audit;
 mod blueprints;
 mod entities;
 mod error;
@@ -22,10 +23,12 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
+pub(crate) use audit::Refusal;
 pub(crate) use entities::{LARGEST_LIST, MOST_DELETED, MOST_WRITTEN, Upsert};
 pub(crate) use error::PortError;
 pub(crate) use objects::Object;
 pub(crate) use rate::reset_in;
+pub(crate) use search::Pages;
 
 use crate::config::PortApi;
 use crate::http::{self, Answer, Failure, Http, RequestError};

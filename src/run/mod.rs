@@ -333,9 +333,12 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         if unreadable > 0 {
             report.fail(&Shortfall::Unreadable(unreadable));
         }
-        let Counted { rejected, failed, .. } = tally.counted();
+        let Counted { rejected, unproven, failed, .. } = tally.counted();
         if failed > 0 {
             report.fail(&Shortfall::NotDelivered(failed));
+        }
+        if unproven > 0 {
+            report.fail(&Shortfall::Unproven(unproven));
         }
         if !tally.is_trustworthy() {
             report.fail(&match self.mapped {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::azure::arm::ArmError;
 use crate::azure::credential::CredentialError;
 use crate::checkpoint::CheckpointError;
+use crate::comparison::HookError;
 use crate::engine::DeadLetterError;
 use crate::error::{Exit, Problem, Stop};
 use crate::http::RequestError;
@@ -24,6 +25,8 @@ pub(crate) enum RunError {
     Listing(#[from] ArmError),
     #[error("Port: {0}")]
     Port(#[from] PortError),
+    #[error(transparent)]
+    Hook(#[from] HookError),
     #[error("MAPPING_FILE {} cannot be used:{problem}", .file.display())]
     Mapping { file: PathBuf, problem: String },
     #[error("Port has no blueprint {0}, of which MAPPING_FILE makes entities")]
@@ -55,6 +58,7 @@ impl Problem for RunError {
             Self::Credential(error) => error.exit(),
             Self::Listing(error) => error.exit(),
             Self::Port(error) => error.exit(),
+            Self::Hook(error) => error.exit(),
             Self::Mapping { .. } | Self::NoBlueprint(_) => Exit::Configuration,
             Self::NoSubscription => Exit::Credentials,
             Self::Checkpoint(error) => error.exit(),
@@ -78,6 +82,7 @@ impl Problem for RunError {
             Self::Credential(error) => error.advice(),
             Self::Listing(error) => error.advice(),
             Self::Port(error) => error.advice(),
+            Self::Hook(error) => error.advice(),
             Self::Mapping { .. } => None,
             Self::NoBlueprint(_) => {
                 Some("make it in Port, those of the examples with init --apply, or correct its name in MAPPING_FILE")
@@ -146,6 +151,8 @@ pub(super) enum Shortfall {
     Unpruned(u64),
     #[error("{0} changes were not delivered; the log names each")]
     NotDelivered(u64),
+    #[error("{0} changes were taken by Port and do not show in its catalog; they are posted again in the next run")]
+    Unproven(u64),
     #[error("Port rejected {0} changes individually; the log names each")]
     Rejected(u64),
     #[error(
@@ -161,7 +168,7 @@ pub(super) enum Shortfall {
 impl Problem for Shortfall {
     fn exit(&self) -> Exit {
         match self {
-            Self::Rejected(_) | Self::StillRejected(_) => Exit::Refused,
+            Self::Rejected(_) | Self::StillRejected(_) | Self::Unproven(_) => Exit::Refused,
             Self::Unreadable(_)
             | Self::NotLookedUp(_)
             | Self::Vanished(_)
@@ -183,6 +190,9 @@ impl Problem for Shortfall {
             ),
             Self::AllUnmappable(_) => {
                 Some("check that the blueprints of MAPPING_FILE are there, and what the log says of each")
+            }
+            Self::Unproven(_) => {
+                Some("the log says of each what is missing; azure-incremental drift compares the whole catalog")
             }
             Self::Vanished(_) => Some("check how they are spelt, or delete them from the catalog with --allow-delete"),
             Self::PruneLimit { .. } => {

@@ -14,7 +14,7 @@ use crate::port::Port;
 use crate::report::Report;
 use crate::sinks::entities::{self, Entities, Form};
 use crate::sinks::preview::Preview;
-use crate::sinks::webhook::{self, Envelope, Webhook};
+use crate::sinks::webhook::{self, Envelope, Proof, Webhook};
 use crate::text::Inert;
 
 /// Which catalog a run writes to; `None` where a dry run was told of none.
@@ -37,12 +37,13 @@ impl<S: Future<Output = Stop>> Run<'_, S> {
 
     /// Posts envelopes to Port's webhook, or prints them.
     async fn post_envelopes(&self, report: &mut Report) -> Result<(), RunError> {
+        let proof = self.proof(report).await?;
         let estate = self.discover(report).await?;
         let AzureConfig { tenant_id, .. } = &self.config.azure;
         let port = &self.config.port;
         match &port.ingest_url {
             Some(url) if self.config.dry_run.is_none() => {
-                let webhook = Webhook::new(tenant_id, port, url, &self.http)?;
+                let webhook = Webhook::new(tenant_id, port, url, &self.http)?.proven_by(proof);
                 Box::pin(self.transfer(&webhook, &estate, report)).await
             }
             _ => {
@@ -51,6 +52,18 @@ impl<S: Future<Output = Stop>> Run<'_, S> {
                 Box::pin(self.transfer(&preview, &estate, report)).await
             }
         }
+    }
+
+    /// What posts to the webhook are held against, where that was asked for.
+    async fn proof(&self, report: &mut Report) -> Result<Option<Proof>, RunError> {
+        let config = &self.config.port;
+        let (Some(verify), Some(url), Some(api)) = (config.verify, &config.ingest_url, &config.api) else {
+            return Ok(None);
+        };
+        let port = Port::new(api, &self.config.azure.tenant_id, Arc::clone(&self.http))?;
+        let proof = Proof::begin(port, config, url, verify).await?;
+        report.notes.extend_from_slice(proof.notes());
+        Ok(Some(proof))
     }
 
     /// Writes entities over Port's API, or prints them.

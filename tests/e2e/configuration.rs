@@ -13,7 +13,7 @@ use crate::harness::{MINUTE, Program, Run, empty, queries, settled, start};
 use crate::remembered::{file, remembering};
 
 /// Every setting with a flag: the variable, the flag, an invalid value and a valid one.
-const FLAGS: [(&str, &str, &str, &str); 32] = [
+const FLAGS: [(&str, &str, &str, &str); 34] = [
     ("PORT_WEBHOOK_SIGNATURE_HEADER", "--port-webhook-signature-header", "content-type", "x-hub-signature-256"),
     ("PORT_WEBHOOK_SIGNATURE_PREFIX", "--port-webhook-signature-prefix", "größe", "v1="),
     ("DRY_RUN", "--dry-run", "perhaps", "true"),
@@ -51,11 +51,13 @@ const FLAGS: [(&str, &str, &str, &str); 32] = [
     ("RESOURCE_COLUMNS", "--resource-columns", "price", "sku"),
     ("PRUNE", "--prune", "perhaps", "false"),
     ("PRUNE_LIMIT_PERCENT", "--prune-limit-percent", "101", "100"),
+    ("VERIFY", "--verify", "perhaps", "false"),
+    ("VERIFY_TIMEOUT_SECONDS", "--verify-timeout-seconds", "3601", "3600"),
 ];
 
 /// Invalid values: the variable, the value, and what the message must contain besides these two.
 #[rustfmt::skip]
-const WRONG: [(&str, &str, &[&str]); 84] = [
+const WRONG: [(&str, &str, &[&str]); 85] = [
     ("PORT_WEBHOOK_SIGNATURE_HEADER", "x y", &["header name"]),
     ("PORT_WEBHOOK_SIGNATURE_HEADER", "Authorization", &["reserved"]),
     ("PORT_WEBHOOK_SIGNATURE_PREFIX", "größe", &["ASCII"]),
@@ -88,6 +90,7 @@ const WRONG: [(&str, &str, &[&str]); 84] = [
     ("FULL_SYNC_EVERY_HOURS", "8761", &["1 to 8760"]),
     ("FULL_SYNC_EVERY_HOURS", "never", &["1 to 8760"]),
     ("PRUNE_LIMIT_PERCENT", "101", &["0 to 100"]),
+    ("VERIFY_TIMEOUT_SECONDS", "0", &["1 to 3600"]),
     ("RUN_TIMEOUT_SECONDS", "0", &["1 to 86400"]),
     ("RUN_TIMEOUT_SECONDS", "86401", &["1 to 86400"]),
     ("OUT_OF_SCOPE", "drop", &["delete", "keep"]),

@@ -47,4 +47,5 @@ mod signing;
 mod stopping;
 mod subscriptions;
 mod tenants;
+mod verifying;
 mod webhook;

@@ -18,7 +18,7 @@ pub const WEBHOOK_KEY: &str = "wbhk5andB0xKey";
 
 /// The guide's blueprints, and the mapping that the project ships for one envelope a body.
 pub(crate) const BLUEPRINTS: &str = include_str!("../../../examples/port/blueprints.json");
-pub(crate) const MAPPING: &str = include_str!("../../../examples/port/mapping.json");
+pub const MAPPING: &str = include_str!("../../../examples/port/mapping.json");
 /// The same mapping for a body of many envelopes.
 pub const MAPPING_BATCH: &str = include_str!("../../../examples/port/mapping-batch.json");
 

@@ -12,7 +12,7 @@ use crate::config::{Config, Payload, SecretUrl};
 use crate::http::Http;
 use crate::port::Port;
 use crate::run::{Mapped, RunError};
-use crate::sinks::webhook::Webhook;
+use crate::sinks::webhook::{Proof, Webhook};
 
 /// Port's API and what is written there, or the webhook.
 pub(super) async fn port(config: &Config, http: &Arc<Http>) -> Told {
@@ -56,7 +56,7 @@ pub(super) async fn port(config: &Config, http: &Arc<Http>) -> Told {
     told
 }
 
-async fn webhook(config: &Config, http: &Http) -> Told {
+async fn webhook(config: &Config, http: &Arc<Http>) -> Told {
     let mut told = Told::new();
     let Some(secret) = &config.port.ingest_url else {
         told.note("webhook", "PORT_WEBHOOK_INGEST_URL is not set, as a dry run allows");
@@ -76,6 +76,19 @@ async fn webhook(config: &Config, http: &Http) -> Told {
             Err(error) => told.wrong("webhook", &error),
         },
         Err(_) => told.note("webhook", "its URL has no host"),
+    }
+    if let (Some(verify), Some(api)) = (config.port.verify, &config.port.api) {
+        let looking = async {
+            let port = Port::new(api, &config.azure.tenant_id, Arc::clone(http))?;
+            Proof::begin(port, &config.port, secret, verify).await.map_err(RunError::from)
+        };
+        match looking.await {
+            Ok(proof) => {
+                told.ok("verify", "Port's API shows the webhook: what is posted can be read back");
+                proof.notes().iter().for_each(|note| told.note("verify", note.as_str()));
+            }
+            Err(error) => told.wrong("verify", &error),
+        }
     }
     told
 }

@@ -10,9 +10,8 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::maker::Maker;
-use super::normal::Normal;
-use super::schema::illegal;
 use super::side::{Seen, Side};
+use crate::comparison::{Normal, illegal};
 use crate::engine::{Content, Fault, Letter, Limits, Parcel, Receipt, Sink, SinkError};
 use crate::error::{Exit, Problem};
 use crate::mapping::Entity;

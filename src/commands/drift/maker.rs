@@ -3,17 +3,14 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use serde_json::Value;
-
 use super::DriftError;
-use crate::config::{Config, Payload, SecretUrl};
-use crate::jq::{self, Quotes};
+use crate::comparison::{self, Hook, HookError};
+use crate::config::{Config, Payload};
 use crate::mapping::{self, Entity, FieldSet, Kind, Made, Mapping, WebhookMapping};
 use crate::model::{Change, Operation, Stage};
-use crate::port::{Object, Port};
+use crate::port::Port;
 use crate::run::Mapped;
 use crate::sinks::webhook::{self, Envelope};
-use crate::text::printable;
 
 /// What makes entities, and counts what comes of none.
 pub(super) struct Maker {
@@ -42,10 +39,10 @@ impl Maker {
         let (by, notes) = match (&config.port.mapping_file, &config.port.ingest_url) {
             (Some(file), _) => (By::Mapping(Box::new(Mapped::read(file)?.mapping)), Vec::new()),
             (None, Some(url)) => {
-                let (webhook, notes) = of_webhook(port, url).await?;
-                (By::Webhook(webhook, config.port.payload), notes)
+                let Hook { mapping, notes, .. } = comparison::of_url(port, url).await?;
+                (By::Webhook(mapping, config.port.payload), notes)
             }
-            (None, None) => return Err(DriftError::NoWebhook),
+            (None, None) => return Err(HookError::Unknown.into()),
         };
         Ok((Self { by, counts: RefCell::default() }, notes))
     }
@@ -118,56 +115,5 @@ impl Maker {
 
     pub(super) fn unmade(&self) -> Unmade {
         self.counts.borrow().clone()
-    }
-}
-
-/// The webhook that a URL is of, by the URL or by the key that it ends with.
-async fn of_webhook(port: &Port, url: &SecretUrl) -> Result<(WebhookMapping, Vec<String>), DriftError> {
-    let whole = url.expose().trim_end_matches('/');
-    let key = whole.rsplit('/').next().filter(|key| !key.is_empty());
-    let text = |webhook: &Object, name: &str| webhook.get(name).and_then(Value::as_str).map(str::to_owned);
-    let is_it = |webhook: &Object| {
-        text(webhook, "url").is_some_and(|url| url.trim_end_matches('/') == whole)
-            || (key.is_some() && text(webhook, "webhookKey").as_deref() == key)
-    };
-    let found = port.webhooks().await?.into_iter().find(is_it).ok_or(DriftError::NoWebhook)?;
-    let identifier = text(&found, "identifier").unwrap_or_default();
-    let identifier = printable(&identifier);
-    let mut notes = Vec::new();
-    if found.get("enabled").and_then(Value::as_bool) == Some(false) {
-        notes.push(format!("webhook {identifier} is disabled: Port drops what is posted to it"));
-    }
-    let mut entries = found.get("mappings").and_then(Value::as_array).cloned().unwrap_or_default();
-    for (place, entry) in entries.iter_mut().enumerate() {
-        for key in ["filter", "itemsToParse", "entity"] {
-            if let Some(leaf) = entry.get_mut(key) {
-                let key = format!("mappings[{place}].{key}");
-                null_what_is_not_jq(leaf, &key, &mut |key, error| {
-                    notes.push(format!("webhook {identifier}: Port takes {key} for null: {error}"));
-                });
-            }
-        }
-    }
-    let mapping = WebhookMapping::parse(&Value::Array(entries).to_string()).map_err(|problems| {
-        let problems: Vec<String> = problems.iter().map(|one| format!("{} {}", one.key, one.message)).collect();
-        DriftError::Mapping(format!("webhook {identifier}: {}", problems.join("; ")))
-    })?;
-    Ok((mapping, notes))
-}
-
-/// Port takes an expression that is not jq for null, and says nothing of it.
-fn null_what_is_not_jq(leaf: &mut Value, key: &str, tell: &mut impl FnMut(&str, &jq::CompileError)) {
-    match leaf {
-        Value::Object(fields) => {
-            fields.iter_mut().for_each(|(name, field)| null_what_is_not_jq(field, &format!("{key}.{name}"), tell));
-        }
-        Value::Array(items) => items.iter_mut().for_each(|item| null_what_is_not_jq(item, key, tell)),
-        Value::String(text) => {
-            if let Err(error) = jq::compile(text, Quotes::Port) {
-                tell(key, &error);
-                "null".clone_into(text);
-            }
-        }
-        _ => {}
     }
 }

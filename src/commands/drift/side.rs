@@ -1,20 +1,15 @@
 //! One blueprint: what Port holds of it, and how that compares with what Azure makes.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
 use super::maker::Maker;
-use super::normal::{Normal, content, is_of, normal};
-use super::schema::Schema;
 use super::table::{self, Table};
-use crate::mapping::FieldSet;
+use crate::comparison::{Blueprint, Normal, content, parsed};
 use crate::port::{Port, PortError};
-
-/// Entities that are asked for by their identifiers at once.
-const ASKED: usize = 100;
 
 /// The numbers of a blueprint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,11 +27,9 @@ pub(super) struct Numbers {
 
 /// A blueprint.
 pub(super) struct Side {
-    sets: Vec<FieldSet>,
+    blueprint: Blueprint,
     /// Port finds out itself which of its entities are meant: nobody knows here which those are.
     pub(super) is_searched: bool,
-    /// `None`: Port has no such blueprint.
-    schema: Option<Schema>,
     table: Table,
     missing: HashSet<u64>,
     /// Entities that were missing and are there now; and those of them that are different.
@@ -62,48 +55,36 @@ struct Named {
 impl Side {
     /// Reads all that Port holds of a blueprint.
     pub(super) async fn read(port: &Port, maker: &Maker, blueprint: &str) -> Result<Self, PortError> {
-        let schema = port.blueprint(blueprint).await?;
         let mut side = Self {
-            sets: maker.field_sets(blueprint),
+            blueprint: Blueprint::read(port, blueprint, maker.field_sets(blueprint)).await?,
             is_searched: maker.searches(blueprint),
-            // A blueprint that cannot be read as one restricts nothing.
-            schema: schema.map(|schema| Schema::deserialize(Value::Object(schema)).unwrap_or_default()),
             table: Table::default(),
             missing: HashSet::new(),
             late: (0, 0),
             refused: HashSet::new(),
             uncompared: 0,
         };
-        if side.schema.is_some() {
-            let mut pages = port.search(blueprint, None, side.include());
+        if side.blueprint.is_there() {
+            let mut pages = side.blueprint.entities(port);
             while let Some(page) = pages.next().await? {
                 for (identifier, entity) in page.iter().filter_map(|entity| parsed(entity)) {
-                    let contents = side.sets.iter().map(|set| content(&normal(set, &entity)));
-                    side.table.push(&identifier, contents);
+                    side.table.push(&identifier, side.blueprint.normals(&entity).map(|normal| content(&normal)));
                 }
             }
+            drop(pages);
             side.table.seal();
         }
         Ok(side)
     }
 
-    /// What is asked for of each entity: Port may refuse names that it does not know.
-    fn include(&self) -> Vec<String> {
-        let mut names: BTreeSet<String> = ["$identifier", "$title"].map(str::to_owned).into();
-        for set in &self.sets {
-            let known = |name: &&String| {
-                self.schema.as_ref().is_some_and(|schema| schema.has_property(name) || schema.has_relation(name))
-            };
-            names.extend(set.properties.iter().chain(&set.relations).filter(known).cloned());
-        }
-        names.into_iter().collect()
-    }
-
     /// What is to be said of it.
     pub(super) fn notes(&self, blueprint: &str) -> Vec<String> {
-        let Some(schema) = &self.schema else { return vec![format!("Port has no blueprint {blueprint}")] };
-        let mut notes: Vec<String> = schema
-            .unknown(&self.sets)
+        if !self.blueprint.is_there() {
+            return vec![format!("Port has no blueprint {blueprint}")];
+        }
+        let mut notes: Vec<String> = self
+            .blueprint
+            .unknown()
             .into_iter()
             .map(|what| format!("blueprint {blueprint} has no {what}, which the mapping sets"))
             .collect();
@@ -122,7 +103,7 @@ impl Side {
     }
 
     pub(super) fn complaint(&self, entity: &Value) -> Option<String> {
-        self.schema.as_ref()?.complaint(entity)
+        self.blueprint.complaint(entity)
     }
 
     pub(super) fn refuse(&mut self, identifier: &str) {
@@ -131,15 +112,13 @@ impl Side {
 
     /// Compares an entity that Azure makes with the one of Port.
     pub(super) fn compare(&mut self, identifier: &str, entity: &Value) -> Seen {
-        let Some(place) = self.sets.iter().position(|set| is_of(set, entity)) else {
+        let Some((place, normal)) = self.blueprint.normal(entity) else {
             self.uncompared += 1;
             if !self.table.meet(identifier) {
                 self.missing.insert(table::key(identifier));
             }
             return Seen::Settled;
         };
-        let Some(set) = self.sets.get(place) else { return Seen::Settled };
-        let normal = normal(set, entity);
         if !self.table.meet(identifier) {
             self.missing.insert(table::key(identifier));
         } else if self.table.is_same(identifier, place, content(&normal)) {
@@ -154,26 +133,17 @@ impl Side {
     pub(super) async fn look_again(
         &self,
         port: &Port,
-        blueprint: &str,
         doubtful: &[(&String, &(usize, Normal))],
     ) -> Result<BTreeMap<String, Normal>, PortError> {
         let mut found = BTreeMap::new();
-        if self.schema.is_none() {
-            return Ok(found);
-        }
-        for some in doubtful.chunks(ASKED) {
-            let names: Vec<&String> = some.iter().map(|(name, _)| *name).collect();
-            let rule = json!({"property": "$identifier", "operator": "in", "value": names});
-            let query = json!({"combinator": "and", "rules": [rule]});
-            let mut pages = port.search(blueprint, Some(query), self.include());
-            while let Some(page) = pages.next().await? {
-                for (identifier, entity) in page.iter().filter_map(|entity| parsed(entity)) {
-                    let place = some.iter().find(|(name, _)| **name == identifier).map(|(_, (place, _))| *place);
-                    let set = place.and_then(|place| self.sets.get(place));
-                    found.extend(set.map(|set| (identifier, normal(set, &entity))));
-                }
-            }
-        }
+        let places: BTreeMap<&str, usize> = doubtful.iter().map(|(name, (place, _))| (name.as_str(), *place)).collect();
+        let names: Vec<&str> = places.keys().copied().collect();
+        let take = |identifier: String, entity: Value| {
+            let place = places.get(identifier.as_str());
+            let normal = place.and_then(|place| self.blueprint.normal_by(*place, &entity));
+            found.extend(normal.map(|normal| (identifier, normal)));
+        };
+        self.blueprint.named(port, &names, take).await?;
         Ok(found)
     }
 
@@ -205,13 +175,6 @@ impl Side {
             unmet: counts.entities - counts.met,
         }
     }
-}
-
-/// An entity as Port tells it; one without an identifier is none.
-fn parsed(entity: &RawValue) -> Option<(String, Value)> {
-    let entity: Value = serde_json::from_str(entity.get()).ok()?;
-    let identifier = entity.get("identifier")?.as_str()?.to_owned();
-    Some((identifier, entity))
 }
 
 /// The identifiers of a page.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::Found;
 use super::compare::Key;
-use super::normal::Difference;
+use crate::comparison::Difference;
 use crate::config::LogFormat;
 use crate::error::Exit;
 use crate::text::{inert, printable, printable_up_to};

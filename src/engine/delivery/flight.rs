@@ -209,7 +209,12 @@ impl<'a, K: Sink, R: FnMut(K::Parcel, Delivered<K::Error>)> Flight<'a, K, R> {
         }
         let is_divided = match fault {
             Fault::Rejected | Fault::Denied | Fault::Passing { .. } => parcels.len() > 1,
-            Fault::Throttled { .. } | Fault::Awaits | Fault::Unreachable | Fault::Closed | Fault::Broken => false,
+            Fault::Throttled { .. }
+            | Fault::Awaits
+            | Fault::Unproven
+            | Fault::Unreachable
+            | Fault::Closed
+            | Fault::Broken => false,
         };
         if is_divided {
             let first = if is_asked_singly && fault != Fault::Rejected { 1 } else { parcels.len() / 2 };
@@ -258,6 +263,7 @@ impl<'a, K: Sink, R: FnMut(K::Parcel, Delivered<K::Error>)> Flight<'a, K, R> {
 fn delivered<E: SinkError>(error: E) -> Delivered<E> {
     match error.fault() {
         Fault::Rejected => Delivered::Rejected(error),
+        Fault::Unproven => Delivered::Unproven(error),
         _ => Delivered::Failed(error),
     }
 }

@@ -53,6 +53,8 @@ pub(crate) enum Delivered<E> {
     Accepted,
     /// Rejected individually: it will never be accepted.
     Rejected(E),
+    /// It was taken, and the catalog does not show it: it may still come.
+    Unproven(E),
     /// Not delivered.
     Failed(E),
 }

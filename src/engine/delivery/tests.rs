@@ -383,9 +383,10 @@ async fn what_passes_is_tried_for_long_as_a_whole_and_alone_and_once_in_between(
 #[tokio::test(start_paused = true)]
 async fn a_receipt_may_tell_of_each_parcel() {
     let outcomes = |names: &[u32]| -> Vec<Outcome<Refusal>> {
-        let outcome = |name: &u32| match name % 3 {
+        let outcome = |name: &u32| match name % 4 {
             0 => Ok(()),
             1 => Err(Refusal(Fault::Rejected)),
+            2 => Err(Refusal(Fault::Unproven)),
             _ => Err(Refusal(Fault::Denied)),
         };
         names.iter().map(outcome).collect()
@@ -394,9 +395,10 @@ async fn a_receipt_may_tell_of_each_parcel() {
     let ended = leaves(&sink, 0..30).await;
     assert_eq!(sink.sizes(), [10, 10, 10], "what is told of each is final");
     for (name, outcome) in ended.told {
-        match name % 3 {
+        match name % 4 {
             0 => assert_eq!(outcome, Delivered::Accepted),
             1 => assert!(matches!(outcome, Delivered::Rejected(_))),
+            2 => assert!(matches!(outcome, Delivered::Unproven(_))),
             _ => assert!(matches!(outcome, Delivered::Failed(_))),
         }
     }

@@ -7,31 +7,41 @@ use crate::error::{Exit, Problem};
 use crate::http::{Failure, RequestError};
 use crate::sinks::answers::fault_of;
 
-/// A request that failed, as it is.
+/// Why an envelope was not delivered.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{request}")]
-pub(crate) struct WebhookError {
-    pub(crate) request: RequestError,
-    /// How long the rate limit stays used up.
-    pub(super) reset: Option<Duration>,
+pub(crate) enum WebhookError {
+    /// A request that failed, as it is.
+    #[error("{request}")]
+    Request {
+        request: RequestError,
+        /// How long the rate limit stays used up.
+        reset: Option<Duration>,
+    },
+    /// Port took it, and its audit log says that the mapping could not be applied.
+    #[error("Port took it and did not apply it: {0}")]
+    Refused(String),
+    /// Port took it, and nothing is known of what became of it.
+    #[error("Port took it and does not show it: {0}")]
+    Unshown(String),
 }
 
 impl Problem for WebhookError {
     fn exit(&self) -> Exit {
         match self.fault() {
-            Fault::Rejected => Exit::Refused,
+            Fault::Rejected | Fault::Unproven => Exit::Refused,
             _ => Exit::Failed,
         }
     }
 
     fn advice(&self) -> Option<&'static str> {
-        let transport = match &self.request.failure {
+        let Self::Request { request, .. } = self else { return None };
+        let transport = match &request.failure {
             // A person may not do this, or the address is wrong: what the webhook means by it is told below.
             Failure::Status(status) if !status.status.is_redirection() => None,
-            _ => self.request.advice(),
+            _ => request.advice(),
         };
         match self.fault() {
-            Fault::Denied if matches!(self.request.failure, Failure::Unreadable(_) | Failure::TooLarge(_)) => Some(
+            Fault::Denied if matches!(request.failure, Failure::Unreadable(_) | Failure::TooLarge(_)) => Some(
                 "something else answers in Port's place, such as a sign-in page or a proxy: check PORT_WEBHOOK_INGEST_URL against \
                  the URL that Port shows under Data sources, and HTTPS_PROXY",
             ),
@@ -48,7 +58,11 @@ impl Problem for WebhookError {
 
 impl SinkError for WebhookError {
     fn fault(&self) -> Fault {
-        fault_of(&self.request, self.reset)
+        match self {
+            Self::Request { request, reset } => fault_of(request, *reset),
+            Self::Refused(_) => Fault::Rejected,
+            Self::Unshown(_) => Fault::Unproven,
+        }
     }
 }
 
@@ -61,7 +75,7 @@ mod tests {
     use crate::http::StatusError;
 
     fn error(failure: Failure) -> WebhookError {
-        WebhookError { request: RequestError::new("POST", failure), reset: None }
+        WebhookError::Request { request: RequestError::new("POST", failure), reset: None }
     }
 
     fn status(status: u16) -> WebhookError {
@@ -100,7 +114,10 @@ mod tests {
 
     #[test]
     fn the_longer_of_two_waits_holds() {
-        let wait = |reset| WebhookError { reset, ..status(429) }.fault();
+        let wait = |reset| match status(429) {
+            WebhookError::Request { request, .. } => WebhookError::Request { request, reset }.fault(),
+            other => panic!("{other}"),
+        };
         assert_eq!(wait(Some(Duration::from_secs(9))), Fault::Throttled { after: Some(Duration::from_secs(9)) });
         assert_eq!(wait(Some(Duration::from_secs(2))), Fault::Throttled { after: Some(Duration::from_secs(7)) });
     }

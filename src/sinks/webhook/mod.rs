@@ -1,17 +1,19 @@
 //! Port's webhook: one attempt at a post, and what its answer means.
 //!
-//! A webhook answers 202 before its mapping is applied ("Webhook", Port's documentation). So what is known here is that Port has
-//! an envelope, not what became of it; all else about the mapping shows in Port's audit log only.
+//! A webhook answers 202 before its mapping is applied ("Webhook", Port's documentation). So what its answer tells is that Port has
+//! an envelope, not what became of it: that is read back, where it was asked for.
 
 mod content;
 mod envelope;
 mod error;
+mod proof;
 mod signature;
 
 use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, StatusCode, Url};
 use secrecy::ExposeSecret;
@@ -21,14 +23,16 @@ use sha2::{Digest, Sha256};
 
 pub(crate) use envelope::{Envelope, body, limits, line};
 pub(crate) use error::WebhookError;
+pub(crate) use proof::Proof;
 
 use crate::config::{Payload, PortConfig, SecretUrl};
 use crate::engine::{Letter, Limits, Receipt, Sink};
-use crate::http::{Answer, Failure, Http, RequestError};
+use crate::http::{self, Answer, Failure, Http, RequestError};
 use crate::model::{Change, Names};
 use crate::port::reset_in;
 use crate::secrets;
 use crate::text::printable_up_to;
+use proof::WAITING;
 use signature::Signer;
 
 /// The header that Port's `requestIdentifierPath` can drop repeated deliveries by.
@@ -51,6 +55,16 @@ pub(crate) struct Webhook<'a> {
     payload: Payload,
     signer: Option<Signer>,
     identity: String,
+    /// `None`: what Port takes counts as delivered.
+    proof: Option<Proof>,
+}
+
+/// What the answer to a post tells.
+pub(crate) struct Posted {
+    /// How long Port asks everybody to wait, if it does.
+    pause: Option<Duration>,
+    /// When it was, on Port's clock.
+    at: Option<Timestamp>,
 }
 
 impl<'a> Webhook<'a> {
@@ -70,11 +84,16 @@ impl<'a> Webhook<'a> {
         let PortConfig { concurrency: in_flight, payload, .. } = *config;
         let signer = config.signing.as_ref().map(Signer::new);
         let client = http.client_for(&url)?;
-        Ok(Self { http, client, url, label, in_flight, payload, signer, identity })
+        Ok(Self { http, client, url, label, in_flight, payload, signer, identity, proof: None })
     }
 
-    /// One attempt at a post of a body. How long Port asks everybody to wait, if it does.
-    pub(crate) async fn post(&self, body: Bytes, delivery: &str) -> Result<Option<Duration>, WebhookError> {
+    /// The same, of which each post counts once it is proven.
+    pub(crate) fn proven_by(self, proof: Option<Proof>) -> Self {
+        Self { proof, ..self }
+    }
+
+    /// One attempt at a post of a body.
+    pub(crate) async fn post(&self, body: Bytes, delivery: &str) -> Result<Posted, WebhookError> {
         let signature = self.signer.as_ref().map(|signer| signer.sign(&body));
         let request = || {
             let request = self
@@ -88,18 +107,19 @@ impl<'a> Webhook<'a> {
             }
         };
         let answer = self.http.attempt_post(request, body, self.in_flight, LARGEST_ANSWER).await;
-        let (result, reset) = match answer {
+        let (result, pause, at) = match answer {
             Ok(answer) => {
-                let reset = reset_in(answer.status, &answer.headers, SystemTime::now());
-                (answer.success().and_then(|answer| is_ports(&answer)), reset)
+                let pause = reset_in(answer.status, &answer.headers, SystemTime::now());
+                let at = http::date(&answer.headers);
+                (answer.success().and_then(|answer| is_ports(&answer)), pause, at)
             }
-            Err(failure) => (Err(failure), None),
+            Err(failure) => (Err(failure), None, None),
         };
-        let Err(failure) = result else { return Ok(reset) };
+        let Err(failure) = result else { return Ok(Posted { pause, at }) };
         if let Some(signature) = signature.as_ref().and_then(|signature| signature.to_str().ok()) {
             secrets::keep_signature(signature);
         }
-        Err(WebhookError { request: RequestError::new(self.label.as_str(), failure), reset })
+        Err(WebhookError::Request { request: RequestError::new(self.label.as_str(), failure), reset: pause })
     }
 }
 
@@ -116,7 +136,10 @@ impl Sink for Webhook<'_> {
     }
 
     fn limits(&self) -> Limits {
-        envelope::limits(self.payload, self.in_flight)
+        let limits = envelope::limits(self.payload, self.in_flight);
+        // A post that waits to show is under way.
+        let waiting = self.proof.as_ref().and_then(|_| NonZeroUsize::new(WAITING / limits.parcels));
+        Limits { in_flight: limits.in_flight.max(waiting.unwrap_or(NonZeroUsize::MIN)), ..limits }
     }
 
     fn render(&self, change: Change, _: &Names) -> Envelope {
@@ -124,16 +147,31 @@ impl Sink for Webhook<'_> {
     }
 
     async fn send(&self, envelopes: &[Envelope], delivery: &str) -> Result<Receipt<WebhookError>, WebhookError> {
-        let pause = self.post(body(self.payload, envelopes), delivery).await?;
-        Ok(Receipt { outcomes: vec![Ok(()); envelopes.len()], pause })
+        let body = body(self.payload, envelopes);
+        let Some(proof) = &self.proof else {
+            let Posted { pause, .. } = self.post(body, delivery).await?;
+            return Ok(Receipt { outcomes: vec![Ok(()); envelopes.len()], pause });
+        };
+        let turn = proof.post().await;
+        let Posted { pause, at } = self.post(body, delivery).await?;
+        drop(turn);
+        Ok(Receipt { outcomes: proof.outcomes(envelopes, self.payload, at).await, pause })
     }
 
     fn letter(&self, envelope: &Envelope, error: &WebhookError) -> Letter {
-        let reason = match &error.request.failure {
-            Failure::Status(status) => printable_up_to(&status.message, LONGEST_REASON).to_string(),
-            other => other.to_string(),
+        let (status, reason) = match error {
+            WebhookError::Request { request, .. } => {
+                let reason = match &request.failure {
+                    Failure::Status(status) => printable_up_to(&status.message, LONGEST_REASON).to_string(),
+                    other => other.to_string(),
+                };
+                (request.status().map(|status| status.as_u16()), reason)
+            }
+            WebhookError::Refused(why) | WebhookError::Unshown(why) => {
+                (None, printable_up_to(why, LONGEST_REASON).to_string())
+            }
         };
-        Letter { envelope: envelope.text(), status: error.request.status().map(|status| status.as_u16()), reason }
+        Letter { envelope: envelope.text(), status, reason }
     }
 }
 
@@ -208,6 +246,7 @@ mod tests {
             ingest_url: None,
             api: None,
             mapping_file: None,
+            verify: None,
             concurrency: NonZeroUsize::MIN,
             payload: Payload::Single,
             signing: Some(SigningConfig {
@@ -308,6 +347,7 @@ mod tests {
             payload: Payload::Batch,
             signer: config().signing.as_ref().map(Signer::new),
             identity: String::new(),
+            proof: None,
         };
         let envelopes = ["x", "y"].map(|name| {
             let id = Id::new(format!("/s/{name}"), 2, 2).unwrap();
@@ -382,6 +422,7 @@ mod tests {
             payload: Payload::Single,
             signer: None,
             identity: String::new(),
+            proof: None,
         };
         let id = Id::new("/s/x", 2, 2).unwrap();
         let (kind, row) = ("a/b".into(), Bytes::from_static(b"{}"));

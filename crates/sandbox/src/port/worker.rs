@@ -116,18 +116,22 @@ impl Worker {
             Err(reason) => return kept.refuse(compiled.event("CREATE", None), reason),
         };
         for operation in operations {
-            let operation = match operation.and_then(|operation| kept.store.check(&operation).map(|()| operation)) {
+            let operation = match operation {
                 Ok(operation) => operation,
                 Err(reason) => {
                     kept.refuse(compiled.event("CREATE", None), reason);
                     continue;
                 }
             };
+            let (action, key) = named(&operation);
+            let event = compiled.event(action, Some(&key));
+            if let Err(reason) = kept.store.check(&operation) {
+                kept.refuse(event, reason);
+                continue;
+            }
             let missing = kept.store.missing_targets(&operation);
             let refused = !missing.is_empty() && self.dangling == Dangling::Refuse;
             let notes = missing.into_iter().map(|(blueprint, target)| format!("no {blueprint} {target} yet"));
-            let (action, key) = named(&operation);
-            let event = compiled.event(action, Some(&key));
             if refused {
                 notes.for_each(|note| kept.refuse(event.clone(), note));
             } else {

@@ -19,7 +19,7 @@ const SHOWN: usize = 60;
 
 /// A blueprint, as far as entities have to fit it.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub(super) struct Schema {
+pub(crate) struct Schema {
     #[serde(default)]
     schema: Properties,
     #[serde(default)]
@@ -43,16 +43,16 @@ struct Property {
 }
 
 impl Schema {
-    pub(super) fn has_property(&self, name: &str) -> bool {
+    pub(crate) fn has_property(&self, name: &str) -> bool {
         self.schema.properties.contains_key(name)
     }
 
-    pub(super) fn has_relation(&self, name: &str) -> bool {
+    pub(crate) fn has_relation(&self, name: &str) -> bool {
         self.relations.contains_key(name)
     }
 
     /// What these sets set and the blueprint does not have.
-    pub(super) fn unknown(&self, sets: &[FieldSet]) -> Vec<String> {
+    pub(crate) fn unknown(&self, sets: &[FieldSet]) -> Vec<String> {
         let properties = sets.iter().flat_map(|set| &set.properties).filter(|name| !self.has_property(name));
         let relations = sets.iter().flat_map(|set| &set.relations).filter(|name| !self.has_relation(name));
         let properties = properties.map(|name| format!("property {name}"));
@@ -61,7 +61,7 @@ impl Schema {
     }
 
     /// Why Port would refuse the fields of an entity.
-    pub(super) fn complaint(&self, entity: &Value) -> Option<String> {
+    pub(crate) fn complaint(&self, entity: &Value) -> Option<String> {
         let value = |name: &str| entity.get("properties")?.get(name).filter(|value| !value.is_null());
         let missing = self.schema.required.iter().find(|name| value(name).is_none());
         if let Some(name) = missing {
@@ -103,7 +103,7 @@ impl Property {
 }
 
 /// Why Port would refuse an identifier: `^(?!\.{1,2}$)[\p{L}0-9@_.+:\\/=-]+$`, and at most 1,000 characters.
-pub(super) fn illegal(identifier: &str) -> Option<String> {
+pub(crate) fn illegal(identifier: &str) -> Option<String> {
     let is_allowed = |c: &char| c.is_ascii_digit() || is_letter(*c) || "@_.+:\\/=-".contains(*c);
     if identifier.chars().count() > LONGEST_IDENTIFIER {
         return Some(format!("its identifier has more than {LONGEST_IDENTIFIER} characters"));

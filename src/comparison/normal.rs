@@ -9,18 +9,18 @@ use serde_json::{Map, Value};
 use crate::mapping::FieldSet;
 
 /// What is set, by name: `title`, `properties.location`, `relations.resourceGroup`.
-pub(super) type Normal = BTreeMap<String, Value>;
+pub(crate) type Normal = BTreeMap<String, Value>;
 
 /// A field that both sides do not have alike; `None` where it is not there.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Difference {
-    pub(super) field: String,
-    pub(super) azure: Option<Value>,
-    pub(super) port: Option<Value>,
+pub(crate) struct Difference {
+    pub(crate) field: String,
+    pub(crate) azure: Option<Value>,
+    pub(crate) port: Option<Value>,
 }
 
 /// An entity, as far as a set goes.
-pub(super) fn normal(set: &FieldSet, entity: &Value) -> Normal {
+pub(crate) fn normal(set: &FieldSet, entity: &Value) -> Normal {
     let mut normal = Normal::new();
     let mut put = |name: String, value: Option<&Value>| {
         if let Some(value) = value.filter(|value| !value.is_null()) {
@@ -55,7 +55,7 @@ fn related(value: &Value) -> Value {
 }
 
 /// Whether an entity sets just these fields.
-pub(super) fn is_of(set: &FieldSet, entity: &Value) -> bool {
+pub(crate) fn is_of(set: &FieldSet, entity: &Value) -> bool {
     let fields = |name: &str| entity.get(name).and_then(Value::as_object);
     let has_all = |fields: Option<&Map<String, Value>>, is_in: &dyn Fn(&String) -> bool, count: usize| {
         let mut names = fields.into_iter().flat_map(Map::keys);
@@ -71,7 +71,7 @@ pub(super) fn is_of(set: &FieldSet, entity: &Value) -> bool {
         && has_all(relations.as_ref(), &|name| set.relations.contains(name), set.relations.len())
 }
 
-pub(super) fn differences(azure: &Normal, port: &Normal) -> Vec<Difference> {
+pub(crate) fn differences(azure: &Normal, port: &Normal) -> Vec<Difference> {
     let names = azure.keys().chain(port.keys().filter(|name| !azure.contains_key(*name)));
     let differs = |name: &&String| hash(azure.get(*name)) != hash(port.get(*name));
     names
@@ -81,7 +81,7 @@ pub(super) fn differences(azure: &Normal, port: &Normal) -> Vec<Difference> {
 }
 
 /// A short hash of a normal form.
-pub(super) fn content(normal: &Normal) -> u64 {
+pub(crate) fn content(normal: &Normal) -> u64 {
     let mut hasher = DefaultHasher::new();
     for (name, value) in normal {
         name.hash(&mut hasher);

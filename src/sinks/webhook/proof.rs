@@ -1,0 +1,324 @@
+//! Reads back what was posted: Port's 202 says that it has an envelope, and its mapping may drop it in silence.
+//!
+//! A post counts once Port's catalog shows what the webhook's own mapping makes of its envelopes. What has not shown after a time
+//! is not delivered, and stays in doubt; what the audit log says was refused will not show. All posts that wait look together:
+//! whoever has the turn asks for everything that is waited for.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::envelope::{Envelope, body};
+use super::error::WebhookError;
+use crate::comparison::{Blueprint, Hook, HookError, Normal, differences, of_url};
+use crate::config::{Payload, PortConfig, SecretUrl, Verify};
+use crate::mapping::Operation;
+use crate::port::{Port, PortError, Refusal};
+use crate::text::printable;
+
+/// Between two looks: at first, and at the most.
+const SOON: Duration = Duration::from_millis(500);
+const SELDOM: Duration = Duration::from_secs(5);
+
+/// Port's clock is told in whole seconds.
+const ROUNDED: SignedDuration = SignedDuration::from_secs(2);
+
+/// Envelopes that may wait to show at once, where each has a post of its own.
+pub(super) const WAITING: usize = 500;
+
+/// Fields that are named of an entity that shows and is not the same.
+const NAMED: usize = 3;
+
+/// By blueprint and identifier.
+type Key = (String, String);
+
+/// What a webhook's posts are held against.
+pub(crate) struct Proof {
+    port: Port,
+    hook: Hook,
+    limit: Duration,
+    /// Posts on their way, as the settings bound them: far more may wait to show.
+    posts: Semaphore,
+    blueprints: RefCell<BTreeMap<String, Rc<Blueprint>>>,
+    waited_for: RefCell<BTreeMap<Key, Waited>>,
+    /// Whoever has it looks for everybody.
+    turn: Mutex<Pace>,
+    /// Something did not show in time, and nothing has since: others need not wait as long.
+    is_silent: Cell<bool>,
+    may_read_audit: Cell<bool>,
+}
+
+/// When the next look is.
+struct Pace {
+    next: Instant,
+    wait: Duration,
+}
+
+/// An entity that was posted.
+#[derive(Clone)]
+struct Waited {
+    /// What it is to be: not there, or like each of these.
+    wanted: Option<Vec<(usize, Normal)>>,
+    /// When it was posted, on Port's clock.
+    since: Timestamp,
+    /// Posts that wait for it.
+    posts: usize,
+    shown: Shown,
+}
+
+#[derive(Clone)]
+enum Shown {
+    AsPosted,
+    /// What Port holds in its place, as far as it was looked at.
+    NotYet(String),
+    Refused(String),
+}
+
+impl Proof {
+    /// Signs in to Port's API, and reads the webhook that a URL is of.
+    pub(crate) async fn begin(
+        port: Port,
+        config: &PortConfig,
+        url: &SecretUrl,
+        verify: Verify,
+    ) -> Result<Self, HookError> {
+        port.sign_in().await?;
+        let hook = of_url(&port, url).await?;
+        Ok(Self {
+            port,
+            hook,
+            limit: verify.limit,
+            posts: Semaphore::new(config.concurrency.get()),
+            blueprints: RefCell::default(),
+            waited_for: RefCell::default(),
+            turn: Mutex::new(Pace { next: Instant::now(), wait: SOON }),
+            is_silent: Cell::new(false),
+            may_read_audit: Cell::new(true),
+        })
+    }
+
+    /// What is to be said of the webhook, a sentence each.
+    pub(crate) fn notes(&self) -> &[String] {
+        &self.hook.notes
+    }
+
+    /// Waits until a post may be on its way.
+    pub(super) async fn post(&self) -> Option<SemaphorePermit<'_>> {
+        self.posts.acquire().await.ok()
+    }
+
+    /// What became of envelopes that were posted `at` this time on Port's clock, each in one of these bodies.
+    pub(super) async fn outcomes(
+        &self,
+        envelopes: &[Envelope],
+        payload: Payload,
+        at: Option<Timestamp>,
+    ) -> Vec<Result<(), WebhookError>> {
+        let since = at.unwrap_or_else(Timestamp::now);
+        let since = since.checked_sub(ROUNDED).unwrap_or(since);
+        let mut waiting = Vec::with_capacity(envelopes.len());
+        for envelope in envelopes {
+            let made = self.hook.mapping.operations(&body(payload, std::slice::from_ref(envelope)));
+            waiting.push(self.wait_for(made, since).await);
+        }
+        let patience = if self.is_silent.get() { SELDOM.min(self.limit) } else { self.limit };
+        let end = Instant::now() + patience;
+        let keys: Vec<&Key> = waiting.iter().flatten().flatten().collect();
+        while keys.iter().any(|key| self.is_open(key)) {
+            if timeout_at(end, self.look(&keys)).await.is_err() {
+                self.is_silent.set(true);
+                break;
+            }
+        }
+        let outcomes: Vec<_> = waiting.iter().map(|one| self.outcome(one)).collect();
+        for key in keys {
+            self.leave(key);
+        }
+        outcomes
+    }
+
+    /// Notes what the operations of an envelope make. Why they cannot be made, where none can.
+    async fn wait_for(&self, made: Vec<Result<Operation, String>>, since: Timestamp) -> Result<Vec<Key>, String> {
+        let mut wanted: BTreeMap<Key, Option<Vec<Value>>> = BTreeMap::new();
+        let mut dropped = None;
+        for operation in made {
+            match operation {
+                Ok(Operation::Upsert(entity)) => {
+                    let body = serde_json::from_slice(&entity.body).map_err(|error| error.to_string())?;
+                    let key = (entity.blueprint, entity.identifier);
+                    wanted.entry(key).or_default().get_or_insert_default().push(body);
+                }
+                Ok(Operation::Delete { blueprint, identifier, .. }) => {
+                    wanted.insert((blueprint, identifier), None);
+                }
+                Err(why) => dropped = Some(why),
+            }
+        }
+        if let Some(why) = dropped.filter(|_| wanted.is_empty()) {
+            return Err(format!("the webhook's mapping makes nothing of it: {why}"));
+        }
+        let mut found = Vec::with_capacity(wanted.len());
+        for (key, bodies) in wanted {
+            let blueprint = self.blueprint(&key.0).await.map_err(|error| error.to_string())?;
+            if bodies.is_some() && !blueprint.is_there() {
+                return Err(format!("Port has no blueprint {}", printable(&key.0)));
+            }
+            let normals = |bodies: Vec<Value>| bodies.iter().filter_map(|body| blueprint.normal(body)).collect();
+            found.push((key, bodies.map(normals)));
+        }
+        let mut waited_for = self.waited_for.borrow_mut();
+        let keys = found.into_iter().map(|(key, wanted)| {
+            let posts = waited_for.get(&key).map_or(0, |waited| waited.posts) + 1;
+            let shown = Shown::NotYet("was not looked for".to_owned());
+            waited_for.insert(key.clone(), Waited { wanted, since, posts, shown });
+            key
+        });
+        Ok(keys.collect())
+    }
+
+    async fn blueprint(&self, name: &str) -> Result<Rc<Blueprint>, PortError> {
+        let known = self.blueprints.borrow().get(name).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let read = Rc::new(Blueprint::read(&self.port, name, self.hook.mapping.field_sets(name)).await?);
+        self.blueprints.borrow_mut().insert(name.to_owned(), Rc::clone(&read));
+        Ok(read)
+    }
+
+    fn is_open(&self, key: &Key) -> bool {
+        self.waited_for.borrow().get(key).is_some_and(|waited| matches!(waited.shown, Shown::NotYet(_)))
+    }
+
+    fn leave(&self, key: &Key) {
+        let mut waited_for = self.waited_for.borrow_mut();
+        let Some(waited) = waited_for.get_mut(key) else { return };
+        waited.posts -= 1;
+        if waited.posts == 0 {
+            waited_for.remove(key);
+        }
+    }
+
+    fn outcome(&self, keys: &Result<Vec<Key>, String>) -> Result<(), WebhookError> {
+        let keys = keys.as_ref().map_err(|why| WebhookError::Unshown(why.clone()))?;
+        let waited_for = self.waited_for.borrow();
+        let mut unshown = None;
+        for (key, waited) in keys.iter().filter_map(|key| Some((key, waited_for.get(key)?))) {
+            let of = || format!("{} of {}", printable(&key.1), printable(&key.0));
+            match &waited.shown {
+                Shown::AsPosted => {}
+                Shown::Refused(why) => return Err(WebhookError::Refused(format!("{}: {}", of(), printable(why)))),
+                Shown::NotYet(what) => {
+                    let audit = if self.may_read_audit.get() {
+                        "its audit log does not say why"
+                    } else {
+                        "these credentials may not read in its audit log why"
+                    };
+                    unshown = Some(WebhookError::Unshown(format!("{} {what}; {audit}", of())));
+                }
+            }
+        }
+        unshown.map_or(Ok(()), Err)
+    }
+
+    /// Looks for all that is waited for, once it is time; not if somebody else has found these meanwhile.
+    async fn look(&self, keys: &[&Key]) {
+        let mut pace = self.turn.lock().await;
+        if !keys.iter().any(|key| self.is_open(key)) {
+            return;
+        }
+        sleep_until(pace.next).await;
+        let open = self.open();
+        let mut found = 0;
+        for (name, keys) in &open {
+            found += self.look_at(name, keys).await;
+        }
+        self.look_for_refusals().await;
+        pace.wait = if found > 0 { SOON } else { SELDOM.min(pace.wait * 2) };
+        pace.next = Instant::now() + pace.wait;
+    }
+
+    /// What has not shown yet, by blueprint.
+    fn open(&self) -> BTreeMap<String, Vec<String>> {
+        let mut open: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for ((blueprint, identifier), waited) in self.waited_for.borrow().iter() {
+            if matches!(waited.shown, Shown::NotYet(_)) {
+                open.entry(blueprint.clone()).or_default().push(identifier.clone());
+            }
+        }
+        open
+    }
+
+    /// How many of a blueprint show now.
+    async fn look_at(&self, name: &str, identifiers: &[String]) -> usize {
+        let Ok(blueprint) = self.blueprint(name).await else { return 0 };
+        let mut held: BTreeMap<String, Value> = BTreeMap::new();
+        let names: Vec<&str> = identifiers.iter().map(String::as_str).collect();
+        let asked = blueprint.named(&self.port, &names, |identifier, entity| _ = held.insert(identifier, entity)).await;
+        let mut waited_for = self.waited_for.borrow_mut();
+        let mut found = 0;
+        for identifier in identifiers {
+            let Some(waited) = waited_for.get_mut(&(name.to_owned(), identifier.clone())) else { continue };
+            let shown = match &asked {
+                Ok(()) => waited.compare(&blueprint, held.get(identifier)),
+                Err(error) => Shown::NotYet(format!("could not be looked for: {error}")),
+            };
+            found += usize::from(matches!(shown, Shown::AsPosted));
+            waited.shown = shown;
+        }
+        if found > 0 {
+            self.is_silent.set(false);
+        }
+        found
+    }
+
+    /// Asks the audit log for what does not show.
+    async fn look_for_refusals(&self) {
+        let earliest = {
+            let waited_for = self.waited_for.borrow();
+            let open = waited_for.values().filter(|waited| matches!(waited.shown, Shown::NotYet(_)));
+            open.map(|waited| waited.since).min()
+        };
+        let Some(earliest) = earliest.filter(|_| self.may_read_audit.get()) else { return };
+        let refusals = match self.port.refusals(&self.hook.identifier, earliest).await {
+            Ok(Some(refusals)) => refusals,
+            Ok(None) => return self.may_read_audit.set(false),
+            Err(error) => return tracing::debug!("Port's audit log could not be read: {error}"),
+        };
+        for ((_, identifier), waited) in self.waited_for.borrow_mut().iter_mut() {
+            let is_of =
+                |refusal: &&Refusal| refusal.names(identifier) && refusal.at().is_none_or(|at| at >= waited.since);
+            if let (Shown::NotYet(_), Some(refusal)) = (&waited.shown, refusals.iter().find(is_of)) {
+                waited.shown = Shown::Refused(refusal.reason());
+            }
+        }
+    }
+}
+
+impl Waited {
+    fn compare(&self, blueprint: &Blueprint, held: Option<&Value>) -> Shown {
+        match (&self.wanted, held) {
+            (None, None) => Shown::AsPosted,
+            (None, Some(_)) => Shown::NotYet("is still there".to_owned()),
+            (Some(_), None) => Shown::NotYet("is not there".to_owned()),
+            (Some(wanted), Some(held)) => {
+                let fields = |(place, normal): &(usize, Normal)| {
+                    blueprint.normal_by(*place, held).map_or(Vec::new(), |held| differences(normal, &held))
+                };
+                let fields: Vec<String> =
+                    wanted.iter().flat_map(fields).map(|one| printable(&one.field).to_string()).take(NAMED).collect();
+                if fields.is_empty() {
+                    Shown::AsPosted
+                } else {
+                    Shown::NotYet(format!("has other values in {}", fields.join(", ")))
+                }
+            }
+        }
+    }
+}
