@@ -86,7 +86,7 @@ pub enum Command {
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct InitArgs {
-    /// Only these files: blueprints.json, mapping.json, mapping-batch.json, security.json, azure-incremental-sync.yml, azure-full-sync.yml
+    /// Only these files: blueprints.json, mapping.json, mapping-batch.json, security.json, entities.yml, azure-incremental-sync.yml, azure-full-sync.yml
     #[arg(value_name = "FILE")]
     pub files: Vec<String>,
 

@@ -32,7 +32,7 @@ const MAPPING: &str = include_str!("../../examples/port/mapping.json");
 const MAPPING_BATCH: &str = include_str!("../../examples/port/mapping-batch.json");
 const SECURITY: &str = include_str!("../../examples/port/security.json");
 
-const FILES: [File; 6] = [
+const FILES: [File; 7] = [
     File {
         name: "blueprints.json",
         purpose: "create each in Port, in this order: Builder > + Blueprint > Edit JSON",
@@ -56,6 +56,12 @@ const FILES: [File; 6] = [
         purpose: "security settings of the webhook, for signed posts; replace the secret with the value of PORT_WEBHOOK_SECRET",
         text: SECURITY,
         kind: Kind::Security,
+    },
+    File {
+        name: "entities.yml",
+        purpose: "in place of a webhook: MAPPING_FILE, to write entities over Port's API",
+        text: include_str!("../../examples/port/entities.yml"),
+        kind: Kind::AsItIs,
     },
     File {
         name: "azure-incremental-sync.yml",

@@ -149,6 +149,8 @@ pub(super) enum Shortfall {
     NoOwners,
     #[error("{0} entities are not in Azure, and could not be deleted; the log names each")]
     Unpruned(u64),
+    #[error("cannot write the envelopes: {0}")]
+    Unprinted(std::io::Error),
     #[error("{0} changes were not delivered; the log names each")]
     NotDelivered(u64),
     #[error("{0} changes were taken by Port and do not show in its catalog; they are posted again in the next run")]
@@ -177,6 +179,7 @@ impl Problem for Shortfall {
             | Self::PruneLimit { .. }
             | Self::NoOwners
             | Self::Unpruned(_)
+            | Self::Unprinted(_)
             | Self::NotDelivered(_)
             | Self::AllRejected(_)
             | Self::AllUnmappable(_) => Exit::Failed,

@@ -4,10 +4,13 @@
 //! the subscription; Port says that the entity is ours, and that nobody has changed it since; Resource Manager, asked by the id, says
 //! that there is no such thing; and what is to go is a small part of what there is.
 
+use std::io::{ErrorKind, Write};
+
 use futures::StreamExt;
 use futures::stream;
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::json;
 use uuid::Uuid;
 
 use super::problems::Shortfall;
@@ -98,14 +101,26 @@ impl<S: Future<Output = Stop>> Run<'_, S> {
         if gone.len() as u64 * 100 > found.held * limit {
             return report.fail(&Shortfall::PruneLimit { gone: gone.len() as u64, held: found.held, limit });
         }
-        for Candidate { blueprint, identifier, .. } in &gone {
-            let does = if report.dry_run.is_some() { "would be deleted" } else { "deleted" };
-            tracing::info!("{does}: {} of {}, which is not in Azure", printable(identifier), printable(blueprint));
-        }
-        if report.dry_run.is_none() {
-            report.pruned = Some(self.delete(port, &gone, report).await);
-        } else {
+        if report.dry_run.is_some() {
             report.pruned = Some(gone.len() as u64);
+            return self.print(&gone, report);
+        }
+        for Candidate { blueprint, identifier, .. } in &gone {
+            tracing::info!("deleted: {} of {}, which is not in Azure", printable(identifier), printable(blueprint));
+        }
+        report.pruned = Some(self.delete(port, &gone, report).await);
+    }
+
+    /// Prints what would be deleted, as a dry run prints deletes.
+    fn print(&self, gone: &[Candidate], report: &mut Report) {
+        let mut output = self.output();
+        let printed = gone.iter().try_for_each(|Candidate { blueprint, identifier, .. }| {
+            writeln!(output, "{}", json!({"blueprint": blueprint, "delete": identifier}))
+        });
+        match printed.and_then(|()| output.flush()) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => report.closed = true,
+            Err(error) => report.fail(&Shortfall::Unprinted(error)),
+            Ok(()) => {}
         }
     }
 

@@ -105,7 +105,7 @@ impl<S: Future<Output = Stop>> Run<'_, S> {
     }
 
     /// Where a dry run prints.
-    fn output(&self) -> Box<dyn Write + Send> {
+    pub(super) fn output(&self) -> Box<dyn Write + Send> {
         match self.config.dry_run {
             Some(DryRun::Counts) => Box::new(io::sink()),
             Some(DryRun::Envelopes) | None => Box::new(Inert(io::stdout())),
