@@ -26,7 +26,7 @@ pub fn rows(answer: &Bytes) -> usize {
 
 /// The bodies that its rows are posted in.
 pub fn bodies(answer: &Bytes, payload: Payload) -> Vec<Bytes> {
-    let envelopes = changes(answer).into_iter().map(Envelope::new).collect();
+    let envelopes = changes(answer).into_iter().map(Envelope::new).map(Box::new).collect();
     let limits = webhook::limits(payload, NonZeroUsize::MIN);
     Posts::new(limits, envelopes).map(|post| webhook::body(payload, &post)).collect()
 }

@@ -10,7 +10,7 @@ use super::decide::Send;
 use crate::model::{Finding, Id, Record, RecordKind};
 
 /// Shards that are read together, and what was found of them in this run.
-pub(super) struct Batch<'b, P> {
+pub(super) struct Batch<'b> {
     pub(super) shards: &'b [Id],
     /// From when on records of each shard count; `None`: all that there are.
     pub(super) windows: HashMap<Id, Option<Timestamp>>,
@@ -37,7 +37,7 @@ pub(super) struct Batch<'b, P> {
     /// What has another record and no row, and waits too.
     pub(super) missed: Vec<Finding>,
     /// Deletes of containers, which wait until what is in them has gone.
-    pub(super) deletes: Vec<Send<P>>,
+    pub(super) deletes: Vec<Send>,
     /// Containers that are to be deleted as they are missing, and in which no row was shown in this run.
     pub(super) doomed: HashSet<Key>,
     /// Shards of which a row was new, and no record told of it: the source may not show all of them yet.
@@ -69,7 +69,7 @@ pub(super) enum Late {
     Row,
 }
 
-impl<'b, P> Batch<'b, P> {
+impl<'b> Batch<'b> {
     pub(super) fn new(shards: &'b [Id], windows: HashMap<Id, Option<Timestamp>>) -> Self {
         Self {
             shards,

@@ -4,14 +4,14 @@ use super::batch::Batch;
 use super::decide::Send;
 use super::delivery::Wave;
 use super::rules::{Rule, holds};
-use super::{Answer, Engine, Entry, Fatal, Key, Parcel, Replica, Sink, Source, State};
+use super::{Answer, Engine, Entry, Fatal, Key, Replica, Source, State};
 use crate::model::{Finding, Id, Operation, RecordKind, Scope, Stage};
 
-impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
+impl<S: Source, R: Replica> Engine<'_, S, R> {
     /// Containers: those with a record, all that exist where they are read, and those that are missed.
     pub(super) async fn containers(
         &self,
-        b: &mut Batch<'_, K::Parcel>,
+        b: &mut Batch<'_>,
         records: Vec<Finding>,
         reading: Option<S::Reading<'_>>,
     ) -> Result<Option<Answer>, Fatal<R::Error>> {
@@ -56,7 +56,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     /// Sends what differs of containers that were found; the deletes among them wait until what is in them has gone.
     pub(super) async fn send_containers(
         &self,
-        b: &mut Batch<'_, K::Parcel>,
+        b: &mut Batch<'_>,
         findings: Vec<Finding>,
     ) -> Result<(), Fatal<R::Error>> {
         let mut sends = Vec::new();
@@ -68,8 +68,8 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
             self.note_container(b, &finding)?;
             sends.extend(self.decide(b, finding)?);
         }
-        let is_delete = |send: &mut Send<K::Parcel>| send.parcel.change().operation == Operation::Delete;
-        let at_end = |send: &mut Send<K::Parcel>| is_delete(send) == holds(Rule::Order);
+        let is_delete = |send: &mut Send| send.parcel.change().operation == Operation::Delete;
+        let at_end = |send: &mut Send| is_delete(send) == holds(Rule::Order);
         for send in sends.extract_if(.., at_end) {
             if send.is_missed() {
                 b.doomed.insert(Key::of(&send.parcel.change().id));
@@ -81,11 +81,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
 
     /// Notes what a container's own row says of the scope; where that may have changed, or something in it may have been
     /// missed, it is to be read, and what is held of it is in doubt.
-    pub(super) fn note_container(
-        &self,
-        b: &mut Batch<'_, K::Parcel>,
-        finding: &Finding,
-    ) -> Result<(), Fatal<R::Error>> {
+    pub(super) fn note_container(&self, b: &mut Batch<'_>, finding: &Finding) -> Result<(), Fatal<R::Error>> {
         let id = finding.id();
         let known = self.entry(id)?;
         let entry = known.clone().unwrap_or(Entry::NEW);
@@ -123,7 +119,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     }
 
     /// Containers that an earlier run has left to be read. This is known before the first leaf is looked at.
-    pub(super) fn note_unread(&self, b: &mut Batch<'_, K::Parcel>) -> Result<(), Fatal<R::Error>> {
+    pub(super) fn note_unread(&self, b: &mut Batch<'_>) -> Result<(), Fatal<R::Error>> {
         for shard in b.shards {
             self.each_open(shard, |id, entry| {
                 if entry.unread && entry.absent.is_none() {
@@ -148,7 +144,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     }
 
     /// Asks for containers of leaves that nobody has seen: their scope decides, and they go first.
-    pub(super) async fn meet(&self, b: &mut Batch<'_, K::Parcel>, leaves: &[Finding]) -> Result<(), Fatal<R::Error>> {
+    pub(super) async fn meet(&self, b: &mut Batch<'_>, leaves: &[Finding]) -> Result<(), Fatal<R::Error>> {
         let mut strangers: Vec<Id> = Vec::new();
         let mut last = None;
         for leaf in leaves {

@@ -2,28 +2,30 @@
 
 use super::batch::Batch;
 use super::rules::{Rule, holds};
-use super::{Absent, Content, Engine, Entry, Fatal, Key, Leaving, Parcel, Replica, Resend, Rows, Sink, Source, State};
+use super::{
+    Absent, Content, Engine, Entry, Fatal, Key, Leaving, Parcel, Rendered, Replica, Resend, Rows, Source, State,
+};
 use crate::model::{Finding, Id, Operation, Record, RecordKind, Scope, Stage};
 
 /// A change that is to be sent.
-pub(super) struct Send<P> {
-    pub(super) parcel: P,
+pub(super) struct Send {
+    pub(super) parcel: Rendered,
     /// Its entry, on which the decision rests.
     pub(super) entry: Entry,
     /// A delete that a record proves.
     pub(super) is_proven: bool,
 }
 
-impl<P> Send<P> {
+impl Send {
     /// Whether it is the delete of what is missing, and nothing proves that it is gone.
     pub(super) fn is_missed(&self) -> bool {
         !self.is_proven && matches!(self.entry.absent, Some(Absent::Since(_)))
     }
 }
 
-impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
+impl<S: Source, R: Replica> Engine<'_, S, R> {
     /// The hash of a parcel's content, where anything will remember it.
-    pub(super) fn content(&self, parcel: &K::Parcel) -> Content {
+    pub(super) fn content(&self, parcel: &dyn Parcel) -> Content {
         if self.replica.remembers() { parcel.content() } else { Content(0) }
     }
 
@@ -37,18 +39,14 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     /// What is to be sent of findings.
     pub(super) fn decide_all(
         &self,
-        batch: &Batch<'_, K::Parcel>,
+        batch: &Batch<'_>,
         findings: impl IntoIterator<Item = Finding>,
-    ) -> Result<Vec<Send<K::Parcel>>, Fatal<R::Error>> {
+    ) -> Result<Vec<Send>, Fatal<R::Error>> {
         findings.into_iter().filter_map(|finding| self.decide(batch, finding).transpose()).collect()
     }
 
     /// What is to be sent of a finding: of a row, that it is so; of what has none, that it is gone.
-    pub(super) fn decide(
-        &self,
-        batch: &Batch<'_, K::Parcel>,
-        finding: Finding,
-    ) -> Result<Option<Send<K::Parcel>>, Fatal<R::Error>> {
+    pub(super) fn decide(&self, batch: &Batch<'_>, finding: Finding) -> Result<Option<Send>, Fatal<R::Error>> {
         let Finding { change, exists, record, scope } = finding;
         let id = change.id.clone();
         let known = self.entry(&id)?;
@@ -142,7 +140,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     }
 
     /// Whether a container was out of scope when it was last seen, and nobody could say in this run whether it still is.
-    fn is_doubtful(&self, batch: &Batch<'_, K::Parcel>, leaf: &Id, container: Option<&Entry>) -> bool {
+    fn is_doubtful(&self, batch: &Batch<'_>, leaf: &Id, container: Option<&Entry>) -> bool {
         let (Some(entry), Some(id)) = (container, leaf.parent()) else { return false };
         let is_in_doubt = entry.state == State::Unknown || entry.unread || entry.absent.is_some();
         // Before all of a shard was read, what is noted may go by other settings.
@@ -171,7 +169,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     }
 }
 
-impl<P> Batch<'_, P> {
+impl Batch<'_> {
     /// Whether the row of a container that has none may only be late. One that nothing tells of, and that was asked for, has none.
     fn may_come(&self, container: &Id) -> bool {
         self.awaited.contains(&Key::of(container)) || !self.met(container)

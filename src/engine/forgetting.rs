@@ -2,14 +2,14 @@
 
 use super::decide::Send;
 use super::delivery::Wave;
-use super::{Engine, Entry, Fatal, Mark, PAGE, Replica, Sink, Source};
+use super::{Engine, Entry, Fatal, Mark, PAGE, Replica, Source};
 use crate::model::{Id, Stage};
 
 /// What is deleted first, and what after it.
 const CHILDREN_FIRST: [(Stage, Wave); 3] =
     [(Stage::Leaf, Wave::Leaves), (Stage::Container, Wave::ContainerDeletes), (Stage::Root, Wave::Roots)];
 
-impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
+impl<S: Source, R: Replica> Engine<'_, S, R> {
     /// Sends a delete of all that is held of a shard, and forgets the shard once the sink has accepted every one. Yields how
     /// many entities are still held; then nothing is forgotten.
     pub(crate) async fn delete_all(&self, shard: &Id) -> Result<u64, Fatal<R::Error>> {

@@ -3,14 +3,14 @@
 use super::batch::{Batch, Extent, Page};
 use super::delivery::Wave;
 use super::reading::Coming;
-use super::{Absent, Answer, Engine, Entry, Fatal, Key, Replica, Sink, Source};
+use super::{Absent, Answer, Engine, Entry, Fatal, Key, Replica, Source};
 use crate::model::{Finding, Id, Record, RecordKind, Scope, Stage};
 
-impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
+impl<S: Source, R: Replica> Engine<'_, S, R> {
     /// A page of leaves: sends what differs of those that are there, and holds the others back.
     pub(super) async fn leaves(
         &self,
-        b: &mut Batch<'_, K::Parcel>,
+        b: &mut Batch<'_>,
         kind: Page,
         page: Vec<Finding>,
     ) -> Result<(), Fatal<R::Error>> {
@@ -37,7 +37,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     }
 
     /// Rows of a page that were not found before, with their records.
-    pub(super) fn news(&self, b: &mut Batch<'_, K::Parcel>, page: Vec<Finding>, stage: Stage) -> Vec<Finding> {
+    pub(super) fn news(&self, b: &mut Batch<'_>, page: Vec<Finding>, stage: Stage) -> Vec<Finding> {
         let mut news = Vec::new();
         for finding in page.into_iter().filter(|finding| finding.id().stage() == stage) {
             let key = Key::of(finding.id());
@@ -59,7 +59,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     /// All rows of leaves where they are due; else those in containers that are read afresh.
     pub(super) async fn rows(
         &self,
-        b: &mut Batch<'_, K::Parcel>,
+        b: &mut Batch<'_>,
         extent: Extent,
         all: Option<Coming<S::Error>>,
     ) -> Result<Option<Answer>, Fatal<R::Error>> {
@@ -116,7 +116,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     /// What is left once all rows were read: what is gone, and what is missed.
     pub(super) async fn end(
         &self,
-        b: &mut Batch<'_, K::Parcel>,
+        b: &mut Batch<'_>,
         is_all_read: &impl Fn(&Id) -> bool,
     ) -> Result<(), Fatal<R::Error>> {
         b.leave_out_seen();

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 
 use super::batch::Batch;
 use super::rules::{Rule, holds};
-use super::{Absent, Answer, Engine, Entry, Fatal, Key, Replica, Rows, Sink, Source, State, before};
+use super::{Absent, Answer, Engine, Entry, Fatal, Key, Replica, Rows, Source, State, before};
 use crate::model::{Finding, Id, Scope, Stage};
 
 /// How long something is missing before it counts as gone.
@@ -29,13 +29,13 @@ struct Question {
     large: Vec<Id>,
 }
 
-impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
+impl<S: Source, R: Replica> Engine<'_, S, R> {
     /// Asks for all of a stage that is missing or in doubt and was not found otherwise. `missed` has a record and no row;
     /// `is_all_read` tells of which shards all rows were read, so that what was not among them is suspect. Yields what was
     /// found, and the deletes of what is gone.
     pub(super) async fn ask(
         &self,
-        b: &mut Batch<'_, K::Parcel>,
+        b: &mut Batch<'_>,
         stage: Stage,
         missed: Vec<Finding>,
         is_all_read: &impl Fn(&Id) -> bool,
@@ -71,7 +71,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     }
 
     /// The oldest and the newest of what is watched: what comes late comes soon or, after an outage, all of it.
-    fn some_of(&self, mut watched: Vec<(Absent, Id)>) -> impl Iterator<Item = Id> + use<S, K, R> {
+    fn some_of(&self, mut watched: Vec<(Absent, Id)>) -> impl Iterator<Item = Id> + use<S, R> {
         watched.sort_unstable();
         let half = self.settings.bounds.watched / 2;
         let newest = watched.split_off(watched.len().saturating_sub(half));
@@ -80,7 +80,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     }
 
     /// Notes since when an entity with a record and without a row is missed, and tells whether it is asked for now.
-    fn note_missed(&self, b: &Batch<'_, K::Parcel>, finding: &Finding) -> Result<Option<Id>, Fatal<R::Error>> {
+    fn note_missed(&self, b: &Batch<'_>, finding: &Finding) -> Result<Option<Id>, Fatal<R::Error>> {
         let (id, kind) = (finding.id(), &finding.change.kind);
         let known = self.entry(id)?;
         let is_known = known.is_some();
@@ -118,7 +118,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     }
 
     /// Notes that what all rows of a shard lack is missed.
-    fn note_suspects(&self, b: &Batch<'_, K::Parcel>, shard: &Id, stage: Stage) -> Result<(), Fatal<R::Error>> {
+    fn note_suspects(&self, b: &Batch<'_>, shard: &Id, stage: Stage) -> Result<(), Fatal<R::Error>> {
         self.each_entry(shard, |id, entry| {
             let is_known = entry.is_held() || (stage == Stage::Container && entry.scope == Some(Scope::Out));
             let is_suspect = id.stage() == stage && is_known && !b.is_found(&id) && !b.failed.contains(&id);
@@ -132,7 +132,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     /// Everything of a shard that is asked for: what is open, what is due, and what is in a container that is missed.
     fn gather(
         &self,
-        b: &Batch<'_, K::Parcel>,
+        b: &Batch<'_>,
         shard: &Id,
         stage: Stage,
         due: &mut HashSet<Id>,
@@ -182,7 +182,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     /// What an answer says of the ids that were asked for.
     fn conclude(
         &self,
-        b: &mut Batch<'_, K::Parcel>,
+        b: &mut Batch<'_>,
         ids: &[Id],
         findings: Vec<Finding>,
         answer: &Answer,
@@ -209,7 +209,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     /// Reads all rows of a shard once, in place of asking for very many.
     async fn look_through(
         &self,
-        b: &mut Batch<'_, K::Parcel>,
+        b: &mut Batch<'_>,
         shard: &Id,
         stage: Stage,
         found: &mut Vec<Finding>,

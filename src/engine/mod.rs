@@ -46,7 +46,9 @@ pub(crate) use delivery::{DeliveryError, Wave};
 pub(crate) use replica::{Absent, Content, Entry, Mark, Replica, Rows, State, Terms};
 pub(crate) use resending::Unsent;
 pub use resending::Vanished;
-pub(crate) use sink::{Fault, Letter, Limits, Outcome, Parcel, Receipt, Sink, SinkError};
+pub(crate) use sink::{
+    AnySink, Fault, Letter, Limits, Outcome, Parcel, Receipt, Rendered, SharedError, Sink, SinkError,
+};
 pub(crate) use source::{Answer, Found, Intake, Reading, Source, Window};
 pub(crate) use tally::{Counted, KindCounts, Settled, Tally};
 
@@ -184,15 +186,15 @@ pub(crate) enum Fatal<E> {
 }
 
 /// One run of a source, a sink and a replica.
-pub(crate) struct Engine<'a, S: Source, K: Sink, R: Replica> {
+pub(crate) struct Engine<'a, S: Source, R: Replica> {
     source: &'a S,
-    sink: &'a K,
+    sink: &'a dyn AnySink,
     replica: &'a R,
     settings: &'a Settings,
     /// Of the run, on the source's clock.
     start: Timestamp,
     /// Until the last was given.
-    orders: RefCell<Option<mpsc::Sender<Order<K::Parcel>>>>,
+    orders: RefCell<Option<mpsc::Sender<Order>>>,
     /// Entities that were intended in this run.
     sent: RefCell<HashSet<Key>>,
     /// Something was posted, and perhaps not settled.
@@ -215,15 +217,15 @@ impl Key {
     }
 }
 
-impl<'a, S: Source, K: Sink, R: Replica> Engine<'a, S, K, R> {
+impl<'a, S: Source, R: Replica> Engine<'a, S, R> {
     /// An engine, and the orders that it will give to whoever posts.
     pub(crate) fn new(
         source: &'a S,
-        sink: &'a K,
+        sink: &'a dyn AnySink,
         replica: &'a R,
         settings: &'a Settings,
         start: Timestamp,
-    ) -> (Self, mpsc::Receiver<Order<K::Parcel>>) {
+    ) -> (Self, mpsc::Receiver<Order>) {
         let (orders, receiver) = mpsc::channel(posting::WAITING);
         let engine = Self {
             source,
@@ -246,7 +248,7 @@ impl<'a, S: Source, K: Sink, R: Replica> Engine<'a, S, K, R> {
         self.orders.take();
     }
 
-    async fn order(&self, order: Order<K::Parcel>) -> Result<(), Fatal<R::Error>> {
+    async fn order(&self, order: Order) -> Result<(), Fatal<R::Error>> {
         let orders = self.orders.borrow().clone();
         orders.ok_or(Fatal::Stopped)?.send(order).await.map_err(|_| Fatal::Stopped)
     }

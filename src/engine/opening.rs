@@ -3,13 +3,13 @@
 use jiff::SignedDuration;
 
 use super::rules::{Rule, holds};
-use super::{Engine, Entry, Fatal, Mark, PAGE, RECORDS_KEPT, Replica, Resend, Sink, Source};
+use super::{Engine, Entry, Fatal, Mark, PAGE, RECORDS_KEPT, Replica, Resend, Source};
 use crate::model::Id;
 
 /// A mark this far ahead of the source's clock was not made by a run.
 const FUTURE: SignedDuration = SignedDuration::from_mins(10);
 
-impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
+impl<S: Source, R: Replica> Engine<'_, S, R> {
     /// Takes the replica for what it is worth: what it says of another sink, or said too long ago, is in doubt; with another
     /// scope everything is to be compared. Shards that are not listed today are left alone otherwise.
     pub(crate) async fn open(&self, listed: &[Id]) -> Result<(), Fatal<R::Error>> {

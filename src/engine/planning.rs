@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::batch::{Extent, Late};
 use super::rules::{Rule, holds};
-use super::{Engine, Fatal, Full, Mark, Replica, Shard, Sight, Sink, Source, Uncovered, before};
+use super::{Engine, Fatal, Full, Mark, Replica, Shard, Sight, Source, Uncovered, before};
 use crate::model::Id;
 
 /// Shards whose records are read from times further apart than this are asked about apart: the one would read far too much.
@@ -13,7 +13,7 @@ const ALIKE: SignedDuration = SignedDuration::from_hours(24);
 /// Shards that are read together.
 pub(super) type Part<'s> = (Extent, Vec<&'s Shard>);
 
-impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
+impl<S: Source, R: Replica> Engine<'_, S, R> {
     /// Which shards are read together, and what of them.
     /// What the source does not look at it shows no changes of: there is nothing to be read of it, and its mark stays.
     pub(super) fn plan<'s>(&self, listed: &'s [Shard]) -> Result<Vec<Part<'s>>, Fatal<R::Error>> {

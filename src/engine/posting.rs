@@ -6,18 +6,18 @@ use super::decide::Send;
 use super::delivery::{Order, Wave};
 use super::rules::{Rule, holds};
 use super::tally::Settled;
-use super::{Absent, Engine, Entry, Fatal, Key, Novelty, Parcel, Replica, Resend, Sink, Source, State};
+use super::{Absent, Engine, Entry, Fatal, Key, Novelty, Parcel, Replica, Resend, Source, State};
 use crate::model::{Id, Names, Operation, Stage};
 
 /// Orders that wait to be posted: a page.
 pub(super) const WAITING: usize = 1;
 
-impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
+impl<S: Source, R: Replica> Engine<'_, S, R> {
     /// Posts what was decided, page by page. Of one entity only one content is posted in a run: the first might be applied
     /// after the second.
-    pub(super) async fn post(&self, wave: Wave, mut sends: Vec<Send<K::Parcel>>) -> Result<(), Fatal<R::Error>> {
+    pub(super) async fn post(&self, wave: Wave, mut sends: Vec<Send>) -> Result<(), Fatal<R::Error>> {
         for void in sends.extract_if(.., |send| send.parcel.is_void()) {
-            self.try_settle(&void.parcel, Settled::Accepted)?;
+            self.try_settle(&*void.parcel, Settled::Accepted)?;
         }
         if holds(Rule::Once) {
             let mut sent = self.sent.borrow_mut();
@@ -46,7 +46,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     }
 
     /// From here on nobody knows what the catalog has, until it answers.
-    fn intend(&self, send: &Send<K::Parcel>) -> Result<(), Fatal<R::Error>> {
+    fn intend(&self, send: &Send) -> Result<(), Fatal<R::Error>> {
         let change = send.parcel.change();
         let entry = match change.id.stage() {
             Stage::Leaf => send.entry.clone(),
@@ -76,7 +76,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     }
 
     /// Notes what became of a parcel, and tells what that made of its entity.
-    pub(crate) fn settle(&self, parcel: &K::Parcel, settled: Settled) -> Novelty {
+    pub(crate) fn settle(&self, parcel: &dyn Parcel, settled: Settled) -> Novelty {
         self.try_settle(parcel, settled).unwrap_or_else(|fatal| {
             if let Fatal::Replica(error) = fatal {
                 // Told where the run waits for its posts.
@@ -86,7 +86,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         })
     }
 
-    fn try_settle(&self, parcel: &K::Parcel, settled: Settled) -> Result<Novelty, Fatal<R::Error>> {
+    fn try_settle(&self, parcel: &dyn Parcel, settled: Settled) -> Result<Novelty, Fatal<R::Error>> {
         let change = parcel.change();
         let id = &change.id;
         let entry = self.entry(id)?.unwrap_or(Entry::NEW);

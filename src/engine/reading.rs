@@ -13,8 +13,8 @@ use super::decide::Send;
 use super::delivery::Wave;
 use super::rules::{Rule, holds};
 use super::{
-    Answer, Engine, Entry, Fatal, Full, Key, Mark, Parcel, Reading, Replica, Shard, Sight, Sink, Source, State, Window,
-    before, kept_and_recent,
+    Answer, Engine, Entry, Fatal, Full, Key, Mark, Reading, Replica, Shard, Sight, Source, State, Window, before,
+    kept_and_recent,
 };
 use crate::model::{Finding, Id, Operation, Scope};
 
@@ -54,7 +54,7 @@ async fn beside<T>(delivering: impl Future, taking: impl Future<Output = T>) -> 
 /// Batches of shards that are read side by side.
 const BATCHES_AT_ONCE: usize = 2;
 
-impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
+impl<S: Source, R: Replica> Engine<'_, S, R> {
     /// Reads all shards that are listed, each batch to its end whatever becomes of the others. What could not be read is kept
     /// for [`Engine::take_failures`].
     pub(crate) async fn run(&self, listed: &[Shard]) -> Result<(), Fatal<R::Error>> {
@@ -101,7 +101,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         &self,
         extent: Extent,
         shards: &[&Shard],
-        mut batch: Batch<'_, K::Parcel>,
+        mut batch: Batch<'_>,
         (changed_containers, changed_leaves): (S::Reading<'_>, S::Reading<'_>),
         containers: Option<S::Reading<'_>>,
         leaves: Option<Coming<S::Error>>,
@@ -189,7 +189,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     /// along with the first of its children, or after all containers in a full run.
     pub(super) async fn roots(
         &self,
-        b: &mut Batch<'_, K::Parcel>,
+        b: &mut Batch<'_>,
         shards: &[&Shard],
         records: &[Finding],
     ) -> Result<(), Fatal<R::Error>> {
@@ -220,7 +220,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     }
 
     /// Shards of which nothing was sent that their own entity could go along with.
-    async fn rest_of_roots(&self, b: &mut Batch<'_, K::Parcel>) -> Result<(), Fatal<R::Error>> {
+    async fn rest_of_roots(&self, b: &mut Batch<'_>) -> Result<(), Fatal<R::Error>> {
         let mut sends = Vec::new();
         for (_, root) in std::mem::take(&mut b.roots) {
             sends.extend(self.decide(b, root)?);
@@ -229,12 +229,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     }
 
     /// Sends what is to be sent of a shard; where nothing is remembered, its own entity goes first.
-    pub(super) async fn send(
-        &self,
-        b: &mut Batch<'_, K::Parcel>,
-        wave: Wave,
-        sends: Vec<Send<K::Parcel>>,
-    ) -> Result<(), Fatal<R::Error>> {
+    pub(super) async fn send(&self, b: &mut Batch<'_>, wave: Wave, sends: Vec<Send>) -> Result<(), Fatal<R::Error>> {
         if !b.roots.is_empty() {
             let mut roots = Vec::new();
             for send in &sends {
@@ -251,11 +246,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
     }
 
     /// What every query fails with is in doubt, and asked for alone from now on.
-    pub(super) fn note_failed(
-        &self,
-        b: &mut Batch<'_, K::Parcel>,
-        answer: Option<&Answer>,
-    ) -> Result<(), Fatal<R::Error>> {
+    pub(super) fn note_failed(&self, b: &mut Batch<'_>, answer: Option<&Answer>) -> Result<(), Fatal<R::Error>> {
         for id in answer.iter().flat_map(|answer| &answer.failed) {
             let entry = self.entry(id)?.unwrap_or(Entry::NEW);
             self.put(id, entry.doubted())?;

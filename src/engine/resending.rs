@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::batch::Batch;
 use super::delivery::Wave;
-use super::{Engine, Fatal, Key, Replica, Shard, Sink, Source};
+use super::{Engine, Fatal, Key, Replica, Shard, Source};
 use crate::model::{Finding, Id, Record, RecordKind, Scope, Stage};
 use crate::text::printable;
 
@@ -31,7 +31,7 @@ pub(crate) struct Unsent {
 /// Ids that are asked about at once.
 const AT_ONCE: usize = 200;
 
-impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
+impl<S: Source, R: Replica> Engine<'_, S, R> {
     /// Sends an upsert of each of these that exists in scope, and a delete of what does not exist, where that is allowed, parents
     /// first.
     pub(crate) async fn resend(
@@ -65,12 +65,7 @@ impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
         Ok(unsent)
     }
 
-    async fn resend_some(
-        &self,
-        b: &mut Batch<'_, K::Parcel>,
-        ids: &[Id],
-        vanished: Vanished,
-    ) -> Result<Unsent, Fatal<R::Error>> {
+    async fn resend_some(&self, b: &mut Batch<'_>, ids: &[Id], vanished: Vanished) -> Result<Unsent, Fatal<R::Error>> {
         let Some(found) = self.kept(self.source.ask(ids).await) else { return Ok(Unsent::default()) };
         let asked: HashSet<&Id> = ids.iter().collect();
         let mut findings: Vec<Finding> =

@@ -1,12 +1,15 @@
 //! What the engine asks of a sink.
 
-use std::error::Error;
+use std::any::Any;
 use std::num::NonZeroUsize;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::{FutureExt, LocalBoxFuture};
 
 use super::Content;
+use crate::error::Problem;
 use crate::model::{Change, Names};
 
 /// What a sink takes.
@@ -25,7 +28,7 @@ pub(crate) struct Limits {
 }
 
 /// A change as a sink takes it.
-pub(crate) trait Parcel {
+pub(crate) trait Parcel: Any {
     fn change(&self) -> &Change;
 
     /// A hash of all that its upsert says of the entity. What says how and when it was found out is left out.
@@ -33,6 +36,9 @@ pub(crate) trait Parcel {
 
     /// How much of a post it takes.
     fn size(&self) -> usize;
+
+    /// What is kept of it where it is rejected: JSON, as it was posted.
+    fn letter(&self) -> Bytes;
 
     /// Under which names the catalog will have what its upsert makes.
     fn names(&self) -> Names {
@@ -69,8 +75,18 @@ pub(crate) enum Fault {
 }
 
 /// Why a post was not accepted.
-pub(crate) trait SinkError: Error + Clone + 'static {
+pub(crate) trait SinkError: Problem + Any {
     fn fault(&self) -> Fault;
+
+    /// The HTTP status of the answer, where there was one.
+    fn status(&self) -> Option<u16> {
+        None
+    }
+
+    /// What the sink says of a parcel that it rejected.
+    fn reason(&self) -> String {
+        self.to_string()
+    }
 }
 
 /// What became of one parcel. It is final, or the parcel awaits another: what else may still pass is an error of the whole post.
@@ -94,17 +110,24 @@ impl<E> From<Vec<Outcome<E>>> for Receipt<E> {
 /// A rejected parcel, for whoever fixes it.
 #[derive(Clone, Debug)]
 pub(crate) struct Letter {
-    /// JSON, as it was posted.
+    /// [`Parcel::letter`].
     pub(crate) envelope: Bytes,
-    /// The HTTP status of the answer, where there was one.
+    /// [`SinkError::status`].
     pub(crate) status: Option<u16>,
+    /// [`SinkError::reason`].
     pub(crate) reason: String,
+}
+
+impl Letter {
+    pub(crate) fn of(parcel: &dyn Parcel, error: &SharedError) -> Self {
+        Self { envelope: parcel.letter(), status: error.status(), reason: error.reason() }
+    }
 }
 
 /// A catalog that takes changes.
 pub(crate) trait Sink {
     type Parcel: Parcel;
-    type Error: SinkError;
+    type Error: SinkError + Clone;
 
     /// What messages call it.
     fn name(&self) -> &'static str;
@@ -119,8 +142,66 @@ pub(crate) trait Sink {
 
     /// One attempt at a post of these parcels. `delivery` is the same in every attempt at the same post. What became of each, or
     /// why the whole of it was not accepted.
-    async fn send(&self, parcels: &[Self::Parcel], delivery: &str) -> Result<Receipt<Self::Error>, Self::Error>;
+    async fn send(&self, parcels: &[&Self::Parcel], delivery: &str) -> Result<Receipt<Self::Error>, Self::Error>;
+}
 
-    /// What is kept of a parcel that was rejected with this error.
-    fn letter(&self, parcel: &Self::Parcel, error: &Self::Error) -> Letter;
+/// A parcel of a sink, whichever it is.
+pub(crate) type Rendered = Box<dyn Parcel>;
+
+/// An error of a sink, whichever it is.
+pub(crate) type SharedError = Rc<dyn SinkError>;
+
+/// A sink, whichever it is: the engine is compiled once for all of them.
+pub(crate) trait AnySink {
+    /// [`Sink::name`].
+    fn name(&self) -> &'static str;
+
+    /// [`Sink::identity`].
+    fn identity(&self) -> String;
+
+    /// [`Sink::limits`].
+    fn limits(&self) -> Limits;
+
+    /// [`Sink::render`].
+    fn render(&self, change: Change, known: &Names) -> Rendered;
+
+    /// [`Sink::send`], of parcels that this sink rendered.
+    fn send<'a>(
+        &'a self,
+        parcels: &'a [Rendered],
+        delivery: &'a str,
+    ) -> LocalBoxFuture<'a, Result<Receipt<SharedError>, SharedError>>;
+}
+
+impl<K: Sink> AnySink for K {
+    fn name(&self) -> &'static str {
+        Sink::name(self)
+    }
+
+    fn identity(&self) -> String {
+        Sink::identity(self)
+    }
+
+    fn limits(&self) -> Limits {
+        Sink::limits(self)
+    }
+
+    fn render(&self, change: Change, known: &Names) -> Rendered {
+        Box::new(Sink::render(self, change, known))
+    }
+
+    fn send<'a>(
+        &'a self,
+        parcels: &'a [Rendered],
+        delivery: &'a str,
+    ) -> LocalBoxFuture<'a, Result<Receipt<SharedError>, SharedError>> {
+        let shared = |error: K::Error| -> SharedError { Rc::new(error) };
+        let own = |parcel: &'a Rendered| (&**parcel as &dyn Any).downcast_ref();
+        let parcels: Vec<&K::Parcel> = parcels.iter().filter_map(own).collect();
+        let sending = async move {
+            let Receipt { outcomes, pause } = Sink::send(self, &parcels, delivery).await.map_err(shared)?;
+            Ok(Receipt { outcomes: outcomes.into_iter().map(|outcome| outcome.map_err(shared)).collect(), pause })
+        };
+        sending.boxed_local()
+    }
 }

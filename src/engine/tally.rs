@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{DeadLetters, Delivered, Parcel, Sink};
+use super::{DeadLetters, Delivered, Letter, Parcel};
 use crate::freshness::{Freshness, Waits};
 use crate::model::{Change, Operation};
 use crate::text::printable;
@@ -75,14 +75,14 @@ impl Tally {
     }
 
     /// Counts what became of a parcel, logs it, and tells what is to be remembered of it.
-    pub(crate) fn record<K: Sink>(&mut self, sink: &K, parcel: &K::Parcel, outcome: &Delivered<K::Error>) -> Settled {
+    pub(crate) fn record(&mut self, parcel: &dyn Parcel, outcome: &Delivered) -> Settled {
         let change = parcel.change();
         let settled = match outcome {
             Delivered::Accepted => self.accept(change),
             Delivered::Rejected(error) => {
                 tracing::error!("rejected: {}: {error}", printable(change.id.as_str()));
                 let letters = self.dead_letters.as_mut();
-                match letters.map(|letters| letters.write(&sink.letter(parcel, error))) {
+                match letters.map(|letters| letters.write(&Letter::of(parcel, error))) {
                     Some(Err(error)) => {
                         // It is nowhere: not in the catalog, and not in the file.
                         tracing::error!("{error}");
@@ -175,15 +175,17 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroUsize;
+    use std::rc::Rc;
 
     use bytes::Bytes;
 
     use super::*;
-    use crate::engine::{Content, Fault, Letter, Limits, Receipt, SinkError};
-    use crate::model::{Id, Names};
+    use crate::engine::{Content, Fault, SharedError, SinkError};
+    use crate::error::Problem;
+    use crate::model::Id;
 
-    struct Row(Change);
+    /// With what is kept of it.
+    struct Row(Change, &'static str);
 
     impl Parcel for Row {
         fn change(&self) -> &Change {
@@ -197,65 +199,39 @@ mod tests {
         fn size(&self) -> usize {
             0
         }
+
+        fn letter(&self) -> Bytes {
+            Bytes::from_static(self.1.as_bytes())
+        }
     }
 
     #[derive(Clone, Debug, thiserror::Error)]
     #[error("no")]
     struct No;
 
+    impl Problem for No {}
+
     impl SinkError for No {
         fn fault(&self) -> Fault {
             Fault::Rejected
         }
-    }
 
-    /// Whether its letters can be written.
-    enum Letters {
-        Good,
-        Bad,
-    }
-
-    impl Sink for Letters {
-        type Parcel = Row;
-        type Error = No;
-
-        fn name(&self) -> &'static str {
-            "it"
-        }
-
-        fn identity(&self) -> String {
-            String::new()
-        }
-
-        fn limits(&self) -> Limits {
-            let one = NonZeroUsize::MIN;
-            Limits { in_flight: one, parcels: one, deletes: one, bytes: 0, landing: Duration::ZERO }
-        }
-
-        fn render(&self, change: Change, _: &Names) -> Row {
-            Row(change)
-        }
-
-        async fn send(&self, _: &[Row], _: &str) -> Result<Receipt<No>, No> {
-            Err(No)
-        }
-
-        fn letter(&self, _: &Row, error: &No) -> Letter {
-            let envelope = match self {
-                Self::Good => "{}",
-                Self::Bad => "{",
-            };
-            Letter { envelope: Bytes::from_static(envelope.as_bytes()), status: Some(422), reason: error.to_string() }
+        fn status(&self) -> Option<u16> {
+            Some(422)
         }
     }
 
     fn row(kind: &str, operation: Operation) -> Row {
         let id = Id::new("/s/x", 2, 2).unwrap();
-        Row(Change { id, operation, kind: kind.into(), changed_at: None, actor: None, row: Bytes::new() })
+        Row(Change { id, operation, kind: kind.into(), changed_at: None, actor: None, row: Bytes::new() }, "{}")
     }
 
-    fn record(tally: &mut Tally, row: &Row, outcome: &Delivered<No>) -> Settled {
-        tally.record(&Letters::Good, row, outcome)
+    fn record(tally: &mut Tally, row: &Row, outcome: &Delivered) -> Settled {
+        tally.record(row, outcome)
+    }
+
+    fn no() -> SharedError {
+        Rc::new(No)
     }
 
     #[test]
@@ -264,9 +240,9 @@ mod tests {
         let (upsert, delete) = (row("a/b", Operation::Upsert), row("a/b", Operation::Delete));
         assert_eq!(record(&mut tally, &upsert, &Delivered::Accepted), Settled::Accepted);
         assert_eq!(record(&mut tally, &delete, &Delivered::Accepted), Settled::Accepted);
-        assert_eq!(record(&mut tally, &upsert, &Delivered::Rejected(No)), Settled::Rejected);
-        assert_eq!(record(&mut tally, &delete, &Delivered::Failed(No)), Settled::Failed);
-        assert_eq!(record(&mut tally, &delete, &Delivered::Unproven(No)), Settled::Failed, "it stays in doubt");
+        assert_eq!(record(&mut tally, &upsert, &Delivered::Rejected(no())), Settled::Rejected);
+        assert_eq!(record(&mut tally, &delete, &Delivered::Failed(no())), Settled::Failed);
+        assert_eq!(record(&mut tally, &delete, &Delivered::Unproven(no())), Settled::Failed, "it stays in doubt");
         record(&mut tally, &row("c/d", Operation::Upsert), &Delivered::Accepted);
         tally.note_new(&row("c/d", Operation::Upsert).0);
         assert_eq!(tally.counted(), Counted { upserts: 2, deletes: 1, rejected: 1, unproven: 1, failed: 1 });
@@ -291,7 +267,7 @@ mod tests {
         let mut tally = Tally::new(None);
         assert!(tally.is_trustworthy() && tally.counted().upserts == 0);
         for _ in 0..100 {
-            record(&mut tally, &row("a/b", Operation::Upsert), &Delivered::Rejected(No));
+            record(&mut tally, &row("a/b", Operation::Upsert), &Delivered::Rejected(no()));
         }
         assert!(!tally.is_trustworthy());
         record(&mut tally, &row("a/b", Operation::Delete), &Delivered::Accepted);
@@ -304,8 +280,9 @@ mod tests {
         let path = directory.path().join("letters");
         let mut tally = Tally::new(Some(DeadLetters::open(&path).unwrap()));
         let row = row("a/b", Operation::Upsert);
-        assert_eq!(tally.record(&Letters::Bad, &row, &Delivered::Rejected(No)), Settled::Failed);
-        assert_eq!(tally.record(&Letters::Good, &row, &Delivered::Rejected(No)), Settled::Rejected);
+        let bad = Row(row.0.clone(), "{");
+        assert_eq!(tally.record(&bad, &Delivered::Rejected(no())), Settled::Failed);
+        assert_eq!(tally.record(&row, &Delivered::Rejected(no())), Settled::Rejected);
         assert_eq!((tally.counted().rejected, tally.counted().failed), (1, 1));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"envelope\":{},\"status\":422,\"reason\":\"no\"}\n");
     }
@@ -314,10 +291,8 @@ mod tests {
     fn waits_go_by_the_clock_of_the_source() {
         let start: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
         let changed = |seconds| {
-            Row(Change {
-                changed_at: Some(start - SignedDuration::from_secs(seconds)),
-                ..row("a/b", Operation::Upsert).0
-            })
+            let change = row("a/b", Operation::Upsert).0;
+            Row(Change { changed_at: Some(start - SignedDuration::from_secs(seconds)), ..change }, "{}")
         };
         let mut tally = Tally::new(None);
         record(&mut tally, &changed(10), &Delivered::Accepted);
@@ -325,7 +300,7 @@ mod tests {
         tally.starts_at(start);
         record(&mut tally, &changed(600), &Delivered::Accepted);
         record(&mut tally, &changed(-60), &Delivered::Accepted);
-        record(&mut tally, &changed(9000), &Delivered::Failed(No));
+        record(&mut tally, &changed(9000), &Delivered::Failed(no()));
         let freshness = tally.freshness().unwrap();
         assert_eq!((freshness.changes, freshness.most.as_secs(), freshness.least.as_secs()), (2, 600, 0));
     }

@@ -1,8 +1,8 @@
 //! Whether a rejection is the fault of what was sent.
 
-use super::{Engine, Fatal, Replica, Shard, Sink, Source, State};
+use super::{Engine, Fatal, Replica, Shard, Source, State};
 
-impl<S: Source, K: Sink, R: Replica> Engine<'_, S, K, R> {
+impl<S: Source, R: Replica> Engine<'_, S, R> {
     /// Takes back what was noted as rejected in this run: the sink accepted nothing, so it may be the sink that is wrong. It is
     /// sent again.
     pub(crate) fn distrust_rejections(&self, listed: &[Shard]) -> Result<(), Fatal<R::Error>> {

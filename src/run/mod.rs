@@ -21,10 +21,10 @@ use crate::azure::arm::Arm;
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::config::{AzureConfig, Config, Mode, ScopeTerms};
 use crate::engine::{
-    Counted, Counts, DeadLetters, Delivery, Engine, Fatal, Novelty, Parcel, Replica, Settled, Shard, Sink, Tally,
-    Unsent, Vanished,
+    AnySink, Counted, Counts, DeadLetters, Delivery, Engine, Fatal, Novelty, Replica, Settled, Shard, Tally, Unsent,
+    Vanished,
 };
-use crate::error::{Problem, Stop};
+use crate::error::Stop;
 use crate::http::Http;
 use crate::model::{Change, Id, Operation};
 use crate::progress::{self, Seen};
@@ -181,11 +181,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
     }
 
     /// Reads, compares and delivers, and tells what became of it.
-    async fn transfer<K>(&self, sink: &K, estate: &Estate, report: &mut Report) -> Result<(), RunError>
-    where
-        K: Sink,
-        K::Error: Problem,
-    {
+    async fn transfer(&self, sink: &dyn AnySink, estate: &Estate, report: &mut Report) -> Result<(), RunError> {
         report.notes.extend(self.note_workflow());
         let plan = self.plan(estate, sink.identity());
         if *self.work == Work::Sync {
@@ -218,8 +214,8 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         let delivery = Delivery::new(sink, self.config.limits.patience(), longest_throttle);
         let posting = delivery.run(orders, self.stop.clone(), |parcel, outcome| {
             done.set(done.get() + 1);
-            let settled = tally.borrow_mut().record(sink, &parcel, &outcome);
-            if engine.settle(&parcel, settled) == Novelty::New {
+            let settled = tally.borrow_mut().record(&*parcel, &outcome);
+            if engine.settle(&*parcel, settled) == Novelty::New {
                 tally.borrow_mut().note_new(parcel.change());
             }
             self.tell_sent(parcel.change(), settled);
@@ -286,9 +282,9 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
     }
 
     /// Has the engine do its work. What is left undone of it, beside what it tells itself.
-    async fn read<K: Sink>(
+    async fn read(
         &self,
-        engine: &Engine<'_, ResourceGraph, K, Checkpoint>,
+        engine: &Engine<'_, ResourceGraph, Checkpoint>,
         listed: &[Shard],
     ) -> Result<Option<Shortfall>, Fatal<CheckpointError>> {
         Ok(match self.work {
@@ -321,9 +317,9 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
     }
 
     /// Writes down what is remembered, and tells what was not delivered.
-    fn settle<K: Sink>(
+    fn settle(
         &self,
-        engine: &Engine<'_, ResourceGraph, K, Checkpoint>,
+        engine: &Engine<'_, ResourceGraph, Checkpoint>,
         start: Timestamp,
         listed: &[Shard],
         tally: &Tally,

@@ -4,8 +4,8 @@ use futures::future::FutureExt;
 
 use super::{Run, Work, blank};
 use crate::config::Config;
-use crate::engine::Sink;
-use crate::error::{Problem, Stop};
+use crate::engine::AnySink;
+use crate::error::Stop;
 use crate::report::Report;
 
 /// What was read of the estate.
@@ -16,11 +16,7 @@ pub(crate) struct Survey {
 }
 
 /// Reads everything in scope for a sink that changes nothing. By this configuration nothing must be remembered.
-pub(crate) async fn survey<K>(config: &Config, sink: &K, stop: impl Future<Output = Stop>) -> Survey
-where
-    K: Sink,
-    K::Error: Problem,
-{
+pub(crate) async fn survey(config: &Config, sink: &dyn AnySink, stop: impl Future<Output = Stop>) -> Survey {
     let mut survey = Survey { report: blank(config, &Work::Sync), listed: Vec::new() };
     let outcome = async {
         let run = Run::prepare(config, &Work::Sync, stop.shared()).await?;

@@ -6,6 +6,18 @@ use reqwest::StatusCode;
 
 use crate::engine::Fault;
 use crate::http::{Failure, Obstacle, RequestError};
+use crate::text::printable_up_to;
+
+/// Characters of why something was rejected.
+const LONGEST_REASON: usize = 2000;
+
+/// What a failed request says of what it carried, in the words of whoever answered.
+pub(crate) fn reason_of(request: &RequestError) -> String {
+    match &request.failure {
+        Failure::Status(status) => printable_up_to(&status.message, LONGEST_REASON).to_string(),
+        other => other.to_string(),
+    }
+}
 
 /// What a failed request says of what it carried, and of the sink. `reset`: how long the rate limit stays used up.
 pub(crate) fn fault_of(request: &RequestError, reset: Option<Duration>) -> Fault {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::engine::{Fault, Letter, Limits, Parcel, Receipt, Sink, SinkError};
+use crate::engine::{Fault, Limits, Parcel, Receipt, Sink, SinkError};
 use crate::error::{Exit, Problem};
 use crate::model::{Change, Names};
 
@@ -71,7 +71,7 @@ impl<P: Parcel> Sink for Preview<'_, P> {
         (self.render)(change, known)
     }
 
-    async fn send(&self, parcels: &[P], _delivery: &str) -> Result<Receipt<PreviewError>, PreviewError> {
+    async fn send(&self, parcels: &[&P], _delivery: &str) -> Result<Receipt<PreviewError>, PreviewError> {
         let mut text = Vec::new();
         for parcel in parcels {
             text.extend_from_slice(&(self.lines)(parcel));
@@ -85,10 +85,6 @@ impl<P: Parcel> Sink for Preview<'_, P> {
         };
         result.map_err(|error| PreviewError(Arc::new(error)))?;
         Ok(vec![Ok(()); parcels.len()].into())
-    }
-
-    fn letter(&self, parcel: &P, error: &PreviewError) -> Letter {
-        Letter { envelope: (self.lines)(parcel), status: None, reason: error.to_string() }
     }
 }
 
@@ -133,7 +129,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::engine::{Content, Delivered, Delivery, DeliveryError, Order, Wave};
+    use crate::engine::{Content, Delivered, Delivery, DeliveryError, Order, Rendered, Wave};
     use crate::model::{Id, Operation};
     use crate::retry::Patience;
 
@@ -170,6 +166,10 @@ mod tests {
         fn size(&self) -> usize {
             self.0.row.len()
         }
+
+        fn letter(&self) -> Bytes {
+            self.0.row.clone()
+        }
     }
 
     fn rows(count: usize) -> Vec<Row> {
@@ -192,16 +192,13 @@ mod tests {
         deadline: None,
     };
 
-    async fn preview(
-        output: impl Write + Send + 'static,
-        count: usize,
-    ) -> (Result<(), DeliveryError<PreviewError>>, usize) {
+    async fn preview(output: impl Write + Send + 'static, count: usize) -> (Result<(), DeliveryError>, usize) {
         let sink =
             Preview::new("x".into(), |change, _| Row(change), |row| [&row.0.row[..], b"\n"].concat().into(), output);
         let (sender, orders) = mpsc::channel(2);
         let feed = async move {
             for row in rows(count) {
-                if sender.send(Order::Post { wave: Wave::Leaves, parcels: vec![row] }).await.is_err() {
+                if sender.send(Order::Post { wave: Wave::Leaves, parcels: vec![Box::new(row)] }).await.is_err() {
                     break;
                 }
             }
@@ -261,7 +258,13 @@ mod tests {
     async fn a_reader_that_does_not_read_holds_up_no_end() {
         let sink = Preview::new("x".into(), |change, _| Row(change), |row| row.0.row.clone(), Stuck);
         let (sender, orders) = mpsc::channel(2);
-        sender.send(Order::Post { wave: Wave::Leaves, parcels: rows(3) }).await.unwrap();
+        sender
+            .send(Order::Post {
+                wave: Wave::Leaves,
+                parcels: rows(3).into_iter().map(|row| -> Rendered { Box::new(row) }).collect(),
+            })
+            .await
+            .unwrap();
         let stop = tokio::time::sleep(Duration::from_millis(20));
         let delivery = Delivery::new(&sink, PATIENCE, Duration::MAX);
         let run = delivery.run(orders, stop, |_, _| panic!("nothing is written"));

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::maker::Maker;
 use super::side::{Seen, Side};
 use crate::comparison::{Normal, illegal};
-use crate::engine::{Content, Fault, Letter, Limits, Parcel, Receipt, Sink, SinkError};
+use crate::engine::{Content, Fault, Limits, Parcel, Receipt, Sink, SinkError};
 use crate::error::{Exit, Problem};
 use crate::mapping::Entity;
 use crate::model::{Change, Names};
@@ -61,6 +61,10 @@ impl Parcel for Made {
 
     fn size(&self) -> usize {
         self.entities.iter().map(|one| one.body.len()).sum()
+    }
+
+    fn letter(&self) -> Bytes {
+        Bytes::new()
     }
 
     fn is_void(&self) -> bool {
@@ -160,7 +164,7 @@ impl Sink for Comparison<'_> {
         Made { change: Change { row: Bytes::new(), ..change }, entities }
     }
 
-    async fn send(&self, parcels: &[Made], _delivery: &str) -> Result<Receipt<CompareError>, CompareError> {
+    async fn send(&self, parcels: &[&Made], _delivery: &str) -> Result<Receipt<CompareError>, CompareError> {
         for entity in parcels.iter().flat_map(|made| &made.entities) {
             // A blueprint that a row names shows only now.
             if !self.state.borrow().sides.contains_key(&entity.blueprint) {
@@ -169,9 +173,5 @@ impl Sink for Comparison<'_> {
             self.state.borrow_mut().take(entity, self.most);
         }
         Ok(vec![Ok(()); parcels.len()].into())
-    }
-
-    fn letter(&self, _parcel: &Made, error: &CompareError) -> Letter {
-        Letter { envelope: Bytes::new(), status: None, reason: error.to_string() }
     }
 }

@@ -6,7 +6,7 @@ use futures::future::{FutureExt, LocalBoxFuture};
 use futures::stream::{FuturesUnordered, StreamExt};
 
 use super::{Delivered, Delivery, DeliveryError, Posts};
-use crate::engine::{Fault, Limits, Parcel, Receipt, Sink, SinkError};
+use crate::engine::{Fault, Limits, Receipt, Rendered, SharedError};
 use crate::model::Id;
 
 /// Parcels between two lines of the log.
@@ -16,8 +16,8 @@ const LOGGED: usize = 100;
 const MOST_AWAITING: usize = 10_000;
 
 /// What goes into one post.
-pub(super) struct Part<P> {
-    pub(super) parcels: Vec<P>,
+pub(super) struct Part {
+    pub(super) parcels: Vec<Rendered>,
     pub(super) tries: Tries,
 }
 
@@ -30,39 +30,39 @@ pub(super) enum Tries {
 }
 
 /// A post that came to its end.
-pub(super) struct Posted<P, E> {
-    pub(super) part: Part<P>,
-    pub(super) result: Result<Receipt<E>, E>,
+pub(super) struct Posted {
+    pub(super) part: Part,
+    pub(super) result: Result<Receipt<SharedError>, SharedError>,
 }
 
 /// Why nothing more is posted.
-pub(super) enum End<E> {
+pub(super) enum End {
     Closed,
-    Error(DeliveryError<E>),
+    Error(DeliveryError),
 }
 
 /// Posts under way, and those that wait for a place among them.
-pub(super) struct Flight<'a, K: Sink, R> {
-    delivery: &'a Delivery<'a, K>,
+pub(super) struct Flight<'a, R> {
+    delivery: &'a Delivery<'a>,
     /// Posts under way at once.
     most: usize,
-    waiting: VecDeque<Part<K::Parcel>>,
-    pub(super) posts: FuturesUnordered<LocalBoxFuture<'a, Posted<K::Parcel, K::Error>>>,
+    waiting: VecDeque<Part>,
+    pub(super) posts: FuturesUnordered<LocalBoxFuture<'a, Posted>>,
     /// The ids in either.
     ids: HashSet<Id>,
     /// What refers to something that was not there, and why it was not taken.
-    awaiting: Vec<(K::Parcel, K::Error)>,
+    awaiting: Vec<(Rendered, SharedError)>,
     /// Something was accepted after the first of them came.
     has_accepted: bool,
     limits: Limits,
     settled: usize,
     /// The last denial.
-    denial: Option<K::Error>,
+    denial: Option<SharedError>,
     record: R,
 }
 
-impl<'a, K: Sink, R: FnMut(K::Parcel, Delivered<K::Error>)> Flight<'a, K, R> {
-    pub(super) fn new(delivery: &'a Delivery<'a, K>, limits: Limits, record: R) -> Self {
+impl<'a, R: FnMut(Rendered, Delivered)> Flight<'a, R> {
+    pub(super) fn new(delivery: &'a Delivery<'a>, limits: Limits, record: R) -> Self {
         Self {
             delivery,
             most: limits.in_flight.get(),
@@ -79,7 +79,7 @@ impl<'a, K: Sink, R: FnMut(K::Parcel, Delivered<K::Error>)> Flight<'a, K, R> {
     }
 
     /// Divides parcels among posts, and begins each.
-    pub(super) async fn post_all(&mut self, parcels: Vec<K::Parcel>) -> Result<(), End<K::Error>> {
+    pub(super) async fn post_all(&mut self, parcels: Vec<Rendered>) -> Result<(), End> {
         for post in Posts::new(self.limits, parcels) {
             self.post(post).await?;
         }
@@ -87,7 +87,7 @@ impl<'a, K: Sink, R: FnMut(K::Parcel, Delivered<K::Error>)> Flight<'a, K, R> {
     }
 
     /// Begins a post as soon as there is a place for it, and none of its ids is under way.
-    async fn post(&mut self, parcels: Vec<K::Parcel>) -> Result<(), End<K::Error>> {
+    async fn post(&mut self, parcels: Vec<Rendered>) -> Result<(), End> {
         while parcels.iter().any(|parcel| self.ids.contains(&parcel.change().id)) {
             self.land_one().await?;
         }
@@ -110,7 +110,7 @@ impl<'a, K: Sink, R: FnMut(K::Parcel, Delivered<K::Error>)> Flight<'a, K, R> {
     }
 
     /// Waits until everything is settled, but for what awaits something that did not come.
-    pub(super) async fn land(&mut self) -> Result<(), End<K::Error>> {
+    pub(super) async fn land(&mut self) -> Result<(), End> {
         loop {
             while !self.posts.is_empty() {
                 self.land_one().await?;
@@ -130,7 +130,7 @@ impl<'a, K: Sink, R: FnMut(K::Parcel, Delivered<K::Error>)> Flight<'a, K, R> {
         }
     }
 
-    async fn land_one(&mut self) -> Result<(), End<K::Error>> {
+    async fn land_one(&mut self) -> Result<(), End> {
         match self.posts.next().await {
             Some(posted) => self.settle(posted),
             None => Ok(()),
@@ -153,7 +153,7 @@ impl<'a, K: Sink, R: FnMut(K::Parcel, Delivered<K::Error>)> Flight<'a, K, R> {
         }
     }
 
-    pub(super) fn settle(&mut self, Posted { part, result }: Posted<K::Parcel, K::Error>) -> Result<(), End<K::Error>> {
+    pub(super) fn settle(&mut self, Posted { part, result }: Posted) -> Result<(), End> {
         match result {
             Ok(receipt) => {
                 for (parcel, outcome) in part.parcels.into_iter().zip(receipt.outcomes) {
@@ -177,7 +177,7 @@ impl<'a, K: Sink, R: FnMut(K::Parcel, Delivered<K::Error>)> Flight<'a, K, R> {
     }
 
     /// A post that failed as a whole: whose fault it is, the sink's, some parcel's, or that of the way there.
-    fn settle_failure(&mut self, part: Part<K::Parcel>, error: K::Error) -> Result<(), End<K::Error>> {
+    fn settle_failure(&mut self, part: Part, error: SharedError) -> Result<(), End> {
         let Part { parcels, tries } = part;
         let fault = error.fault();
         let is_asked_singly = {
@@ -229,7 +229,7 @@ impl<'a, K: Sink, R: FnMut(K::Parcel, Delivered<K::Error>)> Flight<'a, K, R> {
     }
 
     /// Lets the parts of a post go before all that waits.
-    fn divide(&mut self, mut parcels: Vec<K::Parcel>, first: usize, fault: Fault) {
+    fn divide(&mut self, mut parcels: Vec<Rendered>, first: usize, fault: Fault) {
         let rest = parcels.split_off(first);
         for parcels in [rest, parcels] {
             let was_tried = matches!(fault, Fault::Passing { .. }) && parcels.len() > 1;
@@ -238,7 +238,7 @@ impl<'a, K: Sink, R: FnMut(K::Parcel, Delivered<K::Error>)> Flight<'a, K, R> {
         }
     }
 
-    fn tell(&mut self, parcel: K::Parcel, outcome: Delivered<K::Error>) {
+    fn tell(&mut self, parcel: Rendered, outcome: Delivered) {
         self.ids.remove(parcel.change().id.as_str());
         (self.record)(parcel, outcome);
         self.settled += 1;
@@ -248,7 +248,7 @@ impl<'a, K: Sink, R: FnMut(K::Parcel, Delivered<K::Error>)> Flight<'a, K, R> {
     }
 
     /// What denied some posts was the sink, if it accepted none.
-    pub(super) fn verdict(&self) -> Result<(), End<K::Error>> {
+    pub(super) fn verdict(&self) -> Result<(), End> {
         match &self.denial {
             Some(error) if !self.delivery.health.borrow().has_accepted() => {
                 let sink = self.delivery.sink.name();
@@ -260,7 +260,7 @@ impl<'a, K: Sink, R: FnMut(K::Parcel, Delivered<K::Error>)> Flight<'a, K, R> {
 }
 
 /// What became of a parcel that met this error alone.
-fn delivered<E: SinkError>(error: E) -> Delivered<E> {
+fn delivered(error: SharedError) -> Delivered {
     match error.fault() {
         Fault::Rejected => Delivered::Rejected(error),
         Fault::Unproven => Delivered::Unproven(error),

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::health::Health;
-use super::{Fault, Receipt, Sink, SinkError};
+use super::{AnySink, Fault, Receipt, Rendered, SharedError};
 use crate::error::Problem;
 use crate::retry::{self, Next, Patience};
 use flight::{End, Flight, Part, Posted, Tries};
@@ -37,44 +37,43 @@ pub(crate) enum Wave {
 }
 
 /// What is to be done next.
-#[derive(Debug)]
-pub(crate) enum Order<P> {
+pub(crate) enum Order {
     Post {
         wave: Wave,
-        parcels: Vec<P>,
+        parcels: Vec<Rendered>,
     },
     /// To answer once everything before it is settled.
     Settle(oneshot::Sender<()>),
 }
 
 /// What became of a parcel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Delivered<E> {
+#[derive(Clone, Debug)]
+pub(crate) enum Delivered {
     Accepted,
     /// Rejected individually: it will never be accepted.
-    Rejected(E),
+    Rejected(SharedError),
     /// It was taken, and the catalog does not show it: it may still come.
-    Unproven(E),
+    Unproven(SharedError),
     /// Not delivered.
-    Failed(E),
+    Failed(SharedError),
 }
 
 /// Why a delivery ended before everything was posted, or came to nothing.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum DeliveryError<E> {
+pub(crate) enum DeliveryError {
     /// Every other post would be denied as well.
     #[error("{sink} does not exist or is not yours: {error}")]
-    Denied { sink: &'static str, error: E },
+    Denied { sink: &'static str, error: SharedError },
     #[error("{sink} is down: nothing was accepted for {} s; last error: {error}", .since.as_secs())]
-    Down { sink: &'static str, error: E, since: Duration },
+    Down { sink: &'static str, error: SharedError, since: Duration },
     /// It is there, and takes less than is posted.
     #[error("{sink} throttled everything for {} min; last error: {error}", .since.as_secs() / 60)]
-    Throttled { sink: &'static str, error: E, since: Duration },
+    Throttled { sink: &'static str, error: SharedError, since: Duration },
     #[error("{0}")]
-    Broken(E),
+    Broken(SharedError),
 }
 
-impl<E: Problem> Problem for DeliveryError<E> {
+impl Problem for DeliveryError {
     fn advice(&self) -> Option<&'static str> {
         match self {
             Self::Denied { error, .. } | Self::Down { error, .. } | Self::Broken(error) => error.advice(),
@@ -84,8 +83,8 @@ impl<E: Problem> Problem for DeliveryError<E> {
 }
 
 /// One delivery to a sink.
-pub(crate) struct Delivery<'a, K> {
-    sink: &'a K,
+pub(crate) struct Delivery<'a> {
+    sink: &'a dyn AnySink,
     patience: Patience,
     /// How long everything may be refused for the sink's limit.
     longest_throttle: Duration,
@@ -103,8 +102,8 @@ pub(crate) struct Delivery<'a, K> {
     posts: Cell<u64>,
 }
 
-impl<'a, K: Sink> Delivery<'a, K> {
-    pub(crate) fn new(sink: &'a K, patience: Patience, longest_throttle: Duration) -> Self {
+impl<'a> Delivery<'a> {
+    pub(crate) fn new(sink: &'a dyn AnySink, patience: Patience, longest_throttle: Duration) -> Self {
         Self {
             sink,
             patience,
@@ -133,10 +132,10 @@ impl<'a, K: Sink> Delivery<'a, K> {
     /// Two parcels of one id are never under way together, nor two of different waves: what arrives last is what stays.
     pub(crate) async fn run(
         &self,
-        mut orders: mpsc::Receiver<Order<K::Parcel>>,
+        mut orders: mpsc::Receiver<Order>,
         stop: impl Future,
-        record: impl FnMut(K::Parcel, Delivered<K::Error>),
-    ) -> Result<(), DeliveryError<K::Error>> {
+        record: impl FnMut(Rendered, Delivered),
+    ) -> Result<(), DeliveryError> {
         let limits = self.sink.limits();
         let mut flight = Flight::new(self, limits, record);
         let pump = async {
@@ -201,7 +200,7 @@ impl<'a, K: Sink> Delivery<'a, K> {
     }
 
     /// Posts a part, again where that may help. Every attempt carries the same delivery id.
-    async fn post(&self, part: Part<K::Parcel>) -> Posted<K::Parcel, K::Error> {
+    async fn post(&self, part: Part) -> Posted {
         let delivery = self.next_id().to_string();
         let result = retry::retrying(
             &self.patience,
@@ -221,7 +220,7 @@ impl<'a, K: Sink> Delivery<'a, K> {
     }
 
     /// Waits for the post's turn, and makes an attempt; again while everything is refused for the sink's limit.
-    async fn attempt(&self, parcels: &[K::Parcel], delivery: &str) -> Result<Receipt<K::Error>, K::Error> {
+    async fn attempt(&self, parcels: &[Rendered], delivery: &str) -> Result<Receipt<SharedError>, SharedError> {
         loop {
             self.turn().await;
             let began = Instant::now();
@@ -301,7 +300,7 @@ impl<'a, K: Sink> Delivery<'a, K> {
         tracing::info!("the rate limit of {} is used up; waiting {} s{capped}", self.sink.name(), wait.as_secs());
     }
 
-    fn next(&self, error: &K::Error, tries: Tries) -> Next {
+    fn next(&self, error: &SharedError, tries: Tries) -> Next {
         let health = self.health.borrow();
         let again = |after| Next::Again { after, least: Duration::ZERO };
         match error.fault() {

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::iter::Peekable;
+use std::ops::Deref;
 use std::vec;
 
 use crate::engine::{Limits, Parcel};
@@ -15,14 +16,14 @@ pub(crate) struct Posts<P> {
     ids: HashSet<Id>,
 }
 
-impl<P: Parcel> Posts<P> {
+impl<P: Deref<Target: Parcel>> Posts<P> {
     /// Posts within these limits; a parcel that is larger goes alone.
     pub(crate) fn new(limits: Limits, parcels: Vec<P>) -> Self {
         Self { parcels: parcels.into_iter().peekable(), limits, ids: HashSet::new() }
     }
 }
 
-impl<P: Parcel> Iterator for Posts<P> {
+impl<P: Deref<Target: Parcel>> Iterator for Posts<P> {
     type Item = Vec<P>;
 
     fn next(&mut self) -> Option<Vec<P>> {

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::engine::sink::Outcome;
-use crate::engine::{Content, Letter, Limits, Parcel};
+use crate::engine::{Content, Limits, Parcel, Sink, SinkError};
 use crate::model::{Change, Id, Names, Operation};
 
 const PASSING: Fault = Fault::Passing { after: None };
@@ -35,8 +35,16 @@ struct Row {
 
 impl Row {
     fn name(&self) -> u32 {
-        self.change.id.as_str().trim_start_matches("/s/").parse().unwrap()
+        name(self)
     }
+}
+
+fn name(parcel: &dyn Parcel) -> u32 {
+    parcel.change().id.as_str().trim_start_matches("/s/").parse().unwrap()
+}
+
+fn rendered(rows: Vec<Row>) -> Vec<Rendered> {
+    rows.into_iter().map(|row| -> Rendered { Box::new(row) }).collect()
 }
 
 impl Parcel for Row {
@@ -50,6 +58,10 @@ impl Parcel for Row {
 
     fn size(&self) -> usize {
         self.size
+    }
+
+    fn letter(&self) -> Bytes {
+        Bytes::new()
     }
 }
 
@@ -66,6 +78,12 @@ fn rows(names: impl IntoIterator<Item = u32>) -> Vec<Row> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?}")]
 struct Refusal(Fault);
+
+impl Problem for Refusal {
+    fn advice(&self) -> Option<&'static str> {
+        (self.0 == Fault::Denied).then_some("of the denial")
+    }
+}
 
 impl SinkError for Refusal {
     fn fault(&self) -> Fault {
@@ -154,10 +172,10 @@ impl<F: Fn(&[u32], usize) -> Result<Receipt<Refusal>, Refusal>> Sink for Fake<F>
         Row { change, size: 1 }
     }
 
-    async fn send(&self, parcels: &[Row], delivery: &str) -> Result<Receipt<Refusal>, Refusal> {
-        let names: Vec<u32> = parcels.iter().map(Row::name).collect();
+    async fn send(&self, parcels: &[&Row], delivery: &str) -> Result<Receipt<Refusal>, Refusal> {
+        let names: Vec<u32> = parcels.iter().map(|row| row.name()).collect();
         assert!(parcels.len() <= self.limits.parcels.get());
-        assert!(parcels.len() == 1 || parcels.iter().map(Parcel::size).sum::<usize>() <= self.limits.bytes);
+        assert!(parcels.len() == 1 || parcels.iter().map(|row| row.size()).sum::<usize>() <= self.limits.bytes);
         for name in &names {
             assert!(self.open.borrow_mut().insert(*name), "{name} is under way twice");
         }
@@ -172,10 +190,6 @@ impl<F: Fn(&[u32], usize) -> Result<Receipt<Refusal>, Refusal>> Sink for Fake<F>
         }
         self.posts.set(self.posts.get() - 1);
         (self.answer)(&names, before)
-    }
-
-    fn letter(&self, _: &Row, error: &Refusal) -> Letter {
-        Letter { envelope: Bytes::new(), status: None, reason: error.to_string() }
     }
 }
 
@@ -192,10 +206,30 @@ fn unless_bad(bad: BTreeMap<u32, Fault>) -> impl Fn(&[u32], usize) -> Result<Rec
     }
 }
 
-type Told = Vec<(u32, Delivered<Refusal>)>;
+/// What was told of a parcel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Accepted,
+    Rejected(Fault),
+    Unproven(Fault),
+    Failed(Fault),
+}
+
+impl From<Delivered> for Fate {
+    fn from(delivered: Delivered) -> Self {
+        match delivered {
+            Delivered::Accepted => Self::Accepted,
+            Delivered::Rejected(error) => Self::Rejected(error.fault()),
+            Delivered::Unproven(error) => Self::Unproven(error.fault()),
+            Delivered::Failed(error) => Self::Failed(error.fault()),
+        }
+    }
+}
+
+type Told = Vec<(u32, Fate)>;
 
 struct Ended {
-    result: Result<(), DeliveryError<Refusal>>,
+    result: Result<(), DeliveryError>,
     told: Told,
     retried: u64,
     took: Duration,
@@ -203,11 +237,11 @@ struct Ended {
 
 impl Ended {
     fn accepted(&self) -> BTreeSet<u32> {
-        self.told.iter().filter(|(_, outcome)| *outcome == Delivered::Accepted).map(|(name, _)| *name).collect()
+        self.told.iter().filter(|(_, outcome)| *outcome == Fate::Accepted).map(|(name, _)| *name).collect()
     }
 
     fn failed(&self) -> usize {
-        self.told.iter().filter(|(_, outcome)| matches!(outcome, Delivered::Failed(_))).count()
+        self.told.iter().filter(|(_, outcome)| matches!(outcome, Fate::Failed(_))).count()
     }
 }
 
@@ -218,7 +252,7 @@ where
     let (sender, receiver) = mpsc::channel(2);
     let feed = async move {
         for (wave, parcels) in orders {
-            if sender.send(Order::Post { wave, parcels }).await.is_err() {
+            if sender.send(Order::Post { wave, parcels: rendered(parcels) }).await.is_err() {
                 break;
             }
         }
@@ -226,7 +260,7 @@ where
     let mut told = Vec::new();
     let delivery = Delivery::new(sink, sink.patience, HALF_AN_HOUR);
     let start = Instant::now();
-    let run = delivery.run(receiver, stop, |row: Row, outcome| told.push((row.name(), outcome)));
+    let run = delivery.run(receiver, stop, |row: Rendered, outcome| told.push((name(&*row), outcome.into())));
     let (result, ()) = tokio::join!(run, feed);
     Ended { result, told, retried: delivery.retried(), took: start.elapsed() }
 }
@@ -289,7 +323,7 @@ async fn who_asks_is_answered_once_all_before_is_settled() {
     let feed = async {
         for at in 0..3 {
             let parcels = rows(at * 10..at * 10 + 5);
-            sender.send(Order::Post { wave: Wave::Leaves, parcels }).await.unwrap();
+            sender.send(Order::Post { wave: Wave::Leaves, parcels: rendered(parcels) }).await.unwrap();
             let (ask, answer) = oneshot::channel();
             sender.send(Order::Settle(ask)).await.unwrap();
             answer.await.unwrap();
@@ -396,10 +430,10 @@ async fn a_receipt_may_tell_of_each_parcel() {
     assert_eq!(sink.sizes(), [10, 10, 10], "what is told of each is final");
     for (name, outcome) in ended.told {
         match name % 4 {
-            0 => assert_eq!(outcome, Delivered::Accepted),
-            1 => assert!(matches!(outcome, Delivered::Rejected(_))),
-            2 => assert!(matches!(outcome, Delivered::Unproven(_))),
-            _ => assert!(matches!(outcome, Delivered::Failed(_))),
+            0 => assert_eq!(outcome, Fate::Accepted),
+            1 => assert!(matches!(outcome, Fate::Rejected(_))),
+            2 => assert!(matches!(outcome, Fate::Unproven(_))),
+            _ => assert!(matches!(outcome, Fate::Failed(_))),
         }
     }
 }
@@ -445,7 +479,7 @@ async fn deletes_go_apart_where_a_post_takes_another_number_of_them() {
     for row in &mut parcels[3..] {
         row.change.operation = Operation::Delete;
     }
-    let posts: Vec<usize> = Posts::new(sink.limits, parcels).map(|post| post.len()).collect();
+    let posts: Vec<usize> = Posts::new(sink.limits, rendered(parcels)).map(|post| post.len()).collect();
     assert_eq!(posts, [2, 1, 3, 2]);
 }
 
@@ -587,7 +621,7 @@ async fn a_sink_that_denies_everything_ends_the_run_after_fifty() {
     assert_eq!((sink.count(), ended.retried), (50, 0));
     assert!(matches!(error, DeliveryError::Denied { .. }));
     assert_eq!(error.to_string(), "the fake does not exist or is not yours: Denied");
-    assert_eq!(*inner(&error), Refusal(Fault::Denied));
+    assert_eq!(error.advice(), Some("of the denial"));
 
     let sink = Fake::new(5, 100, |_: &[u32], _| Err(Refusal(Fault::Denied)));
     let ended = leaves(&sink, 0..1000).await;
@@ -618,7 +652,7 @@ async fn what_is_rejected_never_ends_a_run() {
         let sink = Fake::new(7, parcels, |_: &[u32], _| Err(Refusal(Fault::Rejected)));
         let ended = leaves(&sink, 0..1000).await;
         assert!(ended.result.is_ok());
-        assert!(ended.told.iter().all(|(_, outcome)| matches!(outcome, Delivered::Rejected(_))));
+        assert!(ended.told.iter().all(|(_, outcome)| matches!(outcome, Fate::Rejected(_))));
         assert_eq!((ended.told.len(), ended.retried), (1000, 0));
     }
 }
@@ -687,13 +721,13 @@ proptest! {
         let ended = paused(deliver(&sink, orders, std::future::pending::<()>()));
         prop_assert!(ended.result.is_ok(), "{:?}", ended.result);
         prop_assert_eq!(ended.told.len(), 400);
-        let told: BTreeMap<u32, Delivered<Refusal>> = ended.told.into_iter().collect();
+        let told: BTreeMap<u32, Fate> = ended.told.into_iter().collect();
         prop_assert_eq!(told.len(), 400);
         for (name, outcome) in told {
             let expected = match bad.get(&name) {
-                None => Delivered::Accepted,
-                Some(Fault::Rejected) => Delivered::Rejected(Refusal(Fault::Rejected)),
-                Some(fault) => Delivered::Failed(Refusal(*fault)),
+                None => Fate::Accepted,
+                Some(Fault::Rejected) => Fate::Rejected(Fault::Rejected),
+                Some(fault) => Fate::Failed(*fault),
             };
             prop_assert_eq!(outcome, expected, "{}", name);
         }
@@ -710,8 +744,8 @@ proptest! {
         let ended = paused(leaves(&sink, 0..count));
         let expected: Told = (0..count)
             .map(|name| match bad.get(&name) {
-                Some(fault) => (name, Delivered::Rejected(Refusal(*fault))),
-                None => (name, Delivered::Accepted),
+                Some(fault) => (name, Fate::Rejected(*fault)),
+                None => (name, Fate::Accepted),
             })
             .collect();
         prop_assert_eq!(ended.told, expected);
@@ -726,11 +760,11 @@ proptest! {
         let sink = Fake::new(1, most, |names: &[u32], _| accept(names));
         let parcels: Vec<Row> = parcels.into_iter().map(|(name, size)| sized(name, size)).collect();
         let mut found = Vec::new();
-        for post in Posts::new(sink.limits, parcels.clone()) {
-            let names: BTreeSet<u32> = post.iter().map(Row::name).collect();
+        for post in Posts::new(sink.limits, rendered(parcels.clone())) {
+            let names: BTreeSet<u32> = post.iter().map(|row| name(&**row)).collect();
             prop_assert!(names.len() == post.len() && post.len() <= most);
-            prop_assert!(post.len() == 1 || post.iter().map(Parcel::size).sum::<usize>() <= sink.limits.bytes);
-            found.extend(post.iter().map(|row| (row.name(), row.size)));
+            prop_assert!(post.len() == 1 || post.iter().map(|row| row.size()).sum::<usize>() <= sink.limits.bytes);
+            found.extend(post.iter().map(|row| (name(&**row), row.size())));
         }
         let all: Vec<(u32, usize)> = parcels.iter().map(|row| (row.name(), row.size)).collect();
         prop_assert_eq!(found, all);
@@ -758,14 +792,5 @@ proptest! {
         prop_assert!(ended.result.is_ok());
         let told: Vec<u32> = ended.told.iter().map(|(name, _)| name % 4).collect();
         prop_assert_eq!(told, expected);
-    }
-}
-
-fn inner<E>(error: &DeliveryError<E>) -> &E {
-    match error {
-        DeliveryError::Denied { error, .. }
-        | DeliveryError::Down { error, .. }
-        | DeliveryError::Throttled { error, .. }
-        | DeliveryError::Broken(error) => error,
     }
 }

@@ -12,9 +12,9 @@ use super::text::{Fault, Filter};
 use super::world::{State, World};
 use crate::engine::rules::{Rule, holds};
 use crate::engine::{
-    Answer, Content, Found, Intake, Letter, Limits, Parcel, Reading, Receipt, Shard, Sight, Sink, SinkError, Source,
-    Window,
+    Answer, Content, Found, Intake, Limits, Parcel, Reading, Receipt, Shard, Sight, Sink, SinkError, Source, Window,
 };
+use crate::error::Problem;
 use crate::model::{Change, Finding, Id, Names, Operation, RecordKind, Scope, Stage};
 
 /// Findings in a page of the source.
@@ -274,6 +274,8 @@ impl Source for FakeSource<'_> {
 #[error("not accepted")]
 pub(super) struct NotAccepted;
 
+impl Problem for NotAccepted {}
+
 impl SinkError for NotAccepted {
     fn fault(&self) -> crate::engine::Fault {
         crate::engine::Fault::Rejected
@@ -282,10 +284,9 @@ impl SinkError for NotAccepted {
 
 pub(super) struct FakeParcel(Change);
 
-impl FakeParcel {
-    pub(super) fn number(&self) -> u64 {
-        self.0.row.first().map_or(0, |digit| u64::from(digit - b'0'))
-    }
+/// What an upsert says.
+pub(super) fn number(change: &Change) -> u64 {
+    change.row.first().map_or(0, |digit| u64::from(digit - b'0'))
 }
 
 impl Parcel for FakeParcel {
@@ -294,11 +295,15 @@ impl Parcel for FakeParcel {
     }
 
     fn content(&self) -> Content {
-        Content(self.number())
+        Content(number(&self.0))
     }
 
     fn size(&self) -> usize {
         1
+    }
+
+    fn letter(&self) -> Bytes {
+        Bytes::new()
     }
 }
 
@@ -321,15 +326,11 @@ impl Sink for FakeSink {
         FakeParcel(change)
     }
 
-    async fn send(&self, _: &[FakeParcel], _: &str) -> Result<Receipt<NotAccepted>, NotAccepted> {
+    async fn send(&self, _: &[&FakeParcel], _: &str) -> Result<Receipt<NotAccepted>, NotAccepted> {
         unreachable!("the play posts")
     }
 
     fn name(&self) -> &'static str {
         "the catalog"
-    }
-
-    fn letter(&self, _: &FakeParcel, _: &NotAccepted) -> Letter {
-        unreachable!("the play posts")
     }
 }

@@ -10,7 +10,7 @@ use futures::future::{Either, select};
 use jiff::SignedDuration;
 
 use super::catalog::Catalog;
-use super::fakes::{FakeParcel, FakeSink, FakeSource, give_way};
+use super::fakes::{FakeSink, FakeSource, give_way, number};
 use super::memory::{Data, FakeReplica};
 use super::random::Random;
 use super::text::{Cut, Fault, Filter, Setup, Step, Tick};
@@ -82,7 +82,7 @@ impl Judge {
         self.catalogs.entry(self.sink).or_insert_with(|| Catalog::new(cascades, relates))
     }
 
-    fn post(&mut self, world: &World, parcel: &FakeParcel) -> Settled {
+    fn post(&mut self, world: &World, parcel: &dyn Parcel) -> Settled {
         let change = parcel.change();
         let id = &change.id;
         let is_delete = change.operation == Operation::Delete;
@@ -99,14 +99,14 @@ impl Judge {
             return Settled::Rejected;
         }
         if is_now(self.tick.late) {
-            self.catalog().late.push((change.operation, id.clone(), parcel.number()));
+            self.catalog().late.push((change.operation, id.clone(), number(change)));
             return Settled::Failed;
         }
         let is_lost = is_now(self.tick.lost) || world.is_at(Fault::Lose, id);
         if !is_delete {
             self.ever.insert(id.clone());
         }
-        if !self.catalog().apply(change.operation, id, parcel.number()) {
+        if !self.catalog().apply(change.operation, id, number(change)) {
             self.costs.in_vain += 1;
         }
         if is_lost { Settled::Failed } else { Settled::Accepted }
@@ -236,9 +236,9 @@ impl Play {
                 match order {
                     Order::Post { parcels, .. } => {
                         for parcel in &parcels {
-                            let settled = self.judge.borrow_mut().post(&self.world.borrow(), parcel);
+                            let settled = self.judge.borrow_mut().post(&self.world.borrow(), &**parcel);
                             give_way().await;
-                            engine.settle(parcel, settled);
+                            engine.settle(&**parcel, settled);
                             give_way().await;
                         }
                     }

@@ -6,7 +6,7 @@ use crate::engine::{Fault, SinkError};
 use crate::error::{Exit, Problem};
 use crate::http::Failure;
 use crate::port::PortError;
-use crate::sinks::answers::fault_of;
+use crate::sinks::answers::{fault_of, reason_of};
 
 /// What Port's API says of a request, or of one entity in it.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -63,6 +63,14 @@ impl SinkError for EntitiesError {
             About::Request if status == Some(StatusCode::CONFLICT) => Fault::Rejected,
             About::Request => fault_of(&self.port.request, self.port.reset),
         }
+    }
+
+    fn status(&self) -> Option<u16> {
+        self.port.request.status().map(|status| status.as_u16())
+    }
+
+    fn reason(&self) -> String {
+        reason_of(&self.port.request)
     }
 }
 

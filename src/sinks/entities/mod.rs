@@ -13,7 +13,6 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -21,19 +20,14 @@ pub(crate) use error::EntitiesError;
 pub(crate) use parcel::{Mapped, arm_id, lines};
 
 use crate::config::PortApi;
-use crate::engine::{Fault, LANDING, Letter, Limits, Outcome, Receipt, Sink, SinkError};
-use crate::http::Failure;
+use crate::engine::{Fault, LANDING, Limits, Outcome, Receipt, Sink, SinkError};
 use crate::mapping::{Entity, Kind, Made, Mapping};
 use crate::model::{Change, Names, Operation, Stage};
 use crate::port::{LARGEST_LIST, MOST_DELETED, MOST_WRITTEN, Port, Upsert};
-use crate::text::printable_up_to;
 use parcel::Name;
 
 /// Requests under way at once.
 pub(crate) const IN_FLIGHT: NonZeroUsize = NonZeroUsize::new(10).unwrap();
-
-/// Characters of why an entity was rejected.
-const LONGEST_REASON: usize = 2000;
 
 /// Port's API, and what makes entities for it.
 pub(crate) struct Entities<'a> {
@@ -143,7 +137,7 @@ impl<'a> Entities<'a> {
     }
 
     /// Writes what parcels make, blueprint by blueprint in the order in which they come up.
-    async fn upsert(&self, parcels: &[Mapped], told: &mut Told) -> Result<(), EntitiesError> {
+    async fn upsert(&self, parcels: &[&Mapped], told: &mut Told) -> Result<(), EntitiesError> {
         let options = self.form.mapping.options();
         let how =
             Upsert { merge: options.enable_merge_entity, create_missing: options.create_missing_related_entities };
@@ -222,7 +216,7 @@ impl Sink for Entities<'_> {
         self.form.render(change, known)
     }
 
-    async fn send(&self, parcels: &[Mapped], _delivery: &str) -> Result<Receipt<EntitiesError>, EntitiesError> {
+    async fn send(&self, parcels: &[&Mapped], _delivery: &str) -> Result<Receipt<EntitiesError>, EntitiesError> {
         let mut told = Told::new(parcels.len());
         self.upsert(parcels, &mut told).await?;
         let is_made = |place: &usize| told.outcomes.get(*place).is_some_and(Result::is_ok);
@@ -230,16 +224,6 @@ impl Sink for Entities<'_> {
         let gone = gone.flat_map(|(place, parcel)| parcel.gone().map(move |name| (place, name))).collect();
         self.delete(gone, &mut told).await?;
         Ok(Receipt { outcomes: told.outcomes, pause: told.pause })
-    }
-
-    fn letter(&self, parcel: &Mapped, error: &EntitiesError) -> Letter {
-        let request = &error.port.request;
-        let reason = match &request.failure {
-            Failure::Status(status) => printable_up_to(&status.message, LONGEST_REASON).to_string(),
-            other => other.to_string(),
-        };
-        let envelope: Bytes = parcel.letter();
-        Letter { envelope, status: request.status().map(|status| status.as_u16()), reason }
     }
 }
 

@@ -82,18 +82,6 @@ impl Mapped {
         self.gone.iter().filter_map(|name| Name::parse(name))
     }
 
-    /// What is kept of it where it is rejected: `resend` reads the id of its resource.
-    pub(super) fn letter(&self) -> Bytes {
-        let lines: Vec<Box<RawValue>> = self.requests().collect();
-        let operation = match self.change.operation {
-            Operation::Upsert => "upsert",
-            Operation::Delete => "delete",
-        };
-        let letter =
-            json!({"data": {"resourceId": self.change.id.as_str()}, "operation": operation, "entities": lines});
-        letter.to_string().into()
-    }
-
     /// What is asked of Port, each a line of JSON.
     fn requests(&self) -> impl Iterator<Item = Box<RawValue>> {
         let made = self.made.iter().filter_map(|entity| {
@@ -141,6 +129,18 @@ impl Parcel for Mapped {
     fn size(&self) -> usize {
         let made: usize = self.made.iter().map(|entity| entity.body.len() + 1).sum();
         made + self.gone.iter().map(|name| name.len() + 1).sum::<usize>()
+    }
+
+    /// `resend` reads the id of its resource.
+    fn letter(&self) -> Bytes {
+        let lines: Vec<Box<RawValue>> = self.requests().collect();
+        let operation = match self.change.operation {
+            Operation::Upsert => "upsert",
+            Operation::Delete => "delete",
+        };
+        let letter =
+            json!({"data": {"resourceId": self.change.id.as_str()}, "operation": operation, "entities": lines});
+        letter.to_string().into()
     }
 
     fn names(&self) -> Names {

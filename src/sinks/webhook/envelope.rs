@@ -1,5 +1,6 @@
 //! A change as Port's mapping reads it. Pure.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
@@ -35,11 +36,6 @@ pub(crate) struct Envelope {
 impl Envelope {
     pub(crate) fn new(change: Change) -> Self {
         Self { change }
-    }
-
-    /// The whole of it, however large.
-    pub(crate) fn text(&self) -> Bytes {
-        self.parts().concat().into()
     }
 
     fn length(&self) -> usize {
@@ -81,6 +77,11 @@ impl Parcel for Envelope {
     fn size(&self) -> usize {
         self.length() + 1
     }
+
+    /// The whole of it, however large.
+    fn letter(&self) -> Bytes {
+        self.parts().concat().into()
+    }
 }
 
 /// How many posts are under way, how many envelopes each carries, and how large they may be together.
@@ -94,18 +95,21 @@ pub(crate) fn limits(payload: Payload, in_flight: NonZeroUsize) -> Limits {
 }
 
 /// The body of a post. An envelope for which that would be too large, even alone, goes without its `changedProperties`.
-pub(crate) fn body(payload: Payload, envelopes: &[Envelope]) -> Bytes {
+pub(crate) fn body(payload: Payload, envelopes: &[impl Borrow<Envelope>]) -> Bytes {
+    let mut envelopes: Vec<&Envelope> = envelopes.iter().map(Borrow::borrow).collect();
     let (open, close) = match payload {
         Payload::Single => (&b""[..], &b""[..]),
         Payload::Batch => (LIST, LIST_END),
     };
     let frame = open.len() + close.len();
-    let slim = match envelopes {
+    let slim = match envelopes[..] {
         [alone] if frame + alone.length() > LARGEST => alone.without_changed_properties(),
         _ => None,
     };
-    let envelopes = slim.as_ref().map_or(envelopes, std::slice::from_ref);
-    let mut body = BytesMut::with_capacity(frame + envelopes.iter().map(Parcel::size).sum::<usize>());
+    if let Some(slim) = &slim {
+        envelopes = vec![slim];
+    }
+    let mut body = BytesMut::with_capacity(frame + envelopes.iter().map(|envelope| envelope.size()).sum::<usize>());
     body.put_slice(open);
     for (place, envelope) in envelopes.iter().enumerate() {
         if place > 0 {
@@ -121,7 +125,7 @@ pub(crate) fn body(payload: Payload, envelopes: &[Envelope]) -> Bytes {
 
 /// The body that an envelope alone is posted in: a line of a dry run.
 pub(crate) fn line(envelope: &Envelope) -> Bytes {
-    body(Payload::Single, std::slice::from_ref(envelope))
+    body(Payload::Single, &[envelope])
 }
 
 #[cfg(test)]
@@ -153,7 +157,7 @@ mod tests {
         let row = r#"{"resourceId":"/subscriptions/s/x","type":"a/b","name":"é \"x\"","changeType":"Create"}"#;
         let body = format!(r#"{{"data":{row},"operation":"upsert","type":"resource"}}"#);
         assert_eq!(line(&resource(row)), body);
-        assert_eq!(resource(row).text(), body);
+        assert_eq!(resource(row).letter(), body);
     }
 
     #[test]
@@ -205,7 +209,7 @@ mod tests {
             prop_assert_eq!(list.keys().collect::<Vec<_>>(), ["items"]);
             let found: Vec<String> = list.into_values().flatten().map(|item| item.get().to_owned()).collect();
             let expected: Vec<String> =
-                envelopes.iter().map(|envelope| String::from_utf8(envelope.text().into()).unwrap()).collect();
+                envelopes.iter().map(|envelope| String::from_utf8(envelope.letter().into()).unwrap()).collect();
             prop_assert!(found == expected);
         }
 

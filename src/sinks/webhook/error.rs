@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::engine::{Fault, SinkError};
 use crate::error::{Exit, Problem};
 use crate::http::{Failure, RequestError};
-use crate::sinks::answers::fault_of;
+use crate::sinks::answers::{fault_of, reason_of};
 
 /// Why an envelope was not delivered.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -62,6 +62,20 @@ impl SinkError for WebhookError {
             Self::Request { request, reset } => fault_of(request, *reset),
             Self::Refused(_) => Fault::Rejected,
             Self::Unshown(_) => Fault::Unproven,
+        }
+    }
+
+    fn status(&self) -> Option<u16> {
+        match self {
+            Self::Request { request, .. } => request.status().map(|status| status.as_u16()),
+            Self::Refused(_) | Self::Unshown(_) => None,
+        }
+    }
+
+    fn reason(&self) -> String {
+        match self {
+            Self::Request { request, .. } => reason_of(request),
+            Self::Refused(why) | Self::Unshown(why) => why.clone(),
         }
     }
 }

@@ -26,12 +26,11 @@ pub(crate) use error::WebhookError;
 pub(crate) use proof::Proof;
 
 use crate::config::{Payload, PortConfig, SecretUrl};
-use crate::engine::{Letter, Limits, Receipt, Sink};
+use crate::engine::{Limits, Receipt, Sink};
 use crate::http::{self, Answer, Failure, Http, RequestError};
 use crate::model::{Change, Names};
 use crate::port::reset_in;
 use crate::secrets;
-use crate::text::printable_up_to;
 use proof::WAITING;
 use signature::Signer;
 
@@ -40,9 +39,6 @@ const DELIVERY_ID: &str = "x-delivery-id";
 
 /// Port's answers are a line.
 const LARGEST_ANSWER: usize = 64 << 10;
-
-/// Characters of why an envelope was rejected.
-const LONGEST_REASON: usize = 2000;
 
 /// Port's webhook.
 pub(crate) struct Webhook<'a> {
@@ -146,7 +142,7 @@ impl Sink for Webhook<'_> {
         Envelope::new(change)
     }
 
-    async fn send(&self, envelopes: &[Envelope], delivery: &str) -> Result<Receipt<WebhookError>, WebhookError> {
+    async fn send(&self, envelopes: &[&Envelope], delivery: &str) -> Result<Receipt<WebhookError>, WebhookError> {
         let body = body(self.payload, envelopes);
         let Some(proof) = &self.proof else {
             let Posted { pause, .. } = self.post(body, delivery).await?;
@@ -156,22 +152,6 @@ impl Sink for Webhook<'_> {
         let Posted { pause, at } = self.post(body, delivery).await?;
         drop(turn);
         Ok(Receipt { outcomes: proof.outcomes(envelopes, self.payload, at).await, pause })
-    }
-
-    fn letter(&self, envelope: &Envelope, error: &WebhookError) -> Letter {
-        let (status, reason) = match error {
-            WebhookError::Request { request, .. } => {
-                let reason = match &request.failure {
-                    Failure::Status(status) => printable_up_to(&status.message, LONGEST_REASON).to_string(),
-                    other => other.to_string(),
-                };
-                (request.status().map(|status| status.as_u16()), reason)
-            }
-            WebhookError::Refused(why) | WebhookError::Unshown(why) => {
-                (None, printable_up_to(why, LONGEST_REASON).to_string())
-            }
-        };
-        Letter { envelope: envelope.text(), status, reason }
     }
 }
 
@@ -232,13 +212,15 @@ fn is_ports(answer: &Answer) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;
     use crate::config::SigningConfig;
-    use crate::engine::{Fault, SinkError};
+    use crate::engine::{Fault, Letter, SharedError, SinkError};
     use crate::model::{Id, Operation};
 
     fn config() -> PortConfig {
@@ -367,6 +349,7 @@ mod tests {
             stream.write_all(answer.as_bytes()).await.unwrap();
             request
         };
+        let envelopes = envelopes.each_ref();
         tokio::join!(webhook.send(&envelopes, "a-delivery"), serve)
     }
 
@@ -411,23 +394,10 @@ mod tests {
         .await;
         let error = result.unwrap_err();
         assert_eq!(error.fault(), Fault::Rejected);
-        let http = Http::new(1, crate::config::Limits::default(), crate::config::NetworkConfig::default()).unwrap();
-        let url: Url = "https://ingest.example/".parse().unwrap();
-        let webhook = Webhook {
-            http: &http,
-            client: http.client().clone(),
-            url,
-            label: String::new(),
-            in_flight: NonZeroUsize::MIN,
-            payload: Payload::Single,
-            signer: None,
-            identity: String::new(),
-            proof: None,
-        };
         let id = Id::new("/s/x", 2, 2).unwrap();
         let (kind, row) = ("a/b".into(), Bytes::from_static(b"{}"));
         let change = Change { id, operation: Operation::Delete, kind, changed_at: None, actor: None, row };
-        let letter = webhook.letter(&Envelope::new(change), &error);
+        let letter = Letter::of(&Envelope::new(change), &(Rc::new(error) as SharedError));
         assert_eq!((letter.status, letter.reason.as_str()), (Some(422), "no such vault"));
         assert_eq!(letter.envelope, r#"{"data":{},"operation":"delete","type":"resource"}"#);
     }

@@ -116,7 +116,7 @@ impl Proof {
     /// What became of envelopes that were posted `at` this time on Port's clock, each in one of these bodies.
     pub(super) async fn outcomes(
         &self,
-        envelopes: &[Envelope],
+        envelopes: &[&Envelope],
         payload: Payload,
         at: Option<Timestamp>,
     ) -> Vec<Result<(), WebhookError>> {
@@ -124,7 +124,7 @@ impl Proof {
         let since = since.checked_sub(ROUNDED).unwrap_or(since);
         let mut waiting = Vec::with_capacity(envelopes.len());
         for envelope in envelopes {
-            let made = self.hook.mapping.operations(&body(payload, std::slice::from_ref(envelope)));
+            let made = self.hook.mapping.operations(&body(payload, &[*envelope]));
             waiting.push(self.wait_for(made, since).await);
         }
         let patience = if self.is_silent.get() { SELDOM.min(self.limit) } else { self.limit };
