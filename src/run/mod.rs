@@ -235,6 +235,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         report.rows = source.client().rows();
         report.duplicates = source.client().duplicates();
         report.retried += delivery.retried();
+        report.closed = delivery.is_closed();
         engine.take_failures().iter().filter(|error| !error.is_stop()).for_each(|error| report.fail(error));
         Self::tell_unread(estate, report);
         let mut stopped = self.stop.clone().now_or_never();
@@ -246,7 +247,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
                 }
             }
             // Why nobody takes the rest is told by who posts.
-            Ok(Err(Fatal::Stopped)) => report.closed = report.dry_run.is_some() && posted.is_ok(),
+            Ok(Err(Fatal::Stopped)) => {}
             Ok(Err(Fatal::Replica(error))) if done.get() == 0 => report.fail(&error.before_posts()),
             Ok(Err(Fatal::Replica(error))) => report.fail(&error),
             Err(stop) => stopped = Some(stop),

@@ -97,6 +97,8 @@ pub(crate) struct Delivery<'a> {
     under_way: Cell<usize>,
     landed: Notify,
     is_stopping: Cell<bool>,
+    /// Nobody takes anything any more.
+    is_closed: Cell<bool>,
     retried: Cell<u64>,
     first_id: Uuid,
     posts: Cell<u64>,
@@ -114,10 +116,16 @@ impl<'a> Delivery<'a> {
             under_way: Cell::new(0),
             landed: Notify::new(),
             is_stopping: Cell::new(false),
+            is_closed: Cell::new(false),
             retried: Cell::new(0),
             first_id: Uuid::new_v4(),
             posts: Cell::new(0),
         }
+    }
+
+    /// Whether it ended because nobody takes anything any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.get()
     }
 
     /// How many attempts were repetitions so far.
@@ -174,7 +182,11 @@ impl<'a> Delivery<'a> {
         };
         match end {
             Some(Err(End::Error(error))) => Err(error),
-            Some(Ok(()) | Err(End::Closed)) => Ok(()),
+            Some(Ok(())) => Ok(()),
+            Some(Err(End::Closed)) => {
+                self.is_closed.set(true);
+                Ok(())
+            }
             None => {
                 self.is_stopping.set(true);
                 if tokio::time::timeout(limits.landing, flight.land_posts()).await.is_err() {

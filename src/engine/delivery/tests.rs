@@ -232,6 +232,7 @@ struct Ended {
     result: Result<(), DeliveryError>,
     told: Told,
     retried: u64,
+    is_closed: bool,
     took: Duration,
 }
 
@@ -262,7 +263,8 @@ where
     let start = Instant::now();
     let run = delivery.run(receiver, stop, |row: Rendered, outcome| told.push((name(&*row), outcome.into())));
     let (result, ()) = tokio::join!(run, feed);
-    Ended { result, told, retried: delivery.retried(), took: start.elapsed() }
+    let (retried, is_closed) = (delivery.retried(), delivery.is_closed());
+    Ended { result, told, retried, is_closed, took: start.elapsed() }
 }
 
 async fn leaves<F>(sink: &Fake<F>, names: impl IntoIterator<Item = u32>) -> Ended
@@ -663,7 +665,10 @@ async fn a_closed_sink_ends_the_run_without_an_error_and_a_broken_one_with_it() 
         let sink =
             Fake::new(1, 1, move |names: &[u32], before| if before < 3 { accept(names) } else { Err(Refusal(fault)) });
         let ended = leaves(&sink, 0..100).await;
-        assert_eq!((ended.told.len(), sink.count(), ended.result.is_err()), (3, 4, is_error));
+        assert_eq!(
+            (ended.told.len(), sink.count(), ended.result.is_err(), ended.is_closed),
+            (3, 4, is_error, !is_error)
+        );
         assert!(ended.result.is_ok_and(|()| true) || matches!(fault, Fault::Broken));
     }
 }
