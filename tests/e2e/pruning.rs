@@ -8,7 +8,7 @@ use sandbox::faults::{Fault, Rule};
 use sandbox::requests::Route;
 use serde_json::{Value as Json, json};
 
-use crate::harness::{DAY, Program, Run, Small, break_down, empty, start};
+use crate::harness::{DAY, Program, Run, Small, break_down, empty, passing, start};
 
 const OURS: &str = "azure-incremental/0.0.1 (7d0f1c0a-3a52-4b0e-9a6c-5b1de0c0ffee)";
 
@@ -151,13 +151,15 @@ async fn more_than_the_limit_deletes_nothing() {
 #[tokio::test]
 async fn a_list_of_ports_that_is_not_whole_deletes_nothing() {
     let left = Left::behind().await;
-    break_down(&left.small.sandbox, Route::PortSearch, Rule::new(Fault::status(500)));
+    break_down(&left.small.sandbox, Route::PortSearch, Rule::new(passing(500)));
     left.prune(&[]).await.exits(1);
     assert!(left.has(&left.stale));
 }
 
 #[tokio::test]
 async fn where_resource_manager_does_not_say_that_it_is_gone_it_is_kept() {
+    let left = Left::behind().await;
+    let sandbox = &left.small.sandbox;
     for (fault, code) in [
         (
             Fault::Status {
@@ -175,20 +177,21 @@ async fn where_resource_manager_does_not_say_that_it_is_gone_it_is_kept() {
             },
             0,
         ),
-        (Fault::status(500), 1),
+        (passing(500), 1),
     ] {
-        let left = Left::behind().await;
-        break_down(&left.small.sandbox, Route::Resource, Rule::new(fault));
-        left.prune(&[]).await.exits(code);
-        assert!(left.has(&left.stale));
+        break_down(sandbox, Route::Resource, Rule::new(fault));
+        let run = left.prune(&[]).await.exits(code);
+        assert!(left.has(&left.stale), "{run}");
+        sandbox.faults().clear();
     }
+    assert_eq!(left.prune(&[]).await.exits(0).count("pruned"), 1, "nothing else kept it");
 }
 
 #[tokio::test]
 async fn of_a_subscription_that_was_not_looked_at_nothing_is_deleted() {
     let left = Left::behind().await;
     let sandbox = &left.small.sandbox;
-    break_down(sandbox, Route::Graph, Rule::new(Fault::status(500)).containing("resources\\n| extend"));
+    break_down(sandbox, Route::Graph, Rule::new(passing(500)).containing("resources\\n| extend"));
     let run = left.prune(&[]).await.exits(1);
     assert!(left.has(&left.stale), "{run}");
 }
