@@ -1,4 +1,4 @@
-//! What the `Date` header of answers says. Resource Manager's and Resource Graph's tells the sandbox's time, the others' the
+//! What the `Date` header of answers says. Resource Manager's and the Graphs' tells the sandbox's time, the others' the
 //! machine's, unless a test says otherwise; records and `now()` keep to the sandbox's in any case.
 use std::sync::Mutex;
 
@@ -30,7 +30,7 @@ impl Dates {
 
     /// The same for all routes.
     pub fn set_all(&self, date: &Date) {
-        for route in Route::ALL.into_iter().chain(Route::BY_ID).chain(Route::PORT) {
+        for route in Route::every() {
             self.set(route, date.clone());
         }
     }

@@ -174,6 +174,23 @@ impl Fault {
         Self::edit_field("resultTruncated", move |_| word.clone())
     }
 
+    /// Of Microsoft Graph: the link to the next page, and that of the next round, lead to this origin.
+    pub fn foreign_links(origin: &str) -> Self {
+        let origin = origin.to_owned();
+        Self::edit(move |answer| {
+            let link = |name: &str| format!("\"@odata.{name}\":\"");
+            let mut edited = answer;
+            for name in [link("nextLink"), link("deltaLink")] {
+                if let Some((before, rest)) = edited.split_once(&name)
+                    && let Some(path) = rest.find("/v1.0/")
+                {
+                    edited = format!("{before}{name}{origin}{}", &rest[path..]);
+                }
+            }
+            edited
+        })
+    }
+
     /// Puts into a field of the answer what is made of it.
     fn edit_field(name: &'static str, edit: impl Fn(&Json) -> Json + Send + Sync + 'static) -> Self {
         Self::edit(move |answer| {
@@ -198,7 +215,8 @@ impl Fault {
     }
 }
 
-type Predicate = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
+/// Over what is asked for and the body.
+type Predicate = Arc<dyn Fn(&str, &[u8]) -> bool + Send + Sync>;
 
 /// A fault, and the requests that it is for.
 #[derive(Clone)]
@@ -238,10 +256,20 @@ impl Rule {
     }
 
     /// Only for requests whose body is such; of several such conditions each has to hold.
-    pub fn when(mut self, is: impl Fn(&[u8]) -> bool + Send + Sync + 'static) -> Self {
+    pub fn when(self, is: impl Fn(&[u8]) -> bool + Send + Sync + 'static) -> Self {
+        self.where_both(move |_, body| is(body))
+    }
+
+    /// Of Port's API and of Microsoft Graph: only for requests whose method, path and query hold this text.
+    pub fn asking(self, text: &str) -> Self {
+        let text = text.to_owned();
+        self.where_both(move |target, _| target.contains(&text))
+    }
+
+    fn where_both(mut self, is: impl Fn(&str, &[u8]) -> bool + Send + Sync + 'static) -> Self {
         self.when = Some(match self.when.take() {
             None => Arc::new(is),
-            Some(before) => Arc::new(move |body| before(body) && is(body)),
+            Some(before) => Arc::new(move |target, body| before(target, body) && is(target, body)),
         });
         self
     }
@@ -347,13 +375,13 @@ impl Faults {
     }
 
     /// The fault that this request meets, and whether what it asks for is done all the same.
-    pub(crate) fn pick(&self, route: Route, body: &[u8]) -> Option<(Fault, bool)> {
+    pub(crate) fn pick(&self, route: Route, target: &str, body: &[u8]) -> Option<(Fault, bool)> {
         if !self.any(route) {
             return None;
         }
         let (rules, rng) = &mut *lock(&self.rules);
         for (_, of, rule) in &mut rules.rules {
-            if *of != route || rule.times == Some(0) || rule.when.as_ref().is_some_and(|is| !is(body)) {
+            if *of != route || rule.times == Some(0) || rule.when.as_ref().is_some_and(|is| !is(target, body)) {
                 continue;
             }
             if rule.skip > 0 {
@@ -507,7 +535,7 @@ mod tests {
     use super::*;
 
     fn statuses(faults: &Faults, bodies: &[&str]) -> Vec<bool> {
-        bodies.iter().map(|body| faults.pick(Route::Webhook, body.as_bytes()).is_some()).collect()
+        bodies.iter().map(|body| faults.pick(Route::Webhook, "", body.as_bytes()).is_some()).collect()
     }
 
     #[test]
@@ -515,7 +543,7 @@ mod tests {
         let faults = Faults::new(1);
         faults.add(Route::Webhook, Rule::new(Fault::status(503)).after(1).times(2).containing("x"));
         assert_eq!(statuses(&faults, &["x", "a", "x", "b", "xx", "x"]), [false, false, true, false, true, false]);
-        assert!(faults.pick(Route::Graph, b"x").is_none());
+        assert!(faults.pick(Route::Graph, "", b"x").is_none());
     }
 
     #[test]

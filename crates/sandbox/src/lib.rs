@@ -3,13 +3,14 @@
 //! ```text
 //!                 life ─▶ estate ─▶ history ─▶ tables ─▶ kql
 //!                           │                     │
-//!  signin · arm · graph ◀───┼──── world ──────────┘        (four origins over TLS: server; what goes wrong: faults)
+//!  signin · arm · graph ◀───┼──── world ──────────┘        (five origins over TLS: server; what goes wrong: faults)
 //!                           │       │
-//!        expected ◀─────────┘       ├──▶ port ─▶ mapping ─▶ catalog
-//!                                   └──▶ its own API ─────────┘
+//!        expected ◀─────────┤       ├──▶ port ─▶ mapping ─▶ catalog
+//!                           │       └──▶ its own API ─────────┘
+//!      entra ◀── directory ◀┘
 //! ```
 //!
-//! The truth is in `estate`. What the services show of it lags behind, as the real ones' do; what the catalog ought to be is
+//! `graph` is Resource Graph, `entra` is Microsoft Graph. The truth is in `estate` and `directory`. What the services show of it lags behind, as the real ones' do; what the catalog ought to be is
 //! computed from it directly, so that a test can compare the two ends.
 #![allow(clippy::indexing_slicing, reason = "a sandbox that panics fails its test, which is what it is for")]
 
@@ -18,6 +19,8 @@ mod arm;
 mod catalog;
 pub mod clock;
 pub mod dates;
+pub mod directory;
+pub mod entra;
 pub mod estate;
 pub mod expected;
 pub mod faults;
@@ -47,6 +50,8 @@ use tokio::runtime::{Handle, Runtime};
 
 use clock::Clock;
 use dates::Dates;
+use directory::Directory;
+use entra::Entra;
 use estate::Estate;
 use expected::{Expected, Scope, diff, expected};
 use faults::Faults;
@@ -60,7 +65,7 @@ use world::World;
 /// A running sandbox; dropping it stops everything.
 pub struct Sandbox {
     world: Arc<World>,
-    doors: [Door; 4],
+    doors: [Door; 5],
     directory: TempDir,
     /// Dropped last, and without waiting for what still hangs.
     runtime: Option<Runtime>,
@@ -74,6 +79,7 @@ pub enum Host {
     /// Where webhooks are posted to.
     Port,
     PortApi,
+    MicrosoftGraph,
 }
 
 impl Sandbox {
@@ -87,14 +93,16 @@ impl Sandbox {
         };
         let handle = runtime.as_ref().map_or_else(Handle::current, |runtime| runtime.handle().clone());
         let authority = Authority::new(&net)?;
-        let [sign_in, manager, ingest, api] = net.ports;
+        let [sign_in, manager, ingest, api, graph] = net.ports;
         let doors = [
             Door::open(&handle, sign_in, &authority, route(&world, World::sign_in))?,
             Door::open(&handle, manager, &authority, route(&world, World::manage))?,
             Door::open(&handle, ingest, &authority, route(&world, World::ingest))?,
             Door::open(&handle, api, &authority, route(&world, World::port_api))?,
+            Door::open(&handle, graph, &authority, route(&world, World::microsoft_graph))?,
         ];
         let _ = world.arm.set(doors[Host::ResourceManager as usize].origin());
+        world.entra.set_origin(doors[Host::MicrosoftGraph as usize].origin());
         world.port.set_origin(doors[Host::Port as usize].origin());
         let directory = tempfile::Builder::new().prefix("azure-incremental-sandbox-").tempdir()?;
         std::fs::write(directory.path().join(AUTHORITY_FILE), authority.pem)?;
@@ -160,6 +168,11 @@ impl Sandbox {
         &self.world.clock
     }
 
+    /// The truth in Entra ID, to look at and to change; the services wait meanwhile.
+    pub fn tenant(&self) -> MutexGuard<'_, Directory> {
+        self.world.tenant()
+    }
+
     /// The truth, to look at and to change; the services wait meanwhile.
     pub fn estate(&self) -> MutexGuard<'_, Estate> {
         lock(&self.world.estate)
@@ -171,6 +184,11 @@ impl Sandbox {
 
     pub fn port(&self) -> &Port {
         &self.world.port
+    }
+
+    /// Microsoft Graph.
+    pub fn entra(&self) -> &Entra {
+        &self.world.entra
     }
 
     pub fn faults(&self) -> &Faults {

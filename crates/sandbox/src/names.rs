@@ -139,3 +139,45 @@ pub fn tags(pairs: &[(&str, &str)]) -> Tags {
     let object = pairs.iter().map(|(key, value)| ((*key).to_owned(), Json::from(*value))).collect();
     Some(Arc::new(Json::Object(object)))
 }
+
+const GIVEN: [&str; 16] = [
+    "Ada", "Alan", "Grace", "Edsger", "Barbara", "Donald", "Frances", "Ken", "Margaret", "Dennis", "Radia", "Tim",
+    "Hedy", "Linus", "Shafi", "Niklaus",
+];
+const SURNAMES: [&str; 16] = [
+    "Lovelace",
+    "Turing",
+    "Hopper",
+    "Dijkstra",
+    "Liskov",
+    "Knuth",
+    "Allen",
+    "Thompson",
+    "Hamilton",
+    "Ritchie",
+    "Perlman",
+    "Lee",
+    "O'Neil",
+    "Müller",
+    "de la Cruz",
+    "Wirth",
+];
+const JOBS: [&str; 8] =
+    ["Engineer", "Architect", "Manager", "Analyst", "Director", "Consultant", "Researcher", "Designer"];
+
+/// Given name and surname.
+pub(crate) fn person(rng: &mut Rng) -> String {
+    format!("{} {}", rng.pick(&GIVEN), rng.pick(&SURNAMES))
+}
+
+pub(crate) fn job(rng: &mut Rng) -> &'static str {
+    rng.pick::<&str>(&JOBS)
+}
+
+pub(crate) fn team(rng: &mut Rng) -> &'static str {
+    rng.pick::<&str>(&TEAMS)
+}
+
+pub(crate) fn stage(rng: &mut Rng) -> &'static str {
+    rng.pick::<&str>(&STAGES)
+}

@@ -30,10 +30,31 @@ pub enum Route {
     /// Entities searched, listed or counted.
     PortSearch,
     PortAudit,
+    /// Of Microsoft Graph: a round of a delta, one for each kind.
+    EntraUserDelta,
+    EntraGroupDelta,
+    EntraApplicationDelta,
+    EntraPrincipalDelta,
+    /// The lists, one for each kind.
+    EntraUsers,
+    EntraGroups,
+    EntraApplications,
+    EntraPrincipals,
+    /// Users with what is known of their sign-ins.
+    EntraSignIns,
+    /// The members of a group.
+    EntraMembers,
+    /// The groups that a user is a member of.
+    EntraMemberOf,
+    /// One object by its id.
+    EntraObject,
+    EntraByIds,
+    EntraDeleted,
+    EntraBatch,
 }
 
 /// How many routes there are.
-pub(crate) const ROUTES: usize = Route::ALL.len() + Route::BY_ID.len() + Route::PORT.len();
+pub(crate) const ROUTES: usize = Route::ALL.len() + Route::BY_ID.len() + Route::PORT.len() + Route::ENTRA.len();
 
 impl Route {
     /// What is asked where entities go to a webhook.
@@ -51,6 +72,28 @@ impl Route {
         Self::PortSearch,
         Self::PortAudit,
     ];
+    /// Microsoft Graph.
+    pub const ENTRA: [Self; 15] = [
+        Self::EntraUserDelta,
+        Self::EntraGroupDelta,
+        Self::EntraApplicationDelta,
+        Self::EntraPrincipalDelta,
+        Self::EntraUsers,
+        Self::EntraGroups,
+        Self::EntraApplications,
+        Self::EntraPrincipals,
+        Self::EntraSignIns,
+        Self::EntraMembers,
+        Self::EntraMemberOf,
+        Self::EntraObject,
+        Self::EntraByIds,
+        Self::EntraDeleted,
+        Self::EntraBatch,
+    ];
+
+    pub fn every() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().chain(Self::BY_ID).chain(Self::PORT).chain(Self::ENTRA)
+    }
 }
 
 /// One request, and what came of it.
@@ -60,7 +103,7 @@ pub struct Entry {
     pub at: Instant,
     /// `None` where the connection was closed without an answer.
     pub status: Option<u16>,
-    /// Of Port's API: the method, the path and the query.
+    /// Of Port's API and of Microsoft Graph: the method, the path and the query.
     pub target: String,
     /// Of a webhook's post, empty: those are the port's to keep. Of Port's API, only where bodies are recorded.
     pub body: Bytes,
@@ -102,7 +145,7 @@ impl Requests {
     }
 
     pub fn total(&self) -> u64 {
-        Route::ALL.into_iter().chain(Route::BY_ID).chain(Route::PORT).map(|route| self.count(route)).sum()
+        Route::every().map(|route| self.count(route)).sum()
     }
 
     /// The most that were in flight at once.

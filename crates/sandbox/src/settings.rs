@@ -1,11 +1,13 @@
 //! What a sandbox can be told: how large an estate, how late its records, how slow and how strict its services.
 mod api;
+mod entra;
 
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use crate::clock::Clock;
 pub use api::*;
+pub use entra::*;
 
 pub const TENANT: &str = "7d0f1c0a-3a52-4b0e-9a6c-5b1de0c0ffee";
 pub const CLIENT: &str = "c11e47a0-0000-4000-8000-5a4db0c0ffee";
@@ -31,6 +33,8 @@ pub struct Settings {
     /// Promises that the estate will not change, so that an answer can be kept and served again from memory.
     pub frozen: bool,
     pub azure: AzureSettings,
+    pub directory: DirectorySize,
+    pub entra: EntraSettings,
     pub port: PortSettings,
     pub net: NetSettings,
 }
@@ -125,8 +129,9 @@ pub struct RateLimit {
 
 #[derive(Clone, Debug)]
 pub struct NetSettings {
-    /// Ports of the sign-in host, Resource Manager, the webhook host and the host of Port's API; 0 for any that is free.
-    pub ports: [u16; 4],
+    /// Ports of the sign-in host, Resource Manager, the webhook host, the host of Port's API and Microsoft Graph; 0 for any that
+    /// is free.
+    pub ports: [u16; 5],
     pub http2: bool,
     /// Requests that a connection of HTTP/2 takes at once; all others wait.
     pub streams: u32,
@@ -158,6 +163,8 @@ impl Default for Settings {
                 query_latency: Duration::ZERO,
                 other_latency: Duration::ZERO,
             },
+            directory: DirectorySize::default(),
+            entra: EntraSettings::default(),
             port: PortSettings {
                 mapping: MAPPING.to_owned(),
                 blueprints: BLUEPRINTS.to_owned(),
@@ -172,7 +179,7 @@ impl Default for Settings {
                 api: ApiSettings::default(),
             },
             net: NetSettings {
-                ports: [0; 4],
+                ports: [0; 5],
                 http2: true,
                 streams: 200,
                 certificate_years: 1975..4096,

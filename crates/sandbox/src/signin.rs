@@ -1,6 +1,8 @@
 //! The sign-in authority: gives out tokens for the one principal there is, and knows which of them are still good. Beside it,
 //! on the same host, what vouches for the principal: GitHub's ID tokens, those of Azure Pipelines, the metadata service of a
 //! machine and that of App Service.
+mod grants;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,6 +14,9 @@ use serde_json::json;
 use crate::lock;
 use crate::rng::Rng;
 use crate::server::{Reply, json as reply};
+use grants::Grants;
+pub(crate) use grants::{Audience, Grant};
+
 use crate::settings::{AzureSettings, CLIENT, GITHUB_TOKEN, IDENTITY_HEADER, PIPELINE_TOKEN, SECRET, TENANT};
 
 /// The one value of `client_assertion_type` that there is.
@@ -34,6 +39,7 @@ pub struct SignIn {
     /// Whether an assertion that names this principal and this host is taken, its signature unread.
     signed: AtomicBool,
     tokens: Mutex<(Rng, HashMap<String, Instant>)>,
+    grants: Grants,
     given: AtomicU64,
 }
 
@@ -56,6 +62,7 @@ impl SignIn {
             signed: AtomicBool::new(false),
             // Not the numbers that the ids of the estate are made of.
             tokens: Mutex::new((Rng::new(!seed), HashMap::new())),
+            grants: Grants::default(),
             given: AtomicU64::new(0),
         }
     }
@@ -78,6 +85,7 @@ impl SignIn {
     /// No token given so far is good any more.
     pub fn revoke_tokens(&self) {
         lock(&self.tokens).1.clear();
+        self.grants.revoke();
     }
 
     /// How many tokens were given.
@@ -87,10 +95,13 @@ impl SignIn {
 
     /// The principal that an `Authorization` header stands for.
     pub(crate) fn principal(&self, parts: &Parts) -> Result<&'static str, BadToken> {
-        let header = parts.headers.get(hyper::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let token = header.and_then(|header| header.strip_prefix("Bearer ")).ok_or(BadToken::Missing)?;
-        let expires = *lock(&self.tokens).1.get(token).ok_or(BadToken::Unknown)?;
+        let expires = *lock(&self.tokens).1.get(bearer(parts)?).ok_or(BadToken::Unknown)?;
         if expires < Instant::now() { Err(BadToken::Expired) } else { Ok(CLIENT) }
+    }
+
+    /// The same where it is for Microsoft Graph; `now` is the sandbox's.
+    pub(crate) fn grant(&self, parts: &Parts, now: i64) -> Result<Grant, BadToken> {
+        self.grants.find(bearer(parts)?, now)
     }
 
     /// A token as `az account get-access-token` prints it.
@@ -100,8 +111,8 @@ impl SignIn {
             .to_string()
     }
 
-    /// `POST /{tenant}/oauth2/v2.0/token`; `arm` is the origin that tokens are for.
-    pub(crate) fn answer(&self, parts: &Parts, body: &[u8], arm: &str) -> Reply {
+    /// `POST /{tenant}/oauth2/v2.0/token`; `arm` is the origin that tokens are for, and `graph` that of Microsoft Graph.
+    pub(crate) fn answer(&self, parts: &Parts, body: &[u8], arm: &str, graph: &Audience<'_>) -> Reply {
         match parts.uri.path() {
             GITHUB => {
                 let audience = lock(&self.audience).clone();
@@ -116,8 +127,8 @@ impl SignIn {
                     "oidcToken",
                 );
             }
-            METADATA => return self.metadata(parts, "metadata", "true", arm),
-            APP_SERVICE => return self.metadata(parts, "x-identity-header", IDENTITY_HEADER, arm),
+            METADATA => return self.metadata(parts, "metadata", "true", (arm, graph)),
+            APP_SERVICE => return self.metadata(parts, "x-identity-header", IDENTITY_HEADER, (arm, graph)),
             _ => {}
         }
         let Some(tenant) = parts.uri.path().strip_suffix("/oauth2/v2.0/token").and_then(|path| path.strip_prefix('/'))
@@ -129,8 +140,8 @@ impl SignIn {
             return Refusal::new(StatusCode::BAD_REQUEST, "invalid_request", 900_561, text).reply();
         }
         let form: HashMap<String, String> = url::form_urlencoded::parse(body).into_owned().collect();
-        match self.check(tenant, &form, arm) {
-            Ok(()) => self.give(),
+        match self.check(tenant, &form, &[arm, graph.origin]) {
+            Ok(resource) => self.give((resource == graph.origin).then_some(graph)),
             Err(refusal) => refusal.reply(),
         }
     }
@@ -151,7 +162,7 @@ impl SignIn {
     }
 
     /// A token for the identity of the machine, or the user-assigned one that is the principal.
-    fn metadata(&self, parts: &Parts, header: &str, value: &str, arm: &str) -> Reply {
+    fn metadata(&self, parts: &Parts, header: &str, value: &str, (arm, graph): (&str, &Audience<'_>)) -> Reply {
         let query: HashMap<String, String> =
             url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
         let given = parts.headers.get(header).and_then(|value| value.to_str().ok());
@@ -161,20 +172,27 @@ impl SignIn {
         if given != Some(value) || query.get("api-version").map(String::as_str) != Some("2019-08-01") {
             return refused("Required metadata header not specified");
         }
-        if query.get("resource").is_none_or(|resource| resource.trim_end_matches('/') != arm) {
+        let resource = query.get("resource").map_or("", |resource| resource.trim_end_matches('/'));
+        if ![arm, graph.origin].contains(&resource) {
             return refused("AADSTS500011: The resource principal was not found");
         }
         if query.get("client_id").is_some_and(|id| id != CLIENT) {
             return refused("Identity not found");
         }
-        let (token, expires_on) = self.mint();
+        let (token, expires_on) = if resource == arm { self.mint() } else { self.mint_for(graph) };
         let body = json!({
-            "access_token": token, "expires_on": expires_on.to_string(), "resource": arm, "token_type": "Bearer",
+            "access_token": token, "expires_on": expires_on.to_string(), "resource": resource, "token_type": "Bearer",
         });
         reply(StatusCode::OK, body.to_string())
     }
 
-    fn check(&self, tenant: &str, form: &HashMap<String, String>, arm: &str) -> Result<(), Refusal> {
+    /// Which of the resources a request is for.
+    fn check<'a>(
+        &self,
+        tenant: &str,
+        form: &HashMap<String, String>,
+        resources: &[&'a str],
+    ) -> Result<&'a str, Refusal> {
         let field = |name: &str| form.get(name).map_or("", String::as_str);
         let bad = |error, code, text: &str| Err(Refusal::new(StatusCode::BAD_REQUEST, error, code, text));
         let denied = |error, code, text: &str| Err(Refusal::new(StatusCode::UNAUTHORIZED, error, code, text));
@@ -209,8 +227,9 @@ impl SignIn {
             return denied("invalid_client", 7_000_222, &text);
         }
         let scope = field("scope");
-        if scope.split(' ').any(|scope| scope.trim_end_matches(".default").trim_end_matches('/') == arm) {
-            return Ok(());
+        let asked = scope.split(' ').map(|scope| scope.trim_end_matches(".default").trim_end_matches('/'));
+        if let Some(resource) = resources.iter().find(|resource| asked.clone().any(|asked| asked == **resource)) {
+            return Ok(resource);
         }
         bad(
             "invalid_scope",
@@ -231,9 +250,11 @@ impl SignIn {
         Err(Refusal::new(StatusCode::UNAUTHORIZED, "invalid_client", 700_213, text))
     }
 
-    fn give(&self) -> Reply {
-        let (token, _) = self.mint();
-        let seconds = self.lifetime.as_secs();
+    fn give(&self, graph: Option<&Audience<'_>>) -> Reply {
+        let (token, seconds) = match graph {
+            None => (self.mint().0, self.lifetime.as_secs()),
+            Some(graph) => (self.mint_for(graph).0, graph.settings.token_lifetime.as_secs()),
+        };
         let body = json!({
             "token_type": "Bearer", "expires_in": seconds, "ext_expires_in": seconds, "access_token": token,
         });
@@ -248,9 +269,24 @@ impl SignIn {
         tokens.retain(|_, expires| *expires > now);
         tokens.insert(token.clone(), now + self.lifetime);
         self.given.fetch_add(1, Ordering::Relaxed);
-        let expires_on = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + self.lifetime;
-        (token, expires_on.as_secs())
+        (token, expires_on(self.lifetime))
     }
+
+    /// The same for Microsoft Graph.
+    fn mint_for(&self, graph: &Audience<'_>) -> (String, u64) {
+        let number = lock(&self.tokens).0.next();
+        self.given.fetch_add(1, Ordering::Relaxed);
+        (self.grants.mint(graph, number), expires_on(graph.settings.token_lifetime))
+    }
+}
+
+fn expires_on(lifetime: Duration) -> u64 {
+    (SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + lifetime).as_secs()
+}
+
+fn bearer(parts: &Parts) -> Result<&str, BadToken> {
+    let header = parts.headers.get(hyper::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    header.and_then(|header| header.strip_prefix("Bearer ")).ok_or(BadToken::Missing)
 }
 
 /// A request for a token that is turned down, as Entra words it.

@@ -1,6 +1,6 @@
 //! All that the services share, and the way of a request: through the log and the faults to the service that answers it.
 use std::future::Future;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -14,27 +14,32 @@ use crate::answers::Answers;
 use crate::arm;
 use crate::clock::Clock;
 use crate::dates::Dates;
+use crate::directory::{self, Directory};
+use crate::entra::{self, Entra};
 use crate::estate::Estate;
 use crate::faults::{Fault, Faults, Shift, echo, fail, quote};
 use crate::graph;
 use crate::life;
+use crate::lock;
 use crate::port::{self, Port};
 use crate::quota::Quota;
 use crate::requests::{Entry, Requests, Route};
 use crate::rng::Rng;
 use crate::server::{HangUp, Reply, json};
 use crate::settings::Settings;
-use crate::signin::SignIn;
+use crate::signin::{Audience, SignIn};
 
 pub(crate) struct World {
     pub settings: Settings,
     pub clock: Clock,
     pub estate: Mutex<Estate>,
+    directory: Mutex<Directory>,
     pub sign_in: SignIn,
     pub quota: Option<Quota>,
     pub answers: Answers,
     pub shuffle: Mutex<Rng>,
     pub port: Port,
+    pub entra: Entra,
     pub faults: Faults,
     pub dates: Dates,
     pub requests: Requests,
@@ -46,20 +51,31 @@ impl World {
     pub(crate) fn new(settings: Settings) -> Result<Self, String> {
         let mut estate = Estate::new(settings.seed, settings.clock.clone(), settings.lags.clone());
         life::fill(&mut estate, &mut Rng::new(settings.seed), &settings.estate);
+        let mut directory = Directory::new(settings.seed, settings.clock.clone());
+        directory::life::fill(&mut directory, &mut Rng::new(settings.seed), &settings.directory);
         Ok(Self {
             clock: settings.clock.clone(),
             estate: Mutex::new(estate),
+            directory: Mutex::new(directory),
             sign_in: SignIn::new(&settings.azure, settings.seed),
             quota: settings.azure.quota.map(Quota::new),
             answers: Answers::default(),
             shuffle: Mutex::new(Rng::new(settings.seed)),
             port: Port::start(settings.port.clone())?,
+            entra: Entra::new(settings.entra.clone(), settings.seed),
             faults: Faults::new(settings.seed),
             dates: Dates::default(),
             requests: Requests::default(),
             arm: OnceLock::new(),
             settings,
         })
+    }
+
+    /// Entra ID, without what is due to be purged.
+    pub(crate) fn tenant(&self) -> MutexGuard<'_, Directory> {
+        let mut directory = lock(&self.directory);
+        directory.expire();
+        directory
     }
 
     pub(crate) fn arm_origin(&self) -> &str {
@@ -70,7 +86,9 @@ impl World {
     pub(crate) async fn sign_in(self: Arc<Self>, request: Request<Incoming>) -> Result<Reply, HangUp> {
         self.pass(Route::Token, request, async |parts, body, _| {
             tokio::time::sleep(self.settings.azure.other_latency).await;
-            self.sign_in.answer(&parts, &body, self.arm_origin())
+            let settings = self.entra.settings().clone();
+            let graph = Audience { origin: self.entra.origin(), settings, now: self.clock.now_ms() };
+            self.sign_in.answer(&parts, &body, self.arm_origin(), &graph)
         })
         .await
     }
@@ -124,6 +142,17 @@ impl World {
         .await
     }
 
+    /// What Microsoft Graph answers.
+    pub(crate) async fn microsoft_graph(self: Arc<Self>, request: Request<Incoming>) -> Result<Reply, HangUp> {
+        let route = entra::route(request.uri());
+        self.pass(route, request, async |parts, body, _| {
+            let latency = self.entra.settings().latency;
+            tokio::time::sleep(latency).await;
+            entra::answer(&self, &parts, &body)
+        })
+        .await
+    }
+
     /// Takes a body without keeping or logging any of it: what benches post to must not be what they measure.
     async fn sink(&self, request: Request<Incoming>) -> Result<Reply, HangUp> {
         let _in_flight = self.requests.begin(Route::Webhook);
@@ -158,8 +187,10 @@ impl World {
         let is_of_api = Route::PORT.contains(&route);
         let is_noted = if is_of_api { self.settings.port.record } else { route != Route::Webhook };
         let noted = if is_noted { body.clone() } else { Bytes::new() };
-        let target = if is_of_api { format!("{} {}", parts.method, parts.uri) } else { String::new() };
-        let reply = match self.faults.pick(route, &body) {
+        let has_target = is_of_api || Route::ENTRA.contains(&route);
+        let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
+        let target = if has_target { format!("{} {path}", parts.method) } else { String::new() };
+        let reply = match self.faults.pick(route, &target, &body) {
             None => Ok(answer(parts, body, None).await),
             Some((Fault::Echo(status), _)) => Ok(echo(status, &parts, &body)),
             Some((Fault::Quote(status, quoting), _)) => Ok(quote(status, &quoting, &parts, &body)),
@@ -186,7 +217,11 @@ impl World {
     /// Puts the date of its route on a reply that has none.
     fn dated(&self, route: Route, mut reply: Reply) -> Reply {
         let machine = Clock::real();
-        let clock = if matches!(route, Route::Subscriptions | Route::Graph) { &self.clock } else { &machine };
+        let clock = if matches!(route, Route::Subscriptions | Route::Graph) || Route::ENTRA.contains(&route) {
+            &self.clock
+        } else {
+            &machine
+        };
         if let Some(Ok(date)) = self.dates.next(route, clock).map(HeaderValue::try_from) {
             reply.headers_mut().entry(DATE).or_insert(date);
         }

@@ -90,17 +90,17 @@ struct Serve {
     /// Keep the estate as it is and answers in memory, to serve them as fast as can be
     #[arg(long, conflicts_with = "life")]
     frozen: bool,
-    /// Ports of sign-in, Resource Manager, the webhook and Port's API; by default any that are free
-    #[arg(long, value_parser = four_ports, value_name = "PORT,PORT,PORT,PORT")]
-    ports: Option<[u16; 4]>,
+    /// Ports of sign-in, Resource Manager, the webhook, Port's API and Microsoft Graph; by default any that are free
+    #[arg(long, value_parser = five_ports, value_name = "PORT,PORT,PORT,PORT,PORT")]
+    ports: Option<[u16; 5]>,
 }
 
-fn four_ports(text: &str) -> Result<[u16; 4], String> {
+fn five_ports(text: &str) -> Result<[u16; 5], String> {
     let ports: Result<Vec<u16>, _> = text.split(',').map(str::parse).collect();
     ports
         .ok()
         .and_then(|ports| ports.try_into().ok())
-        .ok_or_else(|| "give four ports, as in 8441,8442,8443,8444".to_owned())
+        .ok_or_else(|| "give five ports, as in 8441,8442,8443,8444,8445".to_owned())
 }
 
 impl Serve {
@@ -130,7 +130,7 @@ impl Serve {
     }
 
     fn add_faults(&self, sandbox: &Sandbox) {
-        for route in Route::ALL.into_iter().chain(Route::BY_ID).chain(Route::PORT) {
+        for route in Route::every() {
             let faults = [
                 (Fault::retry_after(429, "1"), self.throttle),
                 (Fault::status(503), self.fail),

@@ -1,0 +1,272 @@
+//! The truth in Microsoft Entra ID: users, groups with their members, applications, service principals. Every change goes
+//! through a method here, which also writes it to a log; what any replica shows is the present with the log's end undone.
+mod changes;
+pub mod life;
+mod objects;
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::rng::Rng;
+pub use objects::{GroupKind, GroupTypes, Id, Kind, Value};
+pub(crate) use objects::{Life, Object};
+
+/// How long what is deleted can be restored, in milliseconds.
+const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// The place of an object; it never changes.
+pub(crate) type Slot = u32;
+
+#[derive(Debug)]
+pub struct Directory {
+    clock: Clock,
+    rng: Rng,
+    objects: Vec<Object>,
+    places: HashMap<Id, Slot>,
+    of_kind: [Vec<Slot>; Kind::ALL.len()],
+    /// Of each group, in order; who is deleted and can be restored is among them.
+    members: BTreeMap<Slot, Vec<Slot>>,
+    sign_ins: HashMap<Slot, i64>,
+    log: Vec<Entry>,
+    /// Since when what can be restored is deleted, oldest first.
+    deleted: VecDeque<(i64, Slot)>,
+    /// Words that many objects share.
+    words: HashSet<Arc<str>>,
+    /// While the directory is first filled, nothing is logged: it has been there for long.
+    ancient: bool,
+    security_groups_restorable: bool,
+}
+
+/// A change.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub at: i64,
+    pub slot: Slot,
+    /// The position of the change of the same object before; 0 where there was none.
+    before: u32,
+    pub what: What,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum What {
+    Created,
+    Set { place: usize, was: Value },
+    Deleted,
+    Restored { since: i64 },
+    Purged { was: Life },
+    Joined(Slot),
+    Left(Slot),
+}
+
+/// An object as it was after a change.
+pub(crate) struct State<'a> {
+    pub object: &'a Object,
+    pub life: Life,
+    pub values: Cow<'a, [Value]>,
+}
+
+impl State<'_> {
+    pub(crate) fn is_alive(&self) -> bool {
+        self.life == Life::Alive
+    }
+
+    pub(crate) fn value(&self, name: &str) -> &Value {
+        self.object.kind.place(name).map_or(&Value::Unset, |place| &self.values[place])
+    }
+
+    pub(crate) fn has_hidden_members(&self) -> bool {
+        self.value("visibility").text() == Some("HiddenMembership")
+    }
+}
+
+impl Directory {
+    pub(crate) fn new(seed: u64, clock: Clock) -> Self {
+        Self {
+            clock,
+            // Not the numbers that the ids of the estate are made of.
+            rng: Rng::new(seed.rotate_left(32)),
+            objects: Vec::new(),
+            places: HashMap::new(),
+            of_kind: Default::default(),
+            members: BTreeMap::new(),
+            sign_ins: HashMap::new(),
+            log: Vec::new(),
+            deleted: VecDeque::new(),
+            words: HashSet::new(),
+            ancient: true,
+            security_groups_restorable: true,
+        }
+    }
+
+    /// From here on every change is logged.
+    pub(crate) fn begin(&mut self) {
+        self.ancient = false;
+    }
+
+    /// Security groups can be restored after a delete, or are gone at once as they used to be.
+    pub fn restore_security_groups(&mut self, can: bool) {
+        self.security_groups_restorable = can;
+    }
+
+    /// How many of a kind there are.
+    pub fn count(&self, kind: Kind) -> usize {
+        self.slots(kind).iter().filter(|slot| self.object(**slot).life == Life::Alive).count()
+    }
+
+    /// The ids of a kind, in the order in which they were made.
+    pub fn ids(&self, kind: Kind) -> Vec<Id> {
+        let alive = self.slots(kind).iter().map(|slot| self.object(*slot)).filter(|one| one.life == Life::Alive);
+        alive.map(|one| one.id).collect()
+    }
+
+    /// The ids of what is deleted and can be restored.
+    pub fn deleted(&self, kind: Kind) -> Vec<Id> {
+        let slots = self.slots(kind).iter().map(|slot| self.object(*slot));
+        slots.filter(|one| matches!(one.life, Life::Deleted(_))).map(|one| one.id).collect()
+    }
+
+    /// Whether it is there, and not deleted.
+    pub fn is_alive(&self, id: Id) -> bool {
+        self.slot(id).is_some_and(|slot| self.object(slot).life == Life::Alive)
+    }
+
+    /// What a property holds.
+    pub fn value(&self, id: Id, name: &str) -> Option<&Value> {
+        let object = self.object(self.slot(id)?);
+        object.values.get(object.kind.place(name)?)
+    }
+
+    /// The members of a group, of any kind, that are not deleted.
+    pub fn members(&self, group: Id) -> Vec<Id> {
+        let Some(slot) = self.slot(group) else { return Vec::new() };
+        let all = self.members_of(slot).iter().map(|slot| self.object(*slot));
+        all.filter(|member| member.life == Life::Alive).map(|member| member.id).collect()
+    }
+
+    /// When a user last signed in, in milliseconds since the epoch.
+    pub fn last_sign_in(&self, id: Id) -> Option<i64> {
+        self.slot(id).and_then(|slot| self.sign_in_of(slot))
+    }
+
+    // What services read.
+
+    pub(crate) fn slot(&self, id: Id) -> Option<Slot> {
+        self.places.get(&id).copied()
+    }
+
+    pub(crate) fn object(&self, slot: Slot) -> &Object {
+        &self.objects[slot as usize]
+    }
+
+    /// All of a kind that there ever were.
+    pub(crate) fn slots(&self, kind: Kind) -> &[Slot] {
+        &self.of_kind[kind as usize]
+    }
+
+    pub(crate) fn groups(&self) -> impl Iterator<Item = Slot> {
+        self.members.keys().copied()
+    }
+
+    pub(crate) fn members_of(&self, group: Slot) -> &[Slot] {
+        self.members.get(&group).map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn sign_in_of(&self, slot: Slot) -> Option<i64> {
+        self.sign_ins.get(&slot).copied()
+    }
+
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
+    /// The position of the last change that is at least so old.
+    pub(crate) fn position(&self, age: Duration) -> u32 {
+        let until = self.now_ms() - age.as_millis() as i64;
+        self.log.partition_point(|entry| entry.at <= until) as u32
+    }
+
+    /// The changes behind a position, up to another, each with its own.
+    pub(crate) fn changes(&self, from: u32, to: u32) -> impl Iterator<Item = (u32, &Entry)> {
+        let (from, to) = (from as usize, (to as usize).max(from as usize));
+        self.log.get(from..to).unwrap_or_default().iter().zip(from as u32 + 1..).map(|(entry, at)| (at, entry))
+    }
+
+    /// The changes of an object behind a position, the latest first.
+    fn undoing(&self, slot: Slot, position: u32) -> impl Iterator<Item = &What> {
+        let mut at = self.object(slot).last;
+        std::iter::from_fn(move || {
+            let entry = (at > position).then(|| &self.log[at as usize - 1])?;
+            at = entry.before;
+            Some(&entry.what)
+        })
+    }
+
+    /// An object as it was at a position, where it was there.
+    pub(crate) fn at(&self, slot: Slot, position: u32) -> Option<State<'_>> {
+        let object = self.object(slot);
+        let mut state = State { object, life: object.life, values: Cow::Borrowed(&*object.values) };
+        for what in self.undoing(slot, position) {
+            match what {
+                What::Created => return None,
+                What::Set { place, was } => state.values.to_mut()[*place] = was.clone(),
+                What::Deleted => state.life = Life::Alive,
+                What::Restored { since } => state.life = Life::Deleted(*since),
+                What::Purged { was } => state.life = *was,
+                What::Joined(_) | What::Left(_) => {}
+            }
+        }
+        Some(state)
+    }
+
+    /// An object as it was, where it was there and not deleted.
+    pub(crate) fn alive_at(&self, slot: Slot, position: u32) -> Option<State<'_>> {
+        self.at(slot, position).filter(State::is_alive)
+    }
+
+    /// The members of a group as they were at a position, those that were deleted left out.
+    pub(crate) fn members_at(&self, group: Slot, position: u32) -> Vec<Slot> {
+        let mut members = self.all_members_at(group, position).into_owned();
+        members.retain(|member| self.alive_at(*member, position).is_some());
+        members
+    }
+
+    /// And with them.
+    pub(crate) fn all_members_at(&self, group: Slot, position: u32) -> Cow<'_, [Slot]> {
+        let mut members = Cow::Borrowed(self.members_of(group));
+        for what in self.undoing(group, position) {
+            match what {
+                What::Joined(member) => remove(members.to_mut(), *member),
+                What::Left(member) => insert(members.to_mut(), *member),
+                _ => false,
+            };
+        }
+        members
+    }
+
+    /// The groups that an object was a member of.
+    pub(crate) fn groups_at(&self, member: Slot, position: u32) -> Vec<Slot> {
+        let is_in = |group: &Slot| self.all_members_at(*group, position).binary_search(&member).is_ok();
+        self.groups().filter(|group| self.alive_at(*group, position).is_some()).filter(is_in).collect()
+    }
+}
+
+/// Whether it was not there.
+fn insert(members: &mut Vec<Slot>, member: Slot) -> bool {
+    let place = members.binary_search(&member);
+    if let Err(place) = place {
+        members.insert(place, member);
+    }
+    place.is_err()
+}
+
+/// Whether it was there.
+fn remove(members: &mut Vec<Slot>, member: Slot) -> bool {
+    let place = members.binary_search(&member);
+    if let Ok(place) = place {
+        members.remove(place);
+    }
+    place.is_ok()
+}
