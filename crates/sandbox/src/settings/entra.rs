@@ -186,7 +186,7 @@ pub enum RetryAfter {
     Empty,
 }
 
-pub(crate) const NO_LAG: RangeInclusive<Duration> = Duration::ZERO..=Duration::ZERO;
+pub const NO_LAG: RangeInclusive<Duration> = Duration::ZERO..=Duration::ZERO;
 
 impl Default for EntraSettings {
     fn default() -> Self {
