@@ -191,19 +191,24 @@ impl Store {
 
     pub(crate) fn apply(&mut self, operation: Operation, author: &Author) {
         match operation {
-            Operation::Upsert { blueprint, identifier, entity } => self.upsert((blueprint, identifier), entity, author),
+            Operation::Upsert { blueprint, identifier, entity } => {
+                let key = (blueprint, identifier);
+                let entity = self.merged(&key, entity);
+                self.put(key, entity, author);
+            }
             Operation::Delete { blueprint, identifier, dependents } => {
                 self.delete(&(blueprint, identifier), dependents);
             }
         }
     }
 
-    fn upsert(&mut self, key: Key, new: Entity, author: &Author) {
-        let mut entity = self.catalog.entities.get(&key).cloned().unwrap_or_default();
+    /// What an upsert leaves of an entity.
+    pub(crate) fn merged(&self, key: &Key, new: Entity) -> Entity {
+        let mut entity = self.catalog.entities.get(key).cloned().unwrap_or_default();
         entity.title = new.title.or(entity.title);
         entity.properties.extend(new.properties);
         entity.relations.extend(new.relations);
-        self.put(key, entity, author);
+        entity
     }
 
     /// Puts an entity in the place of the one before.

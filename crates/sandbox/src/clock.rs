@@ -54,6 +54,11 @@ pub(crate) fn iso(ms: i64) -> String {
     timestamp(ms).strftime("%Y-%m-%dT%H:%M:%S.%3f0000Z").to_string()
 }
 
+/// As Microsoft Graph writes one.
+pub(crate) fn seconds(ms: i64) -> String {
+    timestamp(ms).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
 fn timestamp(ms: i64) -> Timestamp {
     Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH)
 }

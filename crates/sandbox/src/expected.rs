@@ -1,5 +1,7 @@
 //! What the catalog ought to be: computed straight from the truth, by no code that the product, the queries or the mapping use.
-use std::collections::BTreeSet;
+mod directory;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
@@ -9,6 +11,8 @@ use serde_json::{Value as Json, json};
 use crate::catalog::{Catalog, Entity, Key};
 use crate::estate::{Estate, Group, Level, Resource, Tags, lower};
 use crate::sight::is_within;
+pub(crate) use directory::expected as expected_of_directory;
+pub use directory::{DirectoryScope, Membership, SignIns};
 
 /// What a run was told to sync.
 #[derive(Clone, Debug, Default)]
@@ -40,11 +44,29 @@ fn has(tags: &Tags, (key, value): &(String, String)) -> bool {
 #[derive(Clone, Debug, Default)]
 pub struct Expected {
     pub catalog: Catalog,
+    pub side: Side,
     /// Identifiers of the subscriptions and groups that cannot be read: of what is in them nothing is known, so nothing is
     /// expected.
     pub hidden: Vec<String>,
     /// Identifiers of what may be there or not: it exists, and its own row cannot be read.
     pub open: BTreeSet<String>,
+    /// Relations that may hold anything, by their names: what they ought to hold cannot be read.
+    pub unknown: BTreeSet<(Key, String)>,
+}
+
+/// What of a catalog is compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Side {
+    #[default]
+    Estate,
+    /// The blueprints of Entra ID.
+    Directory,
+}
+
+impl Side {
+    fn has(self, blueprint: &str) -> bool {
+        blueprint.starts_with("entra-id-") == (self == Self::Directory)
+    }
 }
 
 pub(crate) fn expected(estate: &Estate, scope: &Scope) -> Expected {
@@ -152,11 +174,15 @@ pub(crate) fn legal(id: &str) -> String {
 pub fn diff(actual: &Catalog, expected: &Expected) -> Vec<String> {
     let mut lines = Vec::new();
     let keys: BTreeSet<&Key> = actual.entities.keys().chain(expected.catalog.entities.keys()).collect();
-    for key in keys {
+    for key in keys.into_iter().filter(|(blueprint, _)| expected.side.has(blueprint)) {
         let (blueprint, identifier) = key;
+        let is_known = |relation: &str| {
+            expected.unknown.is_empty() || !expected.unknown.contains(&(key.clone(), relation.to_owned()))
+        };
         match (actual.entities.get(key), expected.catalog.entities.get(key)) {
-            (Some(is), Some(ought)) => lines
-                .extend(differences(is, ought).into_iter().map(|d| format!("wrong   {blueprint} {identifier}: {d}"))),
+            (Some(is), Some(ought)) => lines.extend(
+                differences(is, ought, is_known).into_iter().map(|d| format!("wrong   {blueprint} {identifier}: {d}")),
+            ),
             (None, Some(_)) => lines.push(format!("missing {blueprint} {identifier}")),
             (Some(_), None) if !is_hidden(identifier, expected) => {
                 lines.push(format!("stale   {blueprint} {identifier}: the estate does not have it, or not in scope"));
@@ -167,23 +193,40 @@ pub fn diff(actual: &Catalog, expected: &Expected) -> Vec<String> {
     lines
 }
 
+/// The targets of a relation to many; in which order they are does not matter.
+fn targets(value: &Json) -> BTreeSet<&str> {
+    value.as_array().into_iter().flatten().filter_map(Json::as_str).collect()
+}
+
 fn is_hidden(identifier: &str, expected: &Expected) -> bool {
     expected.open.contains(identifier) || expected.hidden.iter().any(|outer| is_within(outer, identifier))
 }
 
-fn differences(is: &Entity, ought: &Entity) -> Vec<String> {
+fn differences(is: &Entity, ought: &Entity, is_known: impl Fn(&str) -> bool) -> Vec<String> {
     let mut found = Vec::new();
     if is.title != ought.title {
         found.push(format!("title is {:?}, not {:?}", is.title, ought.title));
     }
-    for (what, is, ought) in [("", &is.properties, &ought.properties), ("relation ", &is.relations, &ought.relations)] {
-        let names: BTreeSet<&String> = is.keys().chain(ought.keys()).collect();
-        for name in names {
-            // Port shows a property that is null and one that is not set alike.
-            let value = |of: &std::collections::BTreeMap<String, Json>| of.get(name).cloned().unwrap_or(Json::Null);
-            if value(is) != value(ought) {
-                found.push(format!("{what}{name} is {}, not {}", value(is), value(ought)));
+    // Port shows what is null and what is not set alike.
+    let value = |of: &BTreeMap<String, Json>, name: &str| of.get(name).cloned().unwrap_or(Json::Null);
+    for name in is.properties.keys().chain(ought.properties.keys()).collect::<BTreeSet<_>>() {
+        let (is, ought) = (value(&is.properties, name), value(&ought.properties, name));
+        if is != ought {
+            found.push(format!("{name} is {is}, not {ought}"));
+        }
+    }
+    let relations: BTreeSet<&String> = is.relations.keys().chain(ought.relations.keys()).collect();
+    for name in relations.into_iter().filter(|name| is_known(name)) {
+        let (is, ought) = (value(&is.relations, name), value(&ought.relations, name));
+        if is.is_array() || ought.is_array() {
+            let (is, ought) = (targets(&is), targets(&ought));
+            let more: Vec<_> = is.difference(&ought).collect();
+            let fewer: Vec<_> = ought.difference(&is).collect();
+            if !more.is_empty() || !fewer.is_empty() {
+                found.push(format!("relation {name} has {more:?} too many, and lacks {fewer:?}"));
             }
+        } else if is != ought {
+            found.push(format!("relation {name} is {is}, not {ought}"));
         }
     }
     found

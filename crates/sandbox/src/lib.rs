@@ -53,7 +53,7 @@ use dates::Dates;
 use directory::Directory;
 use entra::Entra;
 use estate::Estate;
-use expected::{Expected, Scope, diff, expected};
+use expected::{DirectoryScope, Expected, Scope, diff, expected, expected_of_directory};
 use faults::Faults;
 use port::Port;
 use requests::Requests;
@@ -209,10 +209,22 @@ impl Sandbox {
         expected(&self.estate(), scope)
     }
 
+    /// The same of Entra ID.
+    pub fn expected_of_tenant(&self, scope: &DirectoryScope) -> Expected {
+        expected_of_directory(&self.tenant(), scope)
+    }
+
     /// How the catalog differs from what it ought to be, once everything accepted is applied.
     pub async fn diff(&self, scope: &Scope) -> Vec<String> {
         self.port().settle().await;
         let expected = self.expected(scope);
+        self.port().with_catalog(|catalog| diff(catalog, &expected))
+    }
+
+    /// The same of Entra ID.
+    pub async fn diff_of_tenant(&self, scope: &DirectoryScope) -> Vec<String> {
+        self.port().settle().await;
+        let expected = self.expected_of_tenant(scope);
         self.port().with_catalog(|catalog| diff(catalog, &expected))
     }
 }

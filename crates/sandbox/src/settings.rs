@@ -118,6 +118,8 @@ pub enum Dangling {
     Keep,
     /// The entity is refused.
     Refuse,
+    /// A bare entity is made of what it relates to.
+    Create,
 }
 
 /// Requests that Port takes in a period.

@@ -83,6 +83,17 @@ impl Kind {
         }
     }
 
+    /// Of those that have a delta, the blueprint in Port's own guide.
+    pub fn blueprint(self) -> &'static str {
+        match self {
+            Self::User => "entra-id-user",
+            Self::Group => "entra-id-group",
+            Self::Application => "entra-id-application",
+            Self::ServicePrincipal => "entra-id-service-principal",
+            Self::Device | Self::OrgContact => "",
+        }
+    }
+
     pub(crate) fn properties(self) -> &'static [Property] {
         match self {
             Self::User => &USER,

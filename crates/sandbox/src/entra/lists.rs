@@ -5,6 +5,7 @@ use super::delta::ids;
 use super::render::{self, Items, Look};
 use super::select::{Place, Select};
 use super::{Ask, Refusal};
+use crate::clock::seconds;
 use crate::directory::{Id, Kind, Life, Slot, State};
 use crate::settings::AboveMost;
 
@@ -185,7 +186,7 @@ pub(super) fn deleted(ask: &Ask<'_>, of: &str) -> Result<Vec<u8>, Refusal> {
         let Life::Deleted(since) = state.life else { return false };
         let out = items.next();
         render::open(out, &state, Look::list(select));
-        render::text(out, &format!(",\"deletedDateTime\":\"{}\"}}", render::moment(since)));
+        render::text(out, &format!(",\"deletedDateTime\":\"{}\"}}", seconds(since)));
         true
     })
 }

@@ -1,9 +1,8 @@
 //! Objects and pages as Microsoft Graph writes them.
 use std::io::Write as _;
 
-use jiff::Timestamp;
-
 use super::select::Select;
+use crate::clock::seconds;
 use crate::directory::{Kind, State, Value};
 
 /// Items of a page, with the commas between them.
@@ -105,17 +104,12 @@ fn write(out: &mut Vec<u8>, value: &Value) {
         Value::Unset | Value::Cleared => text(out, "null"),
         Value::Bool(is) => text(out, if *is { "true" } else { "false" }),
         Value::Text(value) => quoted(out, value),
-        Value::Time(ms) => quoted(out, &moment(*ms)),
+        Value::Time(ms) => quoted(out, &seconds(*ms)),
         Value::Types(types) => {
             let names: Vec<String> = types.names().map(|name| format!("\"{name}\"")).collect();
             text(out, &format!("[{}]", names.join(",")));
         }
     }
-}
-
-/// As Microsoft Graph writes a moment.
-pub(crate) fn moment(ms: i64) -> String {
-    Timestamp::from_millisecond(ms).unwrap_or_default().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 pub(super) fn quoted(out: &mut Vec<u8>, value: &str) {

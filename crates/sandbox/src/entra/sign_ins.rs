@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::render::{self, Look};
 use super::select::{Place, Select};
 use super::{Ask, Refusal};
+use crate::clock::seconds;
 use crate::directory::{Kind, Slot};
 
 const FILTER: &str = "signInActivity/lastSignInDateTime ge ";
@@ -71,7 +72,7 @@ pub(super) fn list(ask: &Ask<'_>) -> Result<Vec<u8>, Refusal> {
 /// When somebody last signed in.
 pub(super) fn write(ask: &Ask<'_>, out: &mut Vec<u8>, slot: Slot) {
     let last = match ask.directory.sign_in_of(slot) {
-        Some(at) => render::moment(at),
+        Some(at) => seconds(at),
         None if ask.settings.sign_ins.never_is_year_one => "0001-01-01T00:00:00Z".to_owned(),
         None => return,
     };

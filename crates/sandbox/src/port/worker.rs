@@ -6,11 +6,12 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::audit::Event;
+use super::checks;
 use super::{Delivery, Kept, hmac_sha256};
-use crate::catalog::{Author, Key, Operation};
+use crate::catalog::{Author, Entity, Key, Operation, Store};
 use crate::lock;
 use crate::mapping::{Mapping, Path, Request};
-use crate::settings::{ApiSettings, Dangling, Security};
+use crate::settings::{ApiSettings, Dangling, EntitySettings, Security};
 
 pub(super) enum Job {
     Deliver(Delivery),
@@ -106,6 +107,7 @@ impl Worker {
         compiled.posts += 1;
         let operations = compiled.operations(delivery);
         let author = Author::new("webhook", &format!("webhook/{}", compiled.hook.webhook), false);
+        let settings = lock(&self.api).entities.clone();
         let kept = &mut *lock(&self.kept);
         let operations = match operations {
             Ok(Some(operations)) => operations,
@@ -125,11 +127,12 @@ impl Worker {
             };
             let (action, key) = named(&operation);
             let event = compiled.event(action, Some(&key));
-            if let Err(reason) = kept.store.check(&operation) {
+            if let Err(reason) = check(&kept.store, &operation, &settings) {
                 kept.refuse(event, reason);
                 continue;
             }
             let missing = kept.store.missing_targets(&operation);
+            let bare = if self.dangling == Dangling::Create { missing.clone() } else { Vec::new() };
             let refused = !missing.is_empty() && self.dangling == Dangling::Refuse;
             let notes = missing.into_iter().map(|(blueprint, target)| format!("no {blueprint} {target} yet"));
             if refused {
@@ -137,10 +140,22 @@ impl Worker {
             } else {
                 kept.dangling.extend(notes);
                 kept.audit_log.add(event);
+                for key in bare {
+                    kept.store.put(key, Entity::default(), &author);
+                }
                 kept.store.apply(operation, &author);
             }
         }
     }
+}
+
+/// Refuses what the blueprint does not allow, of what is sent and of what then is there.
+fn check(store: &Store, operation: &Operation, settings: &EntitySettings) -> Result<(), String> {
+    store.check(operation)?;
+    let Operation::Upsert { blueprint, identifier, entity } = operation else { return Ok(()) };
+    let Some(known) = store.blueprints.get(blueprint) else { return Ok(()) };
+    let merged = store.merged(&(blueprint.clone(), identifier.clone()), entity.clone());
+    checks::check(known, &merged, settings).map_err(|refusal| format!("{identifier}: {}", refusal.message))
 }
 
 fn named(operation: &Operation) -> (&'static str, Key) {

@@ -2,6 +2,14 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use serde_json::{Map, Value as Json, json};
+
+use super::PortSettings;
+use crate::directory::Kind;
+
+/// The blueprints of Port's own guide, with the relation that it advises to add.
+const BLUEPRINTS: &str = include_str!("../directory/blueprints.json");
+
 /// The roles that Port's own guide asks for, and those for what it leaves out.
 pub const ALL_ROLES: [&str; 6] = [
     "User.Read.All",
@@ -228,4 +236,49 @@ impl Default for EntraSettings {
             }),
         }
     }
+}
+
+impl PortSettings {
+    /// Port has the blueprints of Entra ID as well, and its webhook takes `{"type": "user", "operation": "upsert", "data": {…}}`
+    /// and the like for each kind. A delete takes dependents along, or does not.
+    pub fn add_entra(&mut self, delete_dependents: bool) {
+        let both = |own: &str, more: Vec<Json>| {
+            let own: Vec<Json> = serde_json::from_str(own).unwrap_or_default();
+            Json::from(own.into_iter().chain(more).collect::<Vec<_>>()).to_string()
+        };
+        let blueprints: Vec<Json> = serde_json::from_str(BLUEPRINTS).unwrap_or_default();
+        let of = |kind: Kind| blueprints.iter().find(move |of| of["identifier"] == kind.blueprint());
+        let kinds = Kind::TRACKED.into_iter().filter_map(|kind| Some((kind, of(kind)?)));
+        let mappings = kinds.flat_map(|(kind, blueprint)| mappings_of(kind, blueprint, delete_dependents)).collect();
+        self.mapping = both(&self.mapping, mappings);
+        self.blueprints = both(&self.blueprints, blueprints);
+    }
+}
+
+/// What is not in the data stays as it was: so much is written apart from the rest.
+fn mappings_of(kind: Kind, blueprint: &Json, delete_dependents: bool) -> Vec<Json> {
+    let of = |operation: &str| format!(".body.type == \"{}\" and .body.operation == \"{operation}\"", kind.name());
+    let path = |name: &str| Json::from(format!(".body.data.{name}"));
+    let names = |of: &Json| of.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    let upsert = |has: &str, part: &str, names: &[String]| {
+        let fields: Map<String, Json> = names.iter().map(|name| (name.clone(), path(name))).collect();
+        let mut entity = json!({"identifier": ".body.data.id", part: fields});
+        if has == "displayName" {
+            entity["title"] = ".body.data.displayName".into();
+        }
+        let filter = format!("{} and (.body.data | has(\"{has}\"))", of("upsert"));
+        json!({"blueprint": blueprint["identifier"], "operation": "create", "filter": filter, "entity": entity})
+    };
+    let apart = "lastSignInDateTime";
+    let (own, apart): (Vec<String>, Vec<String>) =
+        names(&blueprint["schema"]["properties"]).into_iter().partition(|name| name != apart);
+    let mut mappings = vec![upsert("displayName", "properties", &own)];
+    mappings.extend(apart.into_iter().map(|name| upsert(&name.clone(), "properties", &[name])));
+    mappings.extend(names(&blueprint["relations"]).into_iter().map(|name| upsert(&name.clone(), "relations", &[name])));
+    let operation = json!({"type": "delete", "deleteDependents": delete_dependents});
+    mappings.push(json!({
+        "blueprint": blueprint["identifier"], "operation": if delete_dependents { "delete".into() } else { operation },
+        "filter": of("delete"), "entity": {"identifier": ".body.data.id"},
+    }));
+    mappings
 }

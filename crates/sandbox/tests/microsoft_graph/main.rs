@@ -6,6 +6,7 @@
 )]
 
 mod batches;
+mod catalog;
 mod deltas;
 mod lists;
 mod memberships;

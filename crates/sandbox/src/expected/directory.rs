@@ -1,0 +1,189 @@
+//! What the catalog ought to hold of Entra ID.
+use std::collections::BTreeMap;
+
+use serde_json::{Value as Json, json};
+
+use super::{Expected, Side};
+use crate::catalog::Entity;
+use crate::directory::life::MICROSOFT;
+use crate::directory::{Directory, Kind, Object, Slot, Value};
+
+/// What a run was told to sync of Entra ID.
+#[derive(Clone, Debug)]
+pub struct DirectoryScope {
+    pub guests: bool,
+    pub disabled: bool,
+    /// Service principals that Microsoft owns.
+    pub microsoft: bool,
+    pub membership: Membership,
+    /// When service principals were made is known.
+    pub service_principal_created: bool,
+    pub sign_ins: SignIns,
+    /// Hidden memberships can be read; of those that cannot nothing is expected.
+    pub hidden: bool,
+    /// Of a group of more users no members are expected.
+    pub most_members: Option<usize>,
+}
+
+/// On which side memberships are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Membership {
+    Group,
+    User,
+    Both,
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignIns {
+    None,
+    Exact,
+    /// The beginning of the day.
+    Day,
+}
+
+impl Default for DirectoryScope {
+    fn default() -> Self {
+        Self {
+            guests: true,
+            disabled: true,
+            microsoft: true,
+            membership: Membership::Group,
+            service_principal_created: false,
+            sign_ins: SignIns::None,
+            hidden: true,
+            most_members: None,
+        }
+    }
+}
+
+/// The properties of each kind's blueprint that the directory has.
+fn properties(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::User => &[
+            "userPrincipalName",
+            "displayName",
+            "givenName",
+            "surname",
+            "mail",
+            "jobTitle",
+            "department",
+            "officeLocation",
+            "accountEnabled",
+            "createdDateTime",
+        ],
+        Kind::Group => {
+            &["displayName", "description", "groupTypes", "mailEnabled", "securityEnabled", "createdDateTime"]
+        }
+        Kind::Application => &["displayName", "appId", "publisherDomain", "signInAudience", "createdDateTime"],
+        _ => &[
+            "displayName",
+            "appId",
+            "appOwnerOrganizationId",
+            "accountEnabled",
+            "appRoleAssignmentRequired",
+            "createdDateTime",
+        ],
+    }
+}
+
+struct Reading<'a> {
+    directory: &'a Directory,
+    scope: &'a DirectoryScope,
+}
+
+pub(crate) fn expected(directory: &Directory, scope: &DirectoryScope) -> Expected {
+    let reading = Reading { directory, scope };
+    let mut expected = Expected { side: Side::Directory, ..Expected::default() };
+    for kind in Kind::TRACKED {
+        for slot in directory.slots(kind).iter().filter(|slot| reading.takes(**slot)) {
+            let object = directory.object(*slot);
+            let key = (kind.blueprint().to_owned(), object.id.to_string());
+            expected.catalog.entities.insert(key, reading.entity(object, *slot));
+        }
+    }
+    reading.add_memberships(&mut expected);
+    expected
+}
+
+impl Reading<'_> {
+    fn takes(&self, slot: Slot) -> bool {
+        let Self { directory, scope } = self;
+        let object = directory.object(slot);
+        let value = |name| directory.value(object.id, name);
+        directory.is_alive(object.id)
+            && match object.kind {
+                Kind::User => {
+                    (scope.guests || value("userType").and_then(Value::text) != Some("Guest"))
+                        && (scope.disabled || value("accountEnabled") != Some(&Value::Bool(false)))
+                }
+                Kind::ServicePrincipal => {
+                    scope.microsoft || value("appOwnerOrganizationId").and_then(Value::text) != Some(MICROSOFT)
+                }
+                _ => true,
+            }
+    }
+
+    fn entity(&self, object: &Object, slot: Slot) -> Entity {
+        let value = |name: &str| self.directory.value(object.id, name).map_or(Json::Null, json_of);
+        let is_known = |name: &str| {
+            name != "createdDateTime" || object.kind != Kind::ServicePrincipal || self.scope.service_principal_created
+        };
+        let own = properties(object.kind).iter().filter(|name| is_known(name));
+        let mut properties: BTreeMap<String, Json> = own.map(|name| ((*name).to_owned(), value(name))).collect();
+        let last = self.directory.sign_in_of(slot).filter(|_| object.kind == Kind::User);
+        let day = 24 * 3600 * 1000;
+        let last = match self.scope.sign_ins {
+            SignIns::None => None,
+            SignIns::Exact => last,
+            SignIns::Day => last.map(|at| at / day * day),
+        };
+        properties.extend(last.map(|at| ("lastSignInDateTime".to_owned(), json_of(&Value::Time(at)))));
+        let title = value("displayName").as_str().map(str::to_owned);
+        Entity { title, properties, ..Entity::default() }
+    }
+
+    fn add_memberships(&self, expected: &mut Expected) {
+        let Self { directory, scope } = self;
+        let of_groups = matches!(scope.membership, Membership::Group | Membership::Both);
+        let of_users = matches!(scope.membership, Membership::User | Membership::Both);
+        for slot in directory.groups().filter(|slot| self.takes(*slot)) {
+            let group = directory.object(slot);
+            let users: Vec<Slot> = directory
+                .members_of(slot)
+                .iter()
+                .copied()
+                .filter(|member| directory.object(*member).kind == Kind::User && self.takes(*member))
+                .collect();
+            let is_hidden = directory.value(group.id, "visibility").and_then(Value::text) == Some("HiddenMembership")
+                && !scope.hidden;
+            let key = |slot: Slot| {
+                let object = directory.object(slot);
+                (object.kind.blueprint().to_owned(), object.id.to_string())
+            };
+            if is_hidden || scope.most_members.is_some_and(|most| users.len() > most) {
+                expected.unknown.insert((key(slot), "members".to_owned()));
+            } else if of_groups && let Some(entity) = expected.catalog.entities.get_mut(&key(slot)) {
+                let ids: Vec<String> = users.iter().map(|user| directory.object(*user).id.to_string()).collect();
+                entity.relations.insert("members".to_owned(), json!(ids));
+            }
+            for user in users.into_iter().filter(|_| of_users && !is_hidden) {
+                if let Some(entity) = expected.catalog.entities.get_mut(&key(user)) {
+                    let groups = entity.relations.entry("groups".to_owned()).or_insert_with(|| json!([]));
+                    groups.as_array_mut().into_iter().for_each(|groups| groups.push(group.id.to_string().into()));
+                }
+            }
+        }
+    }
+}
+
+/// As Microsoft Graph writes it.
+fn json_of(value: &Value) -> Json {
+    match value {
+        Value::Unset | Value::Cleared => Json::Null,
+        Value::Bool(is) => (*is).into(),
+        Value::Text(text) => (**text).into(),
+        Value::Time(ms) => crate::clock::seconds(*ms).into(),
+        Value::Types(types) => types.names().collect(),
+    }
+}
