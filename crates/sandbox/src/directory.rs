@@ -204,6 +204,15 @@ impl Directory {
         })
     }
 
+    /// The position before the last change that an object had at another.
+    pub(crate) fn before(&self, slot: Slot, position: u32) -> Option<u32> {
+        let mut at = self.object(slot).last;
+        while at > position {
+            at = self.log[at as usize - 1].before;
+        }
+        at.checked_sub(1)
+    }
+
     /// An object as it was at a position, where it was there.
     pub(crate) fn at(&self, slot: Slot, position: u32) -> Option<State<'_>> {
         let object = self.object(slot);

@@ -12,7 +12,7 @@ use crate::settings::{DeltaSettings, Repeats};
 /// Rounds that are remembered, more than are open at a time; one that is not is made again.
 const REMEMBERED: usize = 6;
 
-/// Of objects in a first round, one in so many comes twice, where anything does.
+/// Of objects in a first round, one in so many comes twice, where anything does: also as it was before its last change.
 const TWICE_IN: usize = 8;
 
 /// What a round follows from.
@@ -143,7 +143,8 @@ impl Maker<'_> {
                 continue;
             }
             if self.settings.repeats != Repeats::Folded && self.rng.one_in(TWICE_IN) {
-                later.push((0, whole(slot)));
+                let before = directory.before(slot, at).filter(|before| directory.at(slot, *before).is_some());
+                later.push((0, Item { at: before.unwrap_or(at), ..whole(slot) }));
             }
             let shows = self.key.select.members && (self.key.shows_hidden || !state.has_hidden_members());
             let count = if shows { directory.members_at(slot, at).len() as u32 } else { 0 };

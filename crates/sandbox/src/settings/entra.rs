@@ -118,7 +118,7 @@ pub struct DeltaSettings {
 pub enum Repeats {
     /// Its last state.
     Folded,
-    /// All its states, each once, from old to new. In a first round some objects come twice.
+    /// All its states, each once, from old to new. In a first round some objects come twice, with an older state if they have one.
     OldThenNew,
     /// The same in any order, so that two states of one object contradict.
     Conflicting,

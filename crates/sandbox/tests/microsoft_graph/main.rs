@@ -8,6 +8,7 @@
 mod batches;
 mod catalog;
 mod deltas;
+mod following;
 mod lists;
 mod memberships;
 mod replicas;

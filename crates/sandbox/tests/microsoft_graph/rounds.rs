@@ -145,12 +145,24 @@ async fn repeats_may_contradict_one_another() {
 }
 
 #[tokio::test]
-async fn a_first_round_may_repeat_objects() {
-    let asking = Asking::with(|entra| entra.delta.repeats = Repeats::OldThenNew).await;
+async fn a_first_round_may_repeat_objects_as_they_were() {
+    let asking = Asking::with(|entra| entra.delta.shuffled = false).await;
     let (_, users) = asking.group_of(100);
-    let round = asking.round(USERS).await;
-    assert_eq!(round.ids(), texts(&users));
-    assert!(round.items().count() > 100);
+    for user in &users {
+        asking.sandbox.tenant().rename(*user, "new");
+    }
+    for (repeats, old_is_last) in [(Repeats::OldThenNew, false), (Repeats::Conflicting, true)] {
+        asking.set(|entra| entra.delta.repeats = repeats);
+        asking.user("Ada L");
+        let round = asking.round(USERS).await;
+        let mut names: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for item in round.items() {
+            names.entry(id_of(item)).or_default().push(item["displayName"].as_str().unwrap());
+        }
+        let twice = users.iter().map(|id| &names[&id.to_string()]).filter(|names| names.len() > 1);
+        let last: BTreeSet<bool> = twice.map(|names| names[1] != "new").collect();
+        assert_eq!(last, [old_is_last].into(), "{repeats:?}");
+    }
 }
 
 #[tokio::test]
