@@ -117,7 +117,13 @@ fn one(directory: &mut Directory, rng: &mut Rng) {
         167..=173 => with_any(directory, rng, Kind::Group, |directory, group, rng| {
             directory.set(group, "description", format!("of {}", names::person(rng)).as_str());
         }),
-        174..=177 => with_any(directory, rng, Kind::Group, |directory, group, rng| {
+        174 => with_any(directory, rng, Kind::Group, |directory, group, _| {
+            if let Some(visibility) = directory.value(group, "visibility").and_then(Value::text) {
+                let is_hidden = visibility == "HiddenMembership";
+                directory.hide_members(group, !is_hidden);
+            }
+        }),
+        175..=177 => with_any(directory, rng, Kind::Group, |directory, group, rng| {
             let number = rng.below(1_000);
             directory.rename(group, &format!("{} {number}", names::team(rng)));
         }),
@@ -238,8 +244,10 @@ fn join_any(directory: &mut Directory, rng: &mut Rng, group: Id, kind: Kind) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
+    use super::super::What;
     use super::*;
     use crate::clock::Clock;
 
@@ -258,6 +266,30 @@ mod tests {
         let memberships: usize = directory.ids(Kind::Group).iter().map(|group| directory.members(*group).len()).sum();
         assert!((1_500..2_500).contains(&memberships), "{memberships}");
         assert_eq!(directory.position(Duration::ZERO), 0);
+    }
+
+    #[test]
+    fn everything_happens_in_a_life() {
+        let mut directory = filled(&DirectorySize::default());
+        tick(&mut directory, &mut Rng::new(1), 3_000);
+        let end = directory.position(Duration::ZERO);
+        let happened = directory.changes(0, end).map(|(_, entry)| match &entry.what {
+            What::Set { place, .. } => directory.object(entry.slot).kind.properties()[*place].name,
+            What::Joined(member) => directory.object(*member).kind.name(),
+            What::Created => "created",
+            What::Deleted => "deleted",
+            What::Restored { .. } => "restored",
+            What::Purged { was: Life::Alive } => "purged at once",
+            What::Purged { .. } => "purged",
+            What::Left(_) => "left",
+        });
+        let happened: BTreeSet<&str> = happened.collect();
+        let changed = ["accountEnabled", "department", "description", "displayName", "userType", "visibility"];
+        let joined = ["device", "group", "orgContact", "servicePrincipal", "user"];
+        let others = ["created", "deleted", "left", "purged", "purged at once", "restored"];
+        for what in changed.into_iter().chain(joined).chain(others) {
+            assert!(happened.contains(what), "{what}: {happened:?}");
+        }
     }
 
     #[test]

@@ -1,4 +1,6 @@
 //! The lists, single objects, many by their ids, and what is deleted.
+use std::borrow::Cow;
+
 use serde::Deserialize;
 
 use super::delta::ids;
@@ -91,11 +93,17 @@ pub(super) fn list(ask: &Ask<'_>, kind: Kind) -> Result<Vec<u8>, Refusal> {
     };
     let position = ask.position(&ask.settings.replicas.list);
     let top = ask.top()?;
-    ask.page(kind.segment(), ask.directory.slots(kind), top, |items, slot| {
+    let shown = |slot: Slot| {
         let state = ask.directory.alive_at(slot, position);
-        let Some(state) = state.filter(|of| wanted.as_ref().is_none_or(|ids| ids.contains(&of.object.id))) else {
-            return false;
-        };
+        state.filter(|of| wanted.as_ref().is_none_or(|ids| ids.contains(&of.object.id)))
+    };
+    let mut slots = Cow::Borrowed(ask.directory.slots(kind));
+    if ask.is_advanced() {
+        // They are counted.
+        slots.to_mut().retain(|slot| shown(*slot).is_some());
+    }
+    ask.page(kind.segment(), &slots, top, |items, slot| {
+        let Some(state) = shown(slot) else { return false };
         let out = items.next();
         render::open(out, &state, Look::list(select));
         if expands {

@@ -242,9 +242,10 @@ impl PortSettings {
     /// Port has the blueprints of Entra ID as well, and its webhook takes `{"type": "user", "operation": "upsert", "data": {…}}`
     /// and the like for each kind. A delete takes dependents along, or does not.
     pub fn add_entra(&mut self, delete_dependents: bool) {
-        let both = |own: &str, more: Vec<Json>| {
-            let own: Vec<Json> = serde_json::from_str(own).unwrap_or_default();
-            Json::from(own.into_iter().chain(more).collect::<Vec<_>>()).to_string()
+        // What is not JSON is left for Port to refuse.
+        let both = |own: &str, more: Vec<Json>| match serde_json::from_str::<Vec<Json>>(own) {
+            Ok(own) => Json::from(own.into_iter().chain(more).collect::<Vec<_>>()).to_string(),
+            Err(_) => own.to_owned(),
         };
         let blueprints: Vec<Json> = serde_json::from_str(BLUEPRINTS).unwrap_or_default();
         let of = |kind: Kind| blueprints.iter().find(move |of| of["identifier"] == kind.blueprint());

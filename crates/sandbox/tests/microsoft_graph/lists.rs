@@ -123,3 +123,13 @@ async fn what_is_deleted_and_can_be_restored_is_listed_by_kind() {
     assert_eq!(asking.list("/v1.0/directory/deletedItems/microsoft.graph.application").await, [Json::Null; 0]);
     asking.refused("/v1.0/directory/deletedItems/microsoft.graph.planet", 400, "BadRequest").await;
 }
+
+#[tokio::test]
+async fn those_that_are_there_are_counted_for_who_asks_in_the_advanced_way() {
+    let asking = Asking::new().await;
+    let (_, users) = asking.group_of(3);
+    asking.sandbox.tenant().delete(users[0]);
+    let page = asking.get_eventual("/v1.0/users?$count=true&$top=1").await.ok();
+    assert_eq!((&page["@odata.count"], page["value"].as_array().unwrap().len()), (&json!(2), 1));
+    assert_eq!(asking.get("/v1.0/users?$count=true").await.ok().get("@odata.count"), None);
+}
