@@ -137,3 +137,18 @@ async fn tokens_of_one_service_are_none_of_the_other() {
     assert_eq!(asking.ask(Method::GET, &arm(&asking.sandbox), &[], &Json::Null).await.status, 200);
     asking.refused(USERS, 401, "InvalidAuthenticationToken").await;
 }
+
+#[tokio::test]
+async fn the_identity_of_a_machine_signs_in_to_microsoft_graph_as_well() {
+    let asking = Asking::with(|entra| entra.token_lifetime = Duration::from_secs(1234)).await;
+    let graph = asking.sandbox.origin(Host::MicrosoftGraph);
+    let path = format!("/metadata/identity/oauth2/token?api-version=2019-08-01&resource={graph}");
+    let url = asking.sandbox.origin(Host::SignIn) + &path;
+    let answer = asking.ask(Method::GET, &url, &[("metadata", "true")], &Json::Null).await.ok();
+    assert_eq!(answer["resource"], graph);
+    let token = answer["access_token"].as_str().unwrap().to_owned();
+    let claims = claims(&token);
+    assert_eq!((&claims["aud"], claims["exp"].as_u64()), (&json!(graph), claims["iat"].as_u64().map(|at| at + 1234)));
+    let asking = Asking { token, ..asking };
+    asking.get(USERS).await.ok();
+}
