@@ -194,7 +194,7 @@ fn show(ask: &Ask<'_>, token: Token, page: usize) -> Result<Vec<u8>, Refusal> {
         to: token.to,
         shows_hidden: ask.may_read_hidden(),
     };
-    let round = ask.entra.rounds.get(&key, ask.directory, &ask.settings.delta);
+    let round = ask.entra.rounds.get(&key, page == 0, ask.directory, &ask.settings.delta);
     let places = round.pages.get(page).cloned().ok_or_else(malformed)?;
     let mut items = Items::default();
     for item in &round.items[places] {

@@ -50,9 +50,11 @@ pub(super) enum Members {
 pub(super) struct Rounds(Mutex<VecDeque<(Key, Arc<Round>)>>);
 
 impl Rounds {
-    pub(super) fn get(&self, key: &Key, directory: &Directory, settings: &DeltaSettings) -> Arc<Round> {
+    /// A round that begins is made by the present settings; one that has begun goes on as it is.
+    pub(super) fn get(&self, key: &Key, begins: bool, directory: &Directory, settings: &DeltaSettings) -> Arc<Round> {
         let mut rounds = lock(&self.0);
-        if let Some((_, known)) = rounds.iter().find(|(of, _)| of == key) {
+        let is_known = |(of, round): &&(Key, Arc<Round>)| of == key && (!begins || round.settings == *settings);
+        if let Some((_, known)) = rounds.iter().find(is_known) {
             return known.clone();
         }
         let round = Arc::new(Round::new(key, directory, settings));
@@ -65,6 +67,7 @@ impl Rounds {
 pub(super) struct Round {
     pub items: Vec<Item>,
     pub pages: Vec<Range<usize>>,
+    settings: DeltaSettings,
 }
 
 impl Round {
@@ -82,7 +85,7 @@ impl Round {
             put_in_order(&mut items);
         }
         let pages = pages(items.len(), settings);
-        Self { items, pages }
+        Self { items, pages, settings: settings.clone() }
     }
 }
 
@@ -91,14 +94,10 @@ fn pages(items: usize, settings: &DeltaSettings) -> Vec<Range<usize>> {
     let mut pages: Vec<Range<usize>> = Vec::new();
     let mut from = 0;
     while from < items {
-        if settings.empty_page_in.is_some_and(|every| pages.len() % every.max(1) == every.max(1) - 1) {
-            pages.push(from..from);
-            // Where each page would be an empty one, the round would have no end.
-            if settings.empty_page_in > Some(1) {
-                continue;
-            }
-        }
-        let to = items.min(from + settings.page.max(1));
+        // Where all were empty, the round would have no end.
+        let is_empty =
+            settings.empty_page_in.map(|every| every.max(2)).is_some_and(|every| pages.len() % every == every - 1);
+        let to = if is_empty { from } else { items.min(from + settings.page.max(1)) };
         pages.push(from..to);
         from = to;
     }

@@ -82,7 +82,7 @@ pub struct RightsSettings {
     pub hidden_refused: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeltaSettings {
     /// There is none in external tenants and those of Azure AD B2C.
     pub available: bool,
@@ -90,7 +90,7 @@ pub struct DeltaSettings {
     pub page: usize,
     /// Members of a group in one place.
     pub slice: RangeInclusive<usize>,
-    /// One page of so many is empty, and says where the next is.
+    /// One page of so many, which are two at the least, is empty, and says where the next is.
     pub empty_page_in: Option<usize>,
     pub shuffled: bool,
     pub repeats: Repeats,
