@@ -213,6 +213,35 @@ pub struct Settings {
     #[arg(long, env = "AZURE_RESOURCE_MANAGER_ENDPOINT", value_name = "URL", help_heading = "Azure")]
     pub azure_resource_manager_endpoint: Option<String>,
 
+    /// What is synced: `resources`, `entra` or both, separated by commas [default: both where both are set up]
+    #[arg(long, env = "AZURE_SOURCES", value_name = "SOURCES", help_heading = "Scope")]
+    pub azure_sources: Option<String>,
+
+    /// What of Entra ID is synced: `users`, `groups`, `applications`, `servicePrincipals`, separated by commas, or `all`
+    /// [default: nothing]
+    #[arg(long, env = "ENTRA_KINDS", value_name = "KINDS", help_heading = "Scope")]
+    pub entra_kinds: Option<String>,
+
+    /// Whether groups name the users in them: `group` or `none` [default: group]
+    #[arg(long, env = "ENTRA_MEMBERSHIP", value_name = "SIDE", help_heading = "Scope")]
+    pub entra_membership: Option<String>,
+
+    /// Which users: `members` (no guests), `enabled`, both separated by a comma, or `all` [default: all]
+    #[arg(long, env = "ENTRA_USERS", value_name = "FILTER", help_heading = "Scope")]
+    pub entra_users: Option<String>,
+
+    /// Which service principals: `own` (without Microsoft's) or `all` [default: all]
+    #[arg(long, env = "ENTRA_SERVICE_PRINCIPALS", value_name = "FILTER", help_heading = "Scope")]
+    pub entra_service_principals: Option<String>,
+
+    /// Delete more than a fifth of the users, groups, applications or service principals at once, if they are gone [default: false]
+    #[arg(long, env = "ALLOW_MASS_DELETE", value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Reliability")]
+    pub allow_mass_delete: Option<String>,
+
+    /// Microsoft Graph endpoint, https [default: the cloud's]
+    #[arg(long, env = "MICROSOFT_GRAPH_ENDPOINT", value_name = "URL", help_heading = "Azure")]
+    pub microsoft_graph_endpoint: Option<String>,
+
     /// Subscriptions per query, 1 to 1000 [default: 1000]
     #[arg(long, env = "SUBSCRIPTION_BATCH_SIZE", value_name = "N", help_heading = "Azure")]
     pub subscription_batch_size: Option<String>,

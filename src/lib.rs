@@ -6,7 +6,7 @@
 //! ```text
 //!                ┌ resource_graph ┐                                            ┌ webhook  ┐
 //! config ─▶ azure┤                ├─ findings ─▶ engine: decide, order, deliver ┤ entities ├─▶ Port
-//!                └────────────────┘ ◀─ questions ── replica ◀── outcomes ───────┘ preview  └
+//!                └ directory      ┘ ◀─ questions ── replica ◀── outcomes ───────┘ preview  └
 //!                                            one file: entries, marks            ─▶ report, exit code
 //! ```
 //!
@@ -23,6 +23,7 @@
 //! | `model` | ids, changes, findings: plain data that knows no vendor | – |
 //! | `engine` | what is read, decided, intended, posted and settled; the traits of source, sink and replica | model |
 //! | [`azure`] | signing in, Resource Manager, the list of subscriptions | config, http |
+//! | `sources::directory` | Microsoft Graph: deltas and their links, objects as rows, the members of groups | azure, engine, … |
 //! | `sources::resource_graph` | query texts, quota, pages and their proof, coverage, rows as findings | azure, engine, … |
 //! | `port` | Port's API: its token, its limits, one attempt at a request, entities in bulk | config, http |
 //! | `sinks::webhook`, `sinks::entities`, `sinks::preview` | the envelope, its signature and its post; mapped entities in bulk; a dry run | engine, http, port, … |
@@ -38,7 +39,7 @@
 //! outside safe to print), `secrets` (hides them there), `files`, `retry`, [`freshness`], [`logging`], [`signals`], `id`. `pure`
 //! is for the bench and the fuzz targets. `tests/house.rs` holds the table: what it does not allow does not pass.
 //!
-//! So a second source comes in beside `resource_graph`, or a second sink beside `webhook`, as one folder and one match arm in
+//! So a further source comes in beside `resource_graph`, or a further sink beside `webhook`, as one folder and one match arm in
 //! `run`, without a change to the other side.
 //!
 //! # The rules of the engine

@@ -180,25 +180,21 @@ impl Report {
 }
 
 impl Report {
-    /// Adds what became of the envelopes, and what was compared.
-    pub(crate) fn settle(&mut self, tally: &Tally, counts: &Counts) {
+    /// Adds what became of the envelopes of a source, and what was compared.
+    pub(crate) fn add(&mut self, tally: &Tally, counts: &Counts) {
         let Counted { upserts, deletes, rejected, unproven, failed } = tally.counted();
-        self.upserts = upserts;
-        self.deletes = deletes;
-        self.failed = rejected + unproven + failed + counts.still_refused;
-        self.unresolved = counts.unresolved;
-        self.skipped = counts.same;
-        self.types = tally
-            .kinds()
-            .iter()
-            .map(|(kind, counts)| {
-                let KindCounts { upserts, new, deletes, failed } = *counts;
-                (kind.to_string(), TypeCounts { upserts, new, deletes, failed })
-            })
-            .collect();
+        self.upserts += upserts;
+        self.deletes += deletes;
+        self.failed += rejected + unproven + failed + counts.still_refused;
+        self.unresolved += counts.unresolved;
+        self.skipped += counts.same;
+        self.types.extend(tally.kinds().iter().map(|(kind, counts)| {
+            let KindCounts { upserts, new, deletes, failed } = *counts;
+            (kind.to_string(), TypeCounts { upserts, new, deletes, failed })
+        }));
         // A full run also repeats deletes of long ago, which says nothing of how late it is.
         if self.mode == Mode::Incremental.name() && self.dry_run.is_none() {
-            self.freshness = tally.freshness();
+            self.freshness = tally.freshness().or(self.freshness.take());
         }
     }
 

@@ -11,7 +11,7 @@ use regex::Regex;
 const UTILITIES: [&str; 9] = ["error", "files", "freshness", "id", "logging", "retry", "secrets", "signals", "text"];
 
 /// Rooms, from the bottom to the top, and what each may import beside the utilities.
-const ROOMS: [(&str, &[&str]); 22] = [
+const ROOMS: [(&str, &[&str]); 23] = [
     ("cli", &[]),
     ("config", &["cli"]),
     ("http", &["config"]),
@@ -19,6 +19,7 @@ const ROOMS: [(&str, &[&str]); 22] = [
     ("engine", &["model"]),
     ("azure", &["config", "http"]),
     ("sources/resource_graph", &["azure", "config", "engine", "http", "model"]),
+    ("sources/directory", &["azure", "config", "engine", "http", "model"]),
     ("port", &["config", "http"]),
     ("jq", &[]),
     ("mapping", &["jq"]),
@@ -36,7 +37,7 @@ const ROOMS: [(&str, &[&str]); 22] = [
     ("pure", &ALL),
 ];
 
-const ALL: [&str; 18] = [
+const ALL: [&str; 19] = [
     "azure",
     "checkpoint",
     "cli",
@@ -54,6 +55,7 @@ const ALL: [&str; 18] = [
     "sinks/entities",
     "sinks/preview",
     "sinks/webhook",
+    "sources/directory",
     "sources/resource_graph",
 ];
 

@@ -46,7 +46,7 @@ pub(crate) enum Target {
 type Take = fn(&Bench) -> io::Result<Vec<Figure>>;
 
 impl Bench {
-    pub(crate) const ALL: [(u8, Take); 8] = [
+    pub(crate) const ALL: [(u8, Take); 9] = [
         (1, Self::beside_the_bare_loop),
         (2, Self::beside_the_network),
         (3, Self::memory),
@@ -55,6 +55,7 @@ impl Bench {
         (6, Self::remembering),
         (7, Self::large_tenant),
         (8, Self::over_the_api),
+        (9, Self::directory),
     ];
 
     /// Zero latency: what the program's own work costs.
@@ -297,9 +298,14 @@ impl Bench {
     }
 
     pub(crate) fn run(&self, service: &Service, arguments: &[&str]) -> io::Result<Run> {
+        self.run_to(service, arguments, 0)
+    }
+
+    /// The same, to this exit code.
+    pub(crate) fn run_to(&self, service: &Service, arguments: &[&str], code: i32) -> io::Result<Run> {
         let mut command = Command::new(&self.binary);
         command.args(arguments).env_clear().envs(&service.env).env("LOG_FORMAT", "json").env("RUST_LOG", "warn");
-        process::run(&mut command)
+        process::run_to(&mut command, code)
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod api;
 mod bare;
+mod directory;
 mod figures;
 mod large;
 mod process;
@@ -33,7 +34,7 @@ struct Cli {
     #[arg(long, default_value = env!("CARGO_BIN_EXE_azure-incremental"))]
     binary: PathBuf,
     /// Only these figures
-    #[arg(value_parser = clap::value_parser!(u8).range(1..=8))]
+    #[arg(value_parser = clap::value_parser!(u8).range(1..=9))]
     figures: Vec<u8>,
     /// What cargo passes to every bench
     #[arg(long, hide = true)]

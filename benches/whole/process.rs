@@ -20,6 +20,11 @@ const LOOK: Duration = Duration::from_millis(3);
 
 /// Runs a command, which must succeed.
 pub(crate) fn run(command: &mut Command) -> io::Result<Run> {
+    run_to(command, 0)
+}
+
+/// Runs a command, which must end with this code.
+pub(crate) fn run_to(command: &mut Command, code: i32) -> io::Result<Run> {
     let before = children_ticks()?;
     let started = Instant::now();
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?;
@@ -36,7 +41,7 @@ pub(crate) fn run(command: &mut Command) -> io::Result<Run> {
     let wall = started.elapsed();
     let peak = watch.join().unwrap_or_default();
     let processor = Duration::from_millis((children_ticks()? - before) * 1000 / TICKS_A_SECOND);
-    if !output.status.success() {
+    if output.status.code() != Some(code) {
         let told = String::from_utf8_lossy(&output.stdout);
         return Err(io::Error::other(format!("{:?} failed, {}: {told}", command.get_program(), output.status)));
     }

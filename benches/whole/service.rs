@@ -8,8 +8,9 @@ use std::time::Duration;
 use clap::{Args, ValueEnum as _};
 use sandbox::Sandbox;
 use sandbox::clock::Clock;
+use sandbox::directory::{Directory, Kind};
 use sandbox::requests::Route;
-use sandbox::settings::{EstateSize, QuotaSettings, Settings};
+use sandbox::settings::{DirectorySize, EstateSize, QuotaSettings, Settings};
 use serde::{Deserialize, Serialize};
 
 /// The example, which makes the same entities as the webhook's mapping.
@@ -40,6 +41,9 @@ pub(crate) struct Shape {
     /// Entities are written over Port's API, without limits
     #[arg(long)]
     pub(crate) api: bool,
+    /// The largest tenant of Entra ID, and nothing of Azure
+    #[arg(long)]
+    pub(crate) tenant: bool,
 }
 
 /// What is done about the quota of Resource Graph.
@@ -64,6 +68,7 @@ impl Default for Shape {
             quota: Quota::Ample,
             record: false,
             api: false,
+            tenant: false,
         }
     }
 }
@@ -81,6 +86,9 @@ impl Shape {
         let size = EstateSize { subscriptions: self.subscriptions, groups: self.groups(), resources: self.resources };
         // Frozen, and with a clock that stands still, so that every run asks what was answered before.
         let mut settings = Settings { frozen: true, clock: Clock::stopped(), estate: size, ..Settings::default() };
+        settings.directory = if self.tenant { DirectorySize::largest() } else { DirectorySize::none() };
+        settings.entra.latency = Duration::from_millis(self.query_latency_ms);
+        settings.entra.units = None;
         settings.azure.query_latency = Duration::from_millis(self.query_latency_ms);
         settings.azure.other_latency = Duration::from_millis(self.other_latency_ms);
         settings.port.post_latency = Duration::from_millis(self.post_latency_ms);
@@ -113,6 +121,7 @@ impl Shape {
         arguments.extend(quota.map(|quota| format!("--quota={}", quota.get_name())));
         arguments.extend(self.record.then(|| "--record".to_owned()));
         arguments.extend(self.api.then(|| "--api".to_owned()));
+        arguments.extend(self.tenant.then(|| "--tenant".to_owned()));
         arguments
     }
 }
@@ -123,6 +132,8 @@ pub(crate) struct Counts {
     pub(crate) requests: u64,
     pub(crate) queries: u64,
     pub(crate) posts: u64,
+    /// Of Microsoft Graph.
+    pub(crate) pages: u64,
     pub(crate) throttled: u64,
 }
 
@@ -137,9 +148,17 @@ pub(crate) fn serve(shape: &Shape) -> io::Result<()> {
         env.extend(sandbox.port_env());
         env.push(("MAPPING_FILE".to_owned(), MAPPING.to_owned()));
     }
+    if shape.tenant {
+        let entra = [("ENTRA_KINDS", "all"), ("AZURE_SOURCES", "entra")];
+        env.extend(entra.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
     writeln!(out, "{}", serde_json::to_string(&env)?)?;
     for line in io::stdin().lines() {
         let line = line?;
+        if line == "shift" {
+            shift(&mut sandbox.tenant());
+            sandbox.clock().advance(Duration::from_secs(900));
+        }
         let answer = match line.strip_prefix("bodies ") {
             Some(path) => {
                 runtime.block_on(sandbox.port().settle());
@@ -160,6 +179,7 @@ pub(crate) fn serve(shape: &Shape) -> io::Result<()> {
                     requests: requests.total(),
                     queries: requests.count(Route::Graph),
                     posts: requests.count(Route::Webhook) + requests.count(Route::PortBulk),
+                    pages: Route::ENTRA.iter().map(|route| requests.count(*route)).sum(),
                     throttled: requests.throttled() as u64,
                 };
                 requests.clear();
@@ -169,6 +189,20 @@ pub(crate) fn serve(shape: &Shape) -> io::Result<()> {
         writeln!(out, "{answer}")?;
     }
     Ok(())
+}
+
+/// One joins the largest group, and one leaves it.
+fn shift(tenant: &mut Directory) {
+    let users = tenant.ids(Kind::User);
+    let groups = tenant.ids(Kind::Group);
+    let Some(largest) = groups.into_iter().max_by_key(|group| tenant.members(*group).len()) else { return };
+    let members = tenant.members(largest);
+    if let Some(member) = members.first() {
+        tenant.leave(largest, *member);
+    }
+    if let Some(other) = users.iter().find(|user| !members.contains(user)) {
+        tenant.join(largest, *other);
+    }
 }
 
 /// A sandbox that was started; it ends when this is dropped.
@@ -191,6 +225,12 @@ impl Service {
         let env: Vec<(String, String)> = serde_json::from_str(&service.answer()?)?;
         service.env.extend(env);
         Ok(service)
+    }
+
+    /// Has somebody join the largest group, and another leave it.
+    pub(crate) fn shift(&mut self) -> io::Result<()> {
+        self.ask("shift")?;
+        self.answer().map(drop)
     }
 
     /// What it was asked since the last time.

@@ -13,6 +13,7 @@ use azure_identity::{
     ClientAssertionCredential, ClientAssertionCredentialOptions, ClientSecretCredential, ClientSecretCredentialOptions,
     ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId,
 };
+use reqwest::Url;
 use secrecy::ExposeSecret;
 use tokio::sync::Mutex;
 
@@ -67,11 +68,11 @@ struct Held {
 }
 
 impl Credential {
-    /// The one of the configuration, for Resource Manager's scope.
-    pub(crate) fn new(config: &AzureConfig, http: &Arc<Http>) -> Result<Self, CredentialError> {
+    /// The one of the configuration, for the scope of the service at this origin.
+    pub(crate) fn new(config: &AzureConfig, service: &Url, http: &Arc<Http>) -> Result<Self, CredentialError> {
         let kind = config.credential.kind();
         tracing::info!("signing in with {}, as {}", kind.name(), config.credential.because);
-        let scope = format!("{}/.default", config.resource_manager.origin().ascii_serialization());
+        let scope = format!("{}/.default", service.origin().ascii_serialization());
         let held = Held { inner: build(config, http)?, token: None, renew_at: None };
         Ok(Self { config: config.clone(), http: Arc::clone(http), scope, held: Mutex::new(held) })
     }

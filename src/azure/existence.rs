@@ -9,7 +9,7 @@ use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
-use super::arm::{Arm, ArmError};
+use super::api::{Api, ApiError};
 use crate::http::RequestError;
 use crate::id::lower;
 
@@ -32,7 +32,7 @@ pub(crate) enum Existence {
 
 /// Resource Manager, and the API versions that its providers told.
 pub(crate) struct Asking<'a> {
-    arm: &'a Arm,
+    arm: &'a Api,
     /// By `namespace/type` in lower case.
     versions: Mutex<HashMap<String, HashMap<String, String>>>,
 }
@@ -53,12 +53,12 @@ struct ResourceType {
 }
 
 impl<'a> Asking<'a> {
-    pub(crate) fn new(arm: &'a Arm) -> Self {
+    pub(crate) fn new(arm: &'a Api) -> Self {
         Self { arm, versions: Mutex::default() }
     }
 
     /// Asks for a subscription, a group or a resource. An error is one of the way there, and not of the id.
-    pub(crate) async fn whether(&self, id: &str) -> Result<Existence, ArmError> {
+    pub(crate) async fn whether(&self, id: &str) -> Result<Existence, ApiError> {
         let Some(parts) = Parts::of(id) else { return Ok(Existence::Unknown) };
         let version = match &parts.kind {
             None => VERSION.to_owned(),
@@ -70,11 +70,11 @@ impl<'a> Asking<'a> {
         let url = self.url(id, &version)?;
         match self.arm.get(url, &format!("GET {id}")).await {
             Ok(_) => Ok(Existence::There),
-            Err(ArmError::Request(error)) if error.status() == Some(StatusCode::NOT_FOUND) => {
+            Err(ApiError::Request(error)) if error.status() == Some(StatusCode::NOT_FOUND) => {
                 let is_gone = error.codes().first().is_some_and(|code| GONE.contains(&code.as_str()));
                 Ok(if is_gone { Existence::Gone } else { Existence::Unknown })
             }
-            Err(ArmError::Request(error)) if is_about_the_id(&error) => Ok(Existence::Unknown),
+            Err(ApiError::Request(error)) if is_about_the_id(&error) => Ok(Existence::Unknown),
             Err(error) => Err(error),
         }
     }
@@ -88,7 +88,7 @@ impl<'a> Asking<'a> {
     }
 
     /// The newest version of a type that is no preview, or else the newest; `None` where its provider does not know it.
-    async fn version(&self, subscription: &str, namespace: &str, kind: &str) -> Result<Option<String>, ArmError> {
+    async fn version(&self, subscription: &str, namespace: &str, kind: &str) -> Result<Option<String>, ApiError> {
         let mut versions = self.versions.lock().await;
         if !versions.contains_key(namespace) {
             let path = format!("/subscriptions/{subscription}/providers/{namespace}");
@@ -99,7 +99,7 @@ impl<'a> Asking<'a> {
                         answer.json().map_err(|failure| RequestError::new(label.as_str(), failure))?;
                     provider.resource_types.into_iter().filter_map(newest).collect()
                 }
-                Err(ArmError::Request(error)) if is_about_the_id(&error) => HashMap::new(),
+                Err(ApiError::Request(error)) if is_about_the_id(&error) => HashMap::new(),
                 Err(error) => return Err(error),
             };
             versions.insert(namespace.to_owned(), of_types);

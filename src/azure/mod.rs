@@ -1,9 +1,9 @@
 //! Signing in to Azure, and asking Resource Manager.
 //!
-//! `credential` provides tokens, `arm` sends authorised requests within Resource Manager's rate limit, `subscriptions` lists
+//! `credential` provides tokens, `api` sends authorised requests to Resource Manager and Microsoft Graph, `subscriptions` lists
 //! what the principal can read, and `existence` asks for single things by their ids.
 
-pub(crate) mod arm;
+pub(crate) mod api;
 pub(crate) mod credential;
 pub(crate) mod existence;
 mod sign_in;

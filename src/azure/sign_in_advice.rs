@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::arm::ArmError;
+use super::api::ApiError;
 use super::credential::{CredentialError, code};
 use crate::config::CredentialKind;
 use crate::error::{Exit, Problem};
@@ -122,7 +122,7 @@ impl Problem for CredentialError {
     }
 }
 
-impl Problem for ArmError {
+impl Problem for ApiError {
     fn details(&self) -> Option<&str> {
         match self {
             Self::Credential(error) => error.details(),

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::arm::{Arm, ArmError};
+use super::api::{Api, ApiError};
 use crate::http::{self, Failure, RequestError};
 use crate::id::is_guid;
 
@@ -119,7 +119,7 @@ struct Policies {
 }
 
 /// Every subscription, all pages, each once.
-pub(crate) async fn list(arm: &Arm) -> Result<Vec<Subscription>, ArmError> {
+pub(crate) async fn list(arm: &Api) -> Result<Vec<Subscription>, ApiError> {
     let mut listing = Listing::default();
     let mut visited = HashSet::new();
     let mut bytes = 0;

@@ -79,7 +79,8 @@ struct Memory {
     terms: Option<Terms>,
     last: Option<String>,
     kinds: BTreeMap<Arc<str>, Rows>,
-    /// The terms, the kinds, or the account of the last run, changed since the last save.
+    cursors: BTreeMap<String, String>,
+    /// The terms, the kinds, the cursors, or the account of the last run, changed since the last save.
     is_changed: bool,
     /// The number of the next save in the journal.
     next: u64,
@@ -158,8 +159,8 @@ impl Checkpoint {
         most_over: usize,
     ) -> Self {
         let terms = loaded.sink.zip(loaded.scope).map(|(sink, scope)| Terms { sink, scope });
-        let Loaded { last, kinds, next, .. } = loaded;
-        let memory = Memory { overlay, shards, terms, last, kinds, is_changed: false, next };
+        let Loaded { last, kinds, cursors, next, .. } = loaded;
+        let memory = Memory { overlay, shards, terms, last, kinds, cursors, is_changed: false, next };
         Self {
             path: path.to_owned(),
             replaced: None,
@@ -312,6 +313,19 @@ impl Replica for Checkpoint {
 
     fn set_mark(&self, shard: &Id, mark: Mark) {
         self.memory.borrow_mut().shards.set_mark(shard.shard(), mark);
+    }
+
+    fn cursor(&self, shard: &Id) -> Option<String> {
+        self.memory.borrow().cursors.get(shard.shard()).cloned()
+    }
+
+    fn set_cursor(&self, shard: &Id, cursor: Option<String>) {
+        let memory = &mut *self.memory.borrow_mut();
+        let before = match &cursor {
+            Some(cursor) => memory.cursors.insert(shard.shard().to_owned(), cursor.clone()),
+            None => memory.cursors.remove(shard.shard()),
+        };
+        memory.is_changed |= before != cursor;
     }
 
     async fn save(&self) -> Result<(), CheckpointError> {

@@ -128,6 +128,8 @@ impl Checkpoint {
             };
             let kinds: Vec<String> = memory.kinds.iter().map(line).collect();
             meta.push((table::KINDS, kinds.join("\n")));
+            let cursors = serde_json::to_string(&memory.cursors);
+            meta.push((table::CURSORS, cursors.map_err(|error| Fault::Io(error.into()))?));
         }
         Ok(Some((Batch { entries, shards, meta }, Taken { puts, shards: changed, is_meta, folds })))
     }

@@ -33,6 +33,8 @@ pub(super) const LAST: &str = "last";
 /// One kind per line, with `AWAITED` before those of which no row was shown yet.
 pub(super) const KINDS: &str = "kinds";
 pub(super) const AWAITED: &str = "?";
+/// Where sources go on with shards, a JSON object by the names of the shards.
+pub(super) const CURSORS: &str = "cursors";
 const FORMAT_KEY: &str = "format";
 
 /// What a run holds in memory from the beginning.
@@ -43,6 +45,7 @@ pub(super) struct Loaded {
     pub(super) scope: Option<String>,
     pub(super) last: Option<String>,
     pub(super) kinds: BTreeMap<Arc<str>, Rows>,
+    pub(super) cursors: BTreeMap<String, String>,
     pub(super) journal: Vec<Put>,
     /// The number that the next save has in the journal.
     pub(super) next: u64,
@@ -81,7 +84,10 @@ pub(super) fn load(database: &Database) -> Result<Loaded, Fault> {
         None => (line.into(), Rows::Shown),
     };
     let kinds = text(KINDS)?.unwrap_or_default().lines().map(kind).collect();
-    let mut loaded = Loaded { sink: text(SINK)?, scope: text(SCOPE)?, last: text(LAST)?, kinds, ..Loaded::default() };
+    let cursors = text(CURSORS)?.map_or(Ok(BTreeMap::new()), |text| serde_json::from_str(&text));
+    let cursors = cursors.map_err(|_| Fault::Malformed("the cursors cannot be read"))?;
+    let (sink, scope, last) = (text(SINK)?, text(SCOPE)?, text(LAST)?);
+    let mut loaded = Loaded { sink, scope, last, kinds, cursors, ..Loaded::default() };
     let time = |time: Option<i64>| match time.map(codec::timestamp) {
         Some(None) => Err(Fault::Malformed("a mark is not a time")),
         Some(time) => Ok(time),

@@ -100,7 +100,7 @@ pub(super) fn helping() -> Command {
 }
 
 /// Values that complete, by the argument's id. `config` reads them, and others with the message that they need.
-const VALUES: [(&str, &[&str]); 6] = [
+const VALUES: [(&str, &[&str]); 8] = [
     (
         "credential",
         &[
@@ -117,6 +117,8 @@ const VALUES: [(&str, &[&str]); 6] = [
     ("port_webhook_payload", &["single", "batch"]),
     ("mode", &["incremental", "full"]),
     ("out_of_scope", &["delete", "keep"]),
+    ("entra_membership", &["group", "none"]),
+    ("entra_service_principals", &["own", "all"]),
     ("log_format", &["text", "json"]),
 ];
 

@@ -2,6 +2,7 @@
 //! reads only, but for a file beside the checkpoint that is made and removed, to see that there can be one; a post is sent only
 //! where it is asked for. Each question is asked once, and all that can be are asked at the same time.
 
+mod entra;
 mod port;
 mod telling;
 
@@ -16,10 +17,10 @@ use reqwest::Url;
 use reqwest::header::HeaderMap;
 use serde::Deserialize;
 
-use crate::azure::arm::{Arm, ArmError};
+use crate::azure::api::{Api, ApiError};
 use crate::azure::subscriptions::{self, Subscription};
 use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::config::{CheckpointConfig, Config, Limits, Mode, ScopeTerms};
+use crate::config::{CheckpointConfig, Config, EntraKind, Limits, Mode, ScopeTerms};
 use crate::engine::{DeadLetters, Replica};
 use crate::error::Exit;
 use crate::freshness::ForPeople;
@@ -29,6 +30,7 @@ use crate::sources::resource_graph::GraphError;
 use crate::sources::resource_graph::client::{Client, QuotaTold};
 use crate::sources::resource_graph::queries::{self, Query};
 use crate::text::printable;
+use entra::entra;
 use port::{port, probe};
 pub use telling::Form;
 use telling::Told;
@@ -63,8 +65,9 @@ pub async fn run(config: &Config, hints: &[String], is_probed: bool, form: Form,
     match Http::new(config.port.concurrency.get(), limits, config.network.clone()) {
         Ok(http) => {
             let http = Arc::new(http);
-            let (clock, azure, port) = tokio::join!(clock(config, &http), azure(config, &http), port(config, &http));
-            for found in [clock, azure, port] {
+            let (clock, azure, entra, port) =
+                tokio::join!(clock(config, &http), azure(config, &http), entra(config, &http), port(config, &http));
+            for found in [clock, azure, entra, port] {
                 told.add(found);
             }
             if let Some(url) = config.port.ingest_url.as_ref().filter(|_| is_probed) {
@@ -100,7 +103,11 @@ fn configuration(config: &Config) -> String {
 
 async fn azure(config: &Config, http: &Arc<Http>) -> Told {
     let mut told = Told::new();
-    let arm = match Arm::new(&config.azure, Arc::clone(http)) {
+    if !config.resources {
+        told.skip("subscriptions", "AZURE_SOURCES names Entra ID alone");
+        return told;
+    }
+    let arm = match Api::resource_manager(&config.azure, Arc::clone(http)) {
         Ok(arm) => arm,
         Err(error) => {
             told.wrong("sign-in", &error);
@@ -110,7 +117,7 @@ async fn azure(config: &Config, http: &Arc<Http>) -> Told {
     };
     let credential = &config.azure.credential;
     let listed = subscriptions::list(&arm).await;
-    if let Err(ArmError::Credential(error)) = &listed {
+    if let Err(ApiError::Credential(error)) = &listed {
         told.wrong("sign-in", error);
         told.skip("subscriptions", "without signing in, nothing can be asked");
         return told;
@@ -141,17 +148,22 @@ async fn azure(config: &Config, http: &Arc<Http>) -> Told {
 
 async fn clock(config: &Config, http: &Http) -> Told {
     let mut told = Told::new();
-    match reach(http, config.azure.resource_manager.clone()).await {
-        Ok(headers) => tell_clock(&headers, Timestamp::now(), &mut told),
-        Err(error) => told.wrong("Resource Manager", &error),
+    let (host, origin) = if config.resources {
+        ("Resource Manager", &config.azure.resource_manager)
+    } else {
+        ("Microsoft Graph", &config.azure.microsoft_graph)
+    };
+    match reach(http, origin.clone()).await {
+        Ok(headers) => tell_clock(host, &headers, Timestamp::now(), &mut told),
+        Err(error) => told.wrong(host, &error),
     }
     told
 }
 
-fn tell_clock(headers: &HeaderMap, now: Timestamp, told: &mut Told) {
+fn tell_clock(host: &str, headers: &HeaderMap, now: Timestamp, told: &mut Told) {
     let Some(date) = http::date(headers) else {
-        return told
-            .note("clock", "Resource Manager's answer has no usable Date header; runs go by this machine's clock");
+        let problem = format!("{host}'s answer has no usable Date header; runs go by this machine's clock");
+        return told.note("clock", problem);
     };
     let off = now.duration_since(date);
     let off_by = ForPeople(off.unsigned_abs());
@@ -343,7 +355,11 @@ async fn checkpoint(config: &Config, told: &mut Told) {
         return told.note(WHAT, format!("{variable} has changed; the next run compares everything"));
     }
     let times = || -> Result<String, CheckpointError> {
-        let marks: Vec<_> = held.shards()?.iter().map(|shard| held.mark(shard)).collect();
+        let shards = held.shards()?;
+        let kinds = shards.iter().filter(|shard| EntraKind::of(shard).is_some()).count();
+        let subscriptions = shards.len() - kinds;
+        let of_entra = if kinds > 0 { format!(", {kinds} kinds of Entra ID") } else { String::new() };
+        let marks: Vec<_> = shards.iter().map(|shard| held.mark(shard)).collect();
         let now = Timestamp::now();
         let ago = |at: Option<Timestamp>| {
             at.map_or("never".into(), |at| format!("{} ago", ForPeople(now.duration_since(at).unsigned_abs())))
@@ -352,8 +368,7 @@ async fn checkpoint(config: &Config, told: &mut Told) {
         let full = marks.iter().filter_map(|mark| mark.full).max();
         let totals = held.totals()?;
         Ok(format!(
-            "{} subscriptions, {} entities held, {} in doubt; read up to {} or later, last compared in full {}",
-            marks.len(),
+            "{subscriptions} subscriptions{of_entra}, {} entities held, {} in doubt; read up to {} or later, last compared in full {}",
             totals.held,
             totals.in_doubt,
             ago(since),
@@ -382,7 +397,7 @@ mod tests {
 
     fn clock_told(headers: &HeaderMap, now: Timestamp) -> String {
         let (mut told, mut output) = (Told::new(), Vec::new());
-        tell_clock(headers, now, &mut told);
+        tell_clock("Resource Manager", headers, now, &mut told);
         telling::show(&told, Form::Plain, &mut output);
         String::from_utf8(output).unwrap()
     }

@@ -14,6 +14,7 @@ use crate::config::LogFormat;
 use crate::engine::{Absent, Entry, Mark, Replica, State};
 use crate::error::{Exit, Problem};
 use crate::model::{Id, Scope, Stage};
+use crate::sources::directory;
 use crate::sources::resource_graph::arm_id::{ArmId, id_of};
 use crate::text::{Inert, printable};
 
@@ -156,8 +157,8 @@ async fn print(
 /// What is known of one entity.
 fn one(checkpoint: &Checkpoint, text: &str, format: LogFormat, output: &mut impl Write) -> Result<Exit, Trouble> {
     let text = text.trim().trim_end_matches('/');
-    let Some(id) = id_of(text) else {
-        writeln!(output, "{} is not a resource id: expected /subscriptions/…", printable(text))?;
+    let Some(id) = id_of(text).or_else(|| directory::kind::id_of(text)) else {
+        writeln!(output, "{} is not an id: expected /subscriptions/…, or users/GUID and the like", printable(text))?;
         return Ok(Exit::Configuration);
     };
     let Some(entry) = checkpoint.entry(&id)? else {
@@ -196,14 +197,20 @@ fn sentences(id: &Id, entry: &Entry, mark: Mark) -> Vec<String> {
     told.extend(
         entry.scope.map(|scope| format!("its tags put it {} scope", if scope == Scope::In { "in" } else { "out of" })),
     );
-    if entry.unread {
-        told.push("all its resources will be read again".to_owned());
-    }
+    told.extend(entry.unread.then(|| will_be_read(id).to_owned()));
     if id.stage() == Stage::Root {
         told.extend(mark.since.map(|since| format!("records have been read up to {since:.0}")));
         told.extend(mark.full.map(|full| format!("last compared in full at {full:.0}")));
     }
     told
+}
+
+fn will_be_read(id: &Id) -> &'static str {
+    if id.stage() == Stage::Leaf {
+        "it, or what relates to it, will be read again"
+    } else {
+        "all its resources will be read again"
+    }
 }
 
 fn line(output: &mut impl Write, id: &Id, entry: &Entry) -> Result<(), Trouble> {
@@ -254,7 +261,7 @@ pub(super) fn subscription(checkpoint: &Checkpoint, shard: &Id) -> Result<Subscr
     each(checkpoint, shard, |id, entry| {
         if entry.is_held() {
             of.held += 1;
-            let kind = ArmId::parse(id.as_str()).map_or_else(String::new, |arm| arm.kind());
+            let kind = ArmId::parse(id.as_str()).map_or_else(|| id.shard().to_owned(), |arm| arm.kind());
             *of.types.entry(kind).or_default() += 1;
         }
         if entry.is_in_doubt() {
@@ -324,7 +331,7 @@ impl Summary<'_> {
                         "deleted in Azure, and Port has not accepted the delete yet".to_owned()
                     }
                     (State::Unknown, None) => "Port has not accepted it yet, or did not answer".to_owned(),
-                    _ => "all its resources will be read again".to_owned(),
+                    _ => will_be_read(id).to_owned(),
                 };
                 writeln!(output, "    in doubt  {}: {why}", printable(id.as_str()))?;
             }

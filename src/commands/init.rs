@@ -23,33 +23,41 @@ struct File {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     AsItIs,
+    /// A JSON array, and what else is in it for Entra ID.
+    List(&'static str),
     Workflow,
     Security,
 }
 
-const BLUEPRINTS: &str = include_str!("../../examples/port/blueprints.json");
-const MAPPING: &str = include_str!("../../examples/port/mapping.json");
-const MAPPING_BATCH: &str = include_str!("../../examples/port/mapping-batch.json");
+/// Of each, what Azure's resources need and what Entra ID does.
+const BLUEPRINTS: [&str; 2] =
+    [include_str!("../../examples/port/blueprints.json"), include_str!("../../examples/port/entra/blueprints.json")];
+const MAPPING: [&str; 2] =
+    [include_str!("../../examples/port/mapping.json"), include_str!("../../examples/port/entra/mapping.json")];
+const MAPPING_BATCH: [&str; 2] = [
+    include_str!("../../examples/port/mapping-batch.json"),
+    include_str!("../../examples/port/entra/mapping-batch.json"),
+];
 const SECURITY: &str = include_str!("../../examples/port/security.json");
 
 const FILES: [File; 7] = [
     File {
         name: "blueprints.json",
         purpose: "create each in Port, in this order: Builder > + Blueprint > Edit JSON",
-        text: BLUEPRINTS,
-        kind: Kind::AsItIs,
+        text: BLUEPRINTS[0],
+        kind: Kind::List(BLUEPRINTS[1]),
     },
     File {
         name: "mapping.json",
         purpose: "paste it into a webhook: Data sources > + Data source > Webhook; for PORT_WEBHOOK_PAYLOAD=single",
-        text: MAPPING,
-        kind: Kind::AsItIs,
+        text: MAPPING[0],
+        kind: Kind::List(MAPPING[1]),
     },
     File {
         name: "mapping-batch.json",
         purpose: "in place of mapping.json, for PORT_WEBHOOK_PAYLOAD=batch",
-        text: MAPPING_BATCH,
-        kind: Kind::AsItIs,
+        text: MAPPING_BATCH[0],
+        kind: Kind::List(MAPPING_BATCH[1]),
     },
     File {
         name: "security.json",
@@ -129,6 +137,7 @@ impl File {
     fn filled_in(&self, settings: &[Setting]) -> String {
         match self.kind {
             Kind::AsItIs => self.text.to_owned(),
+            Kind::List(entra) => list([self.text, entra], settings.iter().any(|(name, _)| *name == "ENTRA_KINDS")),
             Kind::Workflow => workflow(self.text, settings),
             Kind::Security => security(self.text, settings),
         }
@@ -166,6 +175,14 @@ fn create(path: &Path, text: &str) -> io::Result<()> {
 fn is_same(path: &Path, text: &str) -> bool {
     fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.len() == text.len() as u64)
         && fs::read(path).is_ok_and(|found| found == text.as_bytes())
+}
+
+/// What Azure's resources need and, if it is synced as well, what Entra ID does, as one JSON array.
+fn list([azure, entra]: [&str; 2], has_entra: bool) -> String {
+    match (azure.trim_end().strip_suffix("\n]"), entra.strip_prefix('[')) {
+        (Some(azure), Some(entra)) if has_entra => format!("{azure},{entra}"),
+        _ => azure.to_owned(),
+    }
 }
 
 /// A workflow with settings in the `env` of its sync, in place of what stands there of the same names.
@@ -228,6 +245,11 @@ mod tests {
     fn one_file_is_printed_as_it_is() {
         let text = print(&["mapping.json".into()], &[]).unwrap();
         assert!(serde_json::from_str::<serde_json::Value>(&text).unwrap().is_array());
+        for text in [BLUEPRINTS, MAPPING, MAPPING_BATCH] {
+            let entries = |text: &str| serde_json::from_str::<Vec<serde_json::Value>>(text).unwrap();
+            assert_eq!(list(text, false), text[0]);
+            assert_eq!(entries(&list(text, true)), [entries(text[0]), entries(text[1])].concat());
+        }
         assert!(print(&["../x".into()], &[]).unwrap_err().to_string().contains("blueprints.json"));
     }
 

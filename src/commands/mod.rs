@@ -10,7 +10,7 @@ mod manual;
 pub mod queries;
 
 use crate::cli::{Command, InitArgs, Settings};
-use crate::config::{ConfigError, Environment, Problem, QueryConfig};
+use crate::config::{ConfigError, Entra, Environment, Problem, QueryConfig};
 use crate::error::Exit;
 
 /// What a command that only prints has to say, and how it ended.
@@ -35,7 +35,7 @@ pub fn print(
         Some(Command::Man) => manual::man(),
         Some(Command::Init(args)) => {
             // What is filled in must be right.
-            QueryConfig::load(settings, environment)?;
+            ConfigError::both(QueryConfig::load(settings, environment), Entra::check(settings, environment))?;
             return initialise(args, settings).map(Some);
         }
         Some(
@@ -84,6 +84,12 @@ fn given(settings: &Settings) -> Vec<init::Setting> {
         ("AZURE_AUTHORITY_HOST", &settings.azure_authority_host),
         ("AZURE_OIDC_AUDIENCE", &settings.azure_oidc_audience),
         ("AZURE_RESOURCE_MANAGER_ENDPOINT", &settings.azure_resource_manager_endpoint),
+        ("MICROSOFT_GRAPH_ENDPOINT", &settings.microsoft_graph_endpoint),
+        ("AZURE_SOURCES", &settings.azure_sources),
+        ("ENTRA_KINDS", &settings.entra_kinds),
+        ("ENTRA_MEMBERSHIP", &settings.entra_membership),
+        ("ENTRA_USERS", &settings.entra_users),
+        ("ENTRA_SERVICE_PRINCIPALS", &settings.entra_service_principals),
         ("SUBSCRIPTION_BATCH_SIZE", &settings.subscription_batch_size),
         ("PORT_WEBHOOK_CONCURRENCY", &settings.port_webhook_concurrency),
         ("PORT_WEBHOOK_PAYLOAD", &settings.port_webhook_payload),

@@ -17,6 +17,8 @@ pub struct AzureConfig {
     pub authority_host: reqwest::Url,
     /// The origin of Resource Manager, https. The access token is sent only there.
     pub resource_manager: reqwest::Url,
+    /// The origin of Microsoft Graph, https. Its access token is sent only there.
+    pub microsoft_graph: reqwest::Url,
     /// 1 to 1,000 subscriptions, the most Resource Graph accepts in one query.
     pub batch_size: NonZeroUsize,
 }
@@ -41,6 +43,11 @@ impl Reader<'_> {
                 "AZURE_RESOURCE_MANAGER_ENDPOINT",
                 self.settings.azure_resource_manager_endpoint.as_deref(),
                 cloud.resource_manager(),
+            ),
+            microsoft_graph: self.endpoint(
+                "MICROSOFT_GRAPH_ENDPOINT",
+                self.settings.microsoft_graph_endpoint.as_deref(),
+                cloud.microsoft_graph(),
             ),
             batch_size: self.count(
                 "SUBSCRIPTION_BATCH_SIZE",

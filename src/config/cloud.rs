@@ -42,6 +42,16 @@ impl Cloud {
         })
     }
 
+    /// "National cloud deployments", Microsoft Graph. The Department of Defense has a root of its own, and the cloud of Azure
+    /// Government.
+    pub(super) fn microsoft_graph(self) -> Url {
+        origin(match self {
+            Self::Public => "https://graph.microsoft.com",
+            Self::UsGovernment => "https://graph.microsoft.us",
+            Self::China => "https://microsoftgraph.chinacloudapi.cn",
+        })
+    }
+
     /// The cloud that signs in at this host.
     pub(super) fn of(authority_host: &Url) -> Option<Self> {
         Self::ALL.into_iter().find(|cloud| cloud.authority_host().origin() == authority_host.origin())
@@ -70,10 +80,10 @@ mod tests {
     fn each_cloud_has_its_own_https_endpoints() {
         let hosts: std::collections::HashSet<String> = Cloud::ALL
             .iter()
-            .flat_map(|cloud| [cloud.authority_host(), cloud.resource_manager()])
+            .flat_map(|cloud| [cloud.authority_host(), cloud.resource_manager(), cloud.microsoft_graph()])
             .inspect(|url| assert_eq!(url.scheme(), "https"))
             .map(|url| url.to_string())
             .collect();
-        assert_eq!(hosts.len(), 6);
+        assert_eq!(hosts.len(), 9);
     }
 }

@@ -8,6 +8,7 @@ mod cloud;
 mod columns;
 mod credential;
 mod drift;
+mod entra;
 mod error;
 mod forget;
 mod limits;
@@ -44,6 +45,7 @@ pub use checkpoint::{CheckpointConfig, OutOfScope, checkpoint_file};
 pub use columns::Columns;
 pub(crate) use columns::{FURTHER, those_of};
 pub use credential::{Application, CredentialConfig, CredentialKind, Identity};
+pub use entra::{Entra, EntraKind, EntraMember, EntraMembership, EntraUsers};
 pub use error::{ConfigError, Problem};
 pub use forget::forget_id;
 pub use limits::Limits;
@@ -78,6 +80,10 @@ pub struct Config {
     pub port: PortConfig,
     /// Which part of the estate is synced.
     pub scope: Scope,
+    /// `AZURE_SOURCES`: whether Azure's resources are synced.
+    pub resources: bool,
+    /// What of Entra ID is synced, if it is; a mapping file says which kinds.
+    pub entra: Option<Entra>,
     /// How far back an incremental run without a checkpoint reads: 1 minute to 6 days, the time that
     /// change records are relied on.
     pub window: Duration,
@@ -107,12 +113,16 @@ impl Config {
         let dry_run = reader.flag("DRY_RUN", settings.dry_run.as_deref());
         let resend_all = reader.resend_all();
         let prune = reader.prune();
+        let entra = reader.entra();
+        let (resources, has_entra) = reader.sources(!entra.kinds.is_empty());
         let config = Self {
             mode: reader.mode(resend_all || prune.is_some()),
             network: NetworkConfig { proxies: reader.proxies(), certificates: reader.certificates() },
             azure: reader.azure(),
             port: reader.port(dry_run),
             scope: reader.scope(),
+            resources,
+            entra: has_entra.then_some(entra),
             window: reader.window(),
             checkpoint: reader.checkpoint(),
             dead_letter_file: reader

@@ -15,7 +15,7 @@ const WITHOUT_FLAG: [&str; 6] = [
 ];
 
 /// What nothing but these settings begins with.
-const PREFIXES: [&str; 16] = [
+const PREFIXES: [&str; 17] = [
     "PORT_WEBHOOK_",
     "PORT_INGEST_",
     "PORT_CLIENT_",
@@ -32,6 +32,7 @@ const PREFIXES: [&str; 16] = [
     "SUBSCRIPTION_BATCH",
     "INCLUDE_CHANGE_",
     "RUN_TIMEOUT",
+    "ENTRA_",
 ];
 
 /// Names that other tools read: Azure's login action, Ansible, and HashiCorp's.
@@ -139,6 +140,8 @@ mod tests {
             ("RUN_TIMEOUT", "RUN_TIMEOUT_SECONDS"),
             ("CHANGE_WINDOW", "CHANGE_WINDOW_MINUTES"),
             ("FULL_SYNC_HOURS", "FULL_SYNC_EVERY_HOURS"),
+            ("ENTRA_KIND", "ENTRA_KINDS"),
+            ("ENTRA_GROUP_MEMBERSHIP", "ENTRA_MEMBERSHIP"),
         ] {
             assert_eq!(meant_by(name).as_deref(), Some(meant), "{name}");
         }

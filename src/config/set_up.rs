@@ -17,6 +17,8 @@ pub struct SetUpConfig {
     pub api: PortApi,
     /// `None`: entities are written over the API, and there is no webhook.
     pub webhook: Option<WebhookConfig>,
+    /// Whether Entra ID is synced as well.
+    pub entra: bool,
     /// Only show what would change.
     pub dry_run: bool,
     /// Not configurable, as for a run.
@@ -42,10 +44,11 @@ impl SetUpConfig {
         if args.gh_secret && !has_webhook {
             reader.wrong("--gh-secret", "has nothing to hand over: with MAPPING_FILE there is no webhook".into());
         }
+        let entra = !reader.entra().kinds.is_empty();
         let dry_run = reader.flag("DRY_RUN", settings.dry_run.as_deref());
         let api = reader.port_api(true);
-        let config =
-            |api| Self { network, api, webhook: has_webhook.then_some(webhook), dry_run, limits: Limits::default() };
+        let webhook = has_webhook.then_some(webhook);
+        let config = |api| Self { network, api, webhook, entra, dry_run, limits: Limits::default() };
         // Without an API there is a problem.
         reader.finish(api)?.map(config).ok_or(ConfigError(Vec::new()))
     }

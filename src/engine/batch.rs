@@ -40,6 +40,8 @@ pub(super) struct Batch<'b> {
     pub(super) deletes: Vec<Send>,
     /// Containers that are to be deleted as they are missing, and in which no row was shown in this run.
     pub(super) doomed: HashSet<Key>,
+    /// Shards whose deletes are held back, so that their records have to be read again.
+    pub(super) held_back: HashSet<Id>,
     /// Shards of which a row was new, and no record told of it: the source may not show all of them yet.
     untold: RefCell<HashSet<Id>>,
 }
@@ -87,6 +89,7 @@ impl<'b> Batch<'b> {
             missed: Vec::new(),
             deletes: Vec::new(),
             doomed: HashSet::new(),
+            held_back: HashSet::new(),
             untold: RefCell::default(),
         }
     }

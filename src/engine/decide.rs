@@ -17,6 +17,10 @@ pub(super) struct Send {
 }
 
 impl Send {
+    pub(super) fn is_delete(&self) -> bool {
+        self.parcel.change().operation == Operation::Delete
+    }
+
     /// Whether it is the delete of what is missing, and nothing proves that it is gone.
     pub(super) fn is_missed(&self) -> bool {
         !self.is_proven && matches!(self.entry.absent, Some(Absent::Since(_)))
@@ -56,8 +60,11 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         let is_fresh = Self::is_fresh(known.as_ref(), record.as_ref());
         let is_known = known.is_some();
         let mut entry = known.unwrap_or(Entry::NEW);
-        if exists && entry.absent.is_some() {
+        // Of a leaf that relates to others, this is what was to be read again.
+        let is_read_again = entry.unread && id.stage() == Stage::Leaf && self.source.relating(&id.root()).is_none();
+        if exists && (entry.absent.is_some() || is_read_again) {
             entry.absent = None;
+            entry.unread &= !is_read_again;
             self.put(&id, entry.clone())?;
         }
         let container = id.parent().filter(|parent| parent.stage() == Stage::Container);
@@ -132,10 +139,15 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
                     is_fresh && (is_deleted || may_have_left) && holds(Rule::GoneFresh)
                 }
             };
+        let may_return = is_deleted && record.is_some_and(|record| record.may_return);
+        if may_return {
+            // Once it is deleted, it is watched.
+            entry.absent = entry.absent.or(Some(Absent::Since(self.start)));
+        }
         Ok(is_sent.then(|| Send {
             parcel: self.sink.render(change.into_delete(), &entry.names),
             entry,
-            is_proven: is_deleted && holds(Rule::Proven),
+            is_proven: is_deleted && !may_return && holds(Rule::Proven),
         }))
     }
 

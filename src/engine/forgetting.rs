@@ -36,6 +36,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         if held == 0 {
             self.rewrite(shard, |_| None).await?;
             self.replica.set_mark(shard, Mark::default());
+            self.replica.set_cursor(shard, None);
         }
         self.save().await?;
         Ok(held)

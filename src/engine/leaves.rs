@@ -1,6 +1,9 @@
 //! Leaves: those with a record, all rows where they are due, and what is left once they were read.
 
+use std::collections::HashMap;
+
 use super::batch::{Batch, Extent, Page};
+use super::decide::Send;
 use super::delivery::Wave;
 use super::reading::Coming;
 use super::{Absent, Answer, Engine, Entry, Fatal, Key, Replica, Source};
@@ -155,7 +158,26 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         } else {
             self.counts.borrow_mut().unresolved += missed.len() as u64;
         }
-        let sends = self.decide_all(b, ready)?;
+        let mut sends = self.decide_all(b, ready)?;
+        self.hold_back(b, &mut sends)?;
         self.send(b, Wave::Leaves, sends).await
+    }
+
+    /// Leaves out the deletes of shards of which a mass would be deleted at once.
+    fn hold_back(&self, b: &mut Batch<'_>, sends: &mut Vec<Send>) -> Result<(), Fatal<R::Error>> {
+        let Some((least, percent)) = self.settings.bounds.mass else { return Ok(()) };
+        let mut deletes: HashMap<Id, u64> = HashMap::new();
+        for send in sends.iter().filter(|send| send.is_delete() && send.entry.is_held()) {
+            *deletes.entry(send.parcel.change().id.root()).or_default() += 1;
+        }
+        for (shard, count) in deletes {
+            let held = self.replica.held(&shard).map_err(Fatal::Replica)?;
+            if count > least && count * 100 > held * percent {
+                self.counts.borrow_mut().held_back.push((shard.clone(), count));
+                b.held_back.insert(shard);
+            }
+        }
+        sends.retain(|send| !send.is_delete() || !b.held_back.contains(send.parcel.change().id.shard()));
+        Ok(())
     }
 }

@@ -16,9 +16,6 @@ const WAIT: SignedDuration = SignedDuration::from_mins(30);
 /// The same where so many are missing that the source may be blind.
 const GUARDED_WAIT: SignedDuration = SignedDuration::from_hours(24);
 
-/// How long something that is gone, or never showed, is asked for in case that it shows after all.
-const WATCH: SignedDuration = SignedDuration::from_hours(48);
-
 /// What is asked for in a run, by shard.
 #[derive(Default)]
 struct Question {
@@ -261,7 +258,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         let Some(entry) = self.entry(id)? else { return Ok(None) };
         if !entry.is_held() {
             let is_over = match entry.absent {
-                Some(Absent::Since(since)) => self.start.duration_since(since) > WATCH,
+                Some(Absent::Since(since)) => self.start.duration_since(since) > self.settings.bounds.watch,
                 Some(Absent::Proven) | None => false,
             };
             if is_over {

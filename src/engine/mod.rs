@@ -21,6 +21,7 @@ mod opening;
 mod planning;
 mod posting;
 mod reading;
+mod relations;
 mod replica;
 mod resending;
 mod rules;
@@ -61,6 +62,9 @@ pub(crate) const RECORDS_KEPT: SignedDuration = SignedDuration::from_hours(6 * 2
 /// How late a row is at most, with much to spare. Of what is older than this and exists, a full read shows the row.
 const ROWS_LATE: SignedDuration = SignedDuration::from_hours(24);
 
+/// How long what is gone is asked for in case that it shows after all: rows that come and go do so within a day.
+const WATCH: SignedDuration = SignedDuration::from_hours(48);
+
 /// How a run goes about it.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -69,6 +73,7 @@ pub(crate) struct Settings {
     /// How far before the last run records are read again.
     pub(crate) overlap: SignedDuration,
     pub(crate) full: Full,
+    pub(crate) first: First,
     pub(crate) leaving: Leaving,
     pub(crate) resend: Resend,
     pub(crate) bounds: Bounds,
@@ -85,11 +90,15 @@ pub(crate) struct Bounds {
     pub(crate) watched: usize,
     /// Entities of a shard that may be missing, or a tenth of it, before the source is taken for blind.
     pub(crate) guarded: u64,
+    /// How long something that is gone, or never showed, is asked for in case that it shows after all.
+    pub(crate) watch: SignedDuration,
+    /// More deletes of a shard than so many, and than so many percent of what is held of it, are not sent.
+    pub(crate) mass: Option<(u64, u64)>,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { page: PAGE, asked: 2000, watched: 100, guarded: 20 }
+        Self { page: PAGE, asked: 2000, watched: 100, guarded: 20, watch: WATCH, mass: None }
     }
 }
 
@@ -102,6 +111,14 @@ pub(crate) enum Full {
     Every(SignedDuration),
     /// In no run: nothing is remembered, and what changed in this time is all there is to it.
     Never { window: SignedDuration },
+}
+
+/// When the first reading of all rows of a shard counts as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum First {
+    /// Once another one agrees: rows of a shard that is new, or newly shown, come late.
+    Confirmed,
+    AtOnce,
 }
 
 /// What becomes of entities that leave the scope.
@@ -122,8 +139,9 @@ pub(crate) enum Resend {
 /// A shard as the source lists it: it exists.
 #[derive(Clone, Debug)]
 pub(crate) struct Shard {
-    /// The upsert of its own entity.
-    pub(crate) root: Change,
+    pub(crate) id: Id,
+    /// The upsert of its own entity, where it has one.
+    pub(crate) root: Option<Change>,
     pub(crate) sight: Sight,
 }
 
@@ -166,6 +184,8 @@ pub(crate) struct Counts {
     pub(crate) whole: Vec<Id>,
     /// Entities that are absent, in shards where so many are that none is taken for gone yet.
     pub(crate) guarded: u64,
+    /// Deletes that were not sent, as they are a mass of a shard's: by shard.
+    pub(crate) held_back: Vec<(Id, u64)>,
 }
 
 /// Whether an accepted upsert is of an entity that the catalog did not have, as far as is remembered.
@@ -241,6 +261,11 @@ impl<'a, S: Source, R: Replica> Engine<'a, S, R> {
             broken: RefCell::default(),
         };
         (engine, receiver)
+    }
+
+    /// The start of the run, on the source's clock.
+    pub(crate) fn start(&self) -> Timestamp {
+        self.start
     }
 
     /// Gives no more orders: whoever posts may end.

@@ -64,6 +64,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         })
         .await?;
         self.replica.set_mark(shard, Mark::default());
+        self.replica.set_cursor(shard, None);
         Ok(())
     }
 

@@ -19,7 +19,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
     pub(super) fn plan<'s>(&self, listed: &'s [Shard]) -> Result<Vec<Part<'s>>, Fatal<R::Error>> {
         let mut read: Vec<(Extent, Mark, &Shard)> = Vec::new();
         for shard in listed {
-            let id = &shard.root.id;
+            let id = &shard.id;
             let mark = self.replica.mark(id);
             if shard.sight == Sight::NotCovered {
                 let is_known = self.entry(id)?.is_some();

@@ -56,6 +56,8 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         let intended = Entry {
             there: entry.there && change.operation == Operation::Upsert,
             absent: if send.is_proven { Some(Absent::Proven) } else { entry.absent },
+            unread: entry.unread
+                || (change.operation == Operation::Upsert && !entry.there && self.has_relations(&change.id)),
             names: entry.names.with(&send.parcel.names()),
             ..entry.doubted()
         };
@@ -63,7 +65,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
     }
 
     /// Waits until everything that was posted so far is settled.
-    pub(super) async fn settle_all(&self) -> Result<(), Fatal<R::Error>> {
+    pub(crate) async fn settle_all(&self) -> Result<(), Fatal<R::Error>> {
         if self.is_posting.replace(false) {
             let (settled, waiting) = oneshot::channel();
             self.order(Order::Settle(settled)).await?;
@@ -112,7 +114,8 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
                     Some(Absent::Since(_)) => Some(Absent::Since(self.start)),
                 };
                 let names = Names::UNKNOWN;
-                let gone = Entry { state: State::Nothing, at, there: false, absent, names, ..entry };
+                let unread = entry.unread && id.stage() != Stage::Leaf;
+                let gone = Entry { state: State::Nothing, at, there: false, absent, names, unread, ..entry };
                 let is_remembered = holds(Rule::Tombstone) || gone.absent.is_some() || gone.scope.is_some();
                 self.replica.put(id, is_remembered.then_some(gone)).map_err(Fatal::Replica)?;
             }

@@ -13,8 +13,8 @@ use super::decide::Send;
 use super::delivery::Wave;
 use super::rules::{Rule, holds};
 use super::{
-    Answer, Engine, Entry, Fatal, Full, Key, Mark, Reading, Replica, Shard, Sight, Source, State, Window, before,
-    kept_and_recent,
+    Answer, Engine, Entry, Fatal, First, Full, Key, Mark, Reading, Replica, Shard, Sight, Source, State, Window,
+    before, kept_and_recent,
 };
 use crate::model::{Finding, Id, Operation, Scope};
 
@@ -58,7 +58,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
     /// Reads all shards that are listed, each batch to its end whatever becomes of the others. What could not be read is kept
     /// for [`Engine::take_failures`].
     pub(crate) async fn run(&self, listed: &[Shard]) -> Result<(), Fatal<R::Error>> {
-        let ids: Vec<Id> = listed.iter().map(|shard| shard.root.id.clone()).collect();
+        let ids: Vec<Id> = listed.iter().map(|shard| shard.id.clone()).collect();
         self.open(&ids).await?;
         let batches = self.plan(listed)?;
         self.roots_alone(listed).await?;
@@ -71,7 +71,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
 
     /// Reads some shards, sends what differs, and moves their marks.
     pub(super) async fn read_batch(&self, extent: Extent, shards: &[&Shard]) -> Result<(), Fatal<R::Error>> {
-        let ids: Vec<Id> = shards.iter().map(|shard| shard.root.id.clone()).collect();
+        let ids: Vec<Id> = shards.iter().map(|shard| shard.id.clone()).collect();
         let windows: HashMap<Id, Option<Timestamp>> =
             ids.iter().map(|id| (id.clone(), self.window_of(id, extent))).collect();
         let window = match windows.values().copied().collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().min()) {
@@ -82,11 +82,12 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
             }
         };
         let full = extent == Extent::Everything;
+        let cursor = if let ([alone], false) = (&ids[..], full) { self.replica.cursor(alone) } else { None };
         let reads_all = full && self.source.unseen() == Scope::In;
         // Read side by side, taken one after the other: all leaves last.
         let (delivering, leaves) = reads_all.then(|| begin(self.source.leaves(&ids))).unzip();
         let taking = async {
-            let opened = futures::try_join!(self.source.changes(&ids, window), async {
+            let opened = futures::try_join!(self.source.changes(&ids, window, cursor), async {
                 if full { self.source.containers(&ids).await.map(Some) } else { Ok(None) }
             },);
             let Some((changes, containers)) = self.kept(opened) else { return Ok(()) };
@@ -141,15 +142,19 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
             return Ok(());
         }
         for id in ids {
+            self.note_relations(id).await?;
             let is_told = |answer: &Option<Answer>| match answer {
                 Some(answer) => !answer.unread.contains(id),
                 None => !holds(Rule::Proof),
             };
-            let is_read = is_told(&told_containers) && is_told(&told_leaves);
+            let is_read = is_told(&told_containers) && is_told(&told_leaves) && !b.held_back.contains(id);
+            if is_read {
+                self.replica.set_cursor(id, self.source.cursor(id));
+            }
             let mark = self.replica.mark(id);
             // Rows of a new shard, or of a new role, come late: the first comparison counts once another one agrees.
             let is_first = mark.full.is_none() && (mark.since.is_none() || b.is_untold(id));
-            let is_confirmed = !is_first || !holds(Rule::Confirmed);
+            let is_confirmed = !is_first || self.settings.first == First::AtOnce || !holds(Rule::Confirmed);
             self.replica.set_mark(
                 id,
                 Mark {
@@ -194,8 +199,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         records: &[Finding],
     ) -> Result<(), Fatal<R::Error>> {
         let mut sends = Vec::new();
-        for shard in shards {
-            let change = shard.root.clone();
+        for change in shards.iter().filter_map(|shard| shard.root.clone()) {
             let record = records.iter().find(|finding| *finding.id() == change.id).and_then(|finding| finding.record);
             let finding = Finding { change, exists: true, scope: Some(Scope::In), record };
             b.found.insert(Key::of(finding.id()));

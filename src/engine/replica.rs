@@ -42,7 +42,7 @@ pub(crate) struct Entry {
     pub(crate) there: bool,
     /// Of a container: what its own row said last.
     pub(crate) scope: Option<Scope>,
-    /// Of a container: everything in it is to be read.
+    /// Of a container: everything in it is to be read. Of a leaf: it is to be read again, or, if others relate to it, these are.
     pub(crate) unread: bool,
     /// Under which names something of it is, or may be, in the catalog.
     pub(crate) names: Names,
@@ -154,6 +154,11 @@ pub(crate) trait Replica {
     fn mark(&self, shard: &Id) -> Mark;
 
     fn set_mark(&self, shard: &Id, mark: Mark);
+
+    /// Where the source goes on with the records of a shard, in its own words; `None` where their times say that.
+    fn cursor(&self, shard: &Id) -> Option<String>;
+
+    fn set_cursor(&self, shard: &Id, cursor: Option<String>);
 
     /// Makes all that was put durable, all of it or nothing.
     async fn save(&self) -> Result<(), Self::Error>;

@@ -40,7 +40,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         ids: &[Id],
         vanished: Vanished,
     ) -> Result<Unsent, Fatal<R::Error>> {
-        let shards: Vec<Id> = listed.iter().map(|shard| shard.root.id.clone()).collect();
+        let shards: Vec<Id> = listed.iter().map(|shard| shard.id.clone()).collect();
         let known: HashSet<&str> = shards.iter().map(Id::as_str).collect();
         let (mut ids, strangers): (Vec<Id>, Vec<Id>) = ids.iter().cloned().partition(|id| known.contains(id.shard()));
         for id in &strangers {
@@ -51,8 +51,8 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         ids.sort_by_key(Id::stage);
         let (roots, ids): (Vec<Id>, Vec<Id>) = ids.into_iter().partition(|id| id.stage() == Stage::Root);
         let mut sends = Vec::new();
-        for shard in listed.iter().filter(|shard| roots.contains(&shard.root.id)) {
-            let finding = Finding { change: shard.root.clone(), exists: true, scope: Some(Scope::In), record: None };
+        for change in listed.iter().filter_map(|shard| shard.root.clone()).filter(|root| roots.contains(&root.id)) {
+            let finding = Finding { change, exists: true, scope: Some(Scope::In), record: None };
             sends.extend(self.decide(&batch, finding)?);
         }
         self.post(Wave::Roots, sends).await?;
@@ -72,7 +72,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
             found.findings.into_iter().filter(|finding| asked.contains(finding.id())).collect();
         let shown: HashSet<Id> = findings.iter().map(|finding| finding.id().clone()).collect();
         // It counts as newer than anything.
-        let proof = Record { at: Timestamp::MAX, kind: RecordKind::Delete, moves_scope: false };
+        let proof = Record { at: Timestamp::MAX, kind: RecordKind::Delete, moves_scope: false, may_return: false };
         let mut unsent = Unsent::default();
         for id in ids.iter().filter(|id| !shown.contains(*id)) {
             if !found.answer.covered.contains(id.shard()) || found.answer.failed.contains(id) {

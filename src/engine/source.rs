@@ -63,12 +63,18 @@ pub(crate) trait Source {
     /// Whether a container that nobody has seen is in scope.
     fn unseen(&self) -> Scope;
 
-    /// The latest records of entities in `window`, each with its current row: of roots and containers, and of leaves.
+    /// The latest records of entities in `window`, each with its current row: of roots and containers, and of leaves. `cursor` is
+    /// what [`Source::cursor`] said of the shard when they were last read, where it is asked about alone and not all of its rows
+    /// are read as well.
     async fn changes<'a>(
         &'a self,
         shards: &'a [Id],
         window: Window,
+        cursor: Option<String>,
     ) -> Result<(Self::Reading<'a>, Self::Reading<'a>), Self::Error>;
+
+    /// Where the records of a shard go on that were read to their end; `None` where times are enough.
+    fn cursor(&self, shard: &Id) -> Option<String>;
 
     /// All containers that exist.
     async fn containers<'a>(&'a self, shards: &'a [Id]) -> Result<Self::Reading<'a>, Self::Error>;
@@ -81,6 +87,12 @@ pub(crate) trait Source {
 
     /// Those of these ids that have a row, whatever the filters; the shards' own containers are asked for with them.
     async fn ask(&self, ids: &[Id]) -> Result<Found, Self::Error>;
+
+    /// The shard whose entities relate to those of this one; `None` where relations follow the ids.
+    fn relating(&self, shard: &Id) -> Option<Id>;
+
+    /// The entities of that shard which relate to any of these.
+    async fn related(&self, ids: &[Id]) -> Result<Vec<Id>, Self::Error>;
 
     /// The delete of what has no row, from its id alone.
     fn gone(&self, id: &Id) -> Change;

@@ -69,6 +69,11 @@ impl Tally {
         Self { dead_letters, counted: Counted::default(), kinds: BTreeMap::new(), clock: None, waits: Waits::new() }
     }
 
+    /// The file of those that were rejected, for another tally.
+    pub(crate) fn into_dead_letters(self) -> Option<DeadLetters> {
+        self.dead_letters
+    }
+
     /// Sets the clock by the source's: changes are dated by that one.
     pub(crate) fn starts_at(&mut self, start: Timestamp) {
         self.clock = Some((start, Instant::now()));
@@ -223,7 +228,18 @@ mod tests {
 
     fn row(kind: &str, operation: Operation) -> Row {
         let id = Id::new("/s/x", 2, 2).unwrap();
-        Row(Change { id, operation, kind: kind.into(), changed_at: None, actor: None, row: Bytes::new() }, "{}")
+        Row(
+            Change {
+                id,
+                operation,
+                label: "resource",
+                kind: kind.into(),
+                changed_at: None,
+                actor: None,
+                row: Bytes::new(),
+            },
+            "{}",
+        )
     }
 
     fn record(tally: &mut Tally, row: &Row, outcome: &Delivered) -> Settled {

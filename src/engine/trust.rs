@@ -7,7 +7,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
     /// sent again.
     pub(crate) fn distrust_rejections(&self, listed: &[Shard]) -> Result<(), Fatal<R::Error>> {
         for shard in listed {
-            self.each_entry(&shard.root.id, |id, entry| match entry.state {
+            self.each_entry(&shard.id, |id, entry| match entry.state {
                 State::Refused(_) if entry.at == Some(self.start) => self.put(&id, entry.doubted()),
                 _ => Ok(()),
             })?;

@@ -21,6 +21,11 @@ impl Expression {
         jq::first(&self.program, input)
     }
 
+    /// Whether it looks at a column by its name.
+    pub(super) fn reads(&self, column: &str) -> bool {
+        matches!(self.program.reads(), Reads::Names(names) if names.contains(column))
+    }
+
     /// What it gives whatever the row is, if it is a text.
     pub(super) fn literal(&self) -> Option<String> {
         let is_constant = matches!(self.program.reads(), Reads::Names(names) if names.is_empty());
@@ -55,8 +60,10 @@ impl Nulls {
 }
 
 impl Template {
-    pub(super) fn evaluate(&self, input: &Val, nulls: &mut Nulls) -> Val {
-        match self {
+    /// What it gives of a row; nothing where it takes what the row `lacks`.
+    pub(super) fn evaluate(&self, input: &Val, nulls: &mut Nulls, lacks: &impl Fn(&Expression) -> bool) -> Option<Val> {
+        Some(match self {
+            Self::Jq(expression) if lacks(expression) => return None,
             Self::Jq(expression) => match expression.first(input) {
                 Ok(Some(value)) => value,
                 Ok(None) => {
@@ -69,10 +76,12 @@ impl Template {
                 }
             },
             Self::Object(fields) => {
-                Val::object(fields.iter().map(|(key, field)| (key.as_str().into(), field.evaluate(input, nulls))))
+                let known =
+                    |(key, field): &(String, Self)| Some((key.as_str().into(), field.evaluate(input, nulls, lacks)?));
+                Val::object(fields.iter().filter_map(known))
             }
-            Self::List(items) => items.iter().map(|item| item.evaluate(input, nulls)).collect(),
-        }
+            Self::List(items) => items.iter().filter_map(|item| item.evaluate(input, nulls, lacks)).collect(),
+        })
     }
 
     pub(super) fn each<'a>(&'a self, f: &mut dyn FnMut(&'a Expression)) {

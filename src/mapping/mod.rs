@@ -30,6 +30,28 @@ pub(crate) enum Kind {
     /// A resource group.
     ResourceContainer,
     Resource,
+    /// Of Entra ID, as the others that follow.
+    User,
+    Group,
+    Application,
+    ServicePrincipal,
+}
+
+impl Kind {
+    /// Those of Azure's resources.
+    pub(crate) const ESTATE: [Self; 3] = [Self::Subscription, Self::ResourceContainer, Self::Resource];
+
+    /// What a mapping calls those of Entra ID: the paths of Microsoft Graph.
+    const DIRECTORY: [(&str, Self); 4] = [
+        ("/users", Self::User),
+        ("/groups", Self::Group),
+        ("/applications", Self::Application),
+        ("/servicePrincipals", Self::ServicePrincipal),
+    ];
+
+    fn is_of_directory(self) -> bool {
+        !Self::ESTATE.contains(&self)
+    }
 }
 
 /// How Port is to take the entities.
@@ -114,6 +136,11 @@ impl Mapping {
         self.resources.iter().filter_map(|resource| resource.blueprint.literal()).collect()
     }
 
+    /// Whether anything is made of rows of a kind.
+    pub(crate) fn has(&self, kind: Kind) -> bool {
+        self.of_kind(kind).next().is_some()
+    }
+
     /// The same, of those that make entities of rows of a kind.
     pub(crate) fn blueprints_of(&self, kind: Kind) -> BTreeSet<String> {
         self.of_kind(kind).filter_map(|resource| resource.blueprint.literal()).collect()
@@ -156,6 +183,7 @@ impl Mapping {
             columns
                 .extend(names.iter().map(|name| row::column(kind, name)).filter(|column| resource.shape.has(column)));
             columns.extend(resource.types.is_some().then(|| "type".to_owned()));
+            columns.extend(resource.selects.iter().cloned());
         }
         Columns::Names(columns)
     }

@@ -12,12 +12,17 @@ use crate::jq::{self, Reads, Val};
 /// The most that Port takes in one request.
 pub(super) const LARGEST: usize = 1 << 20;
 
+/// The column of a group that says who is in it.
+const MEMBERS: &str = "members";
+
 /// One of `resources`.
 pub(super) struct Resource {
     pub(super) kind: Kind,
     /// In lower case.
     pub(super) types: Option<BTreeSet<String>>,
     pub(super) shape: Shape,
+    /// Columns that are asked for though no expression names them.
+    pub(super) selects: BTreeSet<String>,
     pub(super) selector: Expression,
     pub(super) items: Option<Items>,
     pub(super) blueprint: Expression,
@@ -135,7 +140,13 @@ impl Resource {
             }
             Err(error) => return made.fail(&self.selector.key, error.to_string()),
         }
-        let fields = self.fields.iter().map(|(key, field)| (key.as_str(), field.evaluate(input, &mut made.nulls)));
+        // Who is in a group may not be known: then what is made of it stays as it was.
+        let lacks_members = self.kind == Kind::Group && input.get(MEMBERS).is_none();
+        let lacks = |expression: &Expression| lacks_members && expression.reads(MEMBERS);
+        let fields = self
+            .fields
+            .iter()
+            .filter_map(|(key, field)| Some((key.as_str(), field.evaluate(input, &mut made.nulls, &lacks)?)));
         let fields: Vec<_> = fields.collect();
         let blueprint = match self.blueprint.first(input) {
             Ok(blueprint) => blueprint.unwrap_or_default(),

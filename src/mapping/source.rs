@@ -188,9 +188,9 @@ impl Reader {
         let entity = entity.and_then(|(node, path)| self.entity(node, &path));
         let (_, name) = named?;
         let selector = selector.and_then(|node| self.selector(node, &keys.path("selector"), kind?, name));
-        let ((selector, types, shape), (blueprint, fields)) = selector.zip(entity)?;
+        let ((selector, types, shape, selects), (blueprint, fields)) = selector.zip(entity)?;
         let lens = Lens::default();
-        let mut resource = Resource { kind: kind?, types, shape, selector, items, blueprint, fields, lens };
+        let mut resource = Resource { kind: kind?, types, shape, selects, selector, items, blueprint, fields, lens };
         resource.lens = resource.lens();
         self.foreign(&resource, keys.line);
         Some(resource)
@@ -218,8 +218,12 @@ impl Reader {
             "resource" | "cloudResource" => Kind::Resource,
             name if name.eq_ignore_ascii_case("Microsoft.Resources/resourceGroups") => Kind::ResourceContainer,
             name => {
-                let known =
-                    "subscription, resourceContainer, Microsoft.Resources/resourceGroups, resource and cloudResource";
+                let is_it = |(known, _): &&(&str, Kind)| known.eq_ignore_ascii_case(name);
+                if let Some((_, kind)) = Kind::DIRECTORY.iter().find(is_it) {
+                    return Some(*kind);
+                }
+                let known = "subscription, resourceContainer, Microsoft.Resources/resourceGroups, resource, cloudResource, /users, \
+                             /groups, /applications and /servicePrincipals";
                 self.refuse(line, path, format!("`{name}` is not read yet; what is read is {known}"));
                 return None;
             }
@@ -234,9 +238,10 @@ impl Reader {
         path: &str,
         kind: Kind,
         name: &str,
-    ) -> Option<(Expression, Option<BTreeSet<String>>, Shape)> {
+    ) -> Option<(Expression, Option<BTreeSet<String>>, Shape, BTreeSet<String>)> {
         // Which version of Azure's API an exporter asks makes no difference to what Resource Graph has.
         let known: &[&str] = match (kind, name) {
+            (kind, _) if kind.is_of_directory() => &["query", "data_path", "query_params"],
             (_, "cloudResource") => &["query", "resourceKinds"],
             (Kind::Subscription, _) => &["query", "apiVersion", "apiParams"],
             _ => &["query", "apiVersion", "apiParams", "graphQuery", "subscription"],
@@ -263,7 +268,42 @@ impl Reader {
                 }
             },
         };
-        Some((query?, types, shape))
+        let selects = self.query_params(&keys)?;
+        Some((query?, types, shape, selects))
+    }
+
+    /// What a request of Port's generic exporter would ask of Microsoft Graph, as far as a delta can be asked: the properties.
+    fn query_params(&mut self, keys: &Keys<'_>) -> Option<BTreeSet<String>> {
+        if let Some(node) = keys.get("data_path") {
+            let path = keys.path("data_path");
+            if self.text(node, &path)?.trim() != ".value" {
+                self.refuse(node.line, path, "is not `.value`, where Microsoft Graph has its objects");
+            }
+        }
+        let mut selects = BTreeSet::new();
+        let Some(node) = keys.get("query_params") else { return Some(selects) };
+        let path = keys.path("query_params");
+        let Value::Map(entries) = &node.value else {
+            self.refuse(node.line, path, format!("is {}, not a mapping", node.kind()));
+            return None;
+        };
+        for entry in entries {
+            let path = format!("{path}.{}", entry.key);
+            match entry.key.as_str() {
+                "$select" => {
+                    let names = self.text(&entry.node, &path)?.split(',').map(|name| name.trim().to_owned());
+                    selects.extend(names.filter(|name| !name.is_empty()));
+                }
+                // Pages and members are read whole.
+                "$top" | "$expand" | "$count" => {}
+                _ => self.refuse(
+                    entry.line,
+                    path,
+                    "is not asked of changes; leave objects out by `selector.query`, or by ENTRA_USERS",
+                ),
+            }
+        }
+        Some(selects)
     }
 
     fn items(&mut self, port: &Keys<'_>) -> Option<Items> {

@@ -137,7 +137,9 @@ impl Entry {
         }
         let mut nulls = Nulls::default();
         let fields = self.fields.iter().filter(|(key, _)| key == "identifier" || matches!(self.action, Action::Create));
-        let fields: Vec<_> = fields.map(|(key, field)| (key.as_str(), field.evaluate(input, &mut nulls))).collect();
+        let evaluate = |field: &Template, nulls: &mut Nulls| field.evaluate(input, nulls, &|_| false);
+        let fields = fields.filter_map(|(key, field)| Some((key.as_str(), evaluate(field, &mut nulls)?)));
+        let fields: Vec<_> = fields.collect();
         let identifier = fields.iter().find(|(key, _)| *key == "identifier");
         let Some(identifier) = identifier.and_then(|(_, value)| value.as_str()).map(str::to_owned) else {
             let why = nulls.errors.into_values().next().unwrap_or_else(|| "it is no text".to_owned());

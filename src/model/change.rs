@@ -19,6 +19,8 @@ pub(crate) enum Operation {
 pub(crate) struct Change {
     pub(crate) id: Id,
     pub(crate) operation: Operation,
+    /// What an envelope calls it: `resource`, `user`.
+    pub(crate) label: &'static str,
     /// What kind of thing it is, for counts: a resource's type, in lower case.
     pub(crate) kind: Arc<str>,
     /// When it was changed, as far as the source tells.

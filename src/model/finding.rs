@@ -32,6 +32,8 @@ pub(crate) struct Record {
     /// Whether what it tells of may have moved a container into or out of scope, with all that is in it: a create, or a change
     /// of what the filter looks at.
     pub(crate) moves_scope: bool,
+    /// Of a delete: what is gone may come back, and no record need tell of that.
+    pub(crate) may_return: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::RunError;
 use super::problems::Shortfall;
-use crate::config::{self, ScopeTerms, those_of};
+use crate::config::{self, Entra, EntraKind, EntraMember, ScopeTerms, those_of};
 use crate::mapping::{Columns, Kind, Mapping};
 use crate::report::Report;
 use crate::sinks::entities::{Form, Unmapped};
@@ -45,6 +45,30 @@ impl Mapped {
     /// The scope as a checkpoint remembers it.
     pub(crate) fn terms(mapped: Option<&Self>, scope: &config::Scope) -> ScopeTerms {
         ScopeTerms::of(scope).mapped_by(mapped.map(|mapped| mapped.hash.clone()))
+    }
+
+    /// What of Entra ID is synced: what a mapping makes entities of, or what the settings name.
+    pub(crate) fn entra(mapped: Option<&Self>, entra: Option<&Entra>) -> Entra {
+        let entra = entra.cloned();
+        let Some(Self { mapping, .. }) = mapped else { return entra.unwrap_or_default() };
+        let Some(entra) = entra else { return Entra::default() };
+        let of = |kind| match kind {
+            EntraKind::User => Kind::User,
+            EntraKind::Group => Kind::Group,
+            EntraKind::Application => Kind::Application,
+            EntraKind::ServicePrincipal => Kind::ServicePrincipal,
+        };
+        let kinds = EntraKind::ALL.into_iter().filter(|kind| mapping.has(of(*kind)));
+        let more = kinds.clone().filter_map(|kind| match mapping.columns(of(kind)) {
+            Columns::All => None,
+            Columns::Names(names) => Some((kind, names)),
+        });
+        Entra { kinds: kinds.collect(), more: more.collect(), member: EntraMember::Object, ..entra }
+    }
+
+    /// Whether anything is made of Azure's resources.
+    pub(crate) fn has_resources(mapped: Option<&Self>) -> bool {
+        mapped.is_none_or(|mapped| Kind::ESTATE.into_iter().any(|kind| mapped.mapping.has(kind)))
     }
 
     fn columns(&self) -> config::Columns {

@@ -1,5 +1,6 @@
 //! One run: what is discovered, planned, transferred and settled. The only place that sees all parts.
 
+mod entra;
 mod mapped;
 mod plan;
 mod problems;
@@ -16,13 +17,14 @@ use std::time::{Duration, Instant};
 
 use futures::future::{FutureExt, Shared};
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::mpsc::Receiver;
 
-use crate::azure::arm::Arm;
+use crate::azure::api::Api;
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::config::{AzureConfig, Config, Mode, ScopeTerms};
 use crate::engine::{
-    AnySink, Counted, Counts, DeadLetters, Delivery, Engine, Fatal, Novelty, Replica, Settled, Shard, Tally, Unsent,
-    Vanished,
+    AnySink, Counted, Counts, DeadLetters, Delivery, Engine, Fatal, Novelty, Order, Replica, Settled, Shard, Source,
+    Tally, Unsent, Vanished,
 };
 use crate::error::Stop;
 use crate::http::Http;
@@ -111,6 +113,14 @@ struct Run<'a, S: Future<Output = Stop>> {
     mapped: Option<Mapped>,
 }
 
+/// What came of reading and posting.
+struct Exchanged<T> {
+    /// `None`: it did not come to its end.
+    read: Option<T>,
+    stopped: Option<Stop>,
+    tally: Tally,
+}
+
 /// What Azure says that there is.
 struct Estate {
     source: ResourceGraph,
@@ -154,7 +164,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
     /// Signs in, lists what can be read, and asks what Resource Graph looks at of it.
     async fn discover(&self, report: &mut Report) -> Result<Estate, RunError> {
         let AzureConfig { batch_size, .. } = &self.config.azure;
-        let arm = Arm::new(&self.config.azure, Arc::clone(&self.http))?;
+        let arm = Api::resource_manager(&self.config.azure, Arc::clone(&self.http))?;
         let pages = pages_at_once(&self.config.port);
         let scope = Mapped::scope(self.mapped.as_ref(), &self.config.scope);
         let source = ResourceGraph::new(arm, scope, *batch_size, pages);
@@ -193,18 +203,63 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         }
         let Estate { source, listed, look, start } = estate;
         look.failures.iter().for_each(|error| report.fail(error));
-        let shard = |one: &Subscription| Shard { root: one.root.clone(), sight: look.sight(&one.root.id) };
+        let shard = |one: &Subscription| {
+            let (id, root) = (one.root.id.clone(), Some(one.root.clone()));
+            Shard { sight: look.sight(&id), id, root }
+        };
         let listed: &Vec<Shard> = &listed.iter().map(shard).collect();
         if let Work::Forget(id) = self.work {
             self.check_forget(id, listed, &plan.settings.terms.sink)?;
         }
         let (engine, orders) = Engine::new(source, sink, &self.replica, &plan.settings, *start);
+        let seen = |posted| Seen {
+            rows: source.client().rows(),
+            total: source.client().announced(),
+            posted,
+            same: engine.counts().same,
+        };
+        let Exchanged { read, stopped, tally } =
+            Box::pin(self.exchange(&engine, (sink, orders), self.read(&engine, listed), (plan.mode, seen), report))
+                .await;
+        report.queries += source.client().queries();
+        report.rows += source.client().rows();
+        report.duplicates += source.client().duplicates();
+        engine.take_failures().iter().filter(|error| !error.is_stop()).for_each(|error| report.fail(error));
+        Self::tell_unread(estate, report);
+        let is_read = plan.mode == Mode::Full && read.is_some() && report.errors.is_empty();
+        if let Some(Some(shortfall)) = read {
+            report.fail(&shortfall);
+        }
+        let unlisted = self.unlisted(listed)?;
+        if *self.work == Work::Sync {
+            self.tell_unlisted(&unlisted);
+        }
+        report.unlisted = unlisted.iter().map(|id| id.as_str().to_owned()).collect();
+        if is_read {
+            self.tell_unmatched(estate);
+        }
+        Self::tell_uncovered(estate, &engine.counts(), report);
+        Self::tell_missing(&engine.counts());
+        report.add(&tally, &engine.counts());
+        self.settle(&engine, estate.start, listed, tally, report)?;
+        stopped.map_or(Ok(()), |stop| Err(stop.into()))
+    }
+
+    /// Reads a source and posts to a sink side by side, until both came to their end, or the run is to stop.
+    async fn exchange<S2: Source, T>(
+        &self,
+        engine: &Engine<'_, S2, Checkpoint>,
+        (sink, orders): (&dyn AnySink, Receiver<Order>),
+        reading: impl Future<Output = Result<T, Fatal<CheckpointError>>>,
+        (mode, seen): (Mode, impl Fn(u64) -> Seen),
+        report: &mut Report,
+    ) -> Exchanged<T> {
         let tally = RefCell::new(Tally::new(self.dead_letters.take()));
-        tally.borrow_mut().starts_at(*start);
+        tally.borrow_mut().starts_at(engine.start());
         let done = Cell::new(0);
         let reading = async {
             let read = tokio::select! {
-                read = self.read(&engine, listed) => Ok(read),
+                read = reading => Ok(read),
                 stop = self.stop.clone() => Err(stop),
             };
             engine.close();
@@ -220,55 +275,32 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
             }
             self.tell_sent(parcel.change(), settled);
         });
-        let progress = progress::draw(plan.mode == Mode::Full && self.config.dry_run.is_none(), || Seen {
-            rows: source.client().rows(),
-            total: source.client().announced(),
-            posted: done.get(),
-            same: engine.counts().same,
-        });
+        let progress = progress::draw(mode == Mode::Full && self.config.dry_run.is_none(), || seen(done.get()));
         let (read, posted) = tokio::select! {
             both = async { tokio::join!(reading, posting) } => both,
             never = progress => match never {},
             never = self.keep_saving() => match never {},
         };
-        report.queries = source.client().queries();
-        report.rows = source.client().rows();
-        report.duplicates = source.client().duplicates();
         report.retried += delivery.retried();
-        report.closed = delivery.is_closed();
-        engine.take_failures().iter().filter(|error| !error.is_stop()).for_each(|error| report.fail(error));
-        Self::tell_unread(estate, report);
+        report.closed |= delivery.is_closed();
         let mut stopped = self.stop.clone().now_or_never();
-        let is_read = plan.mode == Mode::Full && matches!(read, Ok(Ok(_))) && report.errors.is_empty();
-        match read {
-            Ok(Ok(shortfall)) => {
-                if let Some(shortfall) = shortfall {
-                    report.fail(&shortfall);
-                }
-            }
+        let read = match read {
+            Ok(Ok(read)) => Some(read),
             // Why nobody takes the rest is told by who posts.
-            Ok(Err(Fatal::Stopped)) => {}
-            Ok(Err(Fatal::Replica(error))) if done.get() == 0 => report.fail(&error.before_posts()),
-            Ok(Err(Fatal::Replica(error))) => report.fail(&error),
-            Err(stop) => stopped = Some(stop),
-        }
+            Ok(Err(Fatal::Stopped)) => None,
+            Ok(Err(Fatal::Replica(error))) => {
+                report.fail(&if done.get() == 0 { error.before_posts() } else { error });
+                None
+            }
+            Err(stop) => {
+                stopped = Some(stop);
+                None
+            }
+        };
         if let Err(error) = &posted {
             report.fail(error);
         }
-        let tally = tally.into_inner();
-        let unlisted = self.unlisted(listed)?;
-        if *self.work == Work::Sync {
-            self.tell_unlisted(&unlisted);
-        }
-        report.unlisted = unlisted.iter().map(|id| id.as_str().to_owned()).collect();
-        if is_read {
-            self.tell_unmatched(estate);
-        }
-        Self::tell_uncovered(estate, &engine.counts(), report);
-        Self::tell_missing(&engine.counts());
-        report.settle(&tally, &engine.counts());
-        self.settle(&engine, estate.start, listed, &tally, report)?;
-        stopped.map_or(Ok(()), |stop| Err(stop.into()))
+        Exchanged { read, stopped, tally: tally.into_inner() }
     }
 
     /// Whoever names what is to be sent is told of each that it was.
@@ -318,12 +350,12 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
     }
 
     /// Writes down what is remembered, and tells what was not delivered.
-    fn settle(
+    fn settle<S2: Source>(
         &self,
-        engine: &Engine<'_, ResourceGraph, Checkpoint>,
+        engine: &Engine<'_, S2, Checkpoint>,
         start: Timestamp,
         listed: &[Shard],
-        tally: &Tally,
+        tally: Tally,
         report: &mut Report,
     ) -> Result<(), RunError> {
         let Counts { still_refused: still_rejected, unreadable, .. } = engine.counts();
@@ -356,6 +388,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
             report.compared = Some(Compared { held: totals.held, in_doubt: totals.in_doubt });
             self.replica.set_last_run(self.with_workflows(&report.account(start)));
         }
+        self.dead_letters.replace(tally.into_dead_letters());
         Ok(())
     }
 }

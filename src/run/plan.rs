@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Estate, Mapped, Run, Work};
 use crate::checkpoint::Checkpoint;
-use crate::config::{CheckpointConfig, Mode, OutOfScope, ScopeTerms};
-use crate::engine::{Bounds, Full, Leaving, RECORDS_KEPT, Replica, Resend, Settings, Terms};
+use crate::config::{CheckpointConfig, Mode, ScopeTerms};
+use crate::engine::{Bounds, First, Full, RECORDS_KEPT, Replica, Resend, Settings, Terms};
 use crate::error::Stop;
 use crate::model::Id;
 
@@ -91,10 +91,7 @@ impl<S: Future<Output = Stop>> Run<'_, S> {
         let reach = Reach { replica: &self.replica, listed, start: estate.start };
         let full_because = reach.why_full(&terms, full);
         let since = if full_because.is_none() { reach.since(full, overlap) } else { None };
-        let leaving = match config.checkpoint.as_ref().map(|checkpoint| checkpoint.out_of_scope) {
-            Some(OutOfScope::Keep) => Leaving::Keep,
-            Some(OutOfScope::Delete) | None => Leaving::Delete,
-        };
+        let leaving = self.leaving();
         let resend = match self.work {
             Work::Sync if config.resend_all => Resend::All,
             Work::Resend { .. } => Resend::All,
@@ -102,7 +99,15 @@ impl<S: Future<Output = Stop>> Run<'_, S> {
         };
         let mode = if full_because.is_some() { Mode::Full } else { config.mode };
         Plan {
-            settings: Settings { terms, overlap, full, leaving, resend, bounds: Bounds::default() },
+            settings: Settings {
+                terms,
+                overlap,
+                full,
+                first: First::Confirmed,
+                leaving,
+                resend,
+                bounds: Bounds::default(),
+            },
             mode,
             full_because,
             since,

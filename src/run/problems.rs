@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::azure::arm::ArmError;
+use crate::azure::api::ApiError;
 use crate::azure::credential::CredentialError;
 use crate::checkpoint::CheckpointError;
 use crate::comparison::HookError;
@@ -22,7 +22,7 @@ pub(crate) enum RunError {
     #[error(transparent)]
     Credential(#[from] CredentialError),
     #[error("listing the subscriptions: {0}")]
-    Listing(#[from] ArmError),
+    Listing(#[from] ApiError),
     #[error("Port: {0}")]
     Port(#[from] PortError),
     #[error(transparent)]
@@ -31,6 +31,10 @@ pub(crate) enum RunError {
     Mapping { file: PathBuf, problem: String },
     #[error("Port has no blueprint {0}, of which MAPPING_FILE makes entities")]
     NoBlueprint(String),
+    #[error(
+        "Entra ID's changes go on where the last run ended, which needs CHECKPOINT_FILE; without it, only SYNC_MODE=full can be"
+    )]
+    NoCursor,
     #[error("the principal cannot read any subscription")]
     NoSubscription,
     #[error(transparent)]
@@ -59,7 +63,7 @@ impl Problem for RunError {
             Self::Listing(error) => error.exit(),
             Self::Port(error) => error.exit(),
             Self::Hook(error) => error.exit(),
-            Self::Mapping { .. } | Self::NoBlueprint(_) => Exit::Configuration,
+            Self::Mapping { .. } | Self::NoBlueprint(_) | Self::NoCursor => Exit::Configuration,
             Self::NoSubscription => Exit::Credentials,
             Self::Checkpoint(error) => error.exit(),
             Self::DeadLetters(error) => error.exit(),
@@ -83,7 +87,7 @@ impl Problem for RunError {
             Self::Listing(error) => error.advice(),
             Self::Port(error) => error.advice(),
             Self::Hook(error) => error.advice(),
-            Self::Mapping { .. } => None,
+            Self::Mapping { .. } | Self::NoCursor => None,
             Self::NoBlueprint(_) => {
                 Some("make it in Port, those of the examples with init --apply, or correct its name in MAPPING_FILE")
             }
@@ -151,6 +155,10 @@ pub(super) enum Shortfall {
     Unpruned(u64),
     #[error("cannot write the envelopes: {0}")]
     Unprinted(std::io::Error),
+    #[error("{count} {kind} are gone, which is more than a fifth of them: none of them was deleted")]
+    MassDelete { kind: String, count: u64 },
+    #[error("{} groups have more members than one post holds, and were sent without them: {}", .0.len(), .0.join(", "))]
+    TooManyMembers(Vec<String>),
     #[error("{0} changes were not delivered; the log names each")]
     NotDelivered(u64),
     #[error("{0} changes were taken by Port and do not show in its catalog; they are posted again in the next run")]
@@ -170,7 +178,7 @@ pub(super) enum Shortfall {
 impl Problem for Shortfall {
     fn exit(&self) -> Exit {
         match self {
-            Self::Rejected(_) | Self::StillRejected(_) | Self::Unproven(_) => Exit::Refused,
+            Self::Rejected(_) | Self::StillRejected(_) | Self::Unproven(_) | Self::TooManyMembers(_) => Exit::Refused,
             Self::Unreadable(_)
             | Self::NotLookedUp(_)
             | Self::Vanished(_)
@@ -180,6 +188,7 @@ impl Problem for Shortfall {
             | Self::NoOwners
             | Self::Unpruned(_)
             | Self::Unprinted(_)
+            | Self::MassDelete { .. }
             | Self::NotDelivered(_)
             | Self::AllRejected(_)
             | Self::AllUnmappable(_) => Exit::Failed,
@@ -197,6 +206,7 @@ impl Problem for Shortfall {
             Self::Unproven(_) => {
                 Some("the log says of each what is missing; azure-incremental drift compares the whole catalog")
             }
+            Self::MassDelete { .. } => Some("if they are meant to be gone, run once with --allow-mass-delete"),
             Self::Vanished(_) => Some("check how they are spelt, or delete them from the catalog with --allow-delete"),
             Self::PruneLimit { .. } => {
                 Some("look at what --dry-run shows; if it is right, raise PRUNE_LIMIT_PERCENT for one run")

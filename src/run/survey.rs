@@ -20,9 +20,12 @@ pub(crate) async fn survey(config: &Config, sink: &dyn AnySink, stop: impl Futur
     let mut survey = Survey { report: blank(config, &Work::Sync), listed: Vec::new() };
     let outcome = async {
         let run = Run::prepare(config, &Work::Sync, stop.shared()).await?;
-        let estate = run.discover(&mut survey.report).await?;
-        survey.listed = estate.listed.iter().map(|one| one.root.id.as_str().to_owned()).collect();
-        Box::pin(run.transfer(sink, &estate, &mut survey.report)).await
+        if run.has_resources() {
+            let estate = run.discover(&mut survey.report).await?;
+            survey.listed = estate.listed.iter().map(|one| one.root.id.as_str().to_owned()).collect();
+            Box::pin(run.transfer(sink, &estate, &mut survey.report)).await?;
+        }
+        if run.has_entra() { Box::pin(run.sync_entra(sink, &mut survey.report)).await } else { Ok(()) }
     };
     if let Err(error) = Box::pin(outcome).await {
         survey.report.fail(&error);

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use super::entra::is_subscription;
 use super::problems::Unread;
 use super::{Estate, Run, RunError, Work};
 use crate::engine::{Counts, Replica, Shard, Uncovered};
@@ -17,10 +18,10 @@ const MOST_NAMED: usize = 10;
 impl<S: Future<Output = Stop>> Run<'_, S> {
     /// Those of which the catalog holds something.
     pub(super) fn unlisted(&self, listed: &[Shard]) -> Result<Vec<Id>, RunError> {
-        let listed: HashSet<&Id> = listed.iter().map(|shard| &shard.root.id).collect();
+        let listed: HashSet<&Id> = listed.iter().map(|shard| &shard.id).collect();
         let mut unlisted = Vec::new();
         for shard in self.replica.shards()? {
-            if !listed.contains(&shard) && self.replica.held(&shard)? > 0 {
+            if is_subscription(&shard) && !listed.contains(&shard) && self.replica.held(&shard)? > 0 {
                 unlisted.push(shard);
             }
         }
@@ -116,7 +117,7 @@ impl<S: Future<Output = Stop>> Run<'_, S> {
 
     /// Refuses to forget a subscription that the next run would send again, or that another catalog holds.
     pub(super) fn check_forget(&self, id: &str, listed: &[Shard], sink: &str) -> Result<(), RunError> {
-        if listed.iter().any(|shard| shard.root.id.as_str() == id) {
+        if listed.iter().any(|shard| shard.id.as_str() == id) {
             return Err(RunError::StillListed(id.to_owned()));
         }
         match &self.config.checkpoint {

@@ -5,9 +5,9 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use super::mapped::{Mapped, tell_unmapped};
-use super::{Run, RunError, Work};
+use super::{Estate, Run, RunError, Work};
 use crate::config::{AzureConfig, Config, DryRun, Payload, PortConfig};
-use crate::engine::Replica;
+use crate::engine::{AnySink, Replica};
 use crate::error::Stop;
 use crate::model::{Change, Names};
 use crate::port::Port;
@@ -38,20 +38,40 @@ impl<S: Future<Output = Stop>> Run<'_, S> {
     /// Posts envelopes to Port's webhook, or prints them.
     async fn post_envelopes(&self, report: &mut Report) -> Result<(), RunError> {
         let proof = self.proof(report).await?;
-        let estate = self.discover(report).await?;
         let AzureConfig { tenant_id, .. } = &self.config.azure;
         let port = &self.config.port;
         match &port.ingest_url {
             Some(url) if self.config.dry_run.is_none() => {
                 let webhook = Webhook::new(tenant_id, port, url, &self.http)?.proven_by(proof);
-                Box::pin(self.transfer(&webhook, &estate, report)).await
+                self.sync(&webhook, report).await.map(drop)
             }
             _ => {
                 let line = |envelope: &Envelope| [&webhook::line(envelope)[..], b"\n"].concat().into();
                 let preview = Preview::new(self.catalog(), |change, _| Envelope::new(change), line, self.output());
-                Box::pin(self.transfer(&preview, &estate, report)).await
+                self.sync(&preview, report).await.map(drop)
             }
         }
+    }
+
+    /// Reads each source that is to be synced. One that fails stops no other. What Azure says that there is, where it was read.
+    async fn sync(&self, sink: &dyn AnySink, report: &mut Report) -> Result<Option<Estate>, RunError> {
+        let mut read = None;
+        if self.has_resources() {
+            let outcome = async {
+                let estate = self.discover(report).await?;
+                Box::pin(self.transfer(sink, &estate, report)).await?;
+                Ok(estate)
+            };
+            match outcome.await {
+                Err(error @ RunError::Stopped(_)) => return Err(error),
+                Err(error) if self.has_entra() => report.fail(&error),
+                outcome => read = Some(outcome?),
+            }
+        }
+        if self.has_entra() {
+            Box::pin(self.sync_entra(sink, report)).await?;
+        }
+        Ok(read)
     }
 
     /// What posts to the webhook are held against, where that was asked for.
@@ -77,19 +97,17 @@ impl<S: Future<Output = Stop>> Run<'_, S> {
             Some(api) => {
                 let port = Port::new(api, tenant_id, Arc::clone(&self.http))?;
                 port.sign_in().await?;
-                let estate = self.discover(report).await?;
                 let entities = Entities::new(&port, &form, self.catalog());
-                Box::pin(self.transfer(&entities, &estate, report)).await?;
-                if let Some(limit) = prune {
+                let estate = self.sync(&entities, report).await?;
+                if let Some((limit, estate)) = prune.zip(estate) {
                     Box::pin(self.prune(limit, &port, &form, &estate, report)).await;
                 }
             }
             None => {
-                let estate = self.discover(report).await?;
                 let render = |change: Change, known: &Names| form.render(change, known);
                 let preview = Preview::new(self.catalog(), render, entities::lines, self.output());
-                Box::pin(self.transfer(&preview, &estate, report)).await?;
-                if let Some((limit, api)) = prune.zip(api) {
+                let estate = self.sync(&preview, report).await?;
+                if let Some(((limit, api), estate)) = prune.zip(api).zip(estate) {
                     let port = Port::new(api, tenant_id, Arc::clone(&self.http))?;
                     Box::pin(self.prune(limit, &port, &form, &estate, report)).await;
                 }

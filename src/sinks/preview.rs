@@ -176,6 +176,7 @@ mod tests {
         let change = |name| Change {
             id: Id::new(format!("/s/{name}"), 2, 2).unwrap(),
             operation: Operation::Upsert,
+            label: "resource",
             kind: "a/b".into(),
             changed_at: None,
             actor: None,

@@ -3,6 +3,7 @@
 use sandbox::Sandbox;
 use sandbox::faults::{Fault, Rule};
 use sandbox::requests::Route;
+use sandbox::settings::{DirectorySize, Settings};
 use serde_json::Value as Json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -185,6 +186,33 @@ async fn check_tells_of_subscriptions_that_cannot_be_read_or_are_idle() {
     sandbox.faults().clear();
     break_down(&sandbox, Route::Subscriptions, Rule::new(Fault::status(403)));
     assert_told(&check(&sandbox).run().await.exits(1), "wrong", "subscriptions", "Reader");
+}
+
+#[tokio::test]
+async fn check_tells_which_kinds_of_entra_id_can_be_read_and_which_role_is_missing() {
+    let mut settings = Settings { directory: DirectorySize::default(), ..empty() };
+    settings.port.add_entra(false);
+    let sandbox = start(settings).await;
+    let with_entra = |program: Program| {
+        let program = program.env("AZURE_SOURCES", "entra").env("ENTRA_KINDS", "all");
+        program.checkpoint(&sandbox.directory().join("checkpoint"))
+    };
+    let check = || with_entra(check(&sandbox));
+    let run = check().run().await.exits(0);
+    assert_told(&run, "ok", "Entra ID", "users, groups, applications, servicePrincipals can be read");
+    assert_told(&run, "ok", "clock", "of Azure's");
+    assert_told(&run, "skip", "subscriptions", "AZURE_SOURCES names Entra ID alone");
+    with_entra(Program::new(&sandbox)).run().await.exits(0);
+    let run = check().run().await.exits(0);
+    assert_told(&run, "ok", "checkpoint", "0 subscriptions, 4 kinds of Entra ID, 94 entities held, 0 in doubt");
+    sandbox.entra().settings().roles = Some(vec!["User.Read.All".to_owned()]);
+    let run = check().run().await.exits(1);
+    assert_told(&run, "ok", "Entra ID", "users can be read");
+    assert_told(&run, "wrong", "Entra ID", "grant it the application permission GroupMember.Read.All");
+    assert_told(&run, "wrong", "Entra ID", "grant it the application permission Application.Read.All");
+    let run = check().env("AZURE_CLIENT_SECRET", "wrong").run().await.exits(3);
+    assert_told(&run, "wrong", "Entra ID", "AADSTS7000215");
+    assert_eq!(run.out.lines().filter(|line| line.starts_with("wrong")).count(), 1, "{run}");
 }
 
 #[tokio::test]

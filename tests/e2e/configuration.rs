@@ -13,7 +13,7 @@ use crate::harness::{MINUTE, Program, Run, empty, queries, settled, start};
 use crate::remembered::{file, remembering};
 
 /// Every setting with a flag: the variable, the flag, an invalid value and a valid one.
-const FLAGS: [(&str, &str, &str, &str); 34] = [
+const FLAGS: [(&str, &str, &str, &str); 41] = [
     ("PORT_WEBHOOK_SIGNATURE_HEADER", "--port-webhook-signature-header", "content-type", "x-hub-signature-256"),
     ("PORT_WEBHOOK_SIGNATURE_PREFIX", "--port-webhook-signature-prefix", "größe", "v1="),
     ("DRY_RUN", "--dry-run", "perhaps", "true"),
@@ -53,11 +53,18 @@ const FLAGS: [(&str, &str, &str, &str); 34] = [
     ("PRUNE_LIMIT_PERCENT", "--prune-limit-percent", "101", "100"),
     ("VERIFY", "--verify", "perhaps", "false"),
     ("VERIFY_TIMEOUT_SECONDS", "--verify-timeout-seconds", "3601", "3600"),
+    ("AZURE_SOURCES", "--azure-sources", "planets", "resources"),
+    ("ENTRA_KINDS", "--entra-kinds", "devices", ""),
+    ("ENTRA_MEMBERSHIP", "--entra-membership", "device", "none"),
+    ("ENTRA_USERS", "--entra-users", "guests", "members,enabled"),
+    ("ENTRA_SERVICE_PRINCIPALS", "--entra-service-principals", "microsoft", "own"),
+    ("ALLOW_MASS_DELETE", "--allow-mass-delete", "perhaps", "true"),
+    ("MICROSOFT_GRAPH_ENDPOINT", "--microsoft-graph-endpoint", "http://graph.example", "https://graph.example"),
 ];
 
 /// Invalid values: the variable, the value, and what the message must contain besides these two.
 #[rustfmt::skip]
-const WRONG: [(&str, &str, &[&str]); 85] = [
+const WRONG: [(&str, &str, &[&str]); 93] = [
     ("PORT_WEBHOOK_SIGNATURE_HEADER", "x y", &["header name"]),
     ("PORT_WEBHOOK_SIGNATURE_HEADER", "Authorization", &["reserved"]),
     ("PORT_WEBHOOK_SIGNATURE_PREFIX", "größe", &["ASCII"]),
@@ -137,6 +144,14 @@ const WRONG: [(&str, &str, &[&str]); 85] = [
     ("PORT_BASE_URL", "asia", &["eu, us or a URL"]),
     ("PORT_BASE_URL", "http://api.example", &["https"]),
     ("PORT_BASE_URL", "https://api.example/?a=b", &["host only"]),
+    ("AZURE_SOURCES", "planets", &["resources, entra or both"]),
+    ("AZURE_SOURCES", "entra", &["ENTRA_KINDS is not set"]),
+    ("ENTRA_KINDS", "devices", &["users, applications, servicePrincipals, groups, or all"]),
+    ("ENTRA_MEMBERSHIP", "device", &["group", "none"]),
+    ("ENTRA_USERS", "guests", &["members, enabled, both or all"]),
+    ("ENTRA_SERVICE_PRINCIPALS", "microsoft", &["all", "own"]),
+    ("ALLOW_MASS_DELETE", "perhaps", &["true", "false"]),
+    ("MICROSOFT_GRAPH_ENDPOINT", "http://graph.example", &["https"]),
     ("LOG_FORMAT", "xml", &["text", "json"]),
     ("RUST_LOG", "azure_incremental=loud", &["debug", "trace"]),
     ("RUST_LOG", "info=debug=trace", &["debug", "trace"]),

@@ -23,6 +23,7 @@ mod credentials;
 mod documentation;
 mod drift;
 mod entities;
+mod entra;
 mod envelopes;
 mod filters;
 mod forget;

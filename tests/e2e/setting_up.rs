@@ -3,14 +3,15 @@
 use std::fs;
 use std::path::Path;
 
-use sandbox::expected::Scope;
+use sandbox::directory::Kind;
+use sandbox::expected::{DirectoryScope, Scope};
 use sandbox::faults::{Fault, Rule};
 use sandbox::requests::Route;
-use sandbox::settings::{Role, Settings};
+use sandbox::settings::{DirectorySize, LEAST_ROLES, Role, Settings};
 use sandbox::{Host, Sandbox};
 use serde_json::{Value as Json, json};
 
-use crate::harness::{Program, Run, assert_equal, break_down, of_resources, passing, start};
+use crate::harness::{MINUTE, Program, Run, assert_equal, break_down, of_resources, passing, start};
 
 const SECRET: &str = "marked-secret-of-the-webhook";
 const MAPPING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/port/entities.yml");
@@ -80,6 +81,67 @@ async fn from_nothing_port_is_set_up_for_a_run_by_webhook() {
         let again = apply().run().await.exits(0).says(&["nothing to change"]);
         assert_eq!((targets(&sandbox).len(), again.out.as_str()), (before, ""), "nothing is written twice; {again}");
     }
+}
+
+#[tokio::test]
+async fn with_kinds_of_entra_id_port_is_set_up_for_them_as_well() {
+    for payload in ["single", "batch"] {
+        let sandbox = start(Settings { directory: DirectorySize::default(), ..bare() }).await;
+        let apply = || apply(&sandbox).env("PORT_WEBHOOK_PAYLOAD", payload).args(["--yes"]);
+        let url = apply().run().await.exits(0).does_not_say(&["entra-id"]).out;
+        let made = apply().env("ENTRA_KINDS", "all").run().await.exits(0);
+        for line in [
+            "+ blueprint entra-id-group\n",
+            "    + relation members to many entra-id-user\n",
+            "~ webhook azure-incremental\n    + mapping: create entra-id-user\n",
+        ] {
+            assert!(made.err.contains(line), "{line}: {made}");
+        }
+        apply().env("ENTRA_KINDS", "all").run().await.exits(0).says(&["nothing to change"]);
+        let run = async || {
+            sandbox.clock().advance(15 * MINUTE);
+            let program = Program::new(&sandbox).checkpoint(&sandbox.directory().join("checkpoint"));
+            let program =
+                sandbox.port_env().into_iter().fold(program, |program, (name, value)| program.env(&name, value));
+            let program = program.env("PORT_WEBHOOK_INGEST_URL", url.trim()).env("PORT_WEBHOOK_PAYLOAD", payload);
+            let program = program.env("ENTRA_KINDS", "all").env("VERIFY", "true");
+            let run = program.run().await.exits(0);
+            assert_equal(&sandbox, &Scope::default(), &run).await;
+            let differences = sandbox.diff_of_tenant(&DirectoryScope::default()).await;
+            assert!(differences.is_empty(), "{payload}: {differences:#?}; {run}");
+        };
+        run().await;
+        // What is not known of a group's members clears nothing, and a leaver takes no group along.
+        sandbox.entra().settings().roles = Some(LEAST_ROLES.map(str::to_owned).into());
+        {
+            let mut tenant = sandbox.tenant();
+            let (users, groups) = (tenant.ids(Kind::User), tenant.ids(Kind::Group));
+            let group = *groups.iter().max_by_key(|group| tenant.members(**group).len()).unwrap();
+            tenant.hide_members(group, true);
+            tenant.rename(group, "Renamed");
+            let other = *groups.iter().find(|other| **other != group).unwrap();
+            tenant.join(other, users[0]);
+            tenant.delete(users[1]);
+        }
+        run().await;
+    }
+}
+
+#[tokio::test]
+async fn init_prints_what_entra_id_needs_where_it_is_to_be_synced() {
+    let init = |file: &str, kinds: &str| Program::bare().env("ENTRA_KINDS", kinds).args(["init", file]).run();
+    for file in ["blueprints.json", "mapping.json", "mapping-batch.json"] {
+        for (kinds, is_there) in [("", false), ("users", true)] {
+            let printed = init(file, kinds).await.exits(0);
+            let list: Vec<Json> = serde_json::from_str(&printed.out).unwrap();
+            assert!(list.iter().any(|one| one.to_string().contains("azureSubscription")), "{printed}");
+            let is_of_entra = |one: &Json| one.to_string().contains("entra-id-group");
+            assert_eq!(list.iter().any(is_of_entra), is_there, "{file}: {printed}");
+        }
+    }
+    let workflow = init("azure-incremental-sync.yml", "users,groups").await.exits(0);
+    assert!(workflow.out.contains("ENTRA_KINDS: 'users,groups'"), "{workflow}");
+    init("mapping.json", "devices").await.exits(2).says(&["ENTRA_KINDS", "devices"]);
 }
 
 #[tokio::test]

@@ -68,6 +68,7 @@ pub(crate) fn config(sandbox: &Sandbox, settings: Settings, more: &[(&str, Strin
         port_base_url: value("PORT_BASE_URL"),
         azure_authority_host: value("AZURE_AUTHORITY_HOST"),
         azure_resource_manager_endpoint: value("AZURE_RESOURCE_MANAGER_ENDPOINT"),
+        microsoft_graph_endpoint: value("MICROSOFT_GRAPH_ENDPOINT"),
         ..settings
     };
     let mut config = Config::load(&settings, &|name| value(name).map(Into::into)).unwrap();

@@ -1,28 +1,27 @@
-//! Days in the life of an estate, under one kind of trouble each. At the end the catalog must equal the estate.
+//! Days in the life of an estate or a tenant, under one kind of trouble each. At the end the catalog must equal it.
 //!
-//! A simulated day of few seeds runs with the other tests; `make soak` runs weeks of many. `SOAK_SEED` runs one seed,
-//! `SOAK_SEEDS` so many, `SOAK_TICKS` so many times 20 minutes.
+//! A simulated day of few seeds, or some hours of a tenant, run with the other tests; `make soak` runs weeks of many.
+//! `SOAK_SEED` runs one seed, `SOAK_SEEDS` so many, `SOAK_TICKS` so many times 20 minutes.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "a failing test shows what it printed")]
 
+mod checkpoints;
 mod engine;
+mod estate;
 mod story;
-mod trouble;
-mod workflows;
+mod tenant;
+mod workflow;
 
 use engine::alone;
+use estate::Trouble;
 use story::Story;
-use trouble::Trouble;
+use tenant::Trouble as Tenant;
 
 macro_rules! stories {
     ($($name:ident: $trouble:expr;)*) => {$(
         #[test]
         fn $name() {
-            alone(concat!(stringify!($name)), || {
-                for seed in Story::seeds() {
-                    Story::new(seed, $trouble).live();
-                }
-            });
+            alone(stringify!($name), || Story::tell($trouble));
         }
     )*};
 }
@@ -51,4 +50,22 @@ stories! {
     the_catalog_converges_when_answers_are_lost_and_posts_are_applied_late: Trouble::Lost;
     the_catalog_converges_over_ports_api_whatever_becomes_of_its_answers: Trouble::Entities;
     the_catalog_converges_when_everything_goes_wrong_at_once: Trouble::Mixed;
+
+    the_catalog_follows_a_tenant_when_all_is_calm: Tenant::None;
+    the_catalog_follows_a_tenant_under_throttling_and_server_errors: Tenant::Errors;
+    the_catalog_follows_a_tenant_after_outages_of_the_webhook: Tenant::Outages;
+    the_catalog_follows_a_tenant_when_answers_are_lost_and_posts_are_applied_late: Tenant::Lost;
+    the_catalog_follows_a_tenant_when_runs_are_killed_between_any_two_steps: Tenant::Kills;
+    the_catalog_follows_a_tenant_when_links_are_not_good_any_more: Tenant::Resets;
+    the_catalog_follows_a_tenant_when_rounds_replay_and_contradict_themselves: Tenant::Rounds;
+    the_catalog_follows_a_tenant_when_restores_do_not_show_and_runs_are_killed: Tenant::Restores;
+    the_catalog_follows_a_tenant_when_endpoints_are_behind_one_another: Tenant::Replicas;
+    the_catalog_follows_a_tenant_when_everything_is_compared_with_endpoints_behind_one_another: Tenant::Comparisons;
+    the_catalog_follows_a_tenant_when_tokens_expire_while_they_are_used: Tenant::Expiry;
+    the_catalog_follows_a_tenant_when_permissions_are_taken_away_and_given_back: Tenant::Rights;
+    the_catalog_follows_a_tenant_into_and_out_of_scope: Tenant::Filters;
+    the_catalog_follows_a_tenant_when_nothing_runs_for_days: Tenant::Pauses;
+    the_catalog_follows_a_tenant_when_the_checkpoint_is_lost_but_for_what_was_deleted_unseen: Tenant::Losses;
+    the_catalog_follows_a_tenant_when_the_checkpoint_goes_back_in_time: Tenant::Rollbacks;
+    the_catalog_follows_a_tenant_when_everything_goes_wrong_at_once: Tenant::Mixed;
 }

@@ -1,46 +1,99 @@
-//! A simulated day: an estate that lives, a run every 20 minutes, and one kind of trouble.
+//! Simulated days: an estate or a tenant that lives, a run every 20 minutes, and one kind of trouble.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
+use azure_incremental::Work;
 use azure_incremental::config::Mode;
 use azure_incremental::error::Exit;
-use azure_incremental::{Vanished, Work};
 use sandbox::Sandbox;
 use sandbox::clock::Clock;
-use sandbox::life;
+use sandbox::expected::Expected;
 use sandbox::requests::Route;
 use sandbox::rng::Rng;
-use sandbox::settings::{EstateSize, Lags, QuotaSettings, Settings};
+use sandbox::settings::Settings;
 use tokio::runtime::Runtime;
 
+use super::checkpoints::Snapshot;
 use super::engine::{Ended, go, trust};
-use super::trouble::{Course, Trouble};
-use super::workflows::{self, Workflow};
+use super::workflow::Workflow;
 
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
-const TICK: Duration = Duration::from_secs(20 * 60);
-const TICKS_A_DAY: usize = 72;
+pub(crate) const TICK: Duration = Duration::from_secs(20 * 60);
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// When stories begin, in milliseconds since the epoch: with each seed at another minute of an hour, and the same in each run.
 const BEGINNING: i64 = 1_780_000_000_000;
 const SEVEN_MINUTES: i64 = 7 * 60_000;
 
-/// Runs after the trouble.
-const CALM_TICKS: usize = 3;
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// What a story is about: an estate or a tenant, and what befalls it.
+pub(crate) trait Plot: Copy + Debug + 'static {
+    /// What a workflow is told to sync.
+    type Scope;
+    /// What is kept of the trouble.
+    type Course: Default;
 
-pub(crate) struct Story {
+    /// How many seeds run with the other tests, and for how many ticks.
+    const LENGTH: (u64, usize);
+
+    /// How large a world is, and how it behaves.
+    fn settings(self, settings: Settings) -> Settings;
+
+    /// The workflows that there are.
+    fn workflows(self, sandbox: &Sandbox) -> Vec<Workflow<Self::Scope>>;
+
+    /// Those of them that run, at the beginning.
+    fn active(self, workflows: usize) -> Vec<usize> {
+        (0..workflows).collect()
+    }
+
+    /// A run in so many is cut off.
+    fn kills(self) -> usize;
+
+    /// The most changes that one post carries.
+    fn carries(self) -> u64 {
+        1
+    }
+
+    /// 20 minutes pass, and the world changes all along.
+    fn change(story: &mut Story<Self>, tick: usize);
+
+    /// What befalls a tick; whether its runs begin.
+    fn befall(story: &mut Story<Self>, tick: usize) -> bool;
+
+    /// Everything is right from now on, and shows.
+    fn calm_down(story: &mut Story<Self>);
+
+    /// How far apart the runs are that follow.
+    fn calm(self) -> Vec<Duration>;
+
+    /// What must hold after each run.
+    fn check(_: &mut Story<Self>) {}
+
+    /// What the catalog ought to hold.
+    fn expected(story: &Story<Self>) -> Expected;
+
+    /// What happened to that of which the catalog differs.
+    fn explain(_: &Story<Self>, _: &[String]) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+pub(crate) struct Story<P: Plot> {
     seed: u64,
-    pub(crate) trouble: Trouble,
-    pub(crate) course: Course,
+    pub(crate) plot: P,
+    pub(crate) course: P::Course,
     pub(crate) rng: Rng,
     pub(crate) runtime: Runtime,
     pub(crate) sandbox: Sandbox,
-    pub(crate) workflows: Vec<Workflow>,
+    pub(crate) workflows: Vec<Workflow<P::Scope>>,
     /// The workflows that run.
     pub(crate) active: Vec<usize>,
     /// What the last run took that was not cut off.
-    pub(crate) steps: u64,
+    steps: u64,
+    /// When the last run began that left nothing to do.
+    pub(crate) right_at: i64,
+    pub(crate) snapshots: Vec<Snapshot>,
     log: Vec<String>,
 }
 
@@ -48,67 +101,58 @@ fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-impl Story {
-    pub(crate) fn seeds() -> Vec<u64> {
-        match setting("SOAK_SEED") {
+impl<P: Plot> Story<P> {
+    /// Lives through the story of each seed.
+    pub(crate) fn tell(plot: P) {
+        let (seeds, ticks) = P::LENGTH;
+        let ticks = setting("SOAK_TICKS").map_or(ticks, |ticks| usize::try_from(ticks).unwrap());
+        let seeds = match setting("SOAK_SEED") {
             Some(seed) => vec![seed],
-            None => (1..=setting("SOAK_SEEDS").unwrap_or(2)).collect(),
+            None => (1..=setting("SOAK_SEEDS").unwrap_or(seeds)).collect(),
+        };
+        for seed in seeds {
+            Self::new(seed, plot).live(ticks);
         }
     }
 
-    pub(crate) fn new(seed: u64, trouble: Trouble) -> Self {
-        println!("{trouble:?}, SOAK_SEED={seed}");
+    fn new(seed: u64, plot: P) -> Self {
+        println!("{plot:?}, SOAK_SEED={seed}");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let mut settings = Settings {
-            seed,
-            clock: Clock::at(BEGINNING + i64::try_from(seed).unwrap() * SEVEN_MINUTES),
-            estate: EstateSize { subscriptions: 4, groups: 16, resources: 200 },
-            lags: Lags { record: trouble.record_lag(), row: trouble.row_lag() },
-            ..Settings::default()
-        };
-        // Nobody waits for it, and after a refusal neither: the time of the quota is the real one.
-        settings.azure.quota = Some(QuotaSettings { queries: 10_000, window: Duration::ZERO });
-        // The time of Port's limits is the real one as well.
-        settings.port.api.rates = None;
+        let begins_at = BEGINNING + i64::try_from(seed).unwrap() * SEVEN_MINUTES;
+        let mut settings = Settings { seed, clock: Clock::at(begins_at), ..Settings::default() };
         settings.net.own_runtime = true;
-        let sandbox = runtime.block_on(Sandbox::start(settings)).unwrap();
+        let sandbox = runtime.block_on(Sandbox::start(plot.settings(settings))).unwrap();
         trust(&sandbox);
-        let workflows = workflows::of(trouble, &sandbox);
-        let active = if trouble == Trouble::Identity { vec![0] } else { (0..workflows.len()).collect() };
-        let (course, rng, log) = (Course::default(), Rng::new(seed ^ 0x5eed), Vec::new());
-        Self { seed, trouble, course, rng, runtime, sandbox, workflows, active, steps: 0, log }
+        let workflows = plot.workflows(&sandbox);
+        Self {
+            seed,
+            plot,
+            course: P::Course::default(),
+            rng: Rng::new(seed ^ 0x5eed),
+            runtime,
+            sandbox,
+            active: plot.active(workflows.len()),
+            workflows,
+            steps: 0,
+            right_at: begins_at,
+            snapshots: Vec::new(),
+            log: Vec::new(),
+        }
     }
 
     /// The whole of it: the days, then calm, then the comparison.
-    pub(crate) fn live(mut self) {
+    fn live(mut self, ticks: usize) {
         self.tick();
-        let ticks = setting("SOAK_TICKS").map_or(TICKS_A_DAY, |ticks| usize::try_from(ticks).unwrap());
         for tick in 0..ticks {
-            self.change(tick);
-            let (skipped, late) = match self.trouble {
-                Trouble::Ticks => (self.rng.one_in(4), self.rng.one_in(4)),
-                _ => (false, false),
-            };
-            if late {
-                let delay = self.rng.between(&(MINUTE..=60 * MINUTE));
-                self.sandbox.clock().advance(delay);
-            }
-            self.trouble_begins(tick);
-            if !skipped {
+            P::change(&mut self, tick);
+            if P::befall(&mut self, tick) {
                 self.tick();
             }
         }
-        self.trouble_ends();
-        self.resend();
+        P::calm_down(&mut self);
         let mut exits = Vec::new();
-        for _ in 0..CALM_TICKS {
-            exits = self.calm_tick(TICK);
-        }
-        if self.trouble.is_left_to_a_full_run() {
-            // What only its absence tells takes half an hour more.
-            for wait in [DAY, 2 * TICK, TICK] {
-                exits = self.calm_tick(wait);
-            }
+        for wait in self.plot.calm() {
+            exits = self.calm_tick(wait);
         }
         assert!(
             exits.iter().all(|exit| *exit == Some(Exit::Ok)),
@@ -126,21 +170,7 @@ impl Story {
         let before = self.received();
         self.calm_tick(TICK);
         let after = self.received();
-        assert_eq!(after, before, "a full run over an unchanged estate posts, seed {}: {:#?}", self.seed, self.tail());
-    }
-
-    /// 20 minutes pass, and the estate changes all along.
-    fn change(&mut self, tick: usize) {
-        for _ in 0..3 {
-            self.sandbox.clock().advance(TICK / 3);
-            life::tick(&mut self.sandbox.estate(), &mut self.rng, 2);
-        }
-        if self.trouble == Trouble::Burst && tick % 30 == 15 {
-            life::burst(&mut self.sandbox.estate(), &mut self.rng, 3000);
-        }
-        if self.trouble == Trouble::Subscriptions && self.rng.one_in(6) {
-            life::upheaval(&mut self.sandbox.estate(), &mut self.rng);
-        }
+        assert_eq!(after, before, "a full run over an unchanged world posts, seed {}: {:#?}", self.seed, self.tail());
     }
 
     fn tick(&mut self) {
@@ -150,6 +180,11 @@ impl Story {
         }
     }
 
+    /// After how many steps a run is cut off, if it is.
+    fn cut(&mut self) -> Option<u64> {
+        self.rng.one_in(self.plot.kills()).then(|| self.rng.below(usize::try_from(self.steps).unwrap()) as u64)
+    }
+
     /// A run of each workflow to its end, so long after the last.
     fn calm_tick(&mut self, wait: Duration) -> Vec<Option<Exit>> {
         self.sandbox.clock().advance(wait);
@@ -157,22 +192,15 @@ impl Story {
         active.into_iter().map(|workflow| self.go(workflow, &Work::Sync, None)).collect()
     }
 
-    /// What Port rejected is sent again, now that it would take it.
-    fn resend(&mut self) {
-        let refused = std::mem::take(&mut self.course.refused);
-        if !refused.is_empty() {
-            self.go(self.active[0], &Work::Resend { ids: refused, vanished: Vanished::Delete }, None);
-        }
-    }
-
     /// One run; its exit, where it came to one. An exit of 0 must mean that Port has taken all that it says.
-    fn go(&mut self, workflow: usize, work: &Work, steps: Option<u64>) -> Option<Exit> {
+    pub(crate) fn go(&mut self, workflow: usize, work: &Work, steps: Option<u64>) -> Option<Exit> {
         let before = self.received();
+        let begins_at = self.sandbox.clock().now_ms();
         let (ended, steps) = go(&self.workflows[workflow].config, work, steps);
         let after = self.received();
         self.sandbox.port().apply_late();
         let now = self.sandbox.clock().http_date();
-        match ended {
+        let exit = match ended {
             Ended::Killed => {
                 self.log.push(format!("{now}: killed after {} posts", after - before));
                 None
@@ -194,13 +222,17 @@ impl Story {
                 if report.exit == Exit::Ok {
                     assert_eq!(report.failed, 0);
                     assert!(report.errors.is_empty());
-                    // Over the API one post carries many.
-                    let most = if self.trouble == Trouble::Entities { 100 } else { 1 };
+                    let most = self.plot.carries();
                     assert!(report.upserts + report.deletes <= (after - before) * most, "{:#?}", self.tail());
                 }
                 Some(report.exit)
             }
+        };
+        P::check(self);
+        if exit == Some(Exit::Ok) {
+            self.right_at = begins_at;
         }
+        exit
     }
 
     /// How many envelopes Port has received so far, or requests that write entities or delete them.
@@ -212,24 +244,21 @@ impl Story {
 
     fn compare(&self) {
         self.runtime.block_on(self.sandbox.port().settle());
-        let mut active = self.active.iter().map(|workflow| &self.workflows[*workflow].scope);
-        let mut expected = self.sandbox.expected(active.next().unwrap());
-        for scope in active {
-            expected.catalog.entities.extend(self.sandbox.expected(scope).catalog.entities);
-        }
+        let expected = P::expected(self);
         let differences = self.sandbox.port().with_catalog(|catalog| sandbox::expected::diff(catalog, &expected));
         assert!(
             differences.is_empty(),
-            "{:?}, SOAK_SEED={}: {} differences: {:#?}\n{:#?}",
-            self.trouble,
+            "{:?}, SOAK_SEED={}: {} differences: {:#?}\n{:#?}\n{:#?}",
+            self.plot,
             self.seed,
             differences.len(),
             &differences[..differences.len().min(10)],
+            P::explain(self, &differences),
             self.tail()
         );
     }
 
-    fn tail(&self) -> &[String] {
+    pub(crate) fn tail(&self) -> &[String] {
         &self.log[self.log.len().saturating_sub(30)..]
     }
 }

@@ -102,6 +102,8 @@ pub(crate) struct Store {
     pub stamps: HashMap<Key, Stamp>,
     /// Who relates to an entity, whether that is there or not.
     related: HashMap<Key, BTreeSet<Key>>,
+    /// An entity that is deleted alone stays in the relations of others.
+    keeps_deleted: bool,
 }
 
 impl Store {
@@ -115,7 +117,17 @@ impl Store {
                 raw.get("identifier").and_then(Json::as_str).ok_or("blueprints: no identifier")?.to_owned();
             blueprints.insert(identifier, Blueprint::parse(raw, stamp.clone())?);
         }
-        Ok(Self { blueprints, catalog: Catalog::default(), stamps: HashMap::new(), related: HashMap::new() })
+        Ok(Self {
+            blueprints,
+            catalog: Catalog::default(),
+            stamps: HashMap::new(),
+            related: HashMap::new(),
+            keeps_deleted: false,
+        })
+    }
+
+    pub(crate) fn keeping_deleted(self, keeps_deleted: bool) -> Self {
+        Self { keeps_deleted, ..self }
     }
 
     /// Puts a blueprint in the place of the one before. What its entities have of properties that are gone or of another type,
@@ -226,11 +238,32 @@ impl Store {
         let Some(entity) = self.catalog.entities.remove(key) else { return };
         self.stamps.remove(key);
         self.unrelate(key, &entity);
-        if dependents {
-            for dependent in self.dependents(key) {
+        for dependent in self.dependents(key) {
+            if dependents {
                 self.delete(&dependent, true);
+            } else if !self.keeps_deleted {
+                self.forget(&dependent, key);
             }
         }
+    }
+
+    /// Takes an entity that is gone out of the relations of another.
+    fn forget(&mut self, dependent: &Key, gone: &Key) {
+        let Some(mut entity) = self.catalog.entities.remove(dependent) else { return };
+        self.unrelate(dependent, &entity);
+        let relations = self.blueprints.get(&dependent.0).map(|known| &known.relations);
+        for (name, value) in &mut entity.relations {
+            if relations.and_then(|known| known.get(name)).is_none_or(|relation| relation.target != gone.0) {
+                continue;
+            }
+            match value {
+                Json::Array(targets) => targets.retain(|target| target.as_str() != Some(&gone.1)),
+                Json::String(target) if *target == gone.1 => *value = Json::Null,
+                _ => {}
+            }
+        }
+        self.relate(dependent, &entity);
+        self.catalog.entities.insert(dependent.clone(), entity);
     }
 
     /// Who relates to an entity.

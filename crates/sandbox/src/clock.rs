@@ -55,7 +55,7 @@ pub(crate) fn iso(ms: i64) -> String {
 }
 
 /// As Microsoft Graph writes one.
-pub(crate) fn seconds(ms: i64) -> String {
+pub fn seconds(ms: i64) -> String {
     timestamp(ms).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 

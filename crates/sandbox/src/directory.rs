@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, seconds};
 use crate::rng::Rng;
 pub use objects::{GroupKind, GroupTypes, Id, Kind, Value};
 pub(crate) use objects::{Life, Object};
@@ -151,6 +151,19 @@ impl Directory {
         self.slot(id).and_then(|slot| self.sign_in_of(slot))
     }
 
+    /// What happened to an object, with the times, for a person to read.
+    pub fn account_of(&self, id: Id) -> Vec<String> {
+        let Some(slot) = self.slot(id) else { return Vec::new() };
+        let own = self.log.iter().filter(|entry| entry.slot == slot);
+        let tell = |entry: &Entry| match &entry.what {
+            What::Set { place, .. } => format!("set {}", self.object(slot).kind.properties()[*place].name),
+            What::Joined(member) => format!("joined by {}", self.object(*member).id),
+            What::Left(member) => format!("left by {}", self.object(*member).id),
+            other => format!("{other:?}"),
+        };
+        own.map(|entry| format!("{} {}", seconds(entry.at), tell(entry))).collect()
+    }
+
     // What services read.
 
     pub(crate) fn slot(&self, id: Id) -> Option<Slot> {
@@ -228,6 +241,11 @@ impl Directory {
             }
         }
         Some(state)
+    }
+
+    /// An object as it is, where it ever was there.
+    pub(crate) fn present(&self, slot: Slot) -> Option<State<'_>> {
+        self.at(slot, self.object(slot).last)
     }
 
     /// An object as it was, where it was there and not deleted.

@@ -11,8 +11,8 @@ use serde_json::{Value as Json, json};
 use crate::catalog::{Catalog, Entity, Key};
 use crate::estate::{Estate, Group, Level, Resource, Tags, lower};
 use crate::sight::is_within;
-pub(crate) use directory::expected as expected_of_directory;
 pub use directory::{DirectoryScope, Membership, SignIns};
+pub(crate) use directory::{expected as expected_of_directory, was_out};
 
 /// What a run was told to sync.
 #[derive(Clone, Debug, Default)]

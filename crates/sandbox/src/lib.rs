@@ -44,6 +44,7 @@ mod world;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::runtime::{Handle, Runtime};
@@ -53,7 +54,7 @@ use dates::Dates;
 use directory::Directory;
 use entra::Entra;
 use estate::Estate;
-use expected::{DirectoryScope, Expected, Scope, diff, expected, expected_of_directory};
+use expected::{DirectoryScope, Expected, Scope, diff, expected, expected_of_directory, was_out};
 use faults::Faults;
 use port::Port;
 use requests::Requests;
@@ -118,6 +119,7 @@ impl Sandbox {
             ("PORT_WEBHOOK_INGEST_URL", self.webhook_url()),
             ("AZURE_AUTHORITY_HOST", self.origin(Host::SignIn)),
             ("AZURE_RESOURCE_MANAGER_ENDPOINT", self.origin(Host::ResourceManager)),
+            ("MICROSOFT_GRAPH_ENDPOINT", self.origin(Host::MicrosoftGraph)),
             ("SSL_CERT_FILE", self.authority_file().display().to_string()),
         ]
         .map(|(name, value)| (name.to_owned(), value))
@@ -212,6 +214,11 @@ impl Sandbox {
     /// The same of Entra ID.
     pub fn expected_of_tenant(&self, scope: &DirectoryScope) -> Expected {
         expected_of_directory(&self.tenant(), scope)
+    }
+
+    /// Whether an object of Entra ID was not there, or not in the scope, at any time in the last `age`.
+    pub fn was_out_of_scope(&self, id: directory::Id, scope: &DirectoryScope, age: Duration) -> bool {
+        was_out(&self.tenant(), scope, id, age)
     }
 
     /// How the catalog differs from what it ought to be, once everything accepted is applied.

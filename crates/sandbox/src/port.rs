@@ -92,7 +92,7 @@ pub struct Delivery {
 impl Port {
     /// Starts the thread that applies the mapping; it ends when the `Port` is dropped.
     pub(crate) fn start(settings: PortSettings) -> Result<Self, String> {
-        let store = Store::new(&settings.blueprints)?;
+        let store = Store::new(&settings.blueprints)?.keeping_deleted(settings.keeps_deleted);
         let kept = Kept {
             store,
             audit: Vec::new(),
@@ -279,7 +279,8 @@ impl Port {
 
     /// Takes everything out of the catalog; the blueprints are again those that it began with.
     pub fn clear(&self) -> Result<(), String> {
-        lock(&self.kept).store = Store::new(&self.settings.blueprints)?;
+        let store = Store::new(&self.settings.blueprints)?;
+        lock(&self.kept).store = store.keeping_deleted(self.settings.keeps_deleted);
         Ok(())
     }
 

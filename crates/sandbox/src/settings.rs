@@ -97,6 +97,8 @@ pub struct PortSettings {
     /// jq over `{body, headers, queryParams}`; a request with a value seen before is dropped.
     pub identifier_path: Option<String>,
     pub dangling: Dangling,
+    /// An entity that is deleted without its dependents stays in their relations.
+    pub keeps_deleted: bool,
     pub rate_limit: Option<RateLimit>,
     pub body_limit: usize,
     pub post_latency: Duration,
@@ -175,6 +177,7 @@ impl Default for Settings {
                 security: None,
                 identifier_path: None,
                 dangling: Dangling::Keep,
+                keeps_deleted: false,
                 rate_limit: None,
                 body_limit: 512 * 1024,
                 post_latency: Duration::ZERO,

@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 use super::DriftError;
 use crate::comparison::{self, Hook, HookError};
 use crate::config::{Config, Payload};
-use crate::mapping::{self, Entity, FieldSet, Kind, Made, Mapping, WebhookMapping};
-use crate::model::{Change, Operation, Stage};
+use crate::mapping::{self, Entity, FieldSet, Made, Mapping, WebhookMapping};
+use crate::model::{Change, Operation};
 use crate::port::Port;
 use crate::run::Mapped;
+use crate::sinks::entities::kind_of;
 use crate::sinks::webhook::{self, Envelope};
 
 /// What makes entities, and counts what comes of none.
@@ -82,12 +83,7 @@ impl Maker {
     }
 
     fn by_mapping(&self, mapping: &Mapping, change: &Change) -> Vec<Entity> {
-        let kind = match change.id.stage() {
-            Stage::Root => Kind::Subscription,
-            Stage::Container => Kind::ResourceContainer,
-            Stage::Leaf => Kind::Resource,
-        };
-        let Made { entities, dropped, failed, nulls, .. } = mapping.entities(kind, &change.row);
+        let Made { entities, dropped, failed, nulls, .. } = mapping.entities(kind_of(change), &change.row);
         let mut counts = self.counts.borrow_mut();
         counts.dropped += dropped as u64;
         if failed > 0 {

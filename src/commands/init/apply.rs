@@ -148,7 +148,7 @@ fn confirm(args: &InitArgs, output: &mut impl Write) -> Result<(), Refusal> {
 /// Compares what is there with what is to be.
 async fn look(port: &Port, config: &SetUpConfig) -> Result<Plan, PortError> {
     let mut plan = Plan::default();
-    for wanted in blueprint::wanted() {
+    for wanted in blueprint::wanted(config.entra) {
         let identifier = blueprint::identifier(&wanted);
         match port.blueprint(identifier).await? {
             None => {
@@ -166,8 +166,8 @@ async fn look(port: &Port, config: &SetUpConfig) -> Result<Plan, PortError> {
             }
         }
     }
-    if let Some(config) = &config.webhook {
-        let wanted = webhook::wanted(config);
+    if let Some(webhook) = &config.webhook {
+        let wanted = webhook::wanted(webhook, config.entra);
         let name = format!("webhook {}", webhook::IDENTIFIER);
         match port.webhook(webhook::IDENTIFIER).await? {
             None => plan.tell('+', &name, &added(webhook::told(&wanted))),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::BLUEPRINTS;
+use super::{BLUEPRINTS, list};
 use crate::port::Object;
 use crate::text::printable;
 
@@ -27,10 +27,10 @@ pub(super) struct Merged {
     pub(super) problems: Vec<String>,
 }
 
-/// Those that are to be there. What one relates to stands before it.
-pub(super) fn wanted() -> Vec<Object> {
+/// Those that are to be there, with those of Entra ID or without. What one relates to stands before it.
+pub(super) fn wanted(has_entra: bool) -> Vec<Object> {
     #[expect(clippy::expect_used, reason = "it is a part of the program, and tests read it")]
-    serde_json::from_str(BLUEPRINTS).expect("a list of objects")
+    serde_json::from_str(&list(BLUEPRINTS, has_entra)).expect("a list of objects")
 }
 
 pub(super) fn identifier(blueprint: &Object) -> &str {
@@ -140,13 +140,13 @@ mod tests {
     #[test]
     fn what_a_blueprint_relates_to_stands_before_it() {
         let mut before = BTreeSet::new();
-        for blueprint in wanted() {
+        for blueprint in wanted(true) {
             let relations = members(&blueprint, &["relations"]).unwrap();
             assert!(relations.values().all(|relation| before.contains(relation["target"].as_str().unwrap())));
             assert!(members(&bare(&blueprint), &["relations"]).is_none());
             before.insert(identifier(&blueprint).to_owned());
         }
-        assert_eq!(before.len(), 3);
+        assert_eq!(before.len(), 7);
     }
 
     #[test]

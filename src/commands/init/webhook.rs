@@ -4,7 +4,7 @@ use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
-use super::{MAPPING, MAPPING_BATCH, SECURITY};
+use super::{MAPPING, MAPPING_BATCH, SECURITY, list};
 use crate::config::{Payload, WebhookConfig};
 use crate::port::Object;
 use crate::text::printable;
@@ -25,8 +25,8 @@ pub(super) struct Changes {
     pub(super) problems: Vec<String>,
 }
 
-/// The webhook that understands what is posted.
-pub(super) fn wanted(config: &WebhookConfig) -> Object {
+/// The webhook that understands what is posted, of Entra ID as well or not.
+pub(super) fn wanted(config: &WebhookConfig, has_entra: bool) -> Object {
     let mapping = match config.payload {
         Payload::Single => MAPPING,
         Payload::Batch => MAPPING_BATCH,
@@ -37,7 +37,7 @@ pub(super) fn wanted(config: &WebhookConfig) -> Object {
         ("icon".to_owned(), "Azure".into()),
         ("enabled".to_owned(), true.into()),
         ("integrationType".to_owned(), "custom".into()),
-        ("mappings".to_owned(), own::<Json>(mapping)),
+        ("mappings".to_owned(), own::<Json>(&list(mapping, has_entra))),
     ]);
     if let Some(signing) = &config.signing {
         let mut security: Object = own(SECURITY);
@@ -121,10 +121,10 @@ fn merged(there: &[Json], wanted: &[Json], told: &mut Vec<String>) -> Vec<Json> 
     let mut open: Vec<&mut Json> = merged.iter_mut().collect();
     let mut missing = Vec::new();
     for entry in wanted {
-        let is_alike = |found: &Json| {
-            at(found, "blueprint") == at(entry, "blueprint")
-                && kind(at(found, "operation")) == kind(at(entry, "operation"))
-        };
+        // Of two that write to one blueprint, one writes relations alone: neither may become the other.
+        let is_one_of_two = wanted.iter().filter(|other| goal(other) == goal(entry)).count() > 1;
+        let is_alike =
+            |found: &Json| goal(found) == goal(entry) && (!is_one_of_two || relates(found) == relates(entry));
         let is_the_same = |found: &Json| is_alike(found) && at(found, "filter") == at(entry, "filter");
         let place = open.iter().position(|found| is_the_same(found));
         let Some(place) = place.or_else(|| open.iter().position(|found| is_alike(found))) else {
@@ -172,6 +172,15 @@ fn at<'a>(value: &'a Json, key: &str) -> &'a Json {
     value.get(key).unwrap_or(&Json::Null)
 }
 
+/// What it does, and to which blueprint.
+fn goal(entry: &Json) -> (&Json, &str) {
+    (at(entry, "blueprint"), kind(at(entry, "operation")))
+}
+
+fn relates(entry: &Json) -> bool {
+    !at(at(entry, "entity"), "relations").is_null()
+}
+
 /// `create` or `delete`, as a word or in an object.
 fn kind(operation: &Json) -> &str {
     operation.as_str().or(at(operation, "type").as_str()).unwrap_or_default()
@@ -199,12 +208,12 @@ mod tests {
     }
 
     fn plain() -> Object {
-        wanted(&config(Payload::Single, None))
+        wanted(&config(Payload::Single, None), false)
     }
 
     #[test]
     fn what_is_as_it_is_to_be_is_not_changed_and_its_secret_is_not_looked_at() {
-        let wanted = wanted(&config(Payload::Batch, Some("marked-secret")));
+        let wanted = wanted(&config(Payload::Batch, Some("marked-secret")), false);
         let mut there = wanted.clone();
         there["security"]["secret"] = "another".into();
         there["security"]["signatureHeaderName"] = "X-Port-Signature".into();
@@ -249,7 +258,9 @@ mod tests {
     #[test]
     fn a_mapping_changes_from_one_payload_to_the_other_and_back() {
         for (from, to) in [(Payload::Single, Payload::Batch), (Payload::Batch, Payload::Single)] {
-            let (mut there, wanted) = (wanted(&config(from, None)), wanted(&config(to, None)));
+            let (mut there, wanted) = (wanted(&config(from, None), true), wanted(&config(to, None), true));
+            // Whoever sorts entries changes nothing by it.
+            there["mappings"].as_array_mut().unwrap().reverse();
             there.extend(compare(&there, &wanted).keys);
             let sorted = |webhook: &Object| {
                 let mut entries: Vec<String> = entries(webhook).iter().map(ToString::to_string).collect();
@@ -262,7 +273,7 @@ mod tests {
 
     #[test]
     fn security_that_differs_is_sent_whole_with_the_secret_and_the_users_own_path() {
-        let wanted = wanted(&config(Payload::Single, Some("marked-secret")));
+        let wanted = wanted(&config(Payload::Single, Some("marked-secret")), false);
         let mut there = plain();
         there.insert("security".into(), json!({"signatureAlgorithm": "sha256", "requestIdentifierPath": ".x"}));
         let changes = compare(&there, &wanted);

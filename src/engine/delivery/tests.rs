@@ -68,7 +68,18 @@ impl Parcel for Row {
 fn sized(name: u32, size: usize) -> Row {
     let id = Id::new(format!("/s/{name}"), 2, 2).unwrap();
     let operation = Operation::Upsert;
-    Row { change: Change { id, operation, kind: "k".into(), changed_at: None, actor: None, row: Bytes::new() }, size }
+    Row {
+        change: Change {
+            id,
+            operation,
+            label: "resource",
+            kind: "k".into(),
+            changed_at: None,
+            actor: None,
+            row: Bytes::new(),
+        },
+        size,
+    }
 }
 
 fn rows(names: impl IntoIterator<Item = u32>) -> Vec<Row> {

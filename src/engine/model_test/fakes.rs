@@ -50,7 +50,15 @@ fn change(id: &Id, state: Option<State>) -> Change {
         Some(_) => b"3",
     };
     let operation = if state.is_some() { Operation::Upsert } else { Operation::Delete };
-    Change { id: id.clone(), operation, kind: "".into(), changed_at: None, actor: None, row: Bytes::from_static(row) }
+    Change {
+        id: id.clone(),
+        operation,
+        label: "",
+        kind: "".into(),
+        changed_at: None,
+        actor: None,
+        row: Bytes::from_static(row),
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -90,7 +98,8 @@ impl FakeSource<'_> {
         let looked = world.look(&listed);
         let shard = |id: Id| {
             let sight = if looked.contains(&id) { Sight::Covered } else { Sight::NotCovered };
-            Some(Shard { root: change(&id, Some(world.replicated(&id)?)), sight })
+            let root = change(&id, Some(world.replicated(&id)?));
+            Some(Shard { id, root: Some(root), sight })
         };
         let listed = listed.into_iter().filter_map(shard).collect();
         *self.looked.borrow_mut() = looked;
@@ -224,11 +233,16 @@ impl Source for FakeSource<'_> {
         &'a self,
         shards: &'a [Id],
         window: Window,
+        _: Option<String>,
     ) -> Result<(FakeReading<'a>, FakeReading<'a>), NoAnswer> {
         let containers = self.read(shards, What::Records(window), false).await?;
         let (covered, unread) = (containers.covered.clone(), containers.unread.clone());
         let leaves = FakeReading { what: containers.what.clone(), leaves: true, covered, unread, ..containers };
         Ok((containers, leaves))
+    }
+
+    fn cursor(&self, _: &Id) -> Option<String> {
+        None
     }
 
     async fn containers<'a>(&'a self, shards: &'a [Id]) -> Result<FakeReading<'a>, NoAnswer> {
@@ -263,6 +277,14 @@ impl Source for FakeSource<'_> {
             }
         }
         Ok(found)
+    }
+
+    fn relating(&self, _: &Id) -> Option<Id> {
+        None
+    }
+
+    async fn related(&self, _: &[Id]) -> Result<Vec<Id>, NoAnswer> {
+        Ok(Vec::new())
     }
 
     fn gone(&self, id: &Id) -> Change {

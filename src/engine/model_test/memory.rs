@@ -22,6 +22,7 @@ pub(super) struct Data {
     marks: BTreeMap<Id, Mark>,
     terms: Option<Terms>,
     kinds: BTreeMap<Arc<str>, Rows>,
+    cursors: BTreeMap<Id, String>,
 }
 
 #[derive(Default)]
@@ -143,6 +144,18 @@ impl Replica for FakeReplica {
 
     fn set_mark(&self, shard: &Id, mark: Mark) {
         self.data.borrow_mut().marks.insert(shard.clone(), mark);
+    }
+
+    fn cursor(&self, shard: &Id) -> Option<String> {
+        self.data.borrow().cursors.get(shard).cloned()
+    }
+
+    fn set_cursor(&self, shard: &Id, cursor: Option<String>) {
+        let cursors = &mut self.data.borrow_mut().cursors;
+        match cursor {
+            Some(cursor) => cursors.insert(shard.clone(), cursor),
+            None => cursors.remove(shard),
+        };
     }
 
     /// Only what was put before it began is sure to be durable; it may end before or after it has come to the disk.

@@ -17,7 +17,7 @@ use super::text::{Cut, Fault, Filter, Setup, Step, Tick};
 use super::world::{DAY, MINUTE, NEVER, OVERLAP, World, is_within, time};
 use crate::engine::delivery::Order;
 use crate::engine::tally::Settled;
-use crate::engine::{Bounds, Engine, Entry, Full, Leaving, Parcel, Replica, Resend, Settings, Terms};
+use crate::engine::{Bounds, Engine, Entry, First, Full, Leaving, Parcel, Replica, Resend, Settings, Terms};
 use crate::model::{Id, Operation};
 
 /// Entities of a shard that may be missing before that is a mass of them.
@@ -183,9 +183,10 @@ impl Play {
             terms: Terms { sink: judge.sink.into(), scope: judge.scope.to_string() },
             overlap: SignedDuration::from_secs(OVERLAP),
             full: if full { Full::Now } else { Full::Every(every) },
+            first: First::Confirmed,
             leaving: Leaving::Delete,
             resend: Resend::Nothing,
-            bounds: Bounds { page: 2, asked: 5, watched: 6, guarded: GUARDED as u64 },
+            bounds: Bounds { page: 2, asked: 5, watched: 6, guarded: GUARDED as u64, ..Bounds::default() },
         }
     }
 
@@ -218,7 +219,7 @@ impl Play {
             FakeSource { world: &self.world, scope, together: self.setup.together, looked: RefCell::default() };
         let listed = source.listing();
         let is_same = self.replica.terms().is_some_and(|was| was.sink == settings.terms.sink);
-        let is_listed = |id: &Id| listed.iter().any(|shard| shard.root.id == *id);
+        let is_listed = |id: &Id| listed.iter().any(|shard| shard.id == *id);
         let forgotten = tick.forget.clone().filter(|id| is_same && !is_listed(id));
         self.judge.borrow_mut().forgotten.clone_from(&forgotten);
         let (engine, mut orders) = Engine::new(&source, &FakeSink, &self.replica, &settings, start);

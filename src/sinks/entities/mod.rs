@@ -81,11 +81,7 @@ impl<'a> Form<'a> {
 
     /// A change as entities. Under `known` names Port has what the row was before.
     pub(crate) fn render(&self, change: Change, known: &Names) -> Mapped {
-        let kind = match change.id.stage() {
-            Stage::Root => Kind::Subscription,
-            Stage::Container => Kind::ResourceContainer,
-            Stage::Leaf => Kind::Resource,
-        };
+        let kind = kind_of(&change);
         let mut counts = self.counts.borrow_mut();
         match change.operation {
             Operation::Upsert => {
@@ -109,6 +105,19 @@ impl<'a> Form<'a> {
                 Mapped::delete(change, &Names::known(names.iter().map(String::as_str)))
             }
         }
+    }
+}
+
+/// What a mapping calls the row of a change.
+pub(crate) fn kind_of(change: &Change) -> Kind {
+    match (change.label, change.id.stage()) {
+        ("user", _) => Kind::User,
+        ("group", _) => Kind::Group,
+        ("application", _) => Kind::Application,
+        ("servicePrincipal", _) => Kind::ServicePrincipal,
+        (_, Stage::Root) => Kind::Subscription,
+        (_, Stage::Container) => Kind::ResourceContainer,
+        (_, Stage::Leaf) => Kind::Resource,
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::content::content;
 use crate::config::Payload;
 use crate::engine::{Content, LANDING, Limits, Parcel};
-use crate::model::{Change, Operation, Stage};
+use crate::model::{Change, Operation};
 
 /// The most envelopes of a list.
 const MOST: NonZeroUsize = NonZeroUsize::new(100).unwrap();
@@ -51,10 +51,7 @@ impl Envelope {
     }
 
     fn kind(&self) -> &'static [u8] {
-        match self.change.id.stage() {
-            Stage::Leaf => b"resource",
-            Stage::Root | Stage::Container => b"resourceContainer",
-        }
+        self.change.label.as_bytes()
     }
 
     fn without_changed_properties(&self) -> Option<Self> {
@@ -139,7 +136,15 @@ mod tests {
         let shard_end = container_end.min("/subscriptions/s".len());
         let id = Id::new(id, shard_end, container_end).unwrap();
         let row = row.to_owned().into();
-        Envelope::new(Change { id, operation, kind: "a/b".into(), changed_at: None, actor: None, row })
+        Envelope::new(Change {
+            id,
+            operation,
+            label: "resource",
+            kind: "a/b".into(),
+            changed_at: None,
+            actor: None,
+            row,
+        })
     }
 
     fn resource(row: &str) -> Envelope {

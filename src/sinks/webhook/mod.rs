@@ -335,7 +335,15 @@ mod tests {
             let id = Id::new(format!("/s/{name}"), 2, 2).unwrap();
             let row = format!(r#"{{"name":"{name}"}}"#).into();
             let operation = Operation::Upsert;
-            Envelope::new(Change { id, operation, kind: "a/b".into(), changed_at: None, actor: None, row })
+            Envelope::new(Change {
+                id,
+                operation,
+                label: "resource",
+                kind: "a/b".into(),
+                changed_at: None,
+                actor: None,
+                row,
+            })
         });
         let serve = async {
             let (mut stream, _) = listener.accept().await.unwrap();
@@ -396,7 +404,8 @@ mod tests {
         assert_eq!(error.fault(), Fault::Rejected);
         let id = Id::new("/s/x", 2, 2).unwrap();
         let (kind, row) = ("a/b".into(), Bytes::from_static(b"{}"));
-        let change = Change { id, operation: Operation::Delete, kind, changed_at: None, actor: None, row };
+        let change =
+            Change { id, operation: Operation::Delete, label: "resource", kind, changed_at: None, actor: None, row };
         let letter = Letter::of(&Envelope::new(change), &(Rc::new(error) as SharedError));
         assert_eq!((letter.status, letter.reason.as_str()), (Some(422), "no such vault"));
         assert_eq!(letter.envelope, r#"{"data":{},"operation":"delete","type":"resource"}"#);

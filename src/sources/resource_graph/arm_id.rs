@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use crate::id::lower;
-use crate::model::Id;
+use crate::model::{Id, Stage};
 
 pub(super) const SUBSCRIPTION_TYPE: &str = "microsoft.resources/subscriptions";
 
@@ -91,6 +91,14 @@ pub(crate) fn id_of(text: &str) -> Option<Id> {
 pub(super) fn text_of(id: &Id) -> &str {
     let rest = id.as_str().get(id.shard_end()..).unwrap_or_default();
     rest.strip_prefix('/').filter(|rest| rest.starts_with("/providers/")).unwrap_or(id.as_str())
+}
+
+/// What an envelope calls what stands there.
+pub(super) fn label_of(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Leaf => "resource",
+        Stage::Root | Stage::Container => "resourceContainer",
+    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::error::GraphError;
 use super::page::{Body, PAGE, Page};
 use super::quota::Quota;
 use super::row::Row;
-use crate::azure::arm::{Arm, ArmError, Effort};
+use crate::azure::api::{Api, ApiError, Effort};
 use crate::config::{ResourceType, Scope};
 use crate::http::{self, Answer, Failure, RequestError};
 use crate::model::{self, Finding, Stage};
@@ -49,7 +49,7 @@ pub(super) struct Request<'a> {
 
 /// Resource Graph, and what came of asking it.
 pub(crate) struct Client {
-    arm: Arm,
+    arm: Api,
     quota: Quota,
     queries: AtomicU64,
     rows: AtomicU64,
@@ -104,7 +104,7 @@ struct Options<'a> {
 }
 
 impl Client {
-    pub(crate) fn new(arm: Arm) -> Self {
+    pub(crate) fn new(arm: Api) -> Self {
         Self {
             arm,
             quota: Quota::new(),
@@ -118,7 +118,7 @@ impl Client {
         }
     }
 
-    pub(crate) fn arm(&self) -> &Arm {
+    pub(crate) fn arm(&self) -> &Api {
         &self.arm
     }
 
@@ -171,7 +171,7 @@ impl Client {
     }
 
     async fn post(&self, name: &'static str, question: &Question<'_>, effort: Effort) -> Result<Answer, GraphError> {
-        let failed = |source: ArmError| GraphError::Request { query: name, source };
+        let failed = |source: ApiError| GraphError::Request { query: name, source };
         let url = self.arm.url(PATH).map_err(|error| failed(error.into()))?;
         let body = serde_json::to_vec(question)
             .map_err(|error| self.unreadable(name, Failure::Unreadable(error.to_string())))?;

@@ -10,7 +10,7 @@ use super::error::{GraphError, Trouble};
 use super::page::Page;
 use super::queries::Slice;
 use super::reading::{Portion, Reader, sized};
-use crate::azure::arm::Effort;
+use crate::azure::api::Effort;
 
 /// Parts of a page that is too large for the service.
 pub(super) const FINER: u32 = 4;

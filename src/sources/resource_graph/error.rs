@@ -1,6 +1,6 @@
 //! Why Resource Graph gave no whole answer, what that means for the run, and what a person can do about it.
 
-use crate::azure::arm::ArmError;
+use crate::azure::api::ApiError;
 use crate::error::{Exit, Problem};
 use crate::http::{Failure, RequestError};
 
@@ -8,7 +8,7 @@ use crate::http::{Failure, RequestError};
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GraphError {
     #[error("the query for {query}: {source}")]
-    Request { query: &'static str, source: ArmError },
+    Request { query: &'static str, source: ApiError },
     #[error(
         "the query for {query} could not be proven complete: {rows} distinct rows of {total} after {readings} readings \
          in ever smaller parts"
@@ -93,13 +93,13 @@ impl GraphError {
 
     /// Whether it only says that Resource Graph looks at none of the subscriptions that were named.
     pub(super) fn looks_at_none(&self) -> bool {
-        let Self::Request { source: ArmError::Request(RequestError { failure, .. }), .. } = self else { return false };
+        let Self::Request { source: ApiError::Request(RequestError { failure, .. }), .. } = self else { return false };
         matches!(failure, Failure::Status(status) if status.codes.iter().any(|code| code.eq_ignore_ascii_case(LOOKS_AT_NONE)))
     }
 
     /// Whether asking for less may help. Not where the credentials, the network or the quota are the reason.
     pub(super) fn trouble(&self) -> Option<Trouble> {
-        let Self::Request { source: ArmError::Request(RequestError { failure, .. }), .. } = self else { return None };
+        let Self::Request { source: ApiError::Request(RequestError { failure, .. }), .. } = self else { return None };
         match failure {
             Failure::Status(status) if status.codes.iter().any(|code| code == "ResponsePayloadTooLarge") => {
                 Some(Trouble::TooLarge)
@@ -120,7 +120,7 @@ impl GraphError {
     pub(super) fn is_silence(&self) -> bool {
         matches!(
             self,
-            Self::Request { source: ArmError::Request(RequestError { failure: Failure::Timeout(_), .. }), .. }
+            Self::Request { source: ApiError::Request(RequestError { failure: Failure::Timeout(_), .. }), .. }
         )
     }
 
@@ -130,7 +130,7 @@ impl GraphError {
         let is_sense = |failure: &Failure| !matches!(failure, Failure::Unreadable(_));
         let is_of_request = matches!(
             self,
-            Self::Request { source: ArmError::Request(RequestError { failure, .. }), .. } if is_sense(failure)
+            Self::Request { source: ApiError::Request(RequestError { failure, .. }), .. } if is_sense(failure)
         );
         is_of_request && self.trouble() == Some(Trouble::Broken)
     }

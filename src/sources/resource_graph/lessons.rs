@@ -13,7 +13,7 @@ use super::arm_id::ArmId;
 use super::error::{GraphError, Trouble};
 use super::page::Page;
 use super::queries::{Joins, Query};
-use crate::azure::arm::Effort;
+use crate::azure::api::Effort;
 use crate::model::Finding;
 
 /// Queries that fail in a row before Resource Graph is taken to be down. Dividing 1,000 subscriptions takes 21 down to the first

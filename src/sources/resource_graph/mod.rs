@@ -34,7 +34,7 @@ use std::num::NonZeroUsize;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc;
 
-use crate::azure::arm::{Arm, ArmError};
+use crate::azure::api::{Api, ApiError};
 use crate::azure::subscriptions;
 use crate::config;
 use crate::engine::{self, Answer, Found, Intake, Sight, Source, Window};
@@ -82,7 +82,7 @@ enum Shows {
 impl ResourceGraph {
     /// `together` subscriptions are asked about in one query, 1,000 at most; `pages_at_once` pages are read ahead of who takes
     /// them.
-    pub(crate) fn new(arm: Arm, scope: config::Scope, together: NonZeroUsize, pages_at_once: NonZeroUsize) -> Self {
+    pub(crate) fn new(arm: Api, scope: config::Scope, together: NonZeroUsize, pages_at_once: NonZeroUsize) -> Self {
         Self {
             client: Client::new(arm),
             scope,
@@ -97,7 +97,7 @@ impl ResourceGraph {
     }
 
     /// All subscriptions that the principal can read: "Subscriptions - List", Azure Resource Manager REST reference.
-    pub(crate) async fn shards(&self) -> Result<Vec<Subscription>, ArmError> {
+    pub(crate) async fn shards(&self) -> Result<Vec<Subscription>, ApiError> {
         let shards: Vec<_> =
             subscriptions::list(self.client.arm()).await?.iter().filter_map(Subscription::of).collect();
         self.lessons.note_listed(shards.len());
@@ -170,7 +170,12 @@ impl Source for ResourceGraph {
         if self.scope.tag_filters.include.is_empty() { Scope::In } else { Scope::Out }
     }
 
-    async fn changes<'a>(&'a self, shards: &'a [Id], window: Window) -> Result<(Reading<'a>, Reading<'a>), GraphError> {
+    async fn changes<'a>(
+        &'a self,
+        shards: &'a [Id],
+        window: Window,
+        _cursor: Option<String>,
+    ) -> Result<(Reading<'a>, Reading<'a>), GraphError> {
         let (containers, leaves) = match window {
             Window::Since(since) => (Query::ChangedContainers { since }, Query::ChangedResources { since }),
             Window::Everything { kept, recent } => {
@@ -182,6 +187,11 @@ impl Source for ResourceGraph {
             self.reading(shards, containers, Shows::Nothing),
             self.reading(shards, leaves, Shows::Nothing)
         )
+    }
+
+    /// Records have times.
+    fn cursor(&self, _shard: &Id) -> Option<String> {
+        None
     }
 
     /// The subscriptions' own rows are in the answer.
@@ -229,6 +239,14 @@ impl Source for ResourceGraph {
         let Answer { covered, unread, .. } = &mut found.answer;
         covered.retain(|shard| !unread.contains(shard));
         Ok(found)
+    }
+
+    fn relating(&self, _shard: &Id) -> Option<Id> {
+        None
+    }
+
+    async fn related(&self, _ids: &[Id]) -> Result<Vec<Id>, GraphError> {
+        Ok(Vec::new())
     }
 
     fn gone(&self, id: &Id) -> Change {

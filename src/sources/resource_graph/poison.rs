@@ -12,7 +12,7 @@ use super::proof::{Proof, Standing};
 use super::queries::{Joins, Query, Slice};
 use super::reading::{Portion, ROWS_A_PART, Reader};
 use super::row::Row;
-use crate::azure::arm::Effort;
+use crate::azure::api::Effort;
 use crate::model::Id;
 
 /// Which rows are in a slice, as far as their ids alone can be read.

@@ -10,7 +10,7 @@ use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use tokio::sync::Notify;
 
-use crate::azure::arm::{self, Limiter};
+use crate::azure::api::{self, Limiter};
 use crate::http;
 
 /// What holds where no answer tells the quota: the default, 15 queries in 5 s ("Guidance for throttled requests").
@@ -200,7 +200,7 @@ impl State {
     }
 }
 
-impl arm::Permit for Permit<'_> {
+impl api::Permit for Permit<'_> {
     fn settle(mut self, status: StatusCode, headers: &HeaderMap) {
         self.settled = true;
         let told = remaining(headers).zip(resets_after(headers));
@@ -248,7 +248,7 @@ fn parse_hms(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arm::Permit as _;
+    use api::Permit as _;
 
     const SECOND: Duration = Duration::from_secs(1);
 

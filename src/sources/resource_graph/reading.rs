@@ -17,7 +17,7 @@ use super::queries::{Joins, Part, Query, Slice};
 use super::row::Row;
 use super::shards::shard;
 use super::slots::Slots;
-use crate::azure::arm::Effort;
+use crate::azure::api::Effort;
 use crate::config::Scope;
 use crate::engine::{Answer, Intake};
 use crate::http::{Failure, RequestError};

@@ -9,7 +9,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::arm_id::id_of;
+use super::arm_id::{id_of, label_of};
 use super::json::{Text, on_one_line, without};
 use crate::config;
 use crate::id::{lower, under};
@@ -103,7 +103,8 @@ impl Row {
         let rest = if keys.has_ours() { Some(without(&row, &OURS)?) } else { None };
         let operation = if exists { Operation::Upsert } else { Operation::Delete };
         let changed_at = record.map(|record| record.at);
-        let change = Change { id, operation, kind, changed_at, actor, row: rest.unwrap_or(row) };
+        let label = label_of(id.stage());
+        let change = Change { id, operation, label, kind, changed_at, actor, row: rest.unwrap_or(row) };
         Ok(Self::Of(Finding { change, exists, scope, record }))
     }
 
@@ -131,7 +132,7 @@ impl Keys<'_> {
             _ => RecordKind::Update,
         };
         let moves_scope = self.moves_scope.is_some_and(|flag| !matches!(flag.get(), "0" | "false" | "null"));
-        Ok(Some(Record { at, kind, moves_scope }))
+        Ok(Some(Record { at, kind, moves_scope, may_return: false }))
     }
 
     /// A group is in scope by its own tags, which only a row tells; a resource is out by its own type.

@@ -3,10 +3,10 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::arm_id::{ArmId, SUBSCRIPTION_TYPE, id_of, text_of};
+use super::arm_id::{ArmId, SUBSCRIPTION_TYPE, id_of, label_of, text_of};
 use super::json::on_one_line;
 use crate::azure::subscriptions::Subscription as Listed;
-use crate::model::{Change, Id, Operation};
+use crate::model::{Change, Id, Operation, Stage};
 
 /// A subscription that is listed.
 #[derive(Clone, Debug)]
@@ -54,6 +54,7 @@ impl Subscription {
         let root = Change {
             id,
             operation: Operation::Upsert,
+            label: label_of(Stage::Root),
             kind: SUBSCRIPTION_TYPE.into(),
             changed_at: None,
             actor: None,
@@ -88,6 +89,7 @@ pub(super) fn gone(id: &Id) -> Change {
     Change {
         id: id.clone(),
         operation: Operation::Delete,
+        label: label_of(id.stage()),
         kind: kind.into(),
         changed_at: None,
         actor: None,

@@ -12,7 +12,7 @@ use super::client::{Pages, Request};
 use super::error::tests::{answered, failed};
 use super::page::Page;
 use super::*;
-use crate::azure::arm::Effort;
+use crate::azure::api::Effort;
 use crate::http::Failure;
 
 const GROUP: &str = "/subscriptions/s/resourcegroups/g";

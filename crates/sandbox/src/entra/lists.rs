@@ -19,6 +19,10 @@ const IDS: usize = 1_000;
 impl Ask<'_> {
     /// How many a page has.
     pub(super) fn top(&self) -> Result<usize, Refusal> {
+        Ok(self.asked()?.min(self.settings.lists.page))
+    }
+
+    fn asked(&self) -> Result<usize, Refusal> {
         let Some(text) = self.param("$top") else { return Ok(DEFAULT_PAGE) };
         let invalid = || {
             Refusal::bad(

@@ -1,12 +1,13 @@
 //! What the catalog ought to hold of Entra ID.
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
 use super::{Expected, Side};
 use crate::catalog::Entity;
 use crate::directory::life::MICROSOFT;
-use crate::directory::{Directory, Kind, Object, Slot, Value};
+use crate::directory::{Directory, Id, Kind, Object, Slot, State, Value};
 
 /// What a run was told to sync of Entra ID.
 #[derive(Clone, Debug)]
@@ -54,6 +55,21 @@ impl Default for DirectoryScope {
             hidden: true,
             most_members: None,
         }
+    }
+}
+
+impl DirectoryScope {
+    fn takes(&self, state: &State<'_>) -> bool {
+        let text = |name| state.value(name).text();
+        state.is_alive()
+            && match state.object.kind {
+                Kind::User => {
+                    (self.guests || text("userType") != Some("Guest"))
+                        && (self.disabled || *state.value("accountEnabled") != Value::Bool(false))
+                }
+                Kind::ServicePrincipal => self.microsoft || text("appOwnerOrganizationId") != Some(MICROSOFT),
+                _ => true,
+            }
     }
 }
 
@@ -106,22 +122,18 @@ pub(crate) fn expected(directory: &Directory, scope: &DirectoryScope) -> Expecte
     expected
 }
 
+/// Whether an object was not there, or not in the scope, at any time in the last `age`.
+pub(crate) fn was_out(directory: &Directory, scope: &DirectoryScope, id: Id, age: Duration) -> bool {
+    let Some(slot) = directory.slot(id) else { return true };
+    let (from, now) = (directory.position(age), directory.position(Duration::ZERO));
+    let own = directory.changes(from, now).filter(|(_, entry)| entry.slot == slot).map(|(at, _)| at);
+    let is_out = |at| directory.at(slot, at).is_none_or(|state| !scope.takes(&state));
+    std::iter::once(from).chain(own).any(is_out)
+}
+
 impl Reading<'_> {
     fn takes(&self, slot: Slot) -> bool {
-        let Self { directory, scope } = self;
-        let object = directory.object(slot);
-        let value = |name| directory.value(object.id, name);
-        directory.is_alive(object.id)
-            && match object.kind {
-                Kind::User => {
-                    (scope.guests || value("userType").and_then(Value::text) != Some("Guest"))
-                        && (scope.disabled || value("accountEnabled") != Some(&Value::Bool(false)))
-                }
-                Kind::ServicePrincipal => {
-                    scope.microsoft || value("appOwnerOrganizationId").and_then(Value::text) != Some(MICROSOFT)
-                }
-                _ => true,
-            }
+        self.directory.present(slot).is_some_and(|state| self.scope.takes(&state))
     }
 
     fn entity(&self, object: &Object, slot: Slot) -> Entity {
@@ -185,5 +197,33 @@ fn json_of(value: &Value) -> Json {
         Value::Text(text) => (**text).into(),
         Value::Time(ms) => crate::clock::seconds(*ms).into(),
         Value::Types(types) => types.names().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+
+    #[test]
+    fn what_was_out_at_any_time_is_told_from_what_never_was() {
+        let clock = Clock::at(1_700_000_000_000);
+        let mut directory = Directory::new(1, clock.clone());
+        directory.begin();
+        let [user, guest, stays] = ["Ada L", "Eve M", "Bob N"].map(|name| directory.create_user(name));
+        let minute = Duration::from_secs(60);
+        clock.advance(60 * minute);
+        directory.delete(user);
+        directory.restore(user);
+        directory.make_guest(guest, true);
+        directory.make_guest(guest, false);
+        clock.advance(10 * minute);
+        let scope = DirectoryScope { guests: false, ..DirectoryScope::default() };
+        for (id, ever) in [(user, true), (guest, true), (stays, false)] {
+            assert_eq!(was_out(&directory, &scope, id, 20 * minute), ever);
+            assert!(!was_out(&directory, &scope, id, 5 * minute));
+        }
+        assert!(was_out(&directory, &scope, stays, 100 * minute), "it was not there yet");
+        assert!(!was_out(&directory, &DirectoryScope::default(), guest, 20 * minute));
     }
 }

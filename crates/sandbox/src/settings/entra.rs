@@ -2,13 +2,14 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use serde_json::{Map, Value as Json, json};
+use serde_json::Value as Json;
 
 use super::PortSettings;
-use crate::directory::Kind;
 
-/// The blueprints of Port's own guide, with the relation that it advises to add.
-const BLUEPRINTS: &str = include_str!("../directory/blueprints.json");
+/// The blueprints of Port's own guide, and the mappings that the project ships.
+const BLUEPRINTS: &str = include_str!("../../../../examples/port/entra/blueprints.json");
+const MAPPING: &str = include_str!("../../../../examples/port/entra/mapping.json");
+const MAPPING_BATCH: &str = include_str!("../../../../examples/port/entra/mapping-batch.json");
 
 /// The roles that Port's own guide asks for, and those for what it leaves out.
 pub const ALL_ROLES: [&str; 6] = [
@@ -136,6 +137,8 @@ pub enum Stale {
 
 #[derive(Clone, Debug)]
 pub struct ListSettings {
+    /// The most on a page, however many are asked for.
+    pub page: usize,
     /// What a `$top` above 999 comes to.
     pub above_most: AboveMost,
     /// Members that `$expand` shows, silently.
@@ -220,7 +223,7 @@ impl Default for EntraSettings {
                 stale: Stale::NotFound,
                 page_link_lifetime: None,
             },
-            lists: ListSettings { above_most: AboveMost::Capped, expanded: 20 },
+            lists: ListSettings { page: 999, above_most: AboveMost::Capped, expanded: 20 },
             sign_ins: SignInSettings {
                 unlicensed: 0,
                 page: 500,
@@ -242,44 +245,19 @@ impl PortSettings {
     /// Port has the blueprints of Entra ID as well, and its webhook takes `{"type": "user", "operation": "upsert", "data": {…}}`
     /// and the like for each kind. A delete takes dependents along, or does not.
     pub fn add_entra(&mut self, delete_dependents: bool) {
-        // What is not JSON is left for Port to refuse.
-        let both = |own: &str, more: Vec<Json>| match serde_json::from_str::<Vec<Json>>(own) {
-            Ok(own) => Json::from(own.into_iter().chain(more).collect::<Vec<_>>()).to_string(),
-            Err(_) => own.to_owned(),
-        };
-        let blueprints: Vec<Json> = serde_json::from_str(BLUEPRINTS).unwrap_or_default();
-        let of = |kind: Kind| blueprints.iter().find(move |of| of["identifier"] == kind.blueprint());
-        let kinds = Kind::TRACKED.into_iter().filter_map(|kind| Some((kind, of(kind)?)));
-        let mappings = kinds.flat_map(|(kind, blueprint)| mappings_of(kind, blueprint, delete_dependents)).collect();
-        self.mapping = both(&self.mapping, mappings);
-        self.blueprints = both(&self.blueprints, blueprints);
+        let is_batch = self.mapping == super::MAPPING_BATCH;
+        let mapping = if is_batch { MAPPING_BATCH } else { MAPPING };
+        let dependents = format!("\"deleteDependents\": {delete_dependents}");
+        self.mapping = both(&self.mapping, &mapping.replace("\"deleteDependents\": false", &dependents));
+        self.blueprints = both(&self.blueprints, BLUEPRINTS);
     }
 }
 
-/// What is not in the data stays as it was: so much is written apart from the rest.
-fn mappings_of(kind: Kind, blueprint: &Json, delete_dependents: bool) -> Vec<Json> {
-    let of = |operation: &str| format!(".body.type == \"{}\" and .body.operation == \"{operation}\"", kind.name());
-    let path = |name: &str| Json::from(format!(".body.data.{name}"));
-    let names = |of: &Json| of.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect::<Vec<_>>();
-    let upsert = |has: &str, part: &str, names: &[String]| {
-        let fields: Map<String, Json> = names.iter().map(|name| (name.clone(), path(name))).collect();
-        let mut entity = json!({"identifier": ".body.data.id", part: fields});
-        if has == "displayName" {
-            entity["title"] = ".body.data.displayName".into();
-        }
-        let filter = format!("{} and (.body.data | has(\"{has}\"))", of("upsert"));
-        json!({"blueprint": blueprint["identifier"], "operation": "create", "filter": filter, "entity": entity})
-    };
-    let apart = "lastSignInDateTime";
-    let (own, apart): (Vec<String>, Vec<String>) =
-        names(&blueprint["schema"]["properties"]).into_iter().partition(|name| name != apart);
-    let mut mappings = vec![upsert("displayName", "properties", &own)];
-    mappings.extend(apart.into_iter().map(|name| upsert(&name.clone(), "properties", &[name])));
-    mappings.extend(names(&blueprint["relations"]).into_iter().map(|name| upsert(&name.clone(), "relations", &[name])));
-    let operation = json!({"type": "delete", "deleteDependents": delete_dependents});
-    mappings.push(json!({
-        "blueprint": blueprint["identifier"], "operation": if delete_dependents { "delete".into() } else { operation },
-        "filter": of("delete"), "entity": {"identifier": ".body.data.id"},
-    }));
-    mappings
+/// Two lists as one. What is not JSON is left for Port to refuse.
+fn both(own: &str, more: &str) -> String {
+    let list = serde_json::from_str::<Vec<Json>>;
+    match (list(own), list(more)) {
+        (Ok(own), Ok(more)) => Json::from([own, more].concat()).to_string(),
+        _ => own.to_owned(),
+    }
 }

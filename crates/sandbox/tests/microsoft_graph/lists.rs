@@ -27,6 +27,8 @@ async fn a_page_of_a_list_has_a_hundred_unless_asked_for_up_to_999() {
     asking.set(|entra| entra.lists.above_most = AboveMost::Refused);
     asking.refused("/v1.0/users?$top=1000", 400, "BadRequest").await;
     asking.refused("/v1.0/users?$top=0", 400, "BadRequest").await;
+    asking.set(|entra| entra.lists.page = 500);
+    assert_eq!(asking.get("/v1.0/users?$top=999").await.ok()["value"].as_array().unwrap().len(), 500);
 }
 
 #[tokio::test]

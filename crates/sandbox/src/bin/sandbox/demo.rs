@@ -1,5 +1,5 @@
 //! The demo: a first run over a fresh estate, then runs while it lives, one of them behind a firewall that lets no post through.
-//! After each, the catalog is compared with the truth.
+//! After each, the catalog is compared with the truth. Then comes Entra ID, and at last Port's API.
 use std::io::{self, Stdout, Write as _};
 use std::path::Path;
 use std::process::{ExitCode, Output, Stdio};
@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use sandbox::Sandbox;
 use sandbox::clock::Clock;
-use sandbox::expected::Scope;
+use sandbox::directory::Kind;
+use sandbox::expected::{DirectoryScope, Scope};
 use sandbox::faults::{Fault, Rule};
 use sandbox::life;
 use sandbox::requests::Route;
@@ -34,6 +35,8 @@ struct Demo<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
     Webhook,
+    /// With Entra ID as well.
+    WithEntra,
     Api,
 }
 
@@ -54,7 +57,8 @@ pub(crate) async fn run(binary: &Path, seed: u64) -> io::Result<ExitCode> {
     // Everything that happens in the first five minutes of a tick shows before its run.
     let lags = Lags { record: Duration::ZERO..=8 * MINUTE, row: Duration::ZERO..=2 * MINUTE };
     let estate = EstateSize { subscriptions: 4, groups: 40, resources: 1_200 };
-    let settings = Settings { seed, clock: Clock::stopped(), estate, lags, ..Settings::default() };
+    let mut settings = Settings { seed, clock: Clock::stopped(), estate, lags, ..Settings::default() };
+    settings.port.add_entra(false);
     let folder = tempfile::tempdir()?;
     let sandbox = Sandbox::start(settings).await?;
     let binary = &binary.canonicalize()?;
@@ -81,7 +85,11 @@ impl Demo<'_> {
         is_good &= self.step("15 minutes later, the firewall has gone", End::Equal).await?;
         self.sandbox.clock().advance(TICK);
         is_good &= self.step("15 minutes later, nothing has changed", End::Equal).await?;
-        is_good &= self.drift("How far is Port from Azure? By the webhook's own mapping").await?;
+        self.way = Way::WithEntra;
+        is_good &= self.step("Users, groups and applications of Entra ID as well", End::Equal).await?;
+        self.hire();
+        is_good &= self.step("15 minutes, a joiner, a leaver and a new name later", End::Equal).await?;
+        is_good &= self.drift("How far is Port from both? By the webhook's own mapping").await?;
         self.way = Way::Api;
         self.sandbox.port().clear().map_err(io::Error::other)?;
         is_good &= self.step("An empty Port, and entities over its API by a mapping file", End::Equal).await?;
@@ -96,6 +104,19 @@ impl Demo<'_> {
             self.sandbox.clock().advance(MINUTE);
         }
         self.sandbox.clock().advance(TICK - 5 * MINUTE);
+    }
+
+    /// A tick in which somebody joins, somebody leaves and somebody gets another name.
+    fn hire(&self) {
+        let mut tenant = self.sandbox.tenant();
+        let (users, groups) = (tenant.ids(Kind::User), tenant.ids(Kind::Group));
+        if let ([leaver, renamed, ..], [group, ..]) = (users.as_slice(), groups.as_slice()) {
+            let joiner = tenant.create_user("Ada Joiner");
+            tenant.join(*group, joiner);
+            tenant.delete(*leaver);
+            tenant.rename(*renamed, "Grace Renamed");
+        }
+        self.sandbox.clock().advance(TICK);
     }
 
     /// The program's own comparison; whether it finds both equal.
@@ -115,6 +136,7 @@ impl Demo<'_> {
         command.args(arguments).env_clear().envs(sandbox.env()).envs(sandbox.port_env()).env("RUST_LOG", "warn");
         match way {
             Way::Webhook => command.env("CHECKPOINT_FILE", "checkpoint.redb"),
+            Way::WithEntra => command.env("CHECKPOINT_FILE", "checkpoint.redb").env("ENTRA_KINDS", "all"),
             Way::Api => {
                 std::fs::write(folder.join("entities.yml"), ENTITIES)?;
                 command
@@ -139,8 +161,11 @@ impl Demo<'_> {
     /// One run of the program, its report, and the comparison; whether it ended as it should.
     async fn step(&mut self, title: &str, end: End) -> io::Result<bool> {
         let run = self.run(title, &[]).await?;
-        let Self { sandbox, out, .. } = self;
-        let differences = sandbox.diff(&Scope::default()).await;
+        let Self { sandbox, out, way, .. } = self;
+        let mut differences = sandbox.diff(&Scope::default()).await;
+        if *way == Way::WithEntra {
+            differences.extend(sandbox.diff_of_tenant(&DirectoryScope::default()).await);
+        }
         let entities = sandbox.port().with_catalog(|catalog| catalog.entities.len());
         let code = run.status.code();
         if differences.is_empty() {

@@ -1,16 +1,19 @@
-//! An authorised, rate-limited request to Resource Manager.
+//! An authorised, rate-limited request to Resource Manager, or to Microsoft Graph.
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use azure_core::credentials::AccessToken;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use governor::DefaultDirectRateLimiter;
 use governor::Quota as Rate;
 use jiff::Timestamp;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{StatusCode, Url};
+use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::credential::{Credential, CredentialError};
@@ -25,7 +28,7 @@ const REFILL_PER_SECOND: NonZeroU32 = NonZeroU32::new(25).unwrap();
 /// Resource Graph's own limit is 16 MB.
 const LARGEST_ANSWER: usize = 20 << 20;
 
-/// A limit of the service that is asked, beside Resource Manager's own. Every attempt passes it.
+/// A limit of what is asked, beside the service's own. Every attempt passes it.
 pub(crate) trait Limiter {
     type Permit<'a>: Permit
     where
@@ -44,8 +47,8 @@ pub(crate) trait Permit {
     fn settle(self, status: StatusCode, headers: &HeaderMap);
 }
 
-/// Nothing but Resource Manager's own rate.
-struct Unlimited;
+/// Nothing but the service's own rate.
+pub(crate) struct Unlimited;
 
 impl Limiter for Unlimited {
     type Permit<'a> = Self;
@@ -93,16 +96,16 @@ impl Effort {
     }
 }
 
-/// Why Resource Manager gave no answer.
+/// Why the service gave no answer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ArmError {
+pub(crate) enum ApiError {
     #[error(transparent)]
     Credential(#[from] CredentialError),
     #[error(transparent)]
     Request(#[from] RequestError),
 }
 
-impl ArmError {
+impl ApiError {
     /// Whether it is the credentials that are wrong: refused at sign-in, or their token refused here.
     pub(crate) fn is_refusal(&self) -> bool {
         match self {
@@ -113,32 +116,54 @@ impl ArmError {
     }
 }
 
-/// Resource Manager, signed in to.
-pub(crate) struct Arm {
+/// A service of Azure's, signed in to.
+pub(crate) struct Api {
     http: Arc<Http>,
     credential: Credential,
     origin: Url,
-    bucket: DefaultDirectRateLimiter,
+    /// `None`: the service says itself how much it takes.
+    bucket: Option<DefaultDirectRateLimiter>,
+    /// Sent along with every request.
+    headers: HeaderMap,
     first_date: OnceLock<Timestamp>,
 }
 
-impl Arm {
-    pub(crate) fn new(config: &AzureConfig, http: Arc<Http>) -> Result<Self, CredentialError> {
-        Ok(Self {
-            credential: Credential::new(config, &http)?,
-            http,
-            origin: config.resource_manager.clone(),
-            bucket: DefaultDirectRateLimiter::direct(Rate::per_second(REFILL_PER_SECOND).allow_burst(BUCKET)),
-            first_date: OnceLock::new(),
-        })
+impl Api {
+    pub(crate) fn resource_manager(config: &AzureConfig, http: Arc<Http>) -> Result<Self, CredentialError> {
+        let rate = Rate::per_second(REFILL_PER_SECOND).allow_burst(BUCKET);
+        let bucket = Some(DefaultDirectRateLimiter::direct(rate));
+        Self::new(config, &config.resource_manager, bucket, http)
     }
 
-    /// The time on Resource Manager's clock when it first answered: the start of the run, whatever the runner's clock says.
+    /// Microsoft Graph takes what others leave ("Microsoft Graph throttling guidance", priority): nobody waits for this.
+    pub(crate) fn microsoft_graph(config: &AzureConfig, http: Arc<Http>) -> Result<Self, CredentialError> {
+        let api = Self::new(config, &config.microsoft_graph, None, http)?;
+        let priority = (HeaderName::from_static("x-ms-throttle-priority"), HeaderValue::from_static("low"));
+        Ok(Self { headers: [priority].into_iter().collect(), ..api })
+    }
+
+    fn new(
+        config: &AzureConfig,
+        origin: &Url,
+        bucket: Option<DefaultDirectRateLimiter>,
+        http: Arc<Http>,
+    ) -> Result<Self, CredentialError> {
+        let credential = Credential::new(config, origin, &http)?;
+        let (origin, headers) = (origin.clone(), HeaderMap::new());
+        Ok(Self { credential, http, origin, bucket, headers, first_date: OnceLock::new() })
+    }
+
+    /// The time on the service's clock when it first answered: the start of the run, whatever the runner's clock says.
     pub(crate) fn first_date(&self) -> Option<Timestamp> {
         self.first_date.get().copied()
     }
 
-    /// The URL of a path of Resource Manager's.
+    /// The service's host.
+    pub(crate) fn origin(&self) -> String {
+        self.origin.origin().ascii_serialization()
+    }
+
+    /// The URL of a path of the service's.
     pub(crate) fn url(&self, path_and_query: &str) -> Result<Url, RequestError> {
         self.origin.join(path_and_query).map_err(|error| {
             RequestError::new(format!("{}{path_and_query}", self.origin), Failure::Unreadable(error.to_string()))
@@ -160,8 +185,13 @@ impl Arm {
         }
     }
 
+    /// Whether the access token says that the application has a role. One that cannot be read says so of none.
+    pub(crate) async fn has_role(&self, role: &str) -> bool {
+        self.credential.token().await.is_ok_and(|token| roles(token.token.secret()).iter().any(|own| own == role))
+    }
+
     /// Reads what is at a URL; errors name it by `label`.
-    pub(crate) async fn get(&self, url: Url, label: &str) -> Result<Answer, ArmError> {
+    pub(crate) async fn get(&self, url: Url, label: &str) -> Result<Answer, ApiError> {
         self.send(url, label, None, &Unlimited, Effort::Full).await
     }
 
@@ -172,7 +202,7 @@ impl Arm {
         body: Bytes,
         limiter: &impl Limiter,
         effort: Effort,
-    ) -> Result<Answer, ArmError> {
+    ) -> Result<Answer, ApiError> {
         let label = http::label("POST", &url);
         self.send(url, &label, Some(body), limiter, effort).await
     }
@@ -184,11 +214,11 @@ impl Arm {
         body: Option<Bytes>,
         limiter: &impl Limiter,
         effort: Effort,
-    ) -> Result<Answer, ArmError> {
+    ) -> Result<Answer, ApiError> {
         let mut used = None;
         match self.exchange(&url, label, body.as_ref(), limiter, effort, &mut used).await {
             // A token may be revoked before it expires, or be spoilt by a change of keys: a new one shows whether it was that.
-            Err(ArmError::Request(error)) if error.status() == Some(StatusCode::UNAUTHORIZED) => {
+            Err(ApiError::Request(error)) if error.status() == Some(StatusCode::UNAUTHORIZED) => {
                 tracing::warn!("{error}; signing in again");
                 if let Some(refused) = used.take() {
                     self.credential.discard(&refused).await?;
@@ -208,7 +238,7 @@ impl Arm {
         limiter: &impl Limiter,
         effort: Effort,
         used: &mut Option<AccessToken>,
-    ) -> Result<Answer, ArmError> {
+    ) -> Result<Answer, ApiError> {
         // The credential's own failures were tried again where they arose; here they pass through as they are.
         let refused = OnceLock::new();
         let last = Mutex::new(None);
@@ -240,11 +270,14 @@ impl Arm {
                     }
                     None => self.http.client().get(url.clone()),
                 };
+                request = request.headers(self.headers.clone());
                 request = request.header(AUTHORIZATION, bearer(token.token.secret(), label)?);
                 *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.clone());
                 let failed = |failure| RequestError::new(label, failure);
 
-                self.bucket.until_ready().await;
+                if let Some(bucket) = &self.bucket {
+                    bucket.until_ready().await;
+                }
                 let permit = limiter.acquire().await;
                 let outcome = self.http.attempt(request, timeout, LARGEST_ANSWER).await;
                 if let Ok(answer) = &outcome {
@@ -265,6 +298,31 @@ impl Arm {
     fn note_date(&self, answer: &Answer) {
         if self.first_date.get().is_none() {
             _ = http::date(&answer.headers).map(|date| self.first_date.set(date));
+        }
+    }
+}
+
+/// The application roles that an access token names ("Access token claims reference", Microsoft identity platform).
+fn roles(token: &str) -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Claims {
+        #[serde(default)]
+        roles: Vec<String>,
+    }
+    let claims = token.split('.').nth(1).and_then(|part| BASE64_URL_SAFE_NO_PAD.decode(part).ok());
+    claims.and_then(|claims| serde_json::from_slice::<Claims>(&claims).ok()).map_or(Vec::new(), |claims| claims.roles)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_that_can_be_read_names_its_roles() {
+        let token = |claims: &str| format!("e30.{}.x", BASE64_URL_SAFE_NO_PAD.encode(claims));
+        assert_eq!(roles(&token(r#"{"aud":"x","roles":["User.Read.All"]}"#)), ["User.Read.All"]);
+        for unreadable in [token("{}"), token("[]"), "e30.?.x".into(), "opaque".into()] {
+            assert!(roles(&unreadable).is_empty(), "{unreadable}");
         }
     }
 }

@@ -1,217 +1,19 @@
-//! What befalls a day.
+//! What goes wrong with an estate, and with the services on both sides.
 
-use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::Duration;
 
-use sandbox::Host;
 use sandbox::dates::Date;
-use sandbox::estate::{Level, Tags, Twin};
+use sandbox::estate::{Level, Twin};
 use sandbox::faults::{Fault, Rule};
 use sandbox::requests::Route;
 use sandbox::rng::Rng;
 use sandbox::{life, names};
 
-use super::story::{MINUTE, Story};
+use super::super::story::{MINUTE, Story};
+use super::{Flip, Trouble};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trouble {
-    None,
-    /// Ticks come up to an hour late, or are dropped.
-    Ticks,
-    /// 429, 503 and broken connections on both sides.
-    Errors,
-    /// Port is down for runs on end.
-    Outages,
-    /// Runs are cut off.
-    Kills,
-    /// A tag filter.
-    Tags,
-    TagsAndKills,
-    /// A type filter.
-    Types,
-    /// 3,000 changes between two ticks.
-    Burst,
-    /// Subscriptions appear, vanish and come back.
-    Subscriptions,
-    /// Two workflows with different filters feed one catalog.
-    TwoWorkflows,
-    /// The checkpoint is an older one, lost or damaged, while tags and names change and change back.
-    Rollbacks,
-    /// Resource Graph does not look at subscriptions, or does not show rows or records; its replicas differ.
-    Blindness,
-    /// Rows of a subscription show in steps, and those of groups flicker.
-    Slowness,
-    /// Child resources have records, and never a row.
-    Children,
-    /// What Azure really answers: rows that are twice, subscriptions that it does not know, questions that are too heavy, answers
-    /// that contradict themselves, dates that are off.
-    Tenant,
-    /// Changes have no record.
-    Silence,
-    /// Rows break queries; Port rejects some envelopes, and fails with others.
-    Poison,
-    /// The webhook's URL, the secret and the filters change and change back.
-    Identity,
-    /// Subscriptions drop out of the listing and return; groups enter and leave the scope.
-    Flapping,
-    /// Port applies posts and does not answer, or applies them after the run.
-    Lost,
-    /// Entities are written over Port's API, which throttles, fails after it has written, forgets entities and revokes tokens, while
-    /// runs are cut off.
-    Entities,
-    /// All that does not take the checkpoint's word.
-    Mixed,
-}
-
-impl Trouble {
-    /// How late rows are. A checkpoint that went back cannot tell a row that is late from one that changed back.
-    pub(crate) fn row_lag(self) -> RangeInclusive<Duration> {
-        let latest = if self == Self::Rollbacks { 0 } else { 10 };
-        Duration::ZERO..=latest * MINUTE
-    }
-
-    /// How late records are. What is hidden for a while on top of that has to be within the overlap.
-    pub(crate) fn record_lag(self) -> RangeInclusive<Duration> {
-        let latest = match self {
-            Self::Rollbacks | Self::Blindness | Self::Mixed => 45,
-            _ => 60,
-        };
-        Duration::ZERO..=latest * MINUTE
-    }
-
-    /// Whether what happened is left to the daily comparison, in part.
-    pub(crate) fn is_left_to_a_full_run(self) -> bool {
-        matches!(self, Self::Silence | Self::Mixed)
-    }
-
-    /// How often everything is compared, in hours.
-    pub(crate) fn full_every(self) -> u8 {
-        match self {
-            Self::Blindness
-            | Self::Slowness
-            | Self::Tenant
-            | Self::Silence
-            | Self::Poison
-            | Self::Flapping
-            | Self::Lost
-            | Self::Entities
-            | Self::Mixed => 5,
-            _ => 24,
-        }
-    }
-
-    /// A run in so many is cut off.
-    fn kills(self) -> usize {
-        match self {
-            Self::Kills | Self::TagsAndKills => 2,
-            Self::Rollbacks | Self::Identity | Self::Flapping | Self::Entities | Self::Mixed => 4,
-            _ => usize::MAX,
-        }
-    }
-}
-
-/// Something that is to be as it was.
-pub(crate) struct Flip {
-    back_at: usize,
-    id: Arc<str>,
-    tags: Tags,
-}
-
-/// What a story keeps of its trouble.
-#[derive(Default)]
-pub(crate) struct Course {
-    /// The checkpoint as the last runs left it.
-    snapshots: Vec<Vec<u8>>,
-    flips: Vec<Flip>,
-    /// The tick at which Resource Graph shows everything again.
-    sees_at: usize,
-    /// What Port has been made to reject.
-    pub(crate) refused: Vec<String>,
-}
-
-const SNAPSHOTS: usize = 24;
-/// Records of child resources in a tick.
-const CHILDREN: usize = 30;
-
-impl Story {
-    /// After how many steps a run is cut off, if it is.
-    pub(crate) fn cut(&mut self) -> Option<u64> {
-        self.rng.one_in(self.trouble.kills()).then(|| self.rng.below(usize::try_from(self.steps).unwrap()) as u64)
-    }
-
-    pub(crate) fn trouble_begins(&mut self, tick: usize) {
-        match self.trouble {
-            Trouble::Errors if tick == 0 => self.break_connections(),
-            Trouble::Outages => {
-                let down = self.rng.one_in(3);
-                let host = self.sandbox.set_up(Host::Port, !down);
-                self.runtime.block_on(host);
-            }
-            Trouble::Rollbacks => {
-                self.flip(tick);
-                self.roll_back();
-            }
-            Trouble::Blindness => self.blind(tick),
-            Trouble::Slowness => self.slow(tick),
-            Trouble::Children => life::children(&mut self.sandbox.estate(), &mut self.rng, CHILDREN),
-            Trouble::Tenant => self.tenant(tick),
-            Trouble::Silence => self.silence(),
-            Trouble::Poison => self.poison(),
-            Trouble::Identity => {
-                self.flip(tick);
-                if self.rng.one_in(8) {
-                    self.active = vec![self.rng.below(self.workflows.len())];
-                }
-            }
-            Trouble::Flapping => {
-                self.flip(tick);
-                self.flap();
-            }
-            Trouble::Lost => self.lose(),
-            Trouble::Entities => {
-                if tick == 0 {
-                    self.break_api();
-                }
-                self.forget();
-            }
-            Trouble::Mixed => {
-                self.flip(tick);
-                self.blind(tick);
-                match self.rng.below(8) {
-                    0 => self.silence(),
-                    1..=2 => self.poison(),
-                    3 => self.flap(),
-                    4 => self.lose(),
-                    _ => {}
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Everything is right from now on, and shows.
-    pub(crate) fn trouble_ends(&mut self) {
-        self.sandbox.faults().clear();
-        self.runtime.block_on(self.sandbox.set_up(Host::Port, true));
-        self.sandbox.port().apply_late();
-        let bulk = &mut self.sandbox.port().api_settings().entities.bulk;
-        (bulk.forgets, bulk.spares) = (None, None);
-        let mut estate = self.sandbox.estate();
-        if matches!(self.trouble, Trouble::Flapping | Trouble::Mixed) {
-            let all: Vec<Arc<str>> = estate.subscriptions().iter().map(|one| one.guid.clone()).collect();
-            for guid in all {
-                estate.show_subscription(&guid, true);
-            }
-        }
-        self.sandbox.dates().set_all(&Date::True);
-        estate.catch_up();
-        if self.trouble == Trouble::Identity {
-            self.active = vec![0];
-        }
-    }
-
-    fn break_connections(&self) {
+impl Story<Trouble> {
+    pub(super) fn break_connections(&self) {
         let faults = self.sandbox.faults();
         for (route, chance) in [(Route::Graph, 0.15), (Route::Subscriptions, 0.1), (Route::Webhook, 0.1)] {
             faults.add(route, Rule::new(Fault::retry_after(429, "0")).chance(chance / 2.0));
@@ -222,7 +24,7 @@ impl Story {
         }
     }
 
-    fn break_api(&self) {
+    pub(super) fn break_api(&self) {
         let faults = self.sandbox.faults();
         for route in [Route::PortBulk, Route::PortDelete] {
             faults.add(route, Rule::new(Fault::retry_after(429, "0")).chance(0.05));
@@ -239,7 +41,7 @@ impl Story {
     }
 
     /// What bulk requests leave out changes, and in which form they are answered.
-    fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         let some = |rng: &mut Rng| ["vaults", "storage", "-a", "rg-"][rng.below(4)].to_owned();
         let rng = &mut self.rng;
         let bulk = &mut self.sandbox.port().api_settings().entities.bulk;
@@ -251,7 +53,7 @@ impl Story {
     }
 
     /// Changes tags, and changes them back some ticks later.
-    fn flip(&mut self, tick: usize) {
+    pub(super) fn flip(&mut self, tick: usize) {
         let mut estate = self.sandbox.estate();
         for flip in self.course.flips.extract_if(.., |flip| flip.back_at <= tick) {
             let _ = estate.retag_group(&flip.id, flip.tags.clone()) || estate.retag_resource(&flip.id, flip.tags);
@@ -269,32 +71,8 @@ impl Story {
         }
     }
 
-    /// Keeps the checkpoint; and puts an older one, none or a damaged one in its place at times.
-    fn roll_back(&mut self) {
-        let file = self.workflows[0].file();
-        if let Ok(now) = std::fs::read(file) {
-            self.course.snapshots.push(now);
-        }
-        let snapshots = &mut self.course.snapshots;
-        snapshots.drain(..snapshots.len().saturating_sub(SNAPSHOTS));
-        if snapshots.is_empty() || !self.rng.one_in(5) {
-            return;
-        }
-        let mut old = snapshots[self.rng.below(snapshots.len())].clone();
-        match self.rng.below(6) {
-            0 => return std::fs::remove_file(file).unwrap_or_default(),
-            1 => old.truncate(self.rng.below(old.len())),
-            2 => {
-                let at = self.rng.below(old.len());
-                old[at] ^= 0x40;
-            }
-            _ => {}
-        }
-        std::fs::write(file, old).unwrap();
-    }
-
     /// For up to three hours something does not show.
-    fn blind(&mut self, tick: usize) {
+    pub(super) fn blind(&mut self, tick: usize) {
         let mut estate = self.sandbox.estate();
         if tick < self.course.sees_at {
             return;
@@ -333,7 +111,7 @@ impl Story {
     }
 
     /// For up to three hours rows show in steps, or come and go.
-    fn slow(&mut self, tick: usize) {
+    pub(super) fn slow(&mut self, tick: usize) {
         if tick < self.course.sees_at {
             return;
         }
@@ -358,7 +136,7 @@ impl Story {
     }
 
     /// What a tenant brings along stays; what the service does ends some ticks later.
-    fn tenant(&mut self, tick: usize) {
+    pub(super) fn tenant(&mut self, tick: usize) {
         let mut estate = self.sandbox.estate();
         let rng = &mut self.rng;
         if tick == 0 {
@@ -410,14 +188,14 @@ impl Story {
         self.course.sees_at = tick + 1 + rng.below(4);
     }
 
-    fn silence(&mut self) {
+    pub(super) fn silence(&mut self) {
         if self.rng.one_in(3) {
             life::unseen(&mut self.sandbox.estate(), &mut self.rng);
         }
     }
 
     /// One more thing that Resource Graph trips over, or Port; or all is well again.
-    fn poison(&mut self) {
+    pub(super) fn poison(&mut self) {
         if self.rng.one_in(8) {
             self.sandbox.faults().clear();
             self.sandbox.estate().sight().clear();
@@ -445,7 +223,7 @@ impl Story {
     }
 
     /// Subscriptions leave the listing, and return.
-    fn flap(&mut self) {
+    pub(super) fn flap(&mut self) {
         let mut estate = self.sandbox.estate();
         let all: Vec<(Arc<str>, bool)> =
             estate.subscriptions().iter().map(|one| (one.guid.clone(), one.visible)).collect();
@@ -458,7 +236,7 @@ impl Story {
     }
 
     /// Port takes what it is sent, and does not say so.
-    fn lose(&mut self) {
+    pub(super) fn lose(&mut self) {
         let faults = self.sandbox.faults();
         faults.clear();
         let fault = if self.rng.one_in(2) { Fault::Late } else { Fault::Reset };

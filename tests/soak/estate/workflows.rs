@@ -1,33 +1,11 @@
-//! The workflows of a story: how the program is set up, and what of the estate it is told to sync.
-
-use std::path::Path;
+//! The workflows of an estate: how the program is set up, and what of the estate it is told to sync.
 
 use azure_incremental::cli::Settings as Flags;
-use azure_incremental::config::Config;
 use sandbox::Sandbox;
 use sandbox::expected::Scope;
 
-use super::engine::config;
-use super::trouble::Trouble;
-
-pub(crate) struct Workflow {
-    pub(crate) config: Config,
-    pub(crate) scope: Scope,
-}
-
-impl Workflow {
-    /// `more` is the program's environment, in front of what the sandbox says of it.
-    fn new(sandbox: &Sandbox, name: &str, flags: Flags, scope: Scope, more: &[(&str, String)]) -> Self {
-        let file = sandbox.directory().join(format!("{name}.json"));
-        let flags = Flags { checkpoint_file: Some(file.display().to_string()), ..flags };
-        Self { config: config(sandbox, flags, more), scope }
-    }
-
-    /// Its checkpoint.
-    pub(crate) fn file(&self) -> &Path {
-        &self.config.checkpoint.as_ref().unwrap().file
-    }
-}
+use super::super::workflow::Workflow;
+use super::Trouble;
 
 /// Groups in production only.
 fn production() -> (Flags, Scope) {
@@ -46,7 +24,7 @@ fn filtered(filters: &str) -> Flags {
 }
 
 /// Those of a story. All of them run in each tick, but with [`Trouble::Identity`], where one does.
-pub(crate) fn of(trouble: Trouble, sandbox: &Sandbox) -> Vec<Workflow> {
+pub(super) fn of(trouble: Trouble, sandbox: &Sandbox) -> Vec<Workflow<Scope>> {
     let keep = |(flags, scope)| (Flags { out_of_scope: Some("keep".into()), ..flags }, scope);
     let with = |name, (flags, scope), more: &[_]| {
         let every = trouble.full_every().to_string();

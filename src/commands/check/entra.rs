@@ -1,0 +1,48 @@
+//! Entra ID: which kinds can be read, and which role is missing for the others.
+
+use std::sync::Arc;
+
+use super::telling::Told;
+use crate::azure::api::Api;
+use crate::config::{Config, EntraKind};
+use crate::engine::Sight;
+use crate::error::{Exit, Problem};
+use crate::http::Http;
+use crate::run::Mapped;
+use crate::sources::directory::Directory;
+
+const WHAT: &str = "Entra ID";
+
+/// Asks for a first page of each kind that is to be synced.
+pub(super) async fn entra(config: &Config, http: &Arc<Http>) -> Told {
+    let mut told = Told::new();
+    // What is wrong with the file is told of Port.
+    let mapped = config.port.mapping_file.as_deref().and_then(|file| Mapped::read(file).ok());
+    let entra = Mapped::entra(mapped.as_ref(), config.entra.as_ref());
+    if entra.kinds.is_empty() {
+        return told;
+    }
+    let api = match Api::microsoft_graph(&config.azure, Arc::clone(http)) {
+        Ok(api) => api,
+        Err(error) => {
+            told.wrong(WHAT, &error);
+            return told;
+        }
+    };
+    let directory = Directory::new(api, entra, &config.azure.tenant_id);
+    directory.open(|_| None).await;
+    let readable = directory.shards().into_iter().filter(|(_, sight, _)| *sight == Sight::Covered);
+    let readable: Vec<&str> = readable.filter_map(|(id, ..)| Some(EntraKind::of(&id)?.plural())).collect();
+    if !readable.is_empty() {
+        told.ok(WHAT, format!("{} can be read", readable.join(", ")));
+    }
+    let mut failures = directory.take_failures();
+    // Who cannot sign in cannot for any kind.
+    if let Some(place) = failures.iter().position(|error| error.exit() == Exit::Credentials) {
+        failures = vec![failures.swap_remove(place)];
+    }
+    for error in &failures {
+        told.wrong(WHAT, error);
+    }
+    told
+}

@@ -1,0 +1,255 @@
+//! What of Entra ID is synced, and whether Azure's resources are as well.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::error::ConfigError;
+use super::reader::{Environment, Reader};
+use super::value::Form;
+use crate::cli::Settings;
+use crate::text::printable;
+
+const KINDS: &str = "ENTRA_KINDS";
+const USERS: &str = "ENTRA_USERS";
+
+/// A kind of directory objects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EntraKind {
+    /// A user, guests included.
+    #[default]
+    User,
+    /// A security group or a Microsoft 365 group.
+    Group,
+    /// The registration of an application.
+    Application,
+    /// What an application is in this tenant.
+    ServicePrincipal,
+}
+
+impl EntraKind {
+    /// All of them; what others relate to comes first.
+    pub const ALL: [Self; 4] = [Self::User, Self::Application, Self::ServicePrincipal, Self::Group];
+
+    /// As Microsoft Graph and the envelopes call one of them.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Group => "group",
+            Self::Application => "application",
+            Self::ServicePrincipal => "servicePrincipal",
+        }
+    }
+
+    /// As `ENTRA_KINDS` names it.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::User => "users",
+            Self::Group => "groups",
+            Self::Application => "applications",
+            Self::ServicePrincipal => "servicePrincipals",
+        }
+    }
+}
+
+/// Where memberships are told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EntraMembership {
+    /// A group names its members.
+    #[default]
+    Group,
+    /// Nowhere.
+    None,
+}
+
+/// Which users are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EntraUsers {
+    /// No guests.
+    pub members: bool,
+    /// Only accounts that are enabled.
+    pub enabled: bool,
+}
+
+/// What of Entra ID is synced.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Entra {
+    /// Empty: nothing.
+    pub kinds: BTreeSet<EntraKind>,
+    /// Where memberships are told.
+    pub membership: EntraMembership,
+    /// Which users are wanted.
+    pub users: EntraUsers,
+    /// Without those of Microsoft's own.
+    pub own_service_principals: bool,
+    /// A mass of deletes of a kind is sent.
+    pub allow_mass_delete: bool,
+    /// Further properties, as a mapping reads them.
+    pub more: BTreeMap<EntraKind, BTreeSet<String>>,
+    /// What a member is in a row.
+    pub member: EntraMember,
+}
+
+/// What a member of a group is in its row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EntraMember {
+    /// `"GUID"`, as the webhook's mapping takes it for a relation.
+    #[default]
+    Id,
+    /// `{"id": "GUID"}`, as Microsoft Graph lists it.
+    Object,
+}
+
+impl Entra {
+    /// Finds what is wrong with its settings, for who needs nothing else of them.
+    pub fn check(settings: &Settings, environment: Environment<'_>) -> Result<(), ConfigError> {
+        let mut reader = Reader::new(settings, environment);
+        reader.entra();
+        reader.finish(())
+    }
+
+    /// What decides which objects are in the catalog and what is told of them, as text; of the kinds each has its own.
+    pub(crate) fn terms(&self) -> String {
+        let Self { membership, users, own_service_principals: own, more, member, .. } = self;
+        let flags = [users.members, users.enabled, *own].map(|is_set| if is_set { '1' } else { '0' });
+        let flags = String::from_iter(flags);
+        format!("{membership:?} {flags} {more:?} {member:?}")
+    }
+}
+
+impl Reader<'_> {
+    pub(super) fn entra(&mut self) -> Entra {
+        let settings = self.settings;
+        Entra {
+            kinds: self.kinds(),
+            membership: self.choice(
+                "ENTRA_MEMBERSHIP",
+                settings.entra_membership.as_deref(),
+                &[("group", EntraMembership::Group), ("none", EntraMembership::None)],
+            ),
+            users: self.users(),
+            own_service_principals: self.choice(
+                "ENTRA_SERVICE_PRINCIPALS",
+                settings.entra_service_principals.as_deref(),
+                &[("all", false), ("own", true)],
+            ),
+            allow_mass_delete: self.flag("ALLOW_MASS_DELETE", settings.allow_mass_delete.as_deref()),
+            ..Entra::default()
+        }
+    }
+
+    fn kinds(&mut self) -> BTreeSet<EntraKind> {
+        let Some(text) = self.set(KINDS, self.settings.entra_kinds.as_deref(), Form::Plain) else {
+            return BTreeSet::new();
+        };
+        let mut kinds = BTreeSet::new();
+        for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            match EntraKind::ALL.into_iter().find(|kind| kind.plural().eq_ignore_ascii_case(name)) {
+                Some(kind) => _ = kinds.insert(kind),
+                None if name.eq_ignore_ascii_case("all") => kinds.extend(EntraKind::ALL),
+                None => {
+                    let known = EntraKind::ALL.map(EntraKind::plural).join(", ");
+                    self.wrong(KINDS, format!("is \"{}\": expected some of {known}, or all", printable(text)));
+                    break;
+                }
+            }
+        }
+        kinds
+    }
+
+    fn users(&mut self) -> EntraUsers {
+        let mut users = EntraUsers::default();
+        let Some(text) = self.set(USERS, self.settings.entra_users.as_deref(), Form::Plain) else { return users };
+        for name in text.split(',').map(|name| name.trim().to_lowercase()) {
+            match name.as_str() {
+                "all" | "" => {}
+                "members" => users.members = true,
+                "enabled" => users.enabled = true,
+                _ => {
+                    self.wrong(USERS, format!("is \"{}\": expected members, enabled, both or all", printable(text)));
+                    break;
+                }
+            }
+        }
+        users
+    }
+
+    /// Whether Azure's resources are synced, and Entra ID.
+    pub(super) fn sources(&mut self, has_kinds: bool) -> (bool, bool) {
+        let (resources, entra) = self.named_sources(has_kinds);
+        let settings = self.settings;
+        let is_set = |setting: &Option<String>| setting.as_deref().is_some_and(|text| !text.trim().is_empty());
+        let entra_is_named = entra && has_kinds;
+        if entra_is_named && is_set(&settings.mapping_file) {
+            let problem =
+                "is for a webhook, and MAPPING_FILE says itself what of Entra ID is synced; unset one of them";
+            self.wrong(KINDS, problem.into());
+        }
+        let is_full = settings.mode.as_deref().is_some_and(|mode| mode.trim().eq_ignore_ascii_case("full"));
+        if entra_is_named && !is_full && !is_set(&settings.checkpoint_file) {
+            let problem =
+                "needs CHECKPOINT_FILE: it keeps where the changes go on; without it, only SYNC_MODE=full can be";
+            self.wrong(KINDS, problem.into());
+        }
+        (resources, entra)
+    }
+
+    fn named_sources(&mut self, has_kinds: bool) -> (bool, bool) {
+        const NAME: &str = "AZURE_SOURCES";
+        let Some(text) = self.set(NAME, self.settings.azure_sources.as_deref(), Form::Plain) else {
+            return (true, true);
+        };
+        let names: Vec<String> = text.split(',').map(|name| name.trim().to_lowercase()).collect();
+        if !names.iter().all(|name| name == "resources" || name == "entra") {
+            self.wrong(NAME, format!("is \"{}\": expected resources, entra or both", printable(text)));
+        }
+        let has = |wanted: &str| names.iter().any(|name| name == wanted);
+        let is_mapped = self.settings.mapping_file.as_deref().is_some_and(|file| !file.trim().is_empty());
+        if has("entra") && !has_kinds && !is_mapped {
+            self.wrong(NAME, "names entra, and ENTRA_KINDS is not set".into());
+        }
+        (has("resources"), has("entra"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::read;
+    use super::*;
+
+    fn entra(settings: &Settings) -> Result<Entra, String> {
+        read(settings, &[], Reader::entra).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn kinds_come_in_any_case_and_all_are_all() {
+        let kinds = |text: &str| {
+            let mode = Some("full".into());
+            entra(&Settings { entra_kinds: Some(text.into()), mode, ..Settings::default() })
+        };
+        assert_eq!(kinds("users, Groups").unwrap().kinds, [EntraKind::User, EntraKind::Group].into());
+        assert_eq!(kinds("all").unwrap().kinds.len(), 4);
+        assert_eq!(kinds(" ").unwrap(), Entra::default());
+        assert!(kinds("devices").unwrap_err().contains("expected some of users, applications"));
+    }
+
+    #[test]
+    fn filters_of_users_are_joined() {
+        let users = |text: &str| entra(&Settings { entra_users: Some(text.into()), ..Settings::default() });
+        assert_eq!(users("members,enabled").unwrap().users, EntraUsers { members: true, enabled: true });
+        assert_eq!(users("all").unwrap().users, EntraUsers::default());
+        assert!(users("guests").is_err());
+    }
+
+    #[test]
+    fn both_are_synced_where_both_are_set_up() {
+        let sources = |text: &str, has_kinds| {
+            let checkpoint_file = Some("checkpoint".into());
+            let settings = Settings { azure_sources: Some(text.into()), checkpoint_file, ..Settings::default() };
+            read(&settings, &[], |reader| reader.sources(has_kinds)).map_err(|error| error.to_string())
+        };
+        assert_eq!(sources("", true), Ok((true, true)));
+        assert_eq!(sources("", false), Ok((true, true)), "a mapping may tell of it");
+        assert_eq!(sources("Entra", true), Ok((false, true)));
+        assert_eq!(sources("resources", true), Ok((true, false)));
+        assert!(sources("entra", false).is_err() && sources("ad", true).is_err());
+    }
+}

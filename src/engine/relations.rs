@@ -1,0 +1,55 @@
+//! What relates to entities that are new to the catalog, and is read again: its relation to them may have found nothing, and no
+//! record need tell of it.
+//!
+//! It is about relations across shards. That of a child to its parent follows the ids, and the entries know it.
+
+use jiff::SignedDuration;
+
+use super::{Engine, Entry, Fatal, Replica, Source, before};
+use crate::model::{Id, Stage};
+
+/// How long what relates to a new entity is asked for, as the answer may be older than the relation.
+const LATE: SignedDuration = SignedDuration::from_hours(1);
+
+impl<S: Source, R: Replica> Engine<'_, S, R> {
+    /// Whether entities of a shard that has been read relate to this one. Of one that has not, all are read.
+    pub(super) fn has_relations(&self, id: &Id) -> bool {
+        id.stage() == Stage::Leaf
+            && self.source.relating(&id.root()).is_some_and(|shard| self.replica.mark(&shard).since.is_some())
+    }
+
+    /// Notes of a shard's entities that are new to the catalog what relates to them: it is asked for when its own shard is read.
+    pub(super) async fn note_relations(&self, shard: &Id) -> Result<(), Fatal<R::Error>> {
+        if self.source.relating(shard).is_none() {
+            return Ok(());
+        }
+        self.settle_all().await?;
+        let mut new = Vec::new();
+        let most = self.settings.bounds.asked;
+        self.each_open(shard, |id, entry| {
+            if entry.unread && entry.there && new.len() < most {
+                new.push((id, entry));
+            }
+            Ok(())
+        })?;
+        let ids: Vec<Id> = new.iter().map(|(id, _)| id.clone()).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let Some(related) = self.kept(self.source.related(&ids).await) else { return Ok(()) };
+        // What relates to an entity that has just come is sent again even if it is as before: the relation was dropped.
+        let has_come = new.iter().any(|(_, entry)| entry.at == Some(self.start));
+        for id in related {
+            if let Some(entry) = self.entry(&id)?.filter(Entry::is_held) {
+                let entry = if has_come { entry.doubted() } else { entry };
+                self.put(&id, Entry { unread: true, ..entry })?;
+            }
+        }
+        for (id, entry) in new {
+            if entry.at.is_none_or(|at| at <= before(self.start, LATE)) {
+                self.put(&id, Entry { unread: false, ..entry })?;
+            }
+        }
+        self.save().await
+    }
+}

@@ -1,0 +1,150 @@
+//! Entra ID in a run, beside Azure's resources: its own clock, its own plan, the same sink and the same checkpoint.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::problems::Shortfall;
+use super::{Exchanged, Mapped, Run, RunError, Work};
+use crate::azure::api::Api;
+use crate::config::{Entra, Mode, OutOfScope};
+use crate::engine::{AnySink, Bounds, Engine, First, Full, Leaving, Mark, Replica, Resend, Settings, Shard, Terms};
+use crate::error::Stop;
+use crate::model::Id;
+use crate::progress::Seen;
+use crate::report::Report;
+use crate::sources::directory::{Counted, Directory};
+
+/// A delta tells of every change. All are compared now and then all the same, as nothing else would find what it did not tell.
+const FULL_EVERY: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// What is deleted can be restored for 30 days ("Restore or permanently remove recently deleted users", Microsoft Entra).
+const RESTORABLE: SignedDuration = SignedDuration::from_hours(31 * 24);
+
+/// Deleted objects that are asked for in a run, in case that they come back.
+const WATCHED: usize = 2000;
+
+/// More deletes of a kind than both are a mass.
+const MASS: (u64, u64) = (100, 20);
+
+impl<S: Future<Output = Stop>> Run<'_, S> {
+    /// Reads what is to be synced of Entra ID, compares and delivers.
+    pub(super) async fn sync_entra(&self, sink: &dyn AnySink, report: &mut Report) -> Result<(), RunError> {
+        let config = self.config;
+        if config.mode == Mode::Incremental && !self.replica.remembers() {
+            return Err(RunError::NoCursor);
+        }
+        let api = Api::microsoft_graph(&config.azure, Arc::clone(&self.http))?;
+        let directory = Directory::new(api, self.entra(), &config.azure.tenant_id);
+        let opening = directory.open(|shard| self.replica.cursor(shard));
+        tokio::select! {
+            () = opening => {}
+            stop = self.stop.clone() => return Err(stop.into()),
+        }
+        directory.take_failures().iter().for_each(|error| report.fail(error));
+        let start = directory.first_date().unwrap_or_else(Timestamp::now);
+        let mut shards = Vec::new();
+        for (id, sight, is_lost) in directory.shards() {
+            if is_lost {
+                self.replica.set_mark(&id, Mark::default());
+            }
+            shards.push(Shard { id, root: None, sight });
+        }
+        let settings = self.entra_settings(sink.identity());
+        let (engine, orders) = Engine::new(&directory, sink, &self.replica, &settings, start);
+        // What others relate to goes first.
+        let reading = async {
+            for shard in &shards {
+                engine.run(std::slice::from_ref(shard)).await?;
+                engine.settle_all().await?;
+            }
+            Ok(())
+        };
+        let mode = if settings.full == Full::Now { Mode::Full } else { Mode::Incremental };
+        let seen = |posted| Seen { rows: directory.rows(), total: 0, posted, same: engine.counts().same };
+        let Exchanged { stopped, tally, .. } =
+            self.exchange(&engine, (sink, orders), reading, (mode, seen), report).await;
+        report.queries += directory.requests();
+        report.rows += directory.rows();
+        engine.take_failures().iter().filter(|error| !error.is_stop()).for_each(|error| report.fail(error));
+        for (id, count) in engine.counts().held_back {
+            report.fail(&Shortfall::MassDelete { kind: id.as_str().to_owned(), count });
+        }
+        tell(&directory.counted(), report);
+        report.add(&tally, &engine.counts());
+        self.settle(&engine, start, &shards, tally, report)?;
+        stopped.map_or(Ok(()), |stop| Err(stop.into()))
+    }
+
+    /// What of Entra ID is synced.
+    fn entra(&self) -> Entra {
+        Mapped::entra(self.mapped.as_ref(), self.config.entra.as_ref())
+    }
+
+    /// Whether something of Entra ID is to be read.
+    pub(super) fn has_entra(&self) -> bool {
+        *self.work == Work::Sync && !self.entra().kinds.is_empty()
+    }
+
+    /// Whether Azure's resources are.
+    pub(super) fn has_resources(&self) -> bool {
+        *self.work != Work::Sync || (self.config.resources && Mapped::has_resources(self.mapped.as_ref()))
+    }
+
+    /// Whether everything is to be read whatever is remembered.
+    fn is_forced(&self) -> bool {
+        self.config.mode == Mode::Full || !self.replica.remembers()
+    }
+
+    fn entra_settings(&self, sink: String) -> Settings {
+        let config = self.config;
+        let full = match (&config.checkpoint, self.is_forced()) {
+            (Some(_), false) => Full::Every(FULL_EVERY),
+            _ => Full::Now,
+        };
+        let mass = (!self.entra().allow_mass_delete).then_some(MASS);
+        Settings {
+            // The scope of Azure's resources; what a kind depends on, its cursor says.
+            terms: Terms { sink, scope: Mapped::terms(self.mapped.as_ref(), &config.scope).to_text() },
+            overlap: SignedDuration::ZERO,
+            full,
+            first: First::AtOnce,
+            leaving: self.leaving(),
+            resend: if config.resend_all { Resend::All } else { Resend::Nothing },
+            bounds: Bounds { watched: WATCHED, watch: RESTORABLE, mass, ..Bounds::default() },
+        }
+    }
+
+    /// What becomes of what leaves the scope.
+    pub(super) fn leaving(&self) -> Leaving {
+        match self.config.checkpoint.as_ref().map(|checkpoint| checkpoint.out_of_scope) {
+            Some(OutOfScope::Keep) => Leaving::Keep,
+            Some(OutOfScope::Delete) | None => Leaving::Delete,
+        }
+    }
+}
+
+/// Whether a shard is of Azure's resources, and not a kind of Entra ID.
+pub(super) fn is_subscription(shard: &Id) -> bool {
+    shard.as_str().starts_with('/')
+}
+
+/// Says what of groups could not be told.
+fn tell(Counted { waiting, too_large, hidden, others }: &Counted, report: &mut Report) {
+    if *waiting > 0 {
+        report.notes.push(format!("{waiting} groups are read again later: what lists their members is behind"));
+    }
+    if !hidden.is_empty() {
+        report.notes.push(format!(
+            "{} groups hide their members, which takes the permission Member.Read.Hidden: nothing is told of them",
+            hidden.len()
+        ));
+    }
+    if !others.is_empty() {
+        let others: Vec<String> = others.iter().map(|(kind, count)| format!("{count} × {kind}")).collect();
+        report.notes.push(format!("members that are no users are left out: {}", others.join(", ")));
+    }
+    if !too_large.is_empty() {
+        report.fail(&Shortfall::TooManyMembers(too_large.iter().cloned().collect()));
+    }
+}

@@ -1,0 +1,120 @@
+//! Questions to Microsoft Graph, and their pages.
+
+use std::cell::Cell;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use reqwest::Url;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::error::DirectoryError;
+use crate::azure::api::{Api, Effort, Unlimited};
+use crate::config::EntraKind;
+use crate::http::{self, RequestError};
+
+/// Ids that are asked for at once ("directoryObject: getByIds", Microsoft Graph v1.0 reference).
+const MOST_IDS: usize = 1000;
+
+/// Microsoft Graph.
+pub(super) struct Client {
+    api: Api,
+    requests: Cell<u64>,
+    rows: Cell<u64>,
+}
+
+/// A page of a list or of a delta. It leads on or, the last of a delta, to the next round.
+#[derive(Deserialize)]
+pub(super) struct Page {
+    #[serde(default)]
+    pub(super) value: Vec<Box<RawValue>>,
+    #[serde(rename = "@odata.nextLink", default)]
+    pub(super) next: Option<String>,
+    #[serde(rename = "@odata.deltaLink", default)]
+    pub(super) delta: Option<String>,
+}
+
+impl Client {
+    pub(super) fn new(api: Api) -> Self {
+        Self { api, requests: Cell::new(0), rows: Cell::new(0) }
+    }
+
+    /// Requests that were answered so far.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.get()
+    }
+
+    /// Objects, and members of groups, that they were answered with.
+    pub(super) fn rows(&self) -> u64 {
+        self.rows.get()
+    }
+
+    /// The time on Graph's clock when it first answered.
+    pub(super) fn first_date(&self) -> Option<Timestamp> {
+        self.api.first_date()
+    }
+
+    /// Whether answers show who is in a group that hides its members.
+    pub(super) async fn shows_hidden(&self) -> bool {
+        self.api.has_role("Member.Read.Hidden").await
+    }
+
+    /// The URL of a path of version 1.0.
+    pub(super) fn url(&self, kind: EntraKind, path: &str) -> Result<Url, DirectoryError> {
+        self.api.url(&format!("/v1.0/{path}")).map_err(|error| DirectoryError::new(kind, error.into()))
+    }
+
+    /// A URL that Graph gave. It carries the access token, so it may lead to Graph alone.
+    pub(super) fn link(&self, kind: EntraKind, link: &str) -> Result<Url, DirectoryError> {
+        let url = link.parse().map_err(|_| unreadable(kind, "a link is no URL"))?;
+        self.api.own(url).map_err(|error| DirectoryError::new(kind, error.into()))
+    }
+
+    pub(super) async fn page(&self, kind: EntraKind, url: Url) -> Result<Page, DirectoryError> {
+        let page: Page = self.get(kind, url).await?;
+        if page.next.is_some() && page.delta.is_some() {
+            return Err(unreadable(kind, "a page leads on, and is the last one"));
+        }
+        self.rows.set(self.rows.get() + page.value.len() as u64);
+        Ok(page)
+    }
+
+    pub(super) async fn get<T: DeserializeOwned>(&self, kind: EntraKind, url: Url) -> Result<T, DirectoryError> {
+        // A link holds a token of some hundred characters, which nobody wants to read.
+        let label = format!("GET {}{}", url.origin().ascii_serialization(), url.path());
+        let answer = self.api.get(url, &label).await.map_err(|error| DirectoryError::new(kind, error))?;
+        self.requests.set(self.requests.get() + 1);
+        answer.json().map_err(|failure| DirectoryError::new(kind, RequestError::new(label, failure).into()))
+    }
+
+    /// Which of these GUIDs exist: "directoryObject: getByIds" returns only those.
+    pub(super) async fn existing(&self, kind: EntraKind, guids: &[&str]) -> Result<Vec<String>, DirectoryError> {
+        #[derive(Deserialize)]
+        struct Named {
+            id: String,
+        }
+        #[derive(Deserialize)]
+        struct List {
+            value: Vec<Named>,
+        }
+        let mut existing = Vec::new();
+        for some in guids.chunks(MOST_IDS) {
+            let url = self.url(kind, "directoryObjects/getByIds")?;
+            let label = http::label("POST", &url);
+            let body = Bytes::from(json!({"ids": some, "types": [kind.name()]}).to_string());
+            let answer = self.api.post(url, body, &Unlimited, Effort::Full).await;
+            let answer = answer.map_err(|error| DirectoryError::new(kind, error))?;
+            self.requests.set(self.requests.get() + 1);
+            let list: List =
+                answer.json().map_err(|failure| DirectoryError::new(kind, RequestError::new(label, failure).into()))?;
+            existing.extend(list.value.into_iter().map(|named| named.id.to_lowercase()));
+        }
+        Ok(existing)
+    }
+}
+
+pub(super) fn unreadable(kind: EntraKind, problem: &str) -> DirectoryError {
+    DirectoryError::Unreadable { kind, problem: problem.to_owned() }
+}

@@ -1,0 +1,178 @@
+//! Where a delta goes on, and what is to be read again: the text that the checkpoint keeps of a kind.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// How long an answer may be older than a change that a delta has told of.
+const LATE: SignedDuration = SignedDuration::from_hours(1);
+
+/// Members that are remembered of all groups together. Of more, only the groups are.
+const MOST_HINTS: usize = 20_000;
+
+/// What is remembered of a kind between two runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Cursor {
+    /// What the link depends on: the tenant, the service, what is asked for and what is wanted of it.
+    pub(super) terms: String,
+    /// Properties that are not asked for, as Graph refuses them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) without: BTreeSet<String>,
+    pub(super) link: String,
+    /// Groups that hide their members have shown them.
+    #[serde(default)]
+    pub(super) shows_hidden: bool,
+    /// Objects that are read again, by GUID, as an answer may have been older than what the delta told.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) again: BTreeMap<String, Again>,
+}
+
+/// An object that is read again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Again {
+    /// When a delta last told of it.
+    since: Timestamp,
+    /// It told that the object is gone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_gone: bool,
+    /// Members that joined, and those that left, as far as that is certain.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    members: BTreeMap<String, Hint>,
+}
+
+/// What a delta told of a member last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Hint {
+    Joined,
+    Left,
+    /// Both, in an order that nobody knows.
+    Either,
+}
+
+impl Again {
+    /// Told of now.
+    pub(super) fn new(now: Timestamp) -> Self {
+        Self { since: now, is_gone: false, members: BTreeMap::new() }
+    }
+
+    /// Told of now as gone. For as long as answers may be older, none that shows it counts.
+    pub(super) fn gone(now: Timestamp) -> Self {
+        Self { is_gone: true, ..Self::new(now) }
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.is_gone
+    }
+
+    /// Adds what one round tells; in a round no order is promised.
+    pub(super) fn hint(&mut self, member: String, hint: Hint) {
+        self.members
+            .entry(member)
+            .and_modify(|known| *known = if *known == hint { hint } else { Hint::Either })
+            .or_insert(hint);
+    }
+
+    /// Adds what a later round told.
+    pub(super) fn overlay(&mut self, later: Self) {
+        self.since = self.since.max(later.since);
+        self.is_gone = later.is_gone;
+        self.members.extend(later.members);
+    }
+
+    /// Whether an answer with these members, in order, may be older than what was told.
+    pub(super) fn contradicts(&self, members: &BTreeSet<String>) -> bool {
+        self.members.iter().any(|(member, hint)| match hint {
+            Hint::Joined => !members.contains(member),
+            Hint::Left => members.contains(member),
+            Hint::Either => false,
+        })
+    }
+
+    /// Whether no answer is older any more.
+    pub(super) fn is_over(&self, now: Timestamp) -> bool {
+        now.duration_since(self.since) >= LATE
+    }
+}
+
+impl Cursor {
+    /// From the checkpoint; one that depends on something else is none.
+    pub(super) fn parse(text: &str, terms: &str) -> Option<Self> {
+        serde_json::from_str::<Self>(text).ok().filter(|cursor| cursor.terms == terms)
+    }
+
+    /// For the checkpoint. More members than it keeps are left out.
+    pub(super) fn to_text(&self) -> Option<String> {
+        let mut kept = self.clone();
+        let mut hints = 0;
+        for again in kept.again.values_mut() {
+            hints += again.members.len();
+            if hints > MOST_HINTS {
+                again.members.clear();
+            }
+        }
+        serde_json::to_string(&kept).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    #[test]
+    fn a_cursor_holds_for_what_it_was_made_for() {
+        let again = [("g".to_owned(), Again::new(time(7)))].into();
+        let cursor = Cursor { terms: "a".into(), link: "https://x/".into(), again, ..Cursor::default() };
+        let text = cursor.to_text().unwrap();
+        assert_eq!(Cursor::parse(&text, "a"), Some(cursor));
+        assert_eq!(Cursor::parse(&text, "b"), None);
+        assert_eq!(Cursor::parse("{", "a"), None);
+    }
+
+    #[test]
+    fn a_list_that_lacks_who_joined_or_has_who_left_is_older() {
+        let mut again = Again::new(time(0));
+        again.hint("a".into(), Hint::Joined);
+        again.hint("b".into(), Hint::Left);
+        again.hint("c".into(), Hint::Joined);
+        again.hint("c".into(), Hint::Left);
+        let contradicts = |members: &[&str]| again.contradicts(&members.iter().map(|one| (*one).to_owned()).collect());
+        assert!(!contradicts(&["a"]) && !contradicts(&["a", "c", "x"]));
+        assert!(contradicts(&[]) && contradicts(&["a", "b"]));
+        let mut later = Again::new(time(5));
+        later.hint("a".into(), Hint::Left);
+        let mut both = again.clone();
+        both.overlay(later);
+        assert!(both.contradicts(&["a".to_owned()].into()), "a later round counts");
+        assert!(!both.is_over(time(5)) && both.is_over(time(5 + 3600)));
+    }
+
+    #[test]
+    fn what_is_gone_stays_so_until_it_is_told_otherwise() {
+        let again = [("u".to_owned(), Again::gone(time(0)))].into();
+        let cursor = Cursor { again, ..Cursor::default() };
+        let mut kept = Cursor::parse(&cursor.to_text().unwrap(), "").unwrap();
+        let again = kept.again.get_mut("u").unwrap();
+        assert!(again.is_gone());
+        again.overlay(Again::new(time(5)));
+        assert!(!again.is_gone());
+    }
+
+    #[test]
+    fn the_members_that_are_kept_are_bounded() {
+        let mut cursor = Cursor::default();
+        for group in 0..3 {
+            let mut again = Again::new(time(0));
+            (0..MOST_HINTS / 2).for_each(|member| again.hint(member.to_string(), Hint::Joined));
+            cursor.again.insert(group.to_string(), again);
+        }
+        let kept = Cursor::parse(&cursor.to_text().unwrap(), "").unwrap();
+        assert_eq!(kept.again.len(), 3);
+        assert_eq!(kept.again.values().map(|again| again.members.len()).sum::<usize>(), MOST_HINTS);
+    }
+}

@@ -1,0 +1,126 @@
+//! Who is in a group, and in which groups a user is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+
+use super::client::{Client, unreadable};
+use super::error::DirectoryError;
+use super::object::Member;
+use super::round::guid_of;
+use crate::config::{Entra, EntraKind};
+
+/// Pages of a list that are asked for, the most that Graph gives.
+const PAGE: usize = 999;
+
+/// How often a list is read anew whose pages became too old.
+const RESTARTS: usize = 3;
+
+/// What a body holds of members: 512 KiB, and 39 bytes each.
+const MOST_MEMBERS: usize = 13_000;
+
+/// The members of a group, all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Members {
+    /// Users, whether they are wanted or not, by GUID.
+    pub(super) users: BTreeSet<String>,
+    /// Those that are wanted.
+    pub(super) wanted: Vec<String>,
+    /// Members of other kinds, such as devices, by their kinds.
+    pub(super) others: BTreeMap<String, u64>,
+    /// There are more than one post holds, and they are not named.
+    pub(super) is_too_large: bool,
+    /// Those of a group that hides them would be among them.
+    pub(super) shows_hidden: bool,
+}
+
+impl Members {
+    /// Of users that are all wanted, as numbers.
+    pub(super) fn of(mut users: Vec<u128>) -> Self {
+        users.sort_unstable();
+        users.dedup();
+        if users.len() > MOST_MEMBERS {
+            return Self { is_too_large: true, ..Self::default() };
+        }
+        let users: Vec<String> = users.into_iter().map(guid_of).collect();
+        Self { users: users.iter().cloned().collect(), wanted: users, ..Self::default() }
+    }
+
+    fn add(&mut self, member: &Member<'_>, entra: &Entra) {
+        if !member.is_user() {
+            *self.others.entry(member.kind().to_owned()).or_default() += 1;
+            return;
+        }
+        let guid = member.guid();
+        if self.users.insert(guid.clone()) && member.is_in(entra) {
+            self.wanted.push(guid);
+        }
+    }
+}
+
+impl Client {
+    /// Reads the direct members of a group ("List group members", Microsoft Graph v1.0 reference); `None` if there is none.
+    pub(super) async fn members(&self, guid: &str, entra: &Entra) -> Result<Option<Members>, DirectoryError> {
+        let kind = EntraKind::Group;
+        let path = format!("groups/{guid}/members?$select=id,userType,accountEnabled&$top={PAGE}");
+        'reading: for _ in 0..RESTARTS {
+            let mut members = Members::default();
+            let mut url = self.url(kind, &path)?;
+            loop {
+                let page = match self.page(kind, url).await {
+                    Ok(page) => page,
+                    Err(error) if error.is_missing() => return Ok(None),
+                    Err(error) if error.is_of_the_page() => continue 'reading,
+                    Err(error) => return Err(error),
+                };
+                for item in &page.value {
+                    let member = serde_json::from_str(item.get()).map_err(|_| unreadable(kind, "a member is none"))?;
+                    members.add(&member, entra);
+                }
+                let Some(next) = page.next else { break };
+                url = self.link(kind, &next)?;
+            }
+            members.wanted.sort_unstable();
+            members.is_too_large = members.wanted.len() > MOST_MEMBERS;
+            members.shows_hidden = self.shows_hidden().await;
+            return Ok(Some(members));
+        }
+        Err(unreadable(kind, "the pages of a group's members become too old before they are read"))
+    }
+
+    /// The groups that a user is in directly, as GUIDs.
+    pub(super) async fn groups_of(&self, user: &str) -> Result<Vec<String>, DirectoryError> {
+        // The first wants a role that is wider than the others that are needed; then what it is in by way of a group comes as well.
+        match self.groups_by(user, "memberOf").await {
+            Err(error) if error.is_denied() => self.groups_by(user, "transitiveMemberOf").await,
+            groups => groups,
+        }
+    }
+
+    async fn groups_by(&self, user: &str, relation: &str) -> Result<Vec<String>, DirectoryError> {
+        #[derive(Deserialize)]
+        struct Named {
+            id: String,
+            #[serde(rename = "@odata.type", default)]
+            kind: String,
+        }
+        let kind = EntraKind::User;
+        let mut groups = Vec::new();
+        let mut url = self.url(kind, &format!("users/{user}/{relation}?$select=id&$top={PAGE}"))?;
+        loop {
+            let page = match self.page(kind, url).await {
+                Err(error) if error.is_missing() => return Ok(groups),
+                page => page?,
+            };
+            for item in &page.value {
+                let named: Named =
+                    serde_json::from_str(item.get()).map_err(|_| unreadable(kind, "a membership is none"))?;
+                if named.kind == "#microsoft.graph.group" {
+                    groups.push(named.id.to_lowercase());
+                }
+            }
+            let Some(next) = page.next else { return Ok(groups) };
+            url = self.link(kind, &next)?;
+        }
+    }
+}

@@ -1,0 +1,430 @@
+//! The directory of Entra ID as a source, by Microsoft Graph: a kind of objects is a shard, an object a leaf.
+//!
+//! `kind` says what is asked for of each; `client` asks, `round` reads a delta, `members` who is in a group; `object` makes rows of
+//! what comes, and `cursor` is what the checkpoint keeps of a kind. A delta from its beginning shows everything and is the reading
+//! of all rows; one from a link shows what changed. The delta of groups tells which groups changed, and hints who joined and who
+//! left: the members are then read whole, and again for as long as an answer may be older than the change.
+
+mod client;
+mod cursor;
+mod error;
+pub(crate) mod kind;
+mod members;
+mod object;
+mod reading;
+mod round;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::azure::api::Api;
+use crate::config::{Entra, EntraKind, EntraMembership};
+use crate::engine::{self, Answer, Found, Intake, Sight, Source, Window};
+use crate::model::{Change, Finding, Id, Operation, Scope};
+use client::Client;
+use cursor::{Again, Cursor};
+pub(crate) use error::DirectoryError;
+use kind::guid;
+use reading::ById;
+use round::{Extent, Round};
+
+/// Single objects, and lists of members, that are read at once.
+const AT_ONCE: usize = 8;
+
+/// Microsoft Graph, as far as the principal can read it.
+pub(crate) struct Directory {
+    client: Client,
+    entra: Entra,
+    terms: String,
+    kinds: RefCell<BTreeMap<EntraKind, State>>,
+    /// What the report calls the kinds.
+    names: BTreeMap<EntraKind, Arc<str>>,
+    counts: RefCell<Counted>,
+}
+
+/// What is known of a kind in this run.
+#[derive(Default)]
+struct State {
+    /// With which the run began; changed as it goes on.
+    cursor: Cursor,
+    /// The round that goes on where the last one ended, or one from the beginning, its first page there.
+    opened: Option<(Round, Extent)>,
+    /// Why it could not be read.
+    failure: Option<DirectoryError>,
+    /// Its last link is not good any more.
+    is_lost: bool,
+}
+
+/// What a run noticed of groups, for its report.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counted {
+    /// Groups whose members wait for an answer that is as new as the delta.
+    pub(crate) waiting: u64,
+    /// Groups with more members than one post holds.
+    pub(crate) too_large: BTreeSet<String>,
+    /// Groups of which it may not be read who is in them.
+    pub(crate) hidden: BTreeSet<String>,
+    /// Members that are no users, by their kinds.
+    pub(crate) others: BTreeMap<String, u64>,
+}
+
+/// A reading: the round of a kind, or nothing.
+pub(crate) struct Reading<'a> {
+    directory: &'a Directory,
+    what: What,
+}
+
+enum What {
+    /// There is nothing to be read.
+    Nothing,
+    /// There are none of these, and all of them are read.
+    None(HashSet<Id>),
+    Round(EntraKind, Round),
+    /// All of it, from the beginning.
+    Beginning(EntraKind),
+}
+
+impl Directory {
+    /// `tenant` is a part of what a link is good for.
+    pub(crate) fn new(api: Api, entra: Entra, tenant: &str) -> Self {
+        let terms = format!("{tenant} {} {}", api.origin(), entra.terms());
+        let kinds = entra.kinds.iter().map(|kind| (*kind, State::default())).collect();
+        let names = EntraKind::ALL.into_iter().map(|kind| (kind, format!("microsoft.graph/{}", kind.segment()).into()));
+        let (names, kinds, counts) = (names.collect(), RefCell::new(kinds), RefCell::default());
+        Self { client: Client::new(api), entra, terms, kinds, names, counts }
+    }
+
+    /// Opens the round of each kind at the link that its cursor has. A kind without one, or whose link is not good any more, is
+    /// read from the beginning.
+    pub(crate) async fn open(&self, cursor: impl Fn(&Id) -> Option<String>) {
+        let kinds: Vec<EntraKind> = self.kinds.borrow().keys().copied().collect();
+        let opening = kinds.into_iter().map(async |kind| {
+            let kept = kind.shard().and_then(|shard| cursor(&shard)).map(|text| Cursor::parse(&text, &self.terms));
+            let (cursor, is_lost) = match kept {
+                None => (Cursor { terms: self.terms.clone(), ..Cursor::default() }, false),
+                Some(None) => (Cursor { terms: self.terms.clone(), ..Cursor::default() }, true),
+                Some(Some(cursor)) => (cursor, false),
+            };
+            let (link, has_shown) = (cursor.link.clone(), cursor.shows_hidden);
+            self.kinds.borrow_mut().insert(kind, State { cursor, is_lost, ..State::default() });
+            let opened = match self.open_link(kind, &link).await {
+                Err(error) if error.is_of_the_link() => {
+                    tracing::warn!("the link of the last round is not good any more; all are read: {error}");
+                    self.lose(kind);
+                    self.begin(kind).await.map(|round| (round, Extent::Everything))
+                }
+                // What changed while they did not show, no later round tells.
+                Ok((_, Extent::Changes))
+                    if kind == EntraKind::Group
+                        && self.reads_members()
+                        && !has_shown
+                        && self.client.shows_hidden().await =>
+                {
+                    tracing::info!("groups that hide their members show them now; all are read");
+                    self.lose(kind);
+                    self.begin(kind).await.map(|round| (round, Extent::Everything))
+                }
+                opened => opened,
+            };
+            if let Some(state) = self.kinds.borrow_mut().get_mut(&kind) {
+                match opened {
+                    Ok(opened) => state.opened = Some(opened),
+                    Err(error) => state.failure = Some(error),
+                }
+            }
+        });
+        futures::future::join_all(opening).await;
+    }
+
+    async fn open_link(&self, kind: EntraKind, link: &str) -> Result<(Round, Extent), DirectoryError> {
+        if link.is_empty() {
+            return Ok((self.begin(kind).await?, Extent::Everything));
+        }
+        let round = Round::open(&self.client, kind, Extent::Changes, self.client.link(kind, link)?).await?;
+        Ok((round, Extent::Changes))
+    }
+
+    /// The link of a kind is not good any more.
+    fn lose(&self, kind: EntraKind) {
+        if let Some(state) = self.kinds.borrow_mut().get_mut(&kind) {
+            state.cursor.link.clear();
+            state.is_lost = true;
+        }
+    }
+
+    /// The kinds, whether each could be read so far, and whether nothing holds that is remembered of where it was.
+    pub(crate) fn shards(&self) -> Vec<(Id, Sight, bool)> {
+        let kinds = self.kinds.borrow();
+        let shard = |(kind, state): (&EntraKind, &State)| {
+            let sight = if state.failure.is_none() { Sight::Covered } else { Sight::Unknown };
+            Some((kind.shard()?, sight, state.is_lost))
+        };
+        kinds.iter().filter_map(shard).collect()
+    }
+
+    /// Why kinds could not be read.
+    pub(crate) fn take_failures(&self) -> Vec<DirectoryError> {
+        self.kinds.borrow_mut().values_mut().filter_map(|state| state.failure.take()).collect()
+    }
+
+    /// The time on Graph's clock when it first answered.
+    pub(crate) fn first_date(&self) -> Option<Timestamp> {
+        self.client.first_date()
+    }
+
+    pub(crate) fn requests(&self) -> u64 {
+        self.client.requests()
+    }
+
+    pub(crate) fn rows(&self) -> u64 {
+        self.client.rows()
+    }
+
+    pub(crate) fn counted(&self) -> Counted {
+        self.counts.borrow().clone()
+    }
+
+    fn now(&self) -> Timestamp {
+        self.client.first_date().unwrap_or_else(Timestamp::now)
+    }
+
+    /// The round that was opened, if it is of this extent.
+    fn take_opened(&self, kind: EntraKind, extent: Extent) -> Option<Round> {
+        let mut kinds = self.kinds.borrow_mut();
+        let opened = &mut kinds.get_mut(&kind)?.opened;
+        opened.take_if(|(_, of)| *of == extent).map(|(round, _)| round)
+    }
+
+    fn cursor_of(&self, kind: EntraKind) -> Cursor {
+        self.kinds.borrow().get(&kind).map(|state| state.cursor.clone()).unwrap_or_default()
+    }
+
+    fn set_cursor(&self, kind: EntraKind, cursor: Cursor) {
+        if let Some(state) = self.kinds.borrow_mut().get_mut(&kind) {
+            state.cursor = cursor;
+        }
+    }
+
+    /// Opens a round from the beginning, without the properties that Graph refuses by name.
+    async fn begin(&self, kind: EntraKind) -> Result<Round, DirectoryError> {
+        loop {
+            let mut cursor = self.cursor_of(kind);
+            let mut select = self.select(kind);
+            select.extend((kind == EntraKind::Group).then_some("members"));
+            let url = self.client.url(kind, &format!("{}/delta?$select={}", kind.segment(), select.join(",")))?;
+            let error = match Round::open(&self.client, kind, Extent::Everything, url).await {
+                Err(error) => error,
+                opened => return opened,
+            };
+            let is_named = |name: &&str| error.refusal().is_some_and(|message| message.contains(*name));
+            let named = self.properties(kind).into_iter().filter(|name| kind.can_do_without(name)).find(is_named);
+            match named.filter(|name| !cursor.without.contains(*name)) {
+                Some(name) => {
+                    tracing::warn!("Microsoft Graph does not give {name} of {}: it is left out: {error}", kind.name());
+                    cursor.without.insert(name.to_owned());
+                    self.set_cursor(kind, cursor);
+                }
+                None => return Err(error),
+            }
+        }
+    }
+
+    /// What is asked for of an object.
+    fn select(&self, kind: EntraKind) -> Vec<&str> {
+        let kinds = self.kinds.borrow();
+        let is_given = |name: &&str| kinds.get(&kind).is_none_or(|state| !state.cursor.without.contains(*name));
+        std::iter::once("id").chain(self.properties(kind).into_iter().filter(is_given)).collect()
+    }
+
+    /// The properties of a row: those that every one has, and those that a mapping reads.
+    fn properties(&self, kind: EntraKind) -> Vec<&str> {
+        let always = kind.properties();
+        let more = self.entra.more.get(&kind).into_iter().flatten().map(String::as_str);
+        always.iter().copied().chain(more.filter(|name| !always.contains(name) && is_property(name))).collect()
+    }
+
+    fn take_again(&self, kind: EntraKind) -> BTreeMap<String, Again> {
+        self.kinds.borrow().get(&kind).map(|state| state.cursor.again.clone()).unwrap_or_default()
+    }
+
+    /// Whether an object was told to be gone, and an answer that shows it may be older.
+    fn is_gone(&self, kind: EntraKind, guid: &str) -> bool {
+        let kinds = self.kinds.borrow();
+        kinds.get(&kind).and_then(|state| state.cursor.again.get(guid)).is_some_and(Again::is_gone)
+    }
+
+    /// Has an object read again for as long as an answer may be behind.
+    fn read_later(&self, kind: EntraKind, guid: &str) {
+        let now = self.now();
+        if let Some(state) = self.kinds.borrow_mut().get_mut(&kind) {
+            state.cursor.again.entry(guid.to_owned()).or_insert_with(|| Again::new(now)).overlay(Again::new(now));
+        }
+    }
+
+    /// A round came to its end, and the next begins at a link.
+    fn go_on(&self, kind: EntraKind, link: String, shows_hidden: bool, again: BTreeMap<String, Again>) {
+        if let Some(state) = self.kinds.borrow_mut().get_mut(&kind) {
+            state.cursor.link = link;
+            state.cursor.shows_hidden = shows_hidden;
+            state.cursor.again = again;
+        }
+    }
+
+    fn change(&self, kind: EntraKind, guid: &str, operation: Operation, row: Bytes) -> Option<Change> {
+        let id = kind.id(guid)?;
+        let (label, kind) = (kind.name(), Arc::clone(self.names.get(&kind)?));
+        Some(Change { id, operation, label, kind, changed_at: None, actor: None, row })
+    }
+
+    /// The delete of an object, of which its id is all that is known.
+    fn delete(&self, kind: EntraKind, guid: &str) -> Option<Change> {
+        self.change(kind, guid, Operation::Delete, json!({"id": guid}).to_string().into())
+    }
+
+    /// Whether groups have members.
+    fn reads_members(&self) -> bool {
+        self.entra.membership == EntraMembership::Group
+    }
+}
+
+/// Whether a mapping can have a property by this name. Sign-ins are no part of what changes, and members are asked for apart.
+fn is_property(name: &str) -> bool {
+    let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    is_name && !["id", "members", "signInActivity"].contains(&name)
+}
+
+/// Hands findings over, unless nobody takes them.
+async fn deliver(intake: &Intake, findings: Vec<Finding>) -> Result<(), DirectoryError> {
+    if findings.is_empty() {
+        return Ok(());
+    }
+    intake.send(findings).await.map_err(|_| DirectoryError::Stopped)
+}
+
+impl Source for Directory {
+    type Error = DirectoryError;
+    type Reading<'a> = Reading<'a>;
+
+    /// Each kind has a link of its own.
+    fn together(&self) -> usize {
+        1
+    }
+
+    fn unseen(&self) -> Scope {
+        Scope::In
+    }
+
+    async fn changes<'a>(
+        &'a self,
+        shards: &'a [Id],
+        _window: Window,
+        cursor: Option<String>,
+    ) -> Result<(Reading<'a>, Reading<'a>), DirectoryError> {
+        let kind = shards.first().and_then(EntraKind::of);
+        let opened = kind.and_then(|kind| Some((kind, self.take_opened(kind, Extent::Changes)?)));
+        // Beside a round from the beginning it could be the older one of the two, or the newer.
+        let opened = opened.filter(|_| cursor.is_some());
+        let what = opened.map_or(What::Nothing, |(kind, round)| What::Round(kind, round));
+        Ok((Reading { directory: self, what: What::Nothing }, Reading { directory: self, what }))
+    }
+
+    fn cursor(&self, shard: &Id) -> Option<String> {
+        let kind = EntraKind::of(shard)?;
+        self.kinds.borrow().get(&kind)?.cursor.to_text()
+    }
+
+    async fn containers<'a>(&'a self, shards: &'a [Id]) -> Result<Reading<'a>, DirectoryError> {
+        let kinds = shards.iter().cloned().collect();
+        Ok(Reading { directory: self, what: What::None(kinds) })
+    }
+
+    async fn leaves<'a>(&'a self, shards: &'a [Id]) -> Result<Reading<'a>, DirectoryError> {
+        let kind = shards.first().and_then(EntraKind::of);
+        Ok(Reading { directory: self, what: kind.map_or(What::Nothing, What::Beginning) })
+    }
+
+    /// There are no containers.
+    async fn within<'a>(&'a self, _: &'a [Id], _: &'a [Id]) -> Result<Reading<'a>, DirectoryError> {
+        Ok(Reading { directory: self, what: What::Nothing })
+    }
+
+    async fn ask(&self, ids: &[Id]) -> Result<Found, DirectoryError> {
+        let mut found = Found::default();
+        let mut by_kind: BTreeMap<EntraKind, Vec<&Id>> = BTreeMap::new();
+        for id in ids {
+            by_kind.entry(EntraKind::of(id).unwrap_or_default()).or_default().push(id);
+        }
+        for (kind, ids) in by_kind {
+            let guids: Vec<&str> = ids.iter().map(|id| guid(id)).filter(|guid| !self.is_gone(kind, guid)).collect();
+            // Whoever may not ask for all of them at once asks for each.
+            let existing = match self.client.existing(kind, &guids).await {
+                Err(error) if error.is_denied() => guids.iter().map(|guid| (*guid).to_owned()).collect(),
+                existing => existing?,
+            };
+            let reading = existing.into_iter().map(async |guid| match self.by_id(kind, &guid).await? {
+                ById::There(raw) => self.found(kind, &raw).await,
+                ById::Gone => Ok(None),
+            });
+            let reading: Vec<_> = reading.collect();
+            let mut read = stream::iter(reading).buffer_unordered(AT_ONCE);
+            while let Some(finding) = read.next().await {
+                found.findings.extend(finding?);
+            }
+            found.answer.covered.extend(kind.shard());
+        }
+        Ok(found)
+    }
+
+    /// Groups relate to users.
+    fn relating(&self, shard: &Id) -> Option<Id> {
+        let is_related = self.reads_members() && EntraKind::of(shard) == Some(EntraKind::User);
+        let has_groups = self.kinds.borrow().contains_key(&EntraKind::Group);
+        if is_related && has_groups { EntraKind::Group.shard() } else { None }
+    }
+
+    async fn related(&self, ids: &[Id]) -> Result<Vec<Id>, DirectoryError> {
+        let reading: Vec<_> = ids.iter().map(|id| self.client.groups_of(guid(id))).collect();
+        let mut read = stream::iter(reading).buffer_unordered(AT_ONCE);
+        let mut groups = HashSet::new();
+        while let Some(some) = read.next().await {
+            groups.extend(some?.iter().filter_map(|group| EntraKind::Group.id(group)));
+        }
+        Ok(groups.into_iter().collect())
+    }
+
+    fn gone(&self, id: &Id) -> Change {
+        let kind = EntraKind::of(id).unwrap_or_default();
+        let row = json!({"id": guid(id)}).to_string().into();
+        let (label, name) = (kind.name(), self.names.get(&kind).cloned().unwrap_or_default());
+        Change { id: id.clone(), operation: Operation::Delete, label, kind: name, changed_at: None, actor: None, row }
+    }
+}
+
+impl engine::Reading for Reading<'_> {
+    type Error = DirectoryError;
+
+    async fn deliver(self, intake: Intake) -> Result<Answer, DirectoryError> {
+        let Self { directory, what } = self;
+        let (kind, round, extent) = match what {
+            What::Nothing => return Ok(Answer::default()),
+            What::None(covered) => return Ok(Answer { covered, ..Answer::default() }),
+            What::Round(kind, round) => (kind, round, Extent::Changes),
+            What::Beginning(kind) => {
+                let round = match directory.take_opened(kind, Extent::Everything) {
+                    Some(round) => round,
+                    None => directory.begin(kind).await?,
+                };
+                (kind, round, Extent::Everything)
+            }
+        };
+        directory.read(kind, round, extent, &intake).await?;
+        Ok(Answer { covered: kind.shard().into_iter().collect(), ..Answer::default() })
+    }
+}

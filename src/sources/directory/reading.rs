@@ -1,0 +1,288 @@
+//! What comes of objects: findings, with the members of groups, and of those that are read again or by id.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::client::unreadable;
+use super::cursor::Again;
+use super::error::DirectoryError;
+use super::members::Members;
+use super::object::{Life, Object};
+use super::round::{Extent, Round, Told, key};
+use super::{Directory, deliver};
+use crate::config::{EntraKind, EntraMember, EntraUsers};
+use crate::engine::Intake;
+use crate::model::{Change, Finding, Operation, Record, RecordKind, Scope};
+
+/// Single objects, and lists of members, that are read at once.
+const AT_ONCE: usize = 8;
+
+/// Findings that are handed over together.
+const PAGE: usize = 200;
+
+/// Objects that changed and are held until their round ends. More of them are handed over as they come.
+const MOST_HELD: usize = 20_000;
+
+/// An object that was read by its id.
+pub(super) enum ById {
+    There(Box<RawValue>),
+    Gone,
+}
+
+impl Directory {
+    /// Reads a round into the intake, and with it what is to be read again.
+    pub(super) async fn read(
+        &self,
+        kind: EntraKind,
+        round: Round,
+        extent: Extent,
+        intake: &Intake,
+    ) -> Result<(), DirectoryError> {
+        let now = self.now();
+        let has_members = kind == EntraKind::Group && self.reads_members();
+        let mut held: BTreeMap<String, Box<RawValue>> = BTreeMap::new();
+        let (mut told_of, mut gone, mut torn) = (HashSet::new(), HashSet::new(), Vec::new());
+        let round = round.read(&self.client, now, async |objects: Vec<Object<'_>>| {
+            let mut findings = Vec::new();
+            for object in objects {
+                if extent == Extent::Changes {
+                    told_of.insert(object.guid().to_owned());
+                    if object.life() != Life::There {
+                        gone.insert(object.guid().to_owned());
+                    }
+                }
+                // What a round tells of an object may be contradicted later in it; and the members of a group are still to come.
+                let is_held = has_members || (extent == Extent::Changes && held.len() < MOST_HELD);
+                match object.life() {
+                    Life::There if !object.is_whole(kind) => torn.push(object.guid().to_owned()),
+                    _ if is_held => _ = held.insert(object.guid().to_owned(), object.to_raw()),
+                    _ => findings.extend(self.plain(kind, &object, extent, now)),
+                }
+            }
+            deliver(intake, findings).await
+        });
+        let Told { contradictory, members, slices, link } = round.await?;
+        let shows_hidden = has_members && self.client.shows_hidden().await;
+        let mut again = self.take_again(kind);
+        again.retain(|guid, again| !(again.is_gone() && told_of.contains(guid)));
+        again.extend(gone.into_iter().map(|guid| (guid, Again::gone(now))));
+        for guid in contradictory.into_iter().chain(torn) {
+            held.remove(&guid);
+            again.entry(guid).or_insert_with(|| Again::new(now)).overlay(Again::new(now));
+        }
+        let mut findings = Vec::new();
+        let mut groups: HashMap<String, Box<RawValue>> = HashMap::new();
+        for (guid, raw) in held {
+            let object = parse(kind, &raw)?;
+            if has_members && object.life() == Life::There {
+                groups.insert(guid, raw);
+                continue;
+            }
+            findings.extend(self.plain(kind, &object, extent, now));
+            if findings.len() >= PAGE {
+                deliver(intake, std::mem::take(&mut findings)).await?;
+            }
+        }
+        deliver(intake, findings).await?;
+        if has_members {
+            let is_there = |guid: &String| groups.contains_key(guid) || again.contains_key(guid);
+            let members: Vec<_> = members.into_iter().filter(|(guid, _)| is_there(guid)).collect();
+            for (guid, later) in members {
+                again.entry(guid).or_insert_with(|| Again::new(now)).overlay(later);
+            }
+            if extent == Extent::Everything {
+                self.all_groups(std::mem::take(&mut groups), slices, shows_hidden, intake).await?;
+            }
+        }
+        let again = self.read_again(kind, again, (&groups, &told_of), intake).await?;
+        self.go_on(kind, link, shows_hidden, again);
+        Ok(())
+    }
+
+    /// What is found of an object of a round; its members apart.
+    fn plain(&self, kind: EntraKind, object: &Object<'_>, extent: Extent, now: Timestamp) -> Option<Finding> {
+        match object.life() {
+            Life::There => self.finding(kind, object, None, record(extent, now)),
+            // What is gone, and was never seen, is no news.
+            Life::Deleted | Life::Purged if extent == Extent::Everything => None,
+            Life::Deleted | Life::Purged => self.removed(kind, object, now),
+        }
+    }
+
+    /// Groups with the members that a round from the beginning has shown.
+    async fn all_groups(
+        &self,
+        groups: HashMap<String, Box<RawValue>>,
+        mut slices: HashMap<u128, Vec<u128>>,
+        shows_hidden: bool,
+        intake: &Intake,
+    ) -> Result<(), DirectoryError> {
+        // Of a member a delta tells nothing but its id.
+        let are_all_wanted = self.entra.users == EntraUsers::default();
+        let with_members = groups.into_iter().map(|(guid, raw)| {
+            let slices = slices.remove(&key(&guid)).unwrap_or_default();
+            async move {
+                let members = if are_all_wanted {
+                    Some(Members { shows_hidden, ..Members::of(slices) })
+                } else {
+                    self.client.members(&guid, &self.entra).await?
+                };
+                Ok::<_, DirectoryError>((raw, members))
+            }
+        });
+        let with_members: Vec<_> = with_members.collect();
+        let mut read = stream::iter(with_members).buffer_unordered(AT_ONCE);
+        let mut findings = Vec::new();
+        while let Some(group) = read.next().await {
+            // One that is not there any more is told of by the next round.
+            let (raw, Some(members)) = group? else { continue };
+            findings.extend(self.group(&raw, members, None)?);
+            if findings.len() >= PAGE {
+                deliver(intake, std::mem::take(&mut findings)).await?;
+            }
+        }
+        deliver(intake, findings).await
+    }
+
+    /// Reads objects of which an answer may have been older than what was told. Those that are to be read once more.
+    async fn read_again(
+        &self,
+        kind: EntraKind,
+        again: BTreeMap<String, Again>,
+        (groups, told_of): (&HashMap<String, Box<RawValue>>, &HashSet<String>),
+        intake: &Intake,
+    ) -> Result<BTreeMap<String, Again>, DirectoryError> {
+        let now = self.now();
+        let reading = again.into_iter().map(async |(guid, again)| {
+            if again.is_gone() {
+                return Ok((guid, again));
+            }
+            let of_round = groups.get(&guid).cloned().map(ById::There);
+            let found = match of_round {
+                Some(found) => found,
+                None => self.by_id(kind, &guid).await?,
+            };
+            let told = told_of.contains(&guid).then(|| record(Extent::Changes, now)).flatten();
+            let finding = match found {
+                ById::There(raw) if kind == EntraKind::Group && self.reads_members() => {
+                    match self.client.members(&guid, &self.entra).await? {
+                        Some(members) if again.is_over(now) || !again.contradicts(&members.users) => {
+                            self.group(&raw, members, told)?
+                        }
+                        _ => {
+                            self.counts.borrow_mut().waiting += 1;
+                            None
+                        }
+                    }
+                }
+                ById::There(raw) => self.finding(kind, &parse(kind, &raw)?, None, told),
+                ById::Gone => self.missing(kind, &guid, record(Extent::Changes, now)),
+            };
+            deliver(intake, finding.into_iter().collect()).await?;
+            Ok((guid, again))
+        });
+        let reading: Vec<_> = reading.collect();
+        let mut read = stream::iter(reading).buffer_unordered(AT_ONCE);
+        let mut left = BTreeMap::new();
+        while let Some(one) = read.next().await {
+            let (guid, again) = one?;
+            if !again.is_over(now) {
+                left.insert(guid, again);
+            }
+        }
+        Ok(left)
+    }
+
+    /// Reads one object.
+    pub(super) async fn by_id(&self, kind: EntraKind, guid: &str) -> Result<ById, DirectoryError> {
+        let select = self.select(kind).join(",");
+        let url = self.client.url(kind, &format!("{}/{guid}?$select={select}", kind.segment()))?;
+        match self.client.get(kind, url).await {
+            Ok(raw) => Ok(ById::There(raw)),
+            Err(error) if error.is_missing() => Ok(ById::Gone),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What is found of one object that exists, a group with its members.
+    pub(super) async fn found(&self, kind: EntraKind, raw: &RawValue) -> Result<Option<Finding>, DirectoryError> {
+        let object = parse(kind, raw)?;
+        self.read_later(kind, object.guid());
+        if kind != EntraKind::Group || !self.reads_members() {
+            return Ok(self.finding(kind, &object, None, None));
+        }
+        match self.client.members(object.guid(), &self.entra).await? {
+            Some(members) => self.group(raw, members, None),
+            None => Ok(None),
+        }
+    }
+
+    /// A group with its members, where they are known and one post holds them.
+    fn group(
+        &self,
+        raw: &RawValue,
+        mut members: Members,
+        record: Option<Record>,
+    ) -> Result<Option<Finding>, DirectoryError> {
+        members.wanted.retain(|user| !self.is_gone(EntraKind::User, user));
+        let object = parse(EntraKind::Group, raw)?;
+        let mut counts = self.counts.borrow_mut();
+        for (kind, count) in members.others {
+            *counts.others.entry(kind).or_default() += count;
+        }
+        // Without the right to read them, hidden members look like none.
+        let is_too_large = members.is_too_large;
+        let is_unknown = object.is_hidden() && members.users.is_empty() && !is_too_large && !members.shows_hidden;
+        if is_unknown {
+            counts.hidden.insert(object.guid().to_owned());
+        }
+        if is_too_large {
+            counts.too_large.insert(object.guid().to_owned());
+        }
+        let members = (!is_unknown && !is_too_large).then_some(&members.wanted[..]);
+        Ok(self.finding(EntraKind::Group, &object, members, record))
+    }
+
+    fn finding(
+        &self,
+        kind: EntraKind,
+        object: &Object<'_>,
+        members: Option<&[String]>,
+        record: Option<Record>,
+    ) -> Option<Finding> {
+        let scope = object.scope(kind, &self.entra);
+        let members = members.map(|members| match self.entra.member {
+            EntraMember::Id => Value::from(members),
+            EntraMember::Object => members.iter().map(|member| json!({"id": member})).collect(),
+        });
+        let row = object.row(&self.properties(kind), members.as_ref());
+        let change = self.change(kind, object.guid(), Operation::Upsert, row)?;
+        Some(Finding { change, exists: true, scope: Some(scope), record })
+    }
+
+    /// What has no answer: it is gone, or not there yet.
+    fn missing(&self, kind: EntraKind, guid: &str, record: Option<Record>) -> Option<Finding> {
+        Some(Finding { change: self.delete(kind, guid)?, exists: false, scope: Some(Scope::In), record })
+    }
+
+    fn removed(&self, kind: EntraKind, object: &Object<'_>, now: Timestamp) -> Option<Finding> {
+        let change: Change = self.delete(kind, object.guid())?;
+        let may_return = object.life() == Life::Deleted;
+        let record = Record { at: now, kind: RecordKind::Delete, moves_scope: false, may_return };
+        Some(Finding { change, exists: false, scope: Some(Scope::In), record: Some(record) })
+    }
+}
+
+fn parse(kind: EntraKind, raw: &RawValue) -> Result<Object<'_>, DirectoryError> {
+    Object::parse(raw).ok_or_else(|| unreadable(kind, "an object is none"))
+}
+
+/// The record of a change that a round from a link shows: all that is known of its time is that it was before now.
+fn record(extent: Extent, now: Timestamp) -> Option<Record> {
+    let record = Record { at: now, kind: RecordKind::Update, moves_scope: false, may_return: false };
+    (extent == Extent::Changes).then_some(record)
+}

@@ -1,0 +1,276 @@
+//! A tenant of Entra ID: how it lives, and what befalls it.
+
+mod trouble;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use azure_incremental::cli::Settings as Flags;
+use azure_incremental::config::Mode;
+use sandbox::clock;
+use sandbox::directory::{Id, Kind, life};
+use sandbox::expected::{DirectoryScope, Expected};
+use sandbox::settings::{DirectorySize, EntraSettings, EstateSize, Settings};
+use sandbox::{Host, Sandbox};
+use serde_json::Value;
+
+use super::story::{DAY, MINUTE, Plot, Story, TICK};
+use super::workflow::Workflow;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    None,
+    /// 429, 503 and broken connections on both sides.
+    Errors,
+    /// Port is down for runs on end.
+    Outages,
+    /// Port applies posts and does not answer, or applies them after the run.
+    Lost,
+    /// Runs are cut off.
+    Kills,
+    /// Links are not good any more, in each way that there is.
+    Resets,
+    /// Rounds replay, repeat and contradict themselves, and do not tell of what is restored.
+    Rounds,
+    /// What is restored shows or does not, while runs are cut off.
+    Restores,
+    /// Endpoints are behind one another by up to 40 minutes.
+    Replicas,
+    /// Everything is read and compared at times, while endpoints are behind one another.
+    Comparisons,
+    /// Links to pages and access tokens expire while they are used.
+    Expiry,
+    /// Permissions are taken away and given back.
+    Rights,
+    /// Guests, accounts that are disabled and Microsoft's service principals are not wanted.
+    Filters,
+    /// Nothing runs for days.
+    Pauses,
+    /// The checkpoint is lost or damaged.
+    Losses,
+    /// The checkpoint is an older one. Nothing is restored: of who was deleted by a run that is forgotten, and is back before the
+    /// next, nothing tells that groups have lost the user.
+    Rollbacks,
+    /// All that leaves a checkpoint which can be trusted.
+    Mixed,
+}
+
+/// What a story keeps of its trouble.
+#[derive(Default)]
+pub(crate) struct Course {
+    /// What was deleted between a run and the loss of its checkpoint, by blueprint and identifier.
+    unseen: BTreeSet<(String, String)>,
+    /// What came of each object, for a person to read.
+    posts: BTreeMap<Id, Vec<String>>,
+}
+
+impl Trouble {
+    fn is_filtered(self) -> bool {
+        matches!(self, Self::Filters | Self::Mixed)
+    }
+
+    fn is_behind(self) -> bool {
+        matches!(self, Self::Replicas | Self::Comparisons | Self::Mixed)
+    }
+
+    /// Whether what is read is as it is in that moment.
+    fn is_up_to_date(self) -> bool {
+        !self.is_behind() && self != Self::Rounds
+    }
+}
+
+impl Plot for Trouble {
+    type Scope = DirectoryScope;
+    type Course = Course;
+
+    const LENGTH: (u64, usize) = (1, 9);
+
+    fn settings(self, mut settings: Settings) -> Settings {
+        settings.estate = EstateSize { subscriptions: 0, groups: 0, resources: 0 };
+        settings.directory = DirectorySize {
+            users: 40,
+            groups: 8,
+            memberships: 100,
+            applications: 4,
+            service_principals: 6,
+            large: vec![25],
+        };
+        settings.port.add_entra(false);
+        // Deletes are held against the history.
+        settings.port.record = true;
+        let entra = &mut settings.entra;
+        // Rounds and lists have several pages, and groups come in slices.
+        (entra.delta.page, entra.delta.slice, entra.lists.page) = (25, 4..=12, 12);
+        entra.delta.empty_page_in = Some(3);
+        // Nobody waits for them: their time is the real one.
+        entra.units = None;
+        if self.is_behind() {
+            let behind = Duration::ZERO..=40 * MINUTE;
+            let replicas = &mut entra.replicas;
+            (replicas.delta, replicas.members, replicas.object) = (behind.clone(), behind.clone(), behind);
+        }
+        settings
+    }
+
+    fn workflows(self, sandbox: &Sandbox) -> Vec<Workflow<DirectoryScope>> {
+        let mut flags =
+            Flags { azure_sources: Some("entra".into()), entra_kinds: Some("all".into()), ..Flags::default() };
+        let mut scope = DirectoryScope::default();
+        if self.is_filtered() {
+            flags.entra_users = Some("members,enabled".into());
+            flags.entra_service_principals = Some("own".into());
+            (scope.guests, scope.disabled, scope.microsoft) = (false, false, false);
+        }
+        vec![Workflow::new(sandbox, "tenant", flags, scope, &[])]
+    }
+
+    fn kills(self) -> usize {
+        match self {
+            Self::Kills | Self::Restores => 2,
+            Self::Mixed => 4,
+            _ => usize::MAX,
+        }
+    }
+
+    fn change(story: &mut Story<Self>, _: usize) {
+        for _ in 0..3 {
+            story.sandbox.clock().advance(TICK / 3);
+            life::tick(&mut story.sandbox.tenant(), &mut story.rng, 3);
+        }
+    }
+
+    fn befall(story: &mut Story<Self>, tick: usize) -> bool {
+        match story.plot {
+            Self::Errors if tick == 0 => story.break_connections(),
+            Self::Outages => story.shut_port(3),
+            Self::Lost => story.lose_answers(),
+            Self::Resets => story.reset_links(3),
+            Self::Rounds => {
+                story.vary_rounds();
+                story.reset_links(12);
+            }
+            Self::Restores => story.hide_restores(),
+            Self::Comparisons => story.compare_at_times(),
+            Self::Expiry if tick == 0 => story.let_tokens_expire(),
+            Self::Rights => story.change_rights(),
+            Self::Filters => story.hide_restores(),
+            Self::Pauses => story.pause(),
+            Self::Losses => story.lose_unseen(),
+            Self::Rollbacks => {
+                story.purge_deleted();
+                story.keep_checkpoint();
+                if story.rng.one_in(8) {
+                    story.roll_back();
+                }
+            }
+            Self::Mixed => story.mix(tick),
+            _ => {}
+        }
+        true
+    }
+
+    fn calm_down(story: &mut Story<Self>) {
+        story.sandbox.faults().clear();
+        story.runtime.block_on(story.sandbox.set_up(Host::Port, true));
+        story.sandbox.port().apply_late();
+        let usual = EntraSettings { units: None, ..EntraSettings::default() };
+        *story.sandbox.entra().settings() = usual;
+        story.workflows[0].config.mode = Mode::Incremental;
+    }
+
+    /// What was told last is read again for an hour, what may come back is asked for once an hour, and what relates to that for
+    /// an hour more; what only its absence tells takes half an hour.
+    fn calm(self) -> Vec<Duration> {
+        vec![TICK; 11]
+    }
+
+    /// No delete came but of what was gone, or out of scope.
+    fn check(story: &mut Story<Self>) {
+        let sandbox = &story.sandbox;
+        story.runtime.block_on(sandbox.port().settle());
+        let age = if story.plot.is_up_to_date() {
+            Duration::ZERO
+        } else {
+            // What a run was told of may be as old as the last that left nothing to do, and that of an hour before.
+            let since = sandbox.clock().now_ms() - story.right_at;
+            60 * MINUTE + Duration::from_millis(since.try_into().unwrap())
+        };
+        for delivery in sandbox.port().deliveries() {
+            let body: Value = serde_json::from_slice(&delivery.body).unwrap();
+            let id: Id = body["data"]["id"].as_str().unwrap().parse().unwrap();
+            let now = clock::seconds(sandbox.clock().now_ms());
+            let post = format!("{now} posted: {} {}", body["operation"], body["data"]["members"]);
+            story.course.posts.entry(id).or_default().push(post);
+            let is_right =
+                body["operation"] != "delete" || sandbox.was_out_of_scope(id, &story.workflows[0].scope, age);
+            assert!(is_right, "{} {id} is there, and was deleted: {:#?}", body["type"], story.tail());
+        }
+        story.runtime.block_on(sandbox.port().forget_deliveries());
+    }
+
+    /// Without a checkpoint nobody can know what was deleted before.
+    fn expected(story: &Story<Self>) -> Expected {
+        let mut expected = story.sandbox.expected_of_tenant(&story.workflows[0].scope);
+        story.sandbox.port().with_catalog(|catalog| {
+            for key in &story.course.unseen {
+                if let Some(left) = catalog.entities.get(key) {
+                    expected.catalog.entities.entry(key.clone()).or_insert_with(|| left.clone());
+                }
+            }
+        });
+        expected
+    }
+
+    fn explain(story: &Story<Self>, differences: &[String]) -> Vec<String> {
+        let words = differences.iter().flat_map(|text| text.split(|c: char| !c.is_ascii_hexdigit() && c != '-'));
+        let ids: BTreeSet<Id> = words.filter_map(|word| word.parse().ok()).collect();
+        let tenant = story.sandbox.tenant();
+        let tell = |id: Id| {
+            let mut events = tenant.account_of(id);
+            events.extend(story.course.posts.get(&id).cloned().unwrap_or_default());
+            events.sort();
+            std::iter::once(id.to_string()).chain(events)
+        };
+        ids.into_iter().flat_map(tell).collect()
+    }
+}
+
+impl Story<Trouble> {
+    /// The checkpoint is lost, and with it what the catalog has and is gone.
+    fn lose_unseen(&mut self) {
+        if !self.rng.one_in(8) {
+            return;
+        }
+        self.lose_checkpoint();
+        self.runtime.block_on(self.sandbox.port().settle());
+        let tenant = self.sandbox.tenant();
+        let is_gone = |id: &str| !tenant.is_alive(id.parse::<Id>().unwrap());
+        let gone: Vec<(String, String)> = self
+            .sandbox
+            .port()
+            .with_catalog(|catalog| catalog.entities.keys().filter(|(_, id)| is_gone(id)).cloned().collect());
+        self.course.unseen.extend(gone);
+    }
+
+    /// What is deleted cannot be restored.
+    fn purge_deleted(&mut self) {
+        let mut tenant = self.sandbox.tenant();
+        for id in Kind::TRACKED.into_iter().flat_map(|kind| tenant.deleted(kind)).collect::<Vec<Id>>() {
+            tenant.purge(id);
+        }
+    }
+
+    /// Between some runs days go by.
+    fn pause(&mut self) {
+        if self.rng.one_in(10) {
+            for _ in 0..self.rng.below(24) {
+                self.sandbox.clock().advance(DAY / 2);
+                life::tick(&mut self.sandbox.tenant(), &mut self.rng, 2);
+            }
+        }
+    }
+
+    fn compare_at_times(&mut self) {
+        self.workflows[0].config.mode = if self.rng.one_in(4) { Mode::Full } else { Mode::Incremental };
+    }
+}

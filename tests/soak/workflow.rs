@@ -1,0 +1,28 @@
+//! A workflow: how the program is set up, and what of a world it is told to sync.
+
+use std::path::Path;
+
+use azure_incremental::cli::Settings as Flags;
+use azure_incremental::config::Config;
+use sandbox::Sandbox;
+
+use super::engine::config;
+
+pub(crate) struct Workflow<S> {
+    pub(crate) config: Config,
+    pub(crate) scope: S,
+}
+
+impl<S> Workflow<S> {
+    /// `more` is the program's environment, in front of what the sandbox says of it.
+    pub(crate) fn new(sandbox: &Sandbox, name: &str, flags: Flags, scope: S, more: &[(&str, String)]) -> Self {
+        let file = sandbox.directory().join(format!("{name}.json"));
+        let flags = Flags { checkpoint_file: Some(file.display().to_string()), ..flags };
+        Self { config: config(sandbox, flags, more), scope }
+    }
+
+    /// Its checkpoint.
+    pub(crate) fn file(&self) -> &Path {
+        &self.config.checkpoint.as_ref().unwrap().file
+    }
+}
