@@ -86,15 +86,17 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         let reads_all = full && self.source.unseen() == Scope::In;
         // Read side by side, taken one after the other: all leaves last.
         let (delivering, leaves) = reads_all.then(|| begin(self.source.leaves(&ids))).unzip();
+        // Both are large, and would be copied from frame to frame.
+        let delivering = delivering.map(FutureExt::boxed_local);
         let taking = async {
             let opened = futures::try_join!(self.source.changes(&ids, window, cursor), async {
                 if full { self.source.containers(&ids).await.map(Some) } else { Ok(None) }
             },);
             let Some((changes, containers)) = self.kept(opened) else { return Ok(()) };
             let batch = Batch::new(&ids, windows);
-            self.take_batch(extent, shards, batch, changes, containers, leaves).boxed_local().await
+            self.take_batch(extent, shards, batch, changes, containers, leaves).await
         };
-        beside(OptionFuture::from(delivering), taking).await
+        beside(OptionFuture::from(delivering), taking.boxed_local()).await
     }
 
     /// Takes what was read of a batch in order.
