@@ -16,6 +16,7 @@ mod round;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -368,12 +369,11 @@ impl Source for Directory {
                 Err(error) if error.is_denied() => guids.iter().map(|guid| (*guid).to_owned()).collect(),
                 existing => existing?,
             };
-            let reading = existing.into_iter().map(async |guid| match self.by_id(kind, &guid).await? {
+            let reading = stream::iter(existing).map(async |guid: String| match self.by_id(kind, &guid).await? {
                 ById::There(raw) => self.found(kind, &raw).await,
                 ById::Gone => Ok(None),
             });
-            let reading: Vec<_> = reading.collect();
-            let mut read = stream::iter(reading).buffer_unordered(AT_ONCE);
+            let mut read = pin!(reading.buffer_unordered(AT_ONCE));
             while let Some(finding) = read.next().await {
                 found.findings.extend(finding?);
             }
@@ -390,8 +390,8 @@ impl Source for Directory {
     }
 
     async fn related(&self, ids: &[Id]) -> Result<Vec<Id>, DirectoryError> {
-        let reading: Vec<_> = ids.iter().map(|id| self.client.groups_of(guid(id))).collect();
-        let mut read = stream::iter(reading).buffer_unordered(AT_ONCE);
+        let reading = stream::iter(ids).map(async |id| self.client.groups_of(guid(id)).await);
+        let mut read = pin!(reading.buffer_unordered(AT_ONCE));
         let mut groups = HashSet::new();
         while let Some(some) = read.next().await {
             groups.extend(some?.iter().filter_map(|group| EntraKind::Group.id(group)));

@@ -1,6 +1,7 @@
 //! What comes of objects: findings, with the members of groups, and of those that are read again or by id.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::pin::pin;
 
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
@@ -123,7 +124,7 @@ impl Directory {
     ) -> Result<(), DirectoryError> {
         // Of a member a delta tells nothing but its id.
         let are_all_wanted = self.entra.users == EntraUsers::default();
-        let with_members = groups.into_iter().map(|(guid, raw)| {
+        let with_members = stream::iter(groups).map(|(guid, raw)| {
             let slices = slices.remove(&key(&guid)).unwrap_or_default();
             async move {
                 let members = if are_all_wanted {
@@ -134,8 +135,7 @@ impl Directory {
                 Ok::<_, DirectoryError>((raw, members))
             }
         });
-        let with_members: Vec<_> = with_members.collect();
-        let mut read = stream::iter(with_members).buffer_unordered(AT_ONCE);
+        let mut read = pin!(with_members.buffer_unordered(AT_ONCE));
         let mut findings = Vec::new();
         while let Some(group) = read.next().await {
             // One that is not there any more is told of by the next round.
@@ -157,7 +157,7 @@ impl Directory {
         intake: &Intake,
     ) -> Result<BTreeMap<String, Again>, DirectoryError> {
         let now = self.now();
-        let reading = again.into_iter().map(async |(guid, again)| {
+        let reading = stream::iter(again).map(async |(guid, again): (String, Again)| {
             if again.is_gone() {
                 return Ok((guid, again));
             }
@@ -185,8 +185,7 @@ impl Directory {
             deliver(intake, finding.into_iter().collect()).await?;
             Ok((guid, again))
         });
-        let reading: Vec<_> = reading.collect();
-        let mut read = stream::iter(reading).buffer_unordered(AT_ONCE);
+        let mut read = pin!(reading.buffer_unordered(AT_ONCE));
         let mut left = BTreeMap::new();
         while let Some(one) = read.next().await {
             let (guid, again) = one?;
