@@ -123,7 +123,8 @@ resources:
 entityDeletionThreshold: 0.9
 enableMergeEntity: maybe
 "#;
-    let known = "subscription, resourceContainer, Microsoft.Resources/resourceGroups, resource and cloudResource";
+    let known = "subscription, resourceContainer, Microsoft.Resources/resourceGroups, resource, cloudResource, /users, /groups, \
+                 /applications and /servicePrincipals";
     assert_eq!(
         problems(text),
         [
@@ -432,4 +433,43 @@ fn a_webhooks_mapping_is_read_as_port_reads_it() {
             "line 3: [1].entity.identifier is missing",
         ]
     );
+}
+
+const GROUPS: &str = "
+resources:
+- kind: /groups
+  selector:
+    query: 'true'
+    data_path: '.value'
+    query_params: {$top: '999', $expand: 'members($select=id)', $select: 'mailNickname, id'}
+  port:
+    entity:
+      mappings:
+        identifier: .id
+        blueprint: '\"g\"'
+        properties: {name: .displayName}
+        relations: {members: '[.members[]?.id]'}
+";
+
+#[test]
+fn a_group_whose_members_are_not_known_keeps_its_relation() {
+    let mapping = Mapping::parse(GROUPS).unwrap();
+    let body =
+        |row: &str| String::from_utf8(mapping.entities(Kind::Group, row.as_bytes()).entities[0].body.to_vec()).unwrap();
+    let known = body(r#"{"id":"g","displayName":"G","members":[{"id":"a"}]}"#);
+    assert_eq!(known, r#"{"identifier":"g","properties":{"name":"G"},"relations":{"members":["a"]}}"#);
+    let unknown = body(r#"{"id":"g","displayName":"G"}"#);
+    assert_eq!(unknown, r#"{"identifier":"g","properties":{"name":"G"},"relations":{}}"#);
+    let columns = ["displayName", "id", "mailNickname", "members"].map(str::to_owned);
+    assert_eq!(mapping.columns(Kind::Group), Columns::Names(columns.into()));
+    assert!(mapping.has(Kind::Group) && !mapping.has(Kind::User));
+}
+
+#[test]
+fn what_a_delta_cannot_be_asked_is_refused_by_name() {
+    let text = GROUPS.replace("$top: '999'", "$filter: 'x'").replace("'.value'", ".items");
+    let Err(problems) = Mapping::parse(&text) else { panic!("it is read") };
+    let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert!(problems[0].contains("data_path is not `.value`"), "{problems:?}");
+    assert!(problems[1].contains("query_params.$filter is not asked of changes"), "{problems:?}");
 }

@@ -130,21 +130,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::Id;
+    use crate::model::{Id, Stage};
 
     fn envelope(id: &str, container_end: usize, operation: Operation, row: &str) -> Envelope {
         let shard_end = container_end.min("/subscriptions/s".len());
         let id = Id::new(id, shard_end, container_end).unwrap();
+        let label = if id.stage() == Stage::Leaf { "resource" } else { "resourceContainer" };
         let row = row.to_owned().into();
-        Envelope::new(Change {
-            id,
-            operation,
-            label: "resource",
-            kind: "a/b".into(),
-            changed_at: None,
-            actor: None,
-            row,
-        })
+        Envelope::new(Change { id, operation, label, kind: "a/b".into(), changed_at: None, actor: None, row })
     }
 
     fn resource(row: &str) -> Envelope {
