@@ -43,14 +43,17 @@ impl<S: Future<Output = Stop>> Run<'_, S> {
         }
         directory.take_failures().iter().for_each(|error| report.fail(error));
         let start = directory.first_date().unwrap_or_else(Timestamp::now);
+        let settings = self.entra_settings(sink.identity());
         let mut shards = Vec::new();
         for (id, sight, is_lost) in directory.shards() {
             if is_lost {
                 self.replica.set_mark(&id, Mark::default());
+            } else if settings.full == Full::Now {
+                // If it is cut, what it has told of older states is known to nobody: the next run begins again.
+                self.replica.set_mark(&id, Mark { full: None, ..self.replica.mark(&id) });
             }
             shards.push(Shard { id, root: None, sight });
         }
-        let settings = self.entra_settings(sink.identity());
         let (engine, orders) = Engine::new(&directory, sink, &self.replica, &settings, start);
         // What others relate to goes first.
         let reading = async {
