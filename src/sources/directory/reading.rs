@@ -46,7 +46,8 @@ impl Directory {
         let now = self.now();
         let has_members = kind == EntraKind::Group && self.reads_members();
         let mut held: BTreeMap<String, Box<RawValue>> = BTreeMap::new();
-        let (mut told_of, mut gone, mut torn) = (HashSet::new(), HashSet::new(), Vec::new());
+        let (mut told_of, mut gone) = (HashSet::new(), HashSet::new());
+        let (mut torn, mut outside) = (Vec::new(), Vec::new());
         let round = round.read(&self.client, now, async |objects: Vec<Object<'_>>| {
             let mut findings = Vec::new();
             for object in objects {
@@ -61,6 +62,10 @@ impl Directory {
                 match object.life() {
                     Life::There if !object.is_whole(kind) => torn.push(object.guid().to_owned()),
                     _ if is_held => _ = held.insert(object.guid().to_owned(), object.to_raw()),
+                    // It would be deleted, and may only be an older state.
+                    Life::There if object.scope(kind, &self.entra) == Scope::Out => {
+                        outside.push(object.guid().to_owned());
+                    }
                     _ => findings.extend(self.plain(kind, &object, extent, now)),
                 }
             }
@@ -71,9 +76,14 @@ impl Directory {
         let mut again = self.take_again(kind);
         again.retain(|guid, again| !(again.is_gone() && told_of.contains(guid)));
         again.extend(gone.into_iter().map(|guid| (guid, Again::gone(now))));
+        outside.retain(|guid| !contradictory.contains(guid));
         for guid in contradictory.into_iter().chain(torn) {
             held.remove(&guid);
             again.entry(guid).or_insert_with(|| Again::new(now)).overlay(Again::new(now));
+        }
+        for some in outside.chunks(PAGE) {
+            deliver(intake, some.iter().filter_map(|guid| self.outside(kind, guid, record(extent, now))).collect())
+                .await?;
         }
         let mut findings = Vec::new();
         let mut groups: HashMap<String, Box<RawValue>> = HashMap::new();
@@ -261,6 +271,11 @@ impl Directory {
         let row = object.row(&self.properties(kind), members.as_ref());
         let change = self.change(kind, object.guid(), Operation::Upsert, row)?;
         Some(Finding { change, exists: true, scope: Some(scope), record })
+    }
+
+    /// What is there, and not wanted.
+    fn outside(&self, kind: EntraKind, guid: &str, record: Option<Record>) -> Option<Finding> {
+        Some(Finding { change: self.delete(kind, guid)?, exists: true, scope: Some(Scope::Out), record })
     }
 
     /// What has no answer: it is gone, or not there yet.
