@@ -151,6 +151,11 @@ impl Directory {
         self.slot(id).and_then(|slot| self.sign_in_of(slot))
     }
 
+    /// Whether it was deleted, and came back.
+    pub fn was_restored(&self, id: Id) -> bool {
+        self.slot(id).is_some_and(|slot| self.undoing(slot, 0).any(|what| matches!(what, What::Restored { .. })))
+    }
+
     /// What happened to an object, with the times, for a person to read.
     pub fn account_of(&self, id: Id) -> Vec<String> {
         let Some(slot) = self.slot(id) else { return Vec::new() };
