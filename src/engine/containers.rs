@@ -5,7 +5,7 @@ use super::decide::Send;
 use super::delivery::Wave;
 use super::rules::{Rule, holds};
 use super::{Answer, Engine, Entry, Fatal, Key, Replica, Source, State};
-use crate::model::{Finding, Id, Operation, RecordKind, Scope, Stage};
+use crate::model::{Finding, Id, RecordKind, Scope, Stage};
 
 impl<S: Source, R: Replica> Engine<'_, S, R> {
     /// Containers: those with a record, all that exist where they are read, and those that are missed.
@@ -68,8 +68,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
             self.note_container(b, &finding)?;
             sends.extend(self.decide(b, finding)?);
         }
-        let is_delete = |send: &mut Send| send.parcel.change().operation == Operation::Delete;
-        let at_end = |send: &mut Send| is_delete(send) == holds(Rule::Order);
+        let at_end = |send: &mut Send| send.is_delete() == holds(Rule::Order);
         for send in sends.extract_if(.., at_end) {
             if send.is_missed() {
                 b.doomed.insert(Key::of(&send.parcel.change().id));

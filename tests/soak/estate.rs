@@ -232,9 +232,6 @@ impl Plot for Trouble {
     }
 
     fn calm_down(story: &mut Story<Self>) {
-        story.sandbox.faults().clear();
-        story.runtime.block_on(story.sandbox.set_up(Host::Port, true));
-        story.sandbox.port().apply_late();
         {
             let bulk = &mut story.sandbox.port().api_settings().entities.bulk;
             (bulk.forgets, bulk.spares) = (None, None);

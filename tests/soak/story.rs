@@ -6,12 +6,12 @@ use std::time::Duration;
 use azure_incremental::Work;
 use azure_incremental::config::Mode;
 use azure_incremental::error::Exit;
-use sandbox::Sandbox;
 use sandbox::clock::Clock;
 use sandbox::expected::Expected;
 use sandbox::requests::Route;
 use sandbox::rng::Rng;
 use sandbox::settings::Settings;
+use sandbox::{Host, Sandbox};
 use tokio::runtime::Runtime;
 
 use super::checkpoints::Snapshot;
@@ -149,6 +149,9 @@ impl<P: Plot> Story<P> {
                 self.tick();
             }
         }
+        self.sandbox.faults().clear();
+        self.runtime.block_on(self.sandbox.set_up(Host::Port, true));
+        self.sandbox.port().apply_late();
         P::calm_down(&mut self);
         let mut exits = Vec::new();
         for wait in self.plot.calm() {

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use azure_incremental::cli::Settings as Flags;
 use azure_incremental::config::Mode;
+use sandbox::Sandbox;
 use sandbox::clock;
 use sandbox::directory::{Id, Kind, life};
 use sandbox::expected::{DirectoryScope, Expected};
 use sandbox::settings::{DirectorySize, EntraSettings, EstateSize, Settings};
-use sandbox::{Host, Sandbox};
 use serde_json::Value;
 
 use super::story::{DAY, MINUTE, Plot, Story, TICK};
@@ -174,9 +174,6 @@ impl Plot for Trouble {
     }
 
     fn calm_down(story: &mut Story<Self>) {
-        story.sandbox.faults().clear();
-        story.runtime.block_on(story.sandbox.set_up(Host::Port, true));
-        story.sandbox.port().apply_late();
         let usual = EntraSettings { units: None, ..EntraSettings::default() };
         *story.sandbox.entra().settings() = usual;
         story.workflows[0].config.mode = Mode::Incremental;

@@ -107,11 +107,8 @@ impl Directory {
         let kinds: Vec<EntraKind> = self.kinds.borrow().keys().copied().collect();
         let opening = kinds.into_iter().map(async |kind| {
             let kept = kind.shard().and_then(|shard| cursor(&shard)).map(|text| Cursor::parse(&text, &self.terms));
-            let (cursor, is_lost) = match kept {
-                None => (Cursor { terms: self.terms.clone(), ..Cursor::default() }, false),
-                Some(None) => (Cursor { terms: self.terms.clone(), ..Cursor::default() }, true),
-                Some(Some(cursor)) => (cursor, false),
-            };
+            let is_lost = matches!(kept, Some(None));
+            let cursor = kept.flatten().unwrap_or_else(|| Cursor { terms: self.terms.clone(), ..Cursor::default() });
             let (link, has_shown) = (cursor.link.clone(), cursor.shows_hidden);
             self.kinds.borrow_mut().insert(kind, State { cursor, is_lost, ..State::default() });
             let opened = match self.open_link(kind, &link).await {
@@ -277,15 +274,15 @@ impl Directory {
         }
     }
 
-    fn change(&self, kind: EntraKind, guid: &str, operation: Operation, row: Bytes) -> Option<Change> {
-        let id = kind.id(guid)?;
-        let (label, kind) = (kind.name(), Arc::clone(self.names.get(&kind)?));
-        Some(Change { id, operation, label, kind, changed_at: None, actor: None, row })
+    fn change(&self, id: Id, operation: Operation, row: Bytes) -> Change {
+        let kind = EntraKind::of(&id).unwrap_or_default();
+        let (label, kind) = (kind.name(), self.names.get(&kind).cloned().unwrap_or_default());
+        Change { id, operation, label, kind, changed_at: None, actor: None, row }
     }
 
     /// The delete of an object, of which its id is all that is known.
     fn delete(&self, kind: EntraKind, guid: &str) -> Option<Change> {
-        self.change(kind, guid, Operation::Delete, json!({"id": guid}).to_string().into())
+        Some(self.gone(&kind.id(guid)?))
     }
 
     /// Whether groups have members.
@@ -400,10 +397,7 @@ impl Source for Directory {
     }
 
     fn gone(&self, id: &Id) -> Change {
-        let kind = EntraKind::of(id).unwrap_or_default();
-        let row = json!({"id": guid(id)}).to_string().into();
-        let (label, name) = (kind.name(), self.names.get(&kind).cloned().unwrap_or_default());
-        Change { id: id.clone(), operation: Operation::Delete, label, kind: name, changed_at: None, actor: None, row }
+        self.change(id.clone(), Operation::Delete, json!({"id": guid(id)}).to_string().into())
     }
 }
 

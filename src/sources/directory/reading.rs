@@ -8,19 +8,15 @@ use jiff::Timestamp;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::client::unreadable;
 use super::cursor::Again;
 use super::error::DirectoryError;
 use super::members::Members;
 use super::object::{Life, Object};
-use super::round::{Extent, Round, Told, key};
-use super::{Directory, deliver};
+use super::round::{Extent, Round, Told, key, parse};
+use super::{AT_ONCE, Directory, deliver};
 use crate::config::{EntraKind, EntraMember, EntraUsers};
 use crate::engine::Intake;
 use crate::model::{Change, Finding, Operation, Record, RecordKind, Scope};
-
-/// Single objects, and lists of members, that are read at once.
-const AT_ONCE: usize = 8;
 
 /// Findings that are handed over together.
 const PAGE: usize = 200;
@@ -269,7 +265,7 @@ impl Directory {
             EntraMember::Object => members.iter().map(|member| json!({"id": member})).collect(),
         });
         let row = object.row(&self.properties(kind), members.as_ref());
-        let change = self.change(kind, object.guid(), Operation::Upsert, row)?;
+        let change = self.change(kind.id(object.guid())?, Operation::Upsert, row);
         Some(Finding { change, exists: true, scope: Some(scope), record })
     }
 
@@ -289,10 +285,6 @@ impl Directory {
         let record = Record { at: now, kind: RecordKind::Delete, moves_scope: false, may_return };
         Some(Finding { change, exists: false, scope: Some(Scope::In), record: Some(record) })
     }
-}
-
-fn parse(kind: EntraKind, raw: &RawValue) -> Result<Object<'_>, DirectoryError> {
-    Object::parse(raw).ok_or_else(|| unreadable(kind, "an object is none"))
 }
 
 /// The record of a change that a round from a link shows: all that is known of its time is that it was before now.

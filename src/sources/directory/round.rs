@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
 use reqwest::Url;
+use serde_json::value::RawValue;
 
 use super::client::{Client, Page, unreadable};
 use super::cursor::{Again, Hint};
@@ -169,7 +170,7 @@ fn parsed<'p>(
 ) -> Result<Vec<Object<'p>>, DirectoryError> {
     let mut objects = Vec::with_capacity(page.value.len());
     for item in &page.value {
-        let object = Object::parse(item).ok_or_else(|| unreadable(kind, "an object is none"))?;
+        let object = parse(kind, item)?;
         let guid = object.guid();
         if kind == EntraKind::Group && object.life() == Life::There {
             let users = object.members().iter().filter(|member| member.is_user());
@@ -200,6 +201,11 @@ fn parsed<'p>(
         }
     }
     Ok(objects)
+}
+
+/// An object of an answer.
+pub(super) fn parse(kind: EntraKind, item: &RawValue) -> Result<Object<'_>, DirectoryError> {
+    Object::parse(item).ok_or_else(|| unreadable(kind, "an object is none"))
 }
 
 /// The GUID of a number.
