@@ -121,7 +121,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
     pub(super) fn note_unread(&self, b: &mut Batch<'_>) -> Result<(), Fatal<R::Error>> {
         for shard in b.shards {
             self.each_open(shard, |id, entry| {
-                if entry.unread && entry.absent.is_none() {
+                if id.stage() == Stage::Container && entry.unread && entry.absent.is_none() {
                     b.afresh.insert(id);
                 }
                 Ok(())

@@ -63,7 +63,9 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         // Of a leaf that relates to others, this is what was to be read again.
         let is_read_again = entry.unread && id.stage() == Stage::Leaf && self.source.relating(&id.root()).is_none();
         if exists && (entry.absent.is_some() || is_read_again) {
-            entry.absent = None;
+            if entry.absent.take().is_some() {
+                entry = self.perhaps_back(&id, entry);
+            }
             entry.unread &= !is_read_again;
             self.put(&id, entry.clone())?;
         }
@@ -114,6 +116,9 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
                     _ => counts.same += 1,
                 }
                 return Ok(None);
+            }
+            if is_same && is_fresh {
+                entry = self.perhaps_back(&id, entry);
             }
             return Ok(Some(Send { parcel, entry, is_proven: false }));
         }

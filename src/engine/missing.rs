@@ -248,7 +248,9 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
 
     fn note_shown(&self, finding: &Finding) -> Result<(), Fatal<R::Error>> {
         match self.entry(finding.id())? {
-            Some(entry) if entry.absent.is_some() => self.put(finding.id(), Entry { absent: None, ..entry }),
+            Some(entry) if entry.absent.is_some() => {
+                self.put(finding.id(), self.perhaps_back(finding.id(), Entry { absent: None, ..entry }))
+            }
             _ => Ok(()),
         }
     }

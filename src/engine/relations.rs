@@ -1,5 +1,5 @@
-//! What relates to entities that are new to the catalog, and is read again: its relation to them may have found nothing, and no
-//! record need tell of it.
+//! What relates to entities that are new to the catalog, or may have been gone for a while, and is read again: its relation to
+//! them may have found nothing, and no record need tell of it.
 //!
 //! It is about relations across shards. That of a child to its parent follows the ids, and the entries know it.
 
@@ -16,6 +16,12 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
     pub(super) fn has_relations(&self, id: &Id) -> bool {
         id.stage() == Stage::Leaf
             && self.source.relating(&id.root()).is_some_and(|shard| self.replica.mark(&shard).since.is_some())
+    }
+
+    /// The entry of an entity that may have been gone for a while, as it was missed, or was told of and is as before: what relates
+    /// to it may have been read without it. It counts as new.
+    pub(super) fn perhaps_back(&self, id: &Id, entry: Entry) -> Entry {
+        if entry.there && self.has_relations(id) { Entry { there: false, ..entry.doubted() } } else { entry }
     }
 
     /// Notes of a shard's entities that are new to the catalog what relates to them: it is asked for when its own shard is read.
@@ -37,11 +43,11 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
             return Ok(());
         }
         let Some(related) = self.kept(self.source.related(&ids).await) else { return Ok(()) };
-        // What relates to an entity that has just come is sent again even if it is as before: the relation was dropped.
-        let has_come = new.iter().any(|(_, entry)| entry.at == Some(self.start));
+        // What was sent last before one came is sent again even if it is as before: the relation was dropped.
+        let came = new.iter().filter_map(|(_, entry)| entry.at).max();
         for id in related {
             if let Some(entry) = self.entry(&id)?.filter(Entry::is_held) {
-                let entry = if has_come { entry.doubted() } else { entry };
+                let entry = if entry.at < came { entry.doubted() } else { entry };
                 self.put(&id, Entry { unread: true, ..entry })?;
             }
         }

@@ -188,6 +188,33 @@ async fn a_restored_user_comes_back_with_the_groups_though_no_delta_tells_of_eit
 }
 
 #[tokio::test]
+async fn a_user_who_was_gone_while_groups_were_read_comes_back_with_them_though_no_delete_was_posted() {
+    for is_compared in [true, false] {
+        let sandbox = small(|_| ()).await;
+        let (group, users) = group_of(&sandbox, 3);
+        run(&sandbox).await.exits(0);
+        sandbox.clock().advance(TICK);
+        sandbox.tenant().delete(users[0]);
+        if is_compared {
+            // What is missing waits.
+            program(&sandbox).env("SYNC_MODE", "full").run().await.exits(0);
+        } else {
+            sandbox.tenant().rename(group, "Renamed");
+            sandbox.faults().add(Route::EntraUserDelta, Rule::new(Fault::status(403)));
+            run(&sandbox).await.exits(1);
+            sandbox.faults().clear();
+        }
+        assert!(is_there(&sandbox, Kind::User, users[0]).await);
+        sandbox.tenant().restore(users[0]);
+        let mut last = next(&sandbox).await;
+        for _ in 0..5 {
+            last = next(&sandbox).await.exits(0);
+        }
+        equals(&sandbox, &last).await;
+    }
+}
+
+#[tokio::test]
 async fn a_member_that_port_keeps_though_the_user_is_gone_goes_with_the_next_comparison() {
     let mut settings = tenant(DirectorySize::none(), |_| ());
     settings.port.keeps_deleted = true;
@@ -313,11 +340,13 @@ async fn a_kind_that_may_not_be_read_is_named_and_stops_no_other() {
 async fn a_permission_that_is_taken_away_deletes_nothing() {
     let sandbox = small(|_| ()).await;
     run(&sandbox).await.exits(0);
+    sandbox.port().settle().await;
     let before = sandbox.port().catalog().entities.len();
     sandbox.entra().settings().roles = None;
     for _ in 0..3 {
         next(&sandbox).await.exits(1);
     }
+    sandbox.port().settle().await;
     assert_eq!(sandbox.port().catalog().entities.len(), before);
 }
 

@@ -72,6 +72,10 @@ impl Directory {
         let mut again = self.take_again(kind);
         again.retain(|guid, again| !(again.is_gone() && told_of.contains(guid)));
         again.extend(gone.into_iter().map(|guid| (guid, Again::gone(now))));
+        if extent == Extent::Everything {
+            // What shows by its id, and not in the round, may have gone with no later round to tell of it.
+            again.values_mut().filter(|again| !again.is_gone()).for_each(|again| again.overlay(Again::new(now)));
+        }
         outside.retain(|guid| !contradictory.contains(guid));
         for guid in contradictory.into_iter().chain(torn) {
             held.remove(&guid);
@@ -179,6 +183,7 @@ impl Directory {
                         Some(members) if again.is_over(now) || !again.contradicts(&members.users) => {
                             self.group(&raw, members, told)?
                         }
+                        None if again.is_over(now) => self.missing(kind, &guid, record(Extent::Changes, now)),
                         _ => {
                             self.counts.borrow_mut().waiting += 1;
                             None
