@@ -32,6 +32,9 @@ pub struct Report {
     /// From when on changes were read, where not everything that exists was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
+    /// When the run started, on the source's clock.
+    #[serde(skip)]
+    pub start: Option<Timestamp>,
     /// The checkpoint with which it was compared; `None` without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<PathBuf>,
@@ -130,6 +133,7 @@ impl Report {
             closed: false,
             full_because: None,
             since: None,
+            start: None,
             checkpoint: None,
             notes: Vec::new(),
             subscriptions: 0,
@@ -198,11 +202,27 @@ impl Report {
         }
     }
 
+    /// Adds what became of a source that was read beside.
+    pub(crate) fn merge(&mut self, beside: Self) {
+        self.start = self.start.or(beside.start);
+        self.notes.extend(beside.notes);
+        self.queries += beside.queries;
+        self.rows += beside.rows;
+        self.upserts += beside.upserts;
+        self.deletes += beside.deletes;
+        self.unresolved += beside.unresolved;
+        self.skipped += beside.skipped;
+        self.failed += beside.failed;
+        self.types.extend(beside.types);
+        self.freshness = self.freshness.take().or(beside.freshness);
+        self.exit = self.exit.or_worse(beside.exit);
+        self.errors.extend(beside.errors);
+    }
+
     /// What the checkpoint keeps of it, as JSON.
     pub(crate) fn account(&self, start: Timestamp) -> String {
         #[derive(Serialize)]
         struct Account<'a> {
-            /// On the source's clock.
             start: Timestamp,
             #[serde(flatten)]
             report: &'a Report,

@@ -56,12 +56,12 @@ impl DeadLetters {
     }
 
     /// Appends a letter.
-    pub(crate) fn write(&mut self, letter: &Letter) -> Result<(), DeadLetterError> {
-        let mut append = || {
+    pub(crate) fn write(&self, letter: &Letter) -> Result<(), DeadLetterError> {
+        let append = || {
             let envelope = serde_json::from_slice(&letter.envelope)?;
             let line = serde_json::to_string(&Line { envelope, status: letter.status, reason: &letter.reason })? + "\n";
             // One write per line, so that two programs that append do not mix theirs.
-            self.file.write_all(inert(&line).as_bytes())
+            (&self.file).write_all(inert(&line).as_bytes())
         };
         append().map_err(|error: io::Error| DeadLetterError { path: self.path.clone(), error })
     }

@@ -217,8 +217,9 @@ pub(crate) struct Engine<'a, S: Source, R: Replica> {
     orders: RefCell<Option<mpsc::Sender<Order>>>,
     /// Entities that were intended in this run.
     sent: RefCell<HashSet<Key>>,
-    /// Something was posted, and perhaps not settled.
-    is_posting: Cell<bool>,
+    /// Orders to post that were given, and how many of them, the first ones, are known to be settled.
+    posted: Cell<u64>,
+    settled: Cell<u64>,
     counts: RefCell<Counts>,
     failures: RefCell<Vec<S::Error>>,
     /// What went wrong with the replica where it could not be told.
@@ -255,7 +256,8 @@ impl<'a, S: Source, R: Replica> Engine<'a, S, R> {
             start,
             orders: RefCell::new(Some(orders)),
             sent: RefCell::default(),
-            is_posting: Cell::new(false),
+            posted: Cell::new(0),
+            settled: Cell::new(0),
             counts: RefCell::default(),
             failures: RefCell::default(),
             broken: RefCell::default(),

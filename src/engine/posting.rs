@@ -38,7 +38,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
                 }
                 self.save().await?;
             }
-            self.is_posting.set(true);
+            self.posted.set(self.posted.get() + 1);
             let parcels = page.into_iter().map(|send| send.parcel).collect();
             self.order(Order::Post { wave, parcels }).await?;
         }
@@ -66,10 +66,12 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
 
     /// Waits until everything that was posted so far is settled.
     pub(crate) async fn settle_all(&self) -> Result<(), Fatal<R::Error>> {
-        if self.is_posting.replace(false) {
+        let posted = self.posted.get();
+        if self.settled.get() < posted {
             let (settled, waiting) = oneshot::channel();
             self.order(Order::Settle(settled)).await?;
             waiting.await.map_err(|_| Fatal::Stopped)?;
+            self.settled.set(self.settled.get().max(posted));
         }
         match self.broken.take() {
             Some(error) => Err(Fatal::Replica(error)),

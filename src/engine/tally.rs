@@ -55,8 +55,8 @@ pub(crate) struct Counted {
 }
 
 /// Counts changes, and keeps those that were rejected.
-pub(crate) struct Tally {
-    dead_letters: Option<DeadLetters>,
+pub(crate) struct Tally<'a> {
+    dead_letters: Option<&'a DeadLetters>,
     counted: Counted,
     kinds: BTreeMap<Box<str>, KindCounts>,
     /// The source's time, and when it was that.
@@ -64,14 +64,9 @@ pub(crate) struct Tally {
     waits: Waits,
 }
 
-impl Tally {
-    pub(crate) fn new(dead_letters: Option<DeadLetters>) -> Self {
+impl<'a> Tally<'a> {
+    pub(crate) fn new(dead_letters: Option<&'a DeadLetters>) -> Self {
         Self { dead_letters, counted: Counted::default(), kinds: BTreeMap::new(), clock: None, waits: Waits::new() }
-    }
-
-    /// The file of those that were rejected, for another tally.
-    pub(crate) fn into_dead_letters(self) -> Option<DeadLetters> {
-        self.dead_letters
     }
 
     /// Sets the clock by the source's: changes are dated by that one.
@@ -86,8 +81,7 @@ impl Tally {
             Delivered::Accepted => self.accept(change),
             Delivered::Rejected(error) => {
                 tracing::error!("rejected: {}: {error}", printable(change.id.as_str()));
-                let letters = self.dead_letters.as_mut();
-                match letters.map(|letters| letters.write(&Letter::of(parcel, error))) {
+                match self.dead_letters.map(|letters| letters.write(&Letter::of(parcel, error))) {
                     Some(Err(error)) => {
                         // It is nowhere: not in the catalog, and not in the file.
                         tracing::error!("{error}");
@@ -242,7 +236,7 @@ mod tests {
         )
     }
 
-    fn record(tally: &mut Tally, row: &Row, outcome: &Delivered) -> Settled {
+    fn record(tally: &mut Tally<'_>, row: &Row, outcome: &Delivered) -> Settled {
         tally.record(row, outcome)
     }
 
@@ -294,7 +288,8 @@ mod tests {
     fn what_is_nowhere_has_failed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("letters");
-        let mut tally = Tally::new(Some(DeadLetters::open(&path).unwrap()));
+        let letters = DeadLetters::open(&path).unwrap();
+        let mut tally = Tally::new(Some(&letters));
         let row = row("a/b", Operation::Upsert);
         let bad = Row(row.0.clone(), "{");
         assert_eq!(tally.record(&bad, &Delivered::Rejected(no())), Settled::Failed);

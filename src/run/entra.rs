@@ -7,8 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 use super::problems::Shortfall;
 use super::{Exchanged, Mapped, Run, RunError, Work};
 use crate::azure::api::Api;
-use crate::config::{Entra, Mode, OutOfScope};
-use crate::engine::{AnySink, Bounds, Engine, First, Full, Leaving, Mark, Replica, Resend, Settings, Shard, Terms};
+use crate::config::{Entra, EntraKind, Mode, OutOfScope};
+use crate::engine::{
+    AnySink, Bounds, Delivery, Engine, First, Full, Leaving, Mark, Replica, Resend, Settings, Shard, Terms,
+};
 use crate::error::Stop;
 use crate::model::Id;
 use crate::progress::Seen;
@@ -29,7 +31,12 @@ const MASS: (u64, u64) = (100, 20);
 
 impl<S: Future<Output = Stop>> Run<'_, S> {
     /// Reads what is to be synced of Entra ID, compares and delivers.
-    pub(super) async fn sync_entra(&self, sink: &dyn AnySink, report: &mut Report) -> Result<(), RunError> {
+    pub(super) async fn sync_entra(
+        &self,
+        sink: &dyn AnySink,
+        delivery: &Delivery<'_>,
+        report: &mut Report,
+    ) -> Result<(), RunError> {
         let config = self.config;
         if config.mode == Mode::Incremental && !self.replica.remembers() {
             return Err(RunError::NoCursor);
@@ -55,18 +62,23 @@ impl<S: Future<Output = Stop>> Run<'_, S> {
             shards.push(Shard { id, root: None, sight });
         }
         let (engine, orders) = Engine::new(&directory, sink, &self.replica, &settings, start);
-        // What others relate to goes first.
+        // All are read side by side. What groups relate to is posted before them.
+        let (groups, others): (Vec<Shard>, Vec<Shard>) =
+            shards.iter().cloned().partition(|shard| EntraKind::of(&shard.id) == Some(EntraKind::Group));
         let reading = async {
-            for shard in &shards {
-                engine.run(std::slice::from_ref(shard)).await?;
+            let first = async {
+                engine.run(&others).await?;
                 engine.settle_all().await?;
-            }
-            Ok(())
+                directory.let_relate();
+                Ok(())
+            };
+            futures::try_join!(first, engine.run(&groups)).map(drop)
         };
-        let mode = if settings.full == Full::Now { Mode::Full } else { Mode::Incremental };
+        let is_drawn = settings.full == Full::Now && !self.has_resources();
+        let mode = if is_drawn { Mode::Full } else { Mode::Incremental };
         let seen = |posted| Seen { rows: directory.rows(), total: 0, posted, same: engine.counts().same };
         let Exchanged { stopped, tally, .. } =
-            self.exchange(&engine, (sink, orders), reading, (mode, seen), report).await;
+            Box::pin(self.exchange(&engine, (delivery, orders), reading, (mode, seen), report)).await;
         report.queries += directory.requests();
         report.rows += directory.rows();
         engine.take_failures().iter().filter(|error| !error.is_stop()).for_each(|error| report.fail(error));
@@ -75,7 +87,7 @@ impl<S: Future<Output = Stop>> Run<'_, S> {
         }
         tell(&directory.counted(), report);
         report.add(&tally, &engine.counts());
-        self.settle(&engine, start, &shards, tally, report)?;
+        self.settle(&engine, &shards, &tally, report);
         stopped.map_or(Ok(()), |stop| Err(stop.into()))
     }
 

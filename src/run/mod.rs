@@ -30,7 +30,7 @@ use crate::error::Stop;
 use crate::http::Http;
 use crate::model::{Change, Id, Operation};
 use crate::progress::{self, Seen};
-use crate::report::{Compared, Report};
+use crate::report::Report;
 use crate::sources::resource_graph::arm_id::id_of;
 use crate::sources::resource_graph::{Look, ResourceGraph, Subscription};
 use crate::text::printable;
@@ -108,17 +108,17 @@ struct Run<'a, S: Future<Output = Stop>> {
     stop: Shared<S>,
     http: Arc<Http>,
     replica: Checkpoint,
-    dead_letters: RefCell<Option<DeadLetters>>,
+    dead_letters: Option<DeadLetters>,
     /// `None`: envelopes are posted to a webhook.
     mapped: Option<Mapped>,
 }
 
 /// What came of reading and posting.
-struct Exchanged<T> {
+struct Exchanged<'a, T> {
     /// `None`: it did not come to its end.
     read: Option<T>,
     stopped: Option<Stop>,
-    tally: Tally,
+    tally: Tally<'a>,
 }
 
 /// What Azure says that there is.
@@ -146,7 +146,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
             Some(checkpoint) if config.dry_run.is_some() => Checkpoint::open_to_read(&checkpoint.file).await?,
             Some(checkpoint) => Checkpoint::open(&checkpoint.file).await?,
         };
-        let run = Self { config, work, stop, http, replica, dead_letters: RefCell::new(dead_letters), mapped };
+        let run = Self { config, work, stop, http, replica, dead_letters, mapped };
         run.check_filters()?;
         Ok(run)
     }
@@ -191,14 +191,18 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
     }
 
     /// Reads, compares and delivers, and tells what became of it.
-    async fn transfer(&self, sink: &dyn AnySink, estate: &Estate, report: &mut Report) -> Result<(), RunError> {
-        report.notes.extend(self.note_workflow());
+    async fn transfer(
+        &self,
+        sink: &dyn AnySink,
+        delivery: &Delivery<'_>,
+        estate: &Estate,
+        report: &mut Report,
+    ) -> Result<(), RunError> {
         let plan = self.plan(estate, sink.identity());
         if *self.work == Work::Sync {
             report.mode = plan.mode.name();
             report.full_because.clone_from(&plan.full_because);
             report.since = plan.since;
-            report.checkpoint = self.config.checkpoint.as_ref().map(|checkpoint| checkpoint.file.clone());
             report.notes.extend(self.missed_deletes(&plan, estate.start));
         }
         let Estate { source, listed, look, start } = estate;
@@ -219,7 +223,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
             same: engine.counts().same,
         };
         let Exchanged { read, stopped, tally } =
-            Box::pin(self.exchange(&engine, (sink, orders), self.read(&engine, listed), (plan.mode, seen), report))
+            Box::pin(self.exchange(&engine, (delivery, orders), self.read(&engine, listed), (plan.mode, seen), report))
                 .await;
         report.queries += source.client().queries();
         report.rows += source.client().rows();
@@ -241,7 +245,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         Self::tell_uncovered(estate, &engine.counts(), report);
         Self::tell_missing(&engine.counts());
         report.add(&tally, &engine.counts());
-        self.settle(&engine, estate.start, listed, tally, report)?;
+        self.settle(&engine, listed, &tally, report);
         stopped.map_or(Ok(()), |stop| Err(stop.into()))
     }
 
@@ -249,12 +253,12 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
     async fn exchange<S2: Source, T>(
         &self,
         engine: &Engine<'_, S2, Checkpoint>,
-        (sink, orders): (&dyn AnySink, Receiver<Order>),
+        (delivery, orders): (&Delivery<'_>, Receiver<Order>),
         reading: impl Future<Output = Result<T, Fatal<CheckpointError>>>,
         (mode, seen): (Mode, impl Fn(u64) -> Seen),
         report: &mut Report,
-    ) -> Exchanged<T> {
-        let tally = RefCell::new(Tally::new(self.dead_letters.take()));
+    ) -> Exchanged<'_, T> {
+        let tally = RefCell::new(Tally::new(self.dead_letters.as_ref()));
         tally.borrow_mut().starts_at(engine.start());
         let done = Cell::new(0);
         let reading = async {
@@ -265,8 +269,6 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
             engine.close();
             read
         };
-        let longest_throttle = self.config.run_timeout.unwrap_or(self.config.limits.longest_throttle);
-        let delivery = Delivery::new(sink, self.config.limits.patience(), longest_throttle);
         let posting = delivery.run(orders, self.stop.clone(), |parcel, outcome| {
             done.set(done.get() + 1);
             let settled = tally.borrow_mut().record(&*parcel, &outcome);
@@ -281,8 +283,6 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
             never = progress => match never {},
             never = self.keep_saving() => match never {},
         };
-        report.retried += delivery.retried();
-        report.closed |= delivery.is_closed();
         let mut stopped = self.stop.clone().now_or_never();
         let read = match read {
             Ok(Ok(read)) => Some(read),
@@ -349,15 +349,15 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         }
     }
 
-    /// Writes down what is remembered, and tells what was not delivered.
+    /// Tells what was not delivered.
     fn settle<S2: Source>(
         &self,
         engine: &Engine<'_, S2, Checkpoint>,
-        start: Timestamp,
         listed: &[Shard],
-        tally: Tally,
+        tally: &Tally<'_>,
         report: &mut Report,
-    ) -> Result<(), RunError> {
+    ) {
+        report.start = Some(engine.start());
         let Counts { still_refused: still_rejected, unreadable, .. } = engine.counts();
         if unreadable > 0 {
             report.fail(&Shortfall::Unreadable(unreadable));
@@ -383,13 +383,6 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         if still_rejected > 0 {
             report.fail(&Shortfall::StillRejected(still_rejected));
         }
-        if self.replica.remembers() {
-            let totals = self.replica.totals()?;
-            report.compared = Some(Compared { held: totals.held, in_doubt: totals.in_doubt });
-            self.replica.set_last_run(self.with_workflows(&report.account(start)));
-        }
-        self.dead_letters.replace(tally.into_dead_letters());
-        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use futures::future::FutureExt;
 
-use super::{Run, Work, blank};
+use super::{Run, RunError, Work, blank};
 use crate::config::Config;
 use crate::engine::AnySink;
 use crate::error::Stop;
@@ -20,12 +20,10 @@ pub(crate) async fn survey(config: &Config, sink: &dyn AnySink, stop: impl Futur
     let mut survey = Survey { report: blank(config, &Work::Sync), listed: Vec::new() };
     let outcome = async {
         let run = Run::prepare(config, &Work::Sync, stop.shared()).await?;
-        if run.has_resources() {
-            let estate = run.discover(&mut survey.report).await?;
-            survey.listed = estate.listed.iter().map(|one| one.root.id.as_str().to_owned()).collect();
-            Box::pin(run.transfer(sink, &estate, &mut survey.report)).await?;
-        }
-        if run.has_entra() { Box::pin(run.sync_entra(sink, &mut survey.report)).await } else { Ok(()) }
+        let estate = run.sync(sink, &mut survey.report).await?;
+        let listed = estate.iter().flat_map(|estate| &estate.listed);
+        survey.listed = listed.map(|one| one.root.id.as_str().to_owned()).collect();
+        Ok::<_, RunError>(())
     };
     if let Err(error) = Box::pin(outcome).await {
         survey.report.fail(&error);

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use super::mapped::{Mapped, tell_unmapped};
 use super::{Estate, Run, RunError, Work};
 use crate::config::{AzureConfig, Config, DryRun, Payload, PortConfig};
-use crate::engine::{AnySink, Replica};
+use crate::engine::{AnySink, Delivery, Replica};
 use crate::error::Stop;
 use crate::model::{Change, Names};
 use crate::port::Port;
-use crate::report::Report;
+use crate::report::{Compared, Report};
 use crate::sinks::entities::{self, Entities, Form};
 use crate::sinks::preview::Preview;
 use crate::sinks::webhook::{self, Envelope, Proof, Webhook};
@@ -53,25 +53,45 @@ impl<S: Future<Output = Stop>> Run<'_, S> {
         }
     }
 
-    /// Reads each source that is to be synced. One that fails stops no other. What Azure says that there is, where it was read.
-    async fn sync(&self, sink: &dyn AnySink, report: &mut Report) -> Result<Option<Estate>, RunError> {
-        let mut read = None;
-        if self.has_resources() {
-            let outcome = async {
-                let estate = self.discover(report).await?;
-                Box::pin(self.transfer(sink, &estate, report)).await?;
-                Ok(estate)
-            };
-            match outcome.await {
-                Err(error @ RunError::Stopped(_)) => return Err(error),
-                Err(error) if self.has_entra() => report.fail(&error),
-                outcome => read = Some(outcome?),
+    /// Reads each source that is to be synced, side by side. One that fails stops no other. What Azure says that there is, where it
+    /// was read.
+    pub(super) async fn sync(&self, sink: &dyn AnySink, report: &mut Report) -> Result<Option<Estate>, RunError> {
+        report.notes.extend(self.note_workflow());
+        if *self.work == Work::Sync {
+            report.checkpoint = self.config.checkpoint.as_ref().map(|checkpoint| checkpoint.file.clone());
+        }
+        let longest_throttle = self.config.run_timeout.unwrap_or(self.config.limits.longest_throttle);
+        let delivery = Delivery::new(sink, self.config.limits.patience(), longest_throttle);
+        let mut beside = Report::new(self.config.mode.name());
+        beside.dry_run = report.dry_run;
+        let resources = async {
+            if !self.has_resources() {
+                return Ok(None);
             }
+            let estate = self.discover(report).await?;
+            Box::pin(self.transfer(sink, &delivery, &estate, report)).await?;
+            Ok(Some(estate))
+        };
+        let entra = async {
+            if self.has_entra() { Box::pin(self.sync_entra(sink, &delivery, &mut beside)).await } else { Ok(()) }
+        };
+        let (estate, entra) = tokio::join!(Box::pin(resources), Box::pin(entra));
+        report.merge(beside);
+        report.retried += delivery.retried();
+        report.closed |= delivery.is_closed();
+        if let Some(start) = report.start.filter(|_| self.replica.remembers()) {
+            let totals = self.replica.totals()?;
+            report.compared = Some(Compared { held: totals.held, in_doubt: totals.in_doubt });
+            self.replica.set_last_run(self.with_workflows(&report.account(start)));
         }
-        if self.has_entra() {
-            Box::pin(self.sync_entra(sink, report)).await?;
+        match (estate, entra) {
+            (Err(error), Err(other)) if !matches!(error, RunError::Stopped(_)) => {
+                report.fail(&error);
+                Err(other)
+            }
+            (Err(error), _) | (_, Err(error)) => Err(error),
+            (Ok(estate), Ok(())) => Ok(estate),
         }
-        Ok(read)
     }
 
     /// What posts to the webhook are held against, where that was asked for.

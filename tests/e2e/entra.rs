@@ -8,9 +8,12 @@ use sandbox::expected::DirectoryScope;
 use sandbox::faults::{Fault, Rule};
 use sandbox::requests::Route;
 use sandbox::rng::Rng;
-use sandbox::settings::{Blocking, DirectorySize, EntraSettings, LEAST_ROLES, Repeats, RetryAfter, Settings, Stale};
+use sandbox::settings::{
+    Blocking, DirectorySize, EntraSettings, EstateSize, LEAST_ROLES, Repeats, RetryAfter, Settings, Stale,
+};
 
-use crate::harness::{DAY, MINUTE, Program, Run, empty, start};
+use crate::harness::{DAY, MINUTE, Program, Run, break_down, empty, start};
+use crate::remembered::until;
 
 const TICK: Duration = Duration::from_secs(15 * 60);
 
@@ -85,6 +88,22 @@ async fn a_first_run_reads_all_of_a_tenant_and_an_idle_one_costs_four_requests()
     assert_eq!(sandbox.entra().units() - units, 4, "resource units");
     let full = program(&sandbox).env("SYNC_MODE", "full").run().await.exits(0);
     assert_eq!((full.count("upserts"), full.count("deletes")), (0, 0), "{full}");
+}
+
+#[tokio::test]
+async fn resources_and_kinds_of_objects_are_read_side_by_side() {
+    let mut settings = tenant(DirectorySize::default(), |entra| entra.delta.page = 20);
+    settings.estate = EstateSize { subscriptions: 1, groups: 2, resources: 20 };
+    let sandbox = start(settings).await;
+    // Neither users nor resources come to an end.
+    break_down(&sandbox, Route::EntraUserDelta, Rule::new(Fault::Hang).after(1));
+    break_down(&sandbox, Route::Graph, Rule::new(Fault::Hang));
+    let mut child = program(&sandbox).env("AZURE_SOURCES", "").into_command().spawn().unwrap();
+    let has = |blueprint: &str| sandbox.port().with_catalog(|catalog| catalog.count(blueprint)) > 0;
+    let blueprints = ["entra-id-user", "entra-id-application", "entra-id-service-principal"];
+    until("all of Entra ID but groups is posted", || blueprints.iter().all(|blueprint| has(blueprint))).await;
+    assert!(!has("entra-id-group"), "they relate to users");
+    child.kill().await.unwrap();
 }
 
 /// Lives through some ticks with a run after each, and is calm after that. Yields the last run.

@@ -11,7 +11,7 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use futures::StreamExt;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -82,7 +82,8 @@ impl Problem for DeliveryError {
     }
 }
 
-/// One delivery to a sink.
+/// One delivery to a sink. It may carry out orders of several at once: they share the places of posts under way, and what is known
+/// of the sink.
 pub(crate) struct Delivery<'a> {
     sink: &'a dyn AnySink,
     patience: Patience,
@@ -95,6 +96,7 @@ pub(crate) struct Delivery<'a> {
     eased: Notify,
     /// Attempts under way, of which none begins any more once the run is to stop.
     under_way: Cell<usize>,
+    places: Semaphore,
     landed: Notify,
     is_stopping: Cell<bool>,
     /// Nobody takes anything any more.
@@ -114,6 +116,7 @@ impl<'a> Delivery<'a> {
             pace: RefCell::default(),
             eased: Notify::new(),
             under_way: Cell::new(0),
+            places: Semaphore::new(sink.limits().in_flight.get()),
             landed: Notify::new(),
             is_stopping: Cell::new(false),
             is_closed: Cell::new(false),
@@ -234,12 +237,13 @@ impl<'a> Delivery<'a> {
     /// Waits for the post's turn, and makes an attempt; again while everything is refused for the sink's limit.
     async fn attempt(&self, parcels: &[Rendered], delivery: &str) -> Result<Receipt<SharedError>, SharedError> {
         loop {
+            let _place = self.places.acquire().await;
             self.turn().await;
             let began = Instant::now();
             self.under_way.set(self.under_way.get() + 1);
             let result = self.sink.send(parcels, delivery).await;
             self.under_way.set(self.under_way.get() - 1);
-            self.landed.notify_one();
+            self.landed.notify_waiters();
             match &result {
                 Ok(receipt) => {
                     if receipt.outcomes.iter().any(Result::is_ok) {

@@ -23,6 +23,7 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use serde_json::json;
+use tokio::sync::watch;
 
 use crate::azure::api::Api;
 use crate::config::{Entra, EntraKind, EntraMembership};
@@ -47,6 +48,8 @@ pub(crate) struct Directory {
     /// What the report calls the kinds.
     names: BTreeMap<EntraKind, Arc<str>>,
     counts: RefCell<Counted>,
+    /// Whether what groups relate to is posted.
+    can_relate: watch::Sender<bool>,
 }
 
 /// What is known of a kind in this run.
@@ -98,7 +101,8 @@ impl Directory {
         let kinds = entra.kinds.iter().map(|kind| (*kind, State::default())).collect();
         let names = EntraKind::ALL.into_iter().map(|kind| (kind, format!("microsoft.graph/{}", kind.segment()).into()));
         let (names, kinds, counts) = (names.collect(), RefCell::new(kinds), RefCell::default());
-        Self { client: Client::new(api), entra, terms, kinds, names, counts }
+        let can_relate = watch::Sender::new(false);
+        Self { client: Client::new(api), entra, terms, kinds, names, counts, can_relate }
     }
 
     /// Opens the round of each kind at the link that its cursor has. A kind without one, or whose link is not good any more, is
@@ -186,6 +190,11 @@ impl Directory {
 
     pub(crate) fn counted(&self) -> Counted {
         self.counts.borrow().clone()
+    }
+
+    /// What groups relate to is posted: what is found of them may be handed over.
+    pub(crate) fn let_relate(&self) {
+        self.can_relate.send_replace(true);
     }
 
     fn now(&self) -> Timestamp {

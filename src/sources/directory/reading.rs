@@ -68,6 +68,10 @@ impl Directory {
             deliver(intake, findings).await
         });
         let Told { contradictory, members, slices, link } = round.await?;
+        if has_members {
+            // It lasts as long as its sender, the directory.
+            _ = self.can_relate.subscribe().wait_for(|can| *can).await;
+        }
         let shows_hidden = has_members && self.client.shows_hidden().await;
         let mut again = self.take_again(kind);
         again.retain(|guid, again| !(again.is_gone() && told_of.contains(guid)));
