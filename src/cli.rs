@@ -234,6 +234,10 @@ pub struct Settings {
     #[arg(long, env = "ENTRA_SERVICE_PRINCIPALS", value_name = "FILTER", help_heading = "Scope")]
     pub entra_service_principals: Option<String>,
 
+    /// Tell on which day each user last signed in [default: false]
+    #[arg(long, env = "ENTRA_SIGN_IN_ACTIVITY", value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Scope")]
+    pub entra_sign_in_activity: Option<String>,
+
     /// Delete more than a fifth of the users, groups, applications or service principals at once, if they are gone [default: false]
     #[arg(long, env = "ALLOW_MASS_DELETE", value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Reliability")]
     pub allow_mass_delete: Option<String>,

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::credential::{Credential, CredentialError};
-use crate::config::AzureConfig;
+use crate::config::{AzureConfig, Limits};
 use crate::http::{self, Answer, Failure, Http, RequestError, bearer};
 
 /// Resource Manager's token bucket for reads: "Understand how Azure Resource Manager throttles requests", subscription and
@@ -188,6 +188,10 @@ impl Api {
     /// Whether the access token says that the application has a role. One that cannot be read says so of none.
     pub(crate) async fn has_role(&self, role: &str) -> bool {
         self.credential.token().await.is_ok_and(|token| roles(token.token.secret()).iter().any(|own| own == role))
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        self.http.limits()
     }
 
     /// Reads what is at a URL; errors name it by `label`.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use futures::future::FutureExt;
 
 use crate::comparison::{Difference, HookError, Normal, differences};
-use crate::config::{Config, LogFormat, Mode};
+use crate::config::{Config, Entra, LogFormat, Mode};
 use crate::error::{Exit, Problem, Stop};
 use crate::http::{Http, RequestError};
 use crate::port::{Port, PortError};
@@ -126,6 +126,8 @@ pub async fn run(
         dead_letter_file: None,
         dry_run: None,
         workflow_run: None,
+        // They are told apart, and take very long.
+        entra: config.entra.clone().map(|entra| Entra { sign_ins: false, ..entra }),
         ..config.clone()
     };
     let mut found = Found::default();

@@ -90,6 +90,7 @@ fn given(settings: &Settings) -> Vec<init::Setting> {
         ("ENTRA_MEMBERSHIP", &settings.entra_membership),
         ("ENTRA_USERS", &settings.entra_users),
         ("ENTRA_SERVICE_PRINCIPALS", &settings.entra_service_principals),
+        ("ENTRA_SIGN_IN_ACTIVITY", &settings.entra_sign_in_activity),
         ("SUBSCRIPTION_BATCH_SIZE", &settings.subscription_batch_size),
         ("PORT_WEBHOOK_CONCURRENCY", &settings.port_webhook_concurrency),
         ("PORT_WEBHOOK_PAYLOAD", &settings.port_webhook_payload),

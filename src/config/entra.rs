@@ -23,10 +23,12 @@ pub enum EntraKind {
     Application,
     /// What an application is in this tenant.
     ServicePrincipal,
+    /// When a user last signed in: told apart from the user.
+    SignIn,
 }
 
 impl EntraKind {
-    /// All of them; what others relate to comes first.
+    /// All that are named; what others relate to comes first.
     pub const ALL: [Self; 4] = [Self::User, Self::Application, Self::ServicePrincipal, Self::Group];
 
     /// As Microsoft Graph and the envelopes call one of them.
@@ -36,6 +38,7 @@ impl EntraKind {
             Self::Group => "group",
             Self::Application => "application",
             Self::ServicePrincipal => "servicePrincipal",
+            Self::SignIn => "userSignIn",
         }
     }
 
@@ -46,6 +49,7 @@ impl EntraKind {
             Self::Group => "groups",
             Self::Application => "applications",
             Self::ServicePrincipal => "servicePrincipals",
+            Self::SignIn => "sign-ins",
         }
     }
 }
@@ -80,6 +84,8 @@ pub struct Entra {
     pub users: EntraUsers,
     /// Without those of Microsoft's own.
     pub own_service_principals: bool,
+    /// When users last signed in is told.
+    pub sign_ins: bool,
     /// A mass of deletes of a kind is sent.
     pub allow_mass_delete: bool,
     /// Further properties, as a mapping reads them.
@@ -131,6 +137,7 @@ impl Reader<'_> {
                 settings.entra_service_principals.as_deref(),
                 &[("all", false), ("own", true)],
             ),
+            sign_ins: self.flag("ENTRA_SIGN_IN_ACTIVITY", settings.entra_sign_in_activity.as_deref()),
             allow_mass_delete: self.flag("ALLOW_MASS_DELETE", settings.allow_mass_delete.as_deref()),
             ..Entra::default()
         }

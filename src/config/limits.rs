@@ -23,6 +23,8 @@ pub struct Limits {
     pub sign_in_timeout: Duration,
     /// For one post, including its response.
     pub post_timeout: Duration,
+    /// How far requests that tell of sign-ins are apart: 5 in 10 s ("Microsoft Graph service-specific throttling limits", reports).
+    pub sign_ins_apart: Duration,
 }
 
 impl Limits {
@@ -49,6 +51,7 @@ impl Default for Limits {
             azure_timeout: Duration::from_secs(60),
             sign_in_timeout: Duration::from_secs(25),
             post_timeout: Duration::from_secs(20),
+            sign_ins_apart: Duration::from_secs(2),
         }
     }
 }

@@ -49,8 +49,16 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         findings.into_iter().filter_map(|finding| self.decide(batch, finding).transpose()).collect()
     }
 
-    /// What is to be sent of a finding: of a row, that it is so; of what has none, that it is gone.
+    /// What is to be sent of a finding: of a row, that it is so; of what has none, that it is gone. A part goes along with its whole.
     pub(super) fn decide(&self, batch: &Batch<'_>, finding: Finding) -> Result<Option<Send>, Fatal<R::Error>> {
+        let id = finding.id();
+        if self.is_astray(id)? || (!finding.exists && self.source.whole(id).is_some()) {
+            return self.replica.put(id, None).map(|()| None).map_err(Fatal::Replica);
+        }
+        self.compare(batch, finding)
+    }
+
+    fn compare(&self, batch: &Batch<'_>, finding: Finding) -> Result<Option<Send>, Fatal<R::Error>> {
         let Finding { change, exists, record, scope } = finding;
         let id = change.id.clone();
         let known = self.entry(&id)?;
@@ -61,7 +69,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         let is_known = known.is_some();
         let mut entry = known.unwrap_or(Entry::NEW);
         // Of a leaf that relates to others, this is what was to be read again.
-        let is_read_again = entry.unread && id.stage() == Stage::Leaf && self.source.relating(&id.root()).is_none();
+        let is_read_again = entry.unread && id.stage() == Stage::Leaf && self.source.relating(&id.root()).is_empty();
         if exists && (entry.absent.is_some() || is_read_again) {
             if entry.absent.take().is_some() {
                 entry = self.perhaps_back(&id, entry);

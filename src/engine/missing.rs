@@ -119,7 +119,9 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         self.each_entry(shard, |id, entry| {
             let is_known = entry.is_held() || (stage == Stage::Container && entry.scope == Some(Scope::Out));
             let is_suspect = id.stage() == stage && is_known && !b.is_found(&id) && !b.failed.contains(&id);
-            if is_suspect && entry.absent.is_none() {
+            if is_suspect && self.is_astray(&id)? {
+                self.replica.put(&id, None).map_err(Fatal::Replica)?;
+            } else if is_suspect && entry.absent.is_none() {
                 self.put(&id, Entry { absent: Some(Absent::Since(self.start)), ..entry })?;
             }
             Ok(())
@@ -258,6 +260,10 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
     /// Notes that an entity was asked for and has no row, and tells whether it has been missed for long enough.
     fn note_absent(&self, id: &Id) -> Result<Option<Id>, Fatal<R::Error>> {
         let Some(entry) = self.entry(id)? else { return Ok(None) };
+        if self.is_astray(id)? {
+            self.replica.put(id, None).map_err(Fatal::Replica)?;
+            return Ok(None);
+        }
         if !entry.is_held() {
             let is_over = match entry.absent {
                 Some(Absent::Since(since)) => self.start.duration_since(since) > self.settings.bounds.watch,

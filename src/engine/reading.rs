@@ -16,7 +16,7 @@ use super::{
     Answer, Engine, Entry, Fatal, First, Full, Key, Mark, Reading, Replica, Shard, Sight, Source, State, Window,
     before, kept_and_recent,
 };
-use crate::model::{Finding, Id, Operation, Scope};
+use crate::model::{Finding, Id, Operation, Scope, Stage};
 
 /// A reading that is being delivered.
 pub(super) struct Coming<E> {
@@ -269,7 +269,11 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         let mark = self.replica.mark(shard);
         self.each_open(shard, |id, entry| {
             let is_over = mark.since.is_some_and(|since| entry.at.is_none_or(|at| before(since, overlap) >= at));
-            let is_nothing = entry.state == State::Nothing && entry.absent.is_none() && entry.scope != Some(Scope::Out);
+            let is_asked_for = id.stage() == Stage::Leaf && entry.unread;
+            let is_nothing = entry.state == State::Nothing
+                && entry.absent.is_none()
+                && entry.scope != Some(Scope::Out)
+                && !is_asked_for;
             if is_nothing && is_over { self.replica.put(&id, None).map_err(Fatal::Replica) } else { Ok(()) }
         })
     }

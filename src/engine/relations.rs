@@ -14,8 +14,8 @@ const LATE: SignedDuration = SignedDuration::from_hours(1);
 impl<S: Source, R: Replica> Engine<'_, S, R> {
     /// Whether entities of a shard that has been read relate to this one. Of one that has not, all are read.
     pub(super) fn has_relations(&self, id: &Id) -> bool {
-        id.stage() == Stage::Leaf
-            && self.source.relating(&id.root()).is_some_and(|shard| self.replica.mark(&shard).since.is_some())
+        let is_read = |shard: &Id| self.replica.mark(shard).since.is_some();
+        id.stage() == Stage::Leaf && self.source.relating(&id.root()).iter().any(is_read)
     }
 
     /// The entry of an entity that may have been gone for a while, as it was missed, or was told of and is as before: what relates
@@ -24,9 +24,17 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         if entry.there && self.has_relations(id) { Entry { there: false, ..entry.doubted() } } else { entry }
     }
 
+    /// Whether this is a part of something that the catalog does not have. It is forgotten then: once the whole comes, it is asked for.
+    pub(super) fn is_astray(&self, id: &Id) -> Result<bool, Fatal<R::Error>> {
+        match self.source.whole(id).filter(|_| self.replica.remembers()) {
+            Some(whole) => Ok(!self.entry(&whole)?.is_some_and(|whole| whole.there && !whole.names.are_none())),
+            None => Ok(false),
+        }
+    }
+
     /// Notes of a shard's entities that are new to the catalog what relates to them: it is asked for when its own shard is read.
     pub(super) async fn note_relations(&self, shard: &Id) -> Result<(), Fatal<R::Error>> {
-        if self.source.relating(shard).is_none() {
+        if self.source.relating(shard).is_empty() {
             return Ok(());
         }
         self.settle_all().await?;
@@ -46,9 +54,16 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         // What was sent last before one came is sent again even if it is as before: the relation was dropped.
         let came = new.iter().filter_map(|(_, entry)| entry.at).max();
         for id in related {
-            if let Some(entry) = self.entry(&id)?.filter(Entry::is_held) {
-                let entry = if entry.at < came { entry.doubted() } else { entry };
-                self.put(&id, Entry { unread: true, ..entry })?;
+            match self.entry(&id)? {
+                Some(entry) if entry.is_held() => {
+                    let entry = if entry.at < came { entry.doubted() } else { entry };
+                    self.put(&id, Entry { unread: true, ..entry })?;
+                }
+                // A part that came before its whole was left out.
+                known if self.source.whole(&id).is_some() => {
+                    self.put(&id, Entry { unread: true, absent: None, ..known.unwrap_or(Entry::NEW) })?;
+                }
+                _ => {}
             }
         }
         for (id, entry) in new {

@@ -88,10 +88,13 @@ pub(crate) trait Source {
     /// Those of these ids that have a row, whatever the filters; the shards' own containers are asked for with them.
     async fn ask(&self, ids: &[Id]) -> Result<Found, Self::Error>;
 
-    /// The shard whose entities relate to those of this one; `None` where relations follow the ids.
-    fn relating(&self, shard: &Id) -> Option<Id>;
+    /// The shards whose entities relate to those of this one, or are parts of them; none where relations follow the ids.
+    fn relating(&self, shard: &Id) -> Vec<Id>;
 
-    /// The entities of that shard which relate to any of these.
+    /// The entity of which this one is a part: something that is told of it apart, and is in the catalog as long as it is.
+    fn whole(&self, id: &Id) -> Option<Id>;
+
+    /// The entities of those shards which relate to any of these, or are parts of one.
     async fn related(&self, ids: &[Id]) -> Result<Vec<Id>, Self::Error>;
 
     /// The delete of what has no row, from its id alone.

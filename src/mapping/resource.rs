@@ -12,8 +12,11 @@ use crate::jq::{self, Reads, Val};
 /// The most that Port takes in one request.
 pub(super) const LARGEST: usize = 1 << 20;
 
-/// The column of a group that says who is in it.
-const MEMBERS: &str = "members";
+/// Columns that not every row has, as they may not be known or are told apart: what is made of one that is not there stays as it was.
+const NOT_ALWAYS: [(Kind, &str); 2] = [(Kind::Group, "members"), (Kind::User, SIGN_INS)];
+
+/// The column of a user that is told apart, in a row that has little else.
+const SIGN_INS: &str = "signInActivity";
 
 /// One of `resources`.
 pub(super) struct Resource {
@@ -128,7 +131,15 @@ impl Resource {
     }
 
     fn entity(&self, input: &Val, made: &mut Made) {
+        let is_part = self.kind == Kind::User && input.get(SIGN_INS).is_some();
+        let mut is_read = !is_part;
+        self.fields.iter().for_each(|(_, field)| field.each(&mut |expression| is_read |= expression.reads(SIGN_INS)));
+        if !is_read {
+            return;
+        }
         match self.selector.first(input) {
+            // It cannot tell from a part, which is sent for what is there alone.
+            _ if is_part => {}
             Ok(Some(Val::Bool(true))) => {}
             Ok(Some(Val::Bool(false))) => {
                 made.filtered += 1;
@@ -140,9 +151,12 @@ impl Resource {
             }
             Err(error) => return made.fail(&self.selector.key, error.to_string()),
         }
-        // Who is in a group may not be known: then what is made of it stays as it was.
-        let lacks_members = self.kind == Kind::Group && input.get(MEMBERS).is_none();
-        let lacks = |expression: &Expression| lacks_members && expression.reads(MEMBERS);
+        let lacking = |(kind, column): &(Kind, &str)| *kind == self.kind && input.get(column).is_none();
+        let lacking: Vec<&str> = NOT_ALWAYS.iter().filter(|one| lacking(one)).map(|(_, column)| *column).collect();
+        let has = |name: &str| self.is_item(name) || row::is_there(self.kind, input, name);
+        let lacks = |expression: &Expression| {
+            lacking.iter().any(|column| expression.reads(column)) || (is_part && !expression.program.reads().only(has))
+        };
         let fields = self
             .fields
             .iter()
@@ -158,7 +172,7 @@ impl Resource {
         let identifier = fields.iter().find(|(key, _)| *key == "identifier").map(|(_, value)| value.clone());
         let identifier = identifier.unwrap_or_default();
         if is_falsy(&identifier) || is_falsy(&blueprint) {
-            made.dropped += 1;
+            made.dropped += usize::from(!is_part);
             return;
         }
         let (Some(name), Some(blueprint)) = (self.name(&identifier), blueprint.as_str()) else {

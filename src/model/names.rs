@@ -39,6 +39,11 @@ impl Names {
         self.0.is_some()
     }
 
+    /// Whether it is known that there is none.
+    pub(crate) fn are_none(&self) -> bool {
+        self.is_known() && self.iter().next().is_none()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().flat_map(|names| names.split(SEPARATOR)).filter(|name| !name.is_empty())
     }

@@ -62,17 +62,17 @@ impl<S: Future<Output = Stop>> Run<'_, S> {
             shards.push(Shard { id, root: None, sight });
         }
         let (engine, orders) = Engine::new(&directory, sink, &self.replica, &settings, start);
-        // All are read side by side. What groups relate to is posted before them.
-        let (groups, others): (Vec<Shard>, Vec<Shard>) =
-            shards.iter().cloned().partition(|shard| EntraKind::of(&shard.id) == Some(EntraKind::Group));
+        // All are read side by side. What groups relate to, and sign-ins are a part of, is posted before them.
+        let comes_last = |shard: &Shard| matches!(EntraKind::of(&shard.id), Some(EntraKind::Group | EntraKind::SignIn));
+        let (last, first): (Vec<Shard>, Vec<Shard>) = shards.iter().cloned().partition(comes_last);
         let reading = async {
             let first = async {
-                engine.run(&others).await?;
+                engine.run(&first).await?;
                 engine.settle_all().await?;
                 directory.let_relate();
                 Ok(())
             };
-            futures::try_join!(first, engine.run(&groups)).map(drop)
+            futures::try_join!(first, engine.run(&last)).map(drop)
         };
         let is_drawn = settings.full == Full::Now && !self.has_resources();
         let mode = if is_drawn { Mode::Full } else { Mode::Incremental };
@@ -144,8 +144,12 @@ pub(super) fn is_subscription(shard: &Id) -> bool {
     shard.as_str().starts_with('/')
 }
 
-/// Says what of groups could not be told.
-fn tell(Counted { waiting, too_large, hidden, others }: &Counted, report: &mut Report) {
+/// Says what of groups and sign-ins could not be told.
+fn tell(Counted { waiting, too_large, hidden, others, unlicensed }: &Counted, report: &mut Report) {
+    if let Some(why) = unlicensed {
+        tracing::warn!("sign-ins are not read: {why}");
+        report.notes.push("sign-ins are not read, as the tenant has no licence of Entra ID P1 or P2".to_owned());
+    }
     if *waiting > 0 {
         report.notes.push(format!("{waiting} groups are read again later: what lists their members is behind"));
     }

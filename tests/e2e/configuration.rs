@@ -13,7 +13,7 @@ use crate::harness::{MINUTE, Program, Run, empty, queries, settled, start};
 use crate::remembered::{file, remembering};
 
 /// Every setting with a flag: the variable, the flag, an invalid value and a valid one.
-const FLAGS: [(&str, &str, &str, &str); 41] = [
+const FLAGS: [(&str, &str, &str, &str); 42] = [
     ("PORT_WEBHOOK_SIGNATURE_HEADER", "--port-webhook-signature-header", "content-type", "x-hub-signature-256"),
     ("PORT_WEBHOOK_SIGNATURE_PREFIX", "--port-webhook-signature-prefix", "größe", "v1="),
     ("DRY_RUN", "--dry-run", "perhaps", "true"),
@@ -58,13 +58,14 @@ const FLAGS: [(&str, &str, &str, &str); 41] = [
     ("ENTRA_MEMBERSHIP", "--entra-membership", "device", "none"),
     ("ENTRA_USERS", "--entra-users", "guests", "members,enabled"),
     ("ENTRA_SERVICE_PRINCIPALS", "--entra-service-principals", "microsoft", "own"),
+    ("ENTRA_SIGN_IN_ACTIVITY", "--entra-sign-in-activity", "sometimes", "false"),
     ("ALLOW_MASS_DELETE", "--allow-mass-delete", "perhaps", "true"),
     ("MICROSOFT_GRAPH_ENDPOINT", "--microsoft-graph-endpoint", "http://graph.example", "https://graph.example"),
 ];
 
 /// Invalid values: the variable, the value, and what the message must contain besides these two.
 #[rustfmt::skip]
-const WRONG: [(&str, &str, &[&str]); 93] = [
+const WRONG: [(&str, &str, &[&str]); 94] = [
     ("PORT_WEBHOOK_SIGNATURE_HEADER", "x y", &["header name"]),
     ("PORT_WEBHOOK_SIGNATURE_HEADER", "Authorization", &["reserved"]),
     ("PORT_WEBHOOK_SIGNATURE_PREFIX", "größe", &["ASCII"]),
@@ -150,6 +151,7 @@ const WRONG: [(&str, &str, &[&str]); 93] = [
     ("ENTRA_MEMBERSHIP", "device", &["group", "none"]),
     ("ENTRA_USERS", "guests", &["members, enabled, both or all"]),
     ("ENTRA_SERVICE_PRINCIPALS", "microsoft", &["all", "own"]),
+    ("ENTRA_SIGN_IN_ACTIVITY", "sometimes", &["true", "false"]),
     ("ALLOW_MASS_DELETE", "perhaps", &["true", "false"]),
     ("MICROSOFT_GRAPH_ENDPOINT", "http://graph.example", &["https"]),
     ("LOG_FORMAT", "xml", &["text", "json"]),

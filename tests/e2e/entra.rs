@@ -18,7 +18,7 @@ use crate::remembered::until;
 const TICK: Duration = Duration::from_secs(15 * 60);
 
 /// A tenant of this size, and no Azure.
-fn tenant(size: DirectorySize, change: impl FnOnce(&mut EntraSettings)) -> Settings {
+pub(crate) fn tenant(size: DirectorySize, change: impl FnOnce(&mut EntraSettings)) -> Settings {
     let mut settings = empty();
     settings.directory = size;
     settings.port.add_entra(false);
@@ -31,7 +31,7 @@ async fn small(change: impl FnOnce(&mut EntraSettings)) -> Sandbox {
     start(tenant(DirectorySize::default(), change)).await
 }
 
-fn program(sandbox: &Sandbox) -> Program {
+pub(crate) fn program(sandbox: &Sandbox) -> Program {
     let checkpoint = sandbox.directory().join("checkpoint");
     Program::new(sandbox).env("AZURE_SOURCES", "entra").env("ENTRA_KINDS", "all").checkpoint(&checkpoint)
 }
@@ -42,8 +42,12 @@ async fn run(sandbox: &Sandbox) -> Run {
 
 /// Runs a quarter of an hour after the last one.
 async fn next(sandbox: &Sandbox) -> Run {
+    next_of(sandbox, program(sandbox)).await
+}
+
+pub(crate) async fn next_of(sandbox: &Sandbox, program: Program) -> Run {
     sandbox.clock().advance(TICK);
-    run(sandbox).await
+    program.run().await
 }
 
 #[track_caller]
@@ -55,7 +59,7 @@ async fn equals(sandbox: &Sandbox, run: &Run) {
     equals_within(sandbox, &DirectoryScope::default(), run).await;
 }
 
-async fn equals_within(sandbox: &Sandbox, scope: &DirectoryScope, run: &Run) {
+pub(crate) async fn equals_within(sandbox: &Sandbox, scope: &DirectoryScope, run: &Run) {
     is_equal(&sandbox.diff_of_tenant(scope).await, run);
 }
 
@@ -70,7 +74,7 @@ fn group_of(sandbox: &Sandbox, count: usize) -> (Id, Vec<Id>) {
     (group, users)
 }
 
-async fn is_there(sandbox: &Sandbox, kind: Kind, id: Id) -> bool {
+pub(crate) async fn is_there(sandbox: &Sandbox, kind: Kind, id: Id) -> bool {
     sandbox.port().settle().await;
     let key = (kind.blueprint().to_owned(), id.to_string());
     sandbox.port().with_catalog(|catalog| catalog.entities.contains_key(&key))
@@ -459,7 +463,7 @@ async fn what_is_wrong_with_the_settings_is_named() {
 }
 
 /// Writes entities over Port's API, by the example's mapping or another text.
-fn over_the_api(sandbox: &Sandbox, mapping: Option<&str>) -> Program {
+pub(crate) fn over_the_api(sandbox: &Sandbox, mapping: Option<&str>) -> Program {
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/port/entra/entities.yml");
     let file = sandbox.directory().join("entra.yml");
     let text = mapping.map_or_else(|| std::fs::read_to_string(example).unwrap(), str::to_owned);

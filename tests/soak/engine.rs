@@ -78,6 +78,7 @@ pub(crate) fn config(sandbox: &Sandbox, settings: Settings, more: &[(&str, Strin
         retry_after_max: Duration::from_millis(10),
         azure_timeout: Duration::from_secs(5),
         post_timeout: Duration::from_secs(2),
+        sign_ins_apart: Duration::ZERO,
         ..Limits::default()
     };
     config

@@ -10,7 +10,7 @@ use azure_incremental::config::Mode;
 use sandbox::Sandbox;
 use sandbox::clock;
 use sandbox::directory::{Id, Kind, life};
-use sandbox::expected::{DirectoryScope, Expected};
+use sandbox::expected::{DirectoryScope, Expected, SignIns};
 use sandbox::settings::{DirectorySize, EntraSettings, EstateSize, Settings};
 use serde_json::Value;
 
@@ -77,6 +77,11 @@ impl Trouble {
         matches!(self, Self::Rounds | Self::Restores | Self::Filters | Self::Mixed)
     }
 
+    /// Whether it is told when users signed in.
+    fn has_sign_ins(self) -> bool {
+        !matches!(self, Self::None | Self::Rights)
+    }
+
     /// Whether what is read is as it is in that moment.
     fn is_up_to_date(self) -> bool {
         !self.is_behind() && self != Self::Rounds
@@ -107,7 +112,7 @@ impl Plot for Trouble {
         (entra.delta.page, entra.delta.slice, entra.lists.page) = (25, 4..=12, 12);
         entra.delta.empty_page_in = Some(3);
         // Nobody waits for them: their time is the real one.
-        entra.units = None;
+        (entra.units, entra.sign_ins.rate) = (None, None);
         if self.is_behind() {
             let behind = Duration::ZERO..=40 * MINUTE;
             let replicas = &mut entra.replicas;
@@ -120,6 +125,10 @@ impl Plot for Trouble {
         let mut flags =
             Flags { azure_sources: Some("entra".into()), entra_kinds: Some("all".into()), ..Flags::default() };
         let mut scope = DirectoryScope::default();
+        if self.has_sign_ins() {
+            flags.entra_sign_in_activity = Some("true".into());
+            scope.sign_ins = SignIns::Day;
+        }
         if self.is_filtered() {
             flags.entra_users = Some("members,enabled".into());
             flags.entra_service_principals = Some("own".into());
@@ -174,7 +183,8 @@ impl Plot for Trouble {
     }
 
     fn calm_down(story: &mut Story<Self>) {
-        let usual = EntraSettings { units: None, ..EntraSettings::default() };
+        let mut usual = EntraSettings::default();
+        (usual.units, usual.sign_ins.rate) = (None, None);
         *story.sandbox.entra().settings() = usual;
         story.workflows[0].config.mode = Mode::Incremental;
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::telling::Told;
 use crate::azure::api::Api;
-use crate::config::{Config, EntraKind};
+use crate::config::{Config, Entra, EntraKind};
 use crate::engine::Sight;
 use crate::error::{Exit, Problem};
 use crate::http::Http;
@@ -29,7 +29,8 @@ pub(super) async fn entra(config: &Config, http: &Arc<Http>) -> Told {
             return told;
         }
     };
-    let directory = Directory::new(api, entra, &config.azure.tenant_id);
+    let has_sign_ins = entra.sign_ins && entra.kinds.contains(&EntraKind::User);
+    let directory = Directory::new(api, Entra { sign_ins: false, ..entra }, &config.azure.tenant_id);
     directory.open(|_| None).await;
     let readable = directory.shards().into_iter().filter(|(_, sight, _)| *sight == Sight::Covered);
     let readable: Vec<&str> = readable.filter_map(|(id, ..)| Some(EntraKind::of(&id)?.plural())).collect();
@@ -43,6 +44,13 @@ pub(super) async fn entra(config: &Config, http: &Arc<Http>) -> Told {
     }
     for error in &failures {
         told.wrong(WHAT, error);
+    }
+    if has_sign_ins && failures.is_empty() {
+        match directory.look_at_sign_ins().await {
+            Ok(None) => told.ok(WHAT, "sign-ins can be read"),
+            Ok(Some(why)) => told.note(WHAT, format!("sign-ins cannot be read without a licence: {why}")),
+            Err(error) => told.wrong(WHAT, &error),
+        }
     }
     told
 }

@@ -1,5 +1,7 @@
 //! The webhook as it is to be, and what the one that is there lacks.
 
+use std::collections::BTreeSet;
+
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
@@ -121,10 +123,13 @@ fn merged(there: &[Json], wanted: &[Json], told: &mut Vec<String>) -> Vec<Json> 
     let mut open: Vec<&mut Json> = merged.iter_mut().collect();
     let mut missing = Vec::new();
     for entry in wanted {
-        // Of two that write to one blueprint, one writes relations alone: neither may become the other.
-        let is_one_of_two = wanted.iter().filter(|other| goal(other) == goal(entry)).count() > 1;
-        let is_alike =
-            |found: &Json| goal(found) == goal(entry) && (!is_one_of_two || relates(found) == relates(entry));
+        // Of several that write to one blueprint, each writes something that no other does: none may become another.
+        let others = wanted.iter().filter(|other| *other != entry && goal(other) == goal(entry));
+        let others: BTreeSet<(&str, &str)> = others.flat_map(written).collect();
+        let own: Vec<(&str, &str)> = written(entry).filter(|one| !others.contains(one)).collect();
+        let is_alike = |found: &Json| {
+            goal(found) == goal(entry) && (others.is_empty() || written(found).any(|one| own.contains(&one)))
+        };
         let is_the_same = |found: &Json| is_alike(found) && at(found, "filter") == at(entry, "filter");
         let place = open.iter().position(|found| is_the_same(found));
         let Some(place) = place.or_else(|| open.iter().position(|found| is_alike(found))) else {
@@ -177,8 +182,12 @@ fn goal(entry: &Json) -> (&Json, &str) {
     (at(entry, "blueprint"), kind(at(entry, "operation")))
 }
 
-fn relates(entry: &Json) -> bool {
-    !at(at(entry, "entity"), "relations").is_null()
+/// The properties and relations that it writes.
+fn written(entry: &Json) -> impl Iterator<Item = (&str, &str)> {
+    ["properties", "relations"].into_iter().flat_map(|part| {
+        let keys = at(at(entry, "entity"), part).as_object().into_iter().flat_map(serde_json::Map::keys);
+        keys.map(move |key| (part, key.as_str()))
+    })
 }
 
 /// `create` or `delete`, as a word or in an object.

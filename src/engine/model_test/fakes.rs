@@ -279,7 +279,11 @@ impl Source for FakeSource<'_> {
         Ok(found)
     }
 
-    fn relating(&self, _: &Id) -> Option<Id> {
+    fn relating(&self, _: &Id) -> Vec<Id> {
+        Vec::new()
+    }
+
+    fn whole(&self, _id: &Id) -> Option<Id> {
         None
     }
 

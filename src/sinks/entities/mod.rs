@@ -20,7 +20,7 @@ pub(crate) use error::EntitiesError;
 pub(crate) use parcel::{Mapped, arm_id, lines};
 
 use crate::config::PortApi;
-use crate::engine::{Fault, LANDING, Limits, Outcome, Receipt, Sink, SinkError};
+use crate::engine::{Fault, LANDING, Limits, Outcome, Parcel, Receipt, Sink, SinkError};
 use crate::mapping::{Entity, Kind, Made, Mapping};
 use crate::model::{Change, Names, Operation, Stage};
 use crate::port::{LARGEST_LIST, MOST_DELETED, MOST_WRITTEN, Port, Upsert};
@@ -95,6 +95,9 @@ impl<'a> Form<'a> {
                     let first = || nulls.errors.into_iter().next().map(|(key, error)| format!("{key}: {error}"));
                     counts.first = counts.first.take().or_else(first);
                 }
+                if is_part(&change) {
+                    return Mapped::part(change, entities);
+                }
                 Mapped::upsert(change, entities, known, failed > 0)
             }
             Operation::Delete if known.is_known() => Mapped::delete(change, known),
@@ -108,10 +111,18 @@ impl<'a> Form<'a> {
     }
 }
 
+/// What is told of a user apart.
+const SIGN_IN: &str = "userSignIn";
+
+/// Whether a row is a part of what is told by another: it is merged into the entities that the other makes, and owns none.
+fn is_part(change: &Change) -> bool {
+    change.label == SIGN_IN
+}
+
 /// What a mapping calls the row of a change.
 pub(crate) fn kind_of(change: &Change) -> Kind {
     match (change.label, change.id.stage()) {
-        ("user", _) => Kind::User,
+        ("user" | SIGN_IN, _) => Kind::User,
         ("group", _) => Kind::Group,
         ("application", _) => Kind::Application,
         ("servicePrincipal", _) => Kind::ServicePrincipal,
@@ -148,11 +159,13 @@ impl<'a> Entities<'a> {
     /// Writes what parcels make, blueprint by blueprint in the order in which they come up.
     async fn upsert(&self, parcels: &[&Mapped], told: &mut Told) -> Result<(), EntitiesError> {
         let options = self.form.mapping.options();
-        let how =
-            Upsert { merge: options.enable_merge_entity, create_missing: options.create_missing_related_entities };
-        let made =
-            parcels.iter().enumerate().flat_map(|(place, parcel)| parcel.made().iter().map(move |one| (place, one)));
-        for (blueprint, entities) in by_blueprint(made.map(|(place, one)| (one.blueprint.as_str(), (place, one)))) {
+        let made = parcels.iter().enumerate().flat_map(|(place, parcel)| {
+            let is_part = is_part(parcel.change());
+            parcel.made().iter().map(move |one| ((one.blueprint.as_str(), is_part), (place, one)))
+        });
+        for ((blueprint, is_part), entities) in grouped(made) {
+            let merge = options.enable_merge_entity || is_part;
+            let how = Upsert { merge, create_missing: options.create_missing_related_entities };
             for bulk in bulks(&entities) {
                 let bodies: Vec<&[u8]> = bulk.iter().map(|(_, entity)| &entity.body[..]).collect();
                 let places = bulk.iter().map(|(place, _)| *place);
@@ -178,7 +191,7 @@ impl<'a> Entities<'a> {
     /// Deletes what stands under these names, blueprint by blueprint.
     async fn delete(&self, names: Vec<(usize, Name<'_>)>, told: &mut Told) -> Result<(), EntitiesError> {
         let dependents = self.form.mapping.options().delete_dependent_entities;
-        for (blueprint, found) in by_blueprint(names.into_iter().map(|(place, name)| (name.blueprint, (place, name)))) {
+        for (blueprint, found) in grouped(names.into_iter().map(|(place, name)| (name.blueprint, (place, name)))) {
             for bulk in found.chunks(MOST_DELETED.get()) {
                 let identifiers: Vec<&str> = bulk.iter().map(|(_, name)| name.identifier).collect();
                 let deleted = self.port.delete(blueprint, &identifiers, dependents).await;
@@ -263,14 +276,14 @@ impl Told {
 }
 
 /// Groups in the order in which each comes up first.
-fn by_blueprint<'b, T>(items: impl Iterator<Item = (&'b str, T)>) -> Vec<(&'b str, Vec<T>)> {
-    let mut groups: Vec<(&str, Vec<T>)> = Vec::new();
-    let mut places: HashMap<&str, usize> = HashMap::new();
-    for (blueprint, item) in items {
-        let place = *places.entry(blueprint).or_insert(groups.len());
+fn grouped<K: Copy + Eq + Hash, T>(items: impl Iterator<Item = (K, T)>) -> Vec<(K, Vec<T>)> {
+    let mut groups: Vec<(K, Vec<T>)> = Vec::new();
+    let mut places: HashMap<K, usize> = HashMap::new();
+    for (key, item) in items {
+        let place = *places.entry(key).or_insert(groups.len());
         match groups.get_mut(place) {
             Some((_, group)) => group.push(item),
-            None => groups.push((blueprint, vec![item])),
+            None => groups.push((key, vec![item])),
         }
     }
     groups

@@ -69,6 +69,11 @@ impl Mapped {
         Self { change: bare(change), made, names, gone, is_uncertain }
     }
 
+    /// Of a row that is a part of what another tells: its entities are the other's.
+    pub(super) fn part(change: Change, made: Vec<Entity>) -> Self {
+        Self { change: bare(change), made, names: Names::UNKNOWN, gone: Vec::new(), is_uncertain: false }
+    }
+
     pub(super) fn delete(change: Change, names: &Names) -> Self {
         let gone = names.iter().map(Into::into).collect();
         Self { change: bare(change), made: Vec::new(), names: Names::UNKNOWN, gone, is_uncertain: false }

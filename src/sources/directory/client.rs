@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use bytes::Bytes;
+use governor::{DefaultDirectRateLimiter, Quota};
 use jiff::Timestamp;
 use reqwest::Url;
 use serde::Deserialize;
@@ -18,9 +19,13 @@ use crate::http::{self, RequestError};
 /// Ids that are asked for at once ("directoryObject: getByIds", Microsoft Graph v1.0 reference).
 const MOST_IDS: usize = 1000;
 
+/// How often is asked what fails for want of a licence: where there is one, some of the answers say that there is none.
+const TRIES: usize = 5;
+
 /// Microsoft Graph.
 pub(super) struct Client {
     api: Api,
+    sign_ins: Option<DefaultDirectRateLimiter>,
     requests: Cell<u64>,
     rows: Cell<u64>,
 }
@@ -38,7 +43,8 @@ pub(super) struct Page {
 
 impl Client {
     pub(super) fn new(api: Api) -> Self {
-        Self { api, requests: Cell::new(0), rows: Cell::new(0) }
+        let sign_ins = Quota::with_period(api.limits().sign_ins_apart).map(DefaultDirectRateLimiter::direct);
+        Self { api, sign_ins, requests: Cell::new(0), rows: Cell::new(0) }
     }
 
     /// Requests that were answered so far.
@@ -70,6 +76,21 @@ impl Client {
     pub(super) fn link(&self, kind: EntraKind, link: &str) -> Result<Url, DirectoryError> {
         let url = link.parse().map_err(|_| unreadable(kind, "a link is no URL"))?;
         self.api.own(url).map_err(|error| DirectoryError::new(kind, error.into()))
+    }
+
+    /// Reads what tells of sign-ins, in its turn.
+    pub(super) async fn sign_ins<T: DeserializeOwned>(&self, url: Url) -> Result<T, DirectoryError> {
+        let mut tries = 0;
+        loop {
+            if let Some(rate) = &self.sign_ins {
+                rate.until_ready().await;
+            }
+            tries += 1;
+            match self.get(EntraKind::SignIn, url.clone()).await {
+                Err(error) if error.is_unlicensed() && tries < TRIES => {}
+                answer => return answer,
+            }
+        }
     }
 
     pub(super) async fn page(&self, kind: EntraKind, url: Url) -> Result<Page, DirectoryError> {

@@ -57,6 +57,11 @@ impl DirectoryError {
         matches!(self, Self::Denied { .. })
     }
 
+    /// Whether the tenant has no licence for what was asked, or is said to have none.
+    pub(super) fn is_unlicensed(&self) -> bool {
+        self.has_code(&["Authentication_RequestFromNonPremiumTenantOrB2CTenant"])
+    }
+
     /// Whether the link of a delta is too old, or the service began anew: 40X with `syncStateNotFound`, or 410 ("Use delta query to
     /// track changes", Microsoft Graph).
     pub(super) fn is_of_the_link(&self) -> bool {

@@ -36,13 +36,14 @@ const SERVICE_PRINCIPAL: &[&str] = &[
 const OPTIONAL: &[&str] = &["createdDateTime"];
 
 impl EntraKind {
-    /// As paths name it.
+    /// As paths name it, and shards.
     pub(super) fn segment(self) -> &'static str {
         match self {
             Self::User => "users",
             Self::Group => "groups",
             Self::Application => "applications",
             Self::ServicePrincipal => "servicePrincipals",
+            Self::SignIn => "signIns",
         }
     }
 
@@ -53,6 +54,7 @@ impl EntraKind {
             Self::Group => GROUP,
             Self::Application => APPLICATION,
             Self::ServicePrincipal => SERVICE_PRINCIPAL,
+            Self::SignIn => &[],
         }
     }
 
@@ -67,6 +69,7 @@ impl EntraKind {
             Self::User => "userPrincipalName",
             Self::Group => "securityEnabled",
             Self::Application | Self::ServicePrincipal => "appId",
+            Self::SignIn => "id",
         }
     }
 
@@ -76,6 +79,7 @@ impl EntraKind {
             Self::User => "User.Read.All",
             Self::Group => "GroupMember.Read.All",
             Self::Application | Self::ServicePrincipal => "Application.Read.All",
+            Self::SignIn => "AuditLog.Read.All",
         }
     }
 
@@ -93,7 +97,7 @@ impl EntraKind {
 
     /// The kind that a shard, or what is in it, is of.
     pub(crate) fn of(id: &Id) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.segment().eq_ignore_ascii_case(id.shard()))
+        Self::ALL.into_iter().chain([Self::SignIn]).find(|kind| kind.segment().eq_ignore_ascii_case(id.shard()))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The directory of Entra ID as a source, by Microsoft Graph: a kind of objects is a shard, an object a leaf.
 //!
-//! `kind` says what is asked for of each; `client` asks, `round` reads a delta, `members` who is in a group; `object` makes rows of
-//! what comes, and `cursor` is what the checkpoint keeps of a kind. A delta from its beginning shows everything and is the reading
+//! `kind` says what is asked for of each; `client` asks, `round` reads a delta, `members` who is in a group, `sign_ins` when users
+//! signed in; `object` makes rows of what comes, and `cursor` is what the checkpoint keeps of a kind. A delta from its beginning shows everything and is the reading
 //! of all rows; one from a link shows what changed. The delta of groups tells which groups changed, and hints who joined and who
 //! left: the members are then read whole, and again for as long as an answer may be older than the change.
 
@@ -13,6 +13,7 @@ mod members;
 mod object;
 mod reading;
 mod round;
+mod sign_ins;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -65,7 +66,7 @@ struct State {
     is_lost: bool,
 }
 
-/// What a run noticed of groups, for its report.
+/// What a run noticed of groups and sign-ins, for its report.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counted {
     /// Groups whose members wait for an answer that is as new as the delta.
@@ -76,6 +77,8 @@ pub(crate) struct Counted {
     pub(crate) hidden: BTreeSet<String>,
     /// Members that are no users, by their kinds.
     pub(crate) others: BTreeMap<String, u64>,
+    /// Why sign-ins cannot be read where the tenant has no licence for it.
+    pub(crate) unlicensed: Option<String>,
 }
 
 /// A reading: the round of a kind, or nothing.
@@ -92,14 +95,20 @@ enum What {
     Round(EntraKind, Round),
     /// All of it, from the beginning.
     Beginning(EntraKind),
+    /// Who signed in since then; `None`: all users.
+    SignIns(Option<String>),
 }
 
 impl Directory {
     /// `tenant` is a part of what a link is good for.
     pub(crate) fn new(api: Api, entra: Entra, tenant: &str) -> Self {
         let terms = format!("{tenant} {} {}", api.origin(), entra.terms());
-        let kinds = entra.kinds.iter().map(|kind| (*kind, State::default())).collect();
-        let names = EntraKind::ALL.into_iter().map(|kind| (kind, format!("microsoft.graph/{}", kind.segment()).into()));
+        let sign_ins = (entra.sign_ins && entra.kinds.contains(&EntraKind::User)).then_some(EntraKind::SignIn);
+        let kinds = entra.kinds.iter().chain(&sign_ins).map(|kind| (*kind, State::default())).collect();
+        let names = EntraKind::ALL
+            .into_iter()
+            .chain([EntraKind::SignIn])
+            .map(|kind| (kind, format!("microsoft.graph/{}", kind.segment()).into()));
         let (names, kinds, counts) = (names.collect(), RefCell::new(kinds), RefCell::default());
         let can_relate = watch::Sender::new(false);
         Self { client: Client::new(api), entra, terms, kinds, names, counts, can_relate }
@@ -115,6 +124,9 @@ impl Directory {
             let cursor = kept.flatten().unwrap_or_else(|| Cursor { terms: self.terms.clone(), ..Cursor::default() });
             let (link, has_shown) = (cursor.link.clone(), cursor.shows_hidden);
             self.kinds.borrow_mut().insert(kind, State { cursor, is_lost, ..State::default() });
+            if kind == EntraKind::SignIn {
+                return;
+            }
             let opened = match self.open_link(kind, &link).await {
                 Err(error) if error.is_of_the_link() => {
                     tracing::warn!("the link of the last round is not good any more; all are read: {error}");
@@ -195,6 +207,12 @@ impl Directory {
     /// What groups relate to is posted: what is found of them may be handed over.
     pub(crate) fn let_relate(&self) {
         self.can_relate.send_replace(true);
+    }
+
+    /// Waits until that is so.
+    async fn until_related(&self) {
+        // The sender lasts as long as the directory.
+        _ = self.can_relate.subscribe().wait_for(|can| *can).await;
     }
 
     fn now(&self) -> Timestamp {
@@ -294,6 +312,11 @@ impl Directory {
         Some(self.gone(&kind.id(guid)?))
     }
 
+    /// Whether groups name users.
+    fn relates_groups(&self) -> bool {
+        self.reads_members() && self.kinds.borrow().contains_key(&EntraKind::Group)
+    }
+
     /// Whether groups have members.
     fn reads_members(&self) -> bool {
         self.entra.membership == EntraMembership::Group
@@ -335,6 +358,11 @@ impl Source for Directory {
         cursor: Option<String>,
     ) -> Result<(Reading<'a>, Reading<'a>), DirectoryError> {
         let kind = shards.first().and_then(EntraKind::of);
+        if let (Some(EntraKind::SignIn), Some(_)) = (kind, &cursor) {
+            let since = self.cursor_of(EntraKind::SignIn).link;
+            let what = if since.is_empty() { What::Nothing } else { What::SignIns(Some(since)) };
+            return Ok((Reading { directory: self, what: What::Nothing }, Reading { directory: self, what }));
+        }
         let opened = kind.and_then(|kind| Some((kind, self.take_opened(kind, Extent::Changes)?)));
         // Beside a round from the beginning it could be the older one of the two, or the newer.
         let opened = opened.filter(|_| cursor.is_some());
@@ -353,8 +381,12 @@ impl Source for Directory {
     }
 
     async fn leaves<'a>(&'a self, shards: &'a [Id]) -> Result<Reading<'a>, DirectoryError> {
-        let kind = shards.first().and_then(EntraKind::of);
-        Ok(Reading { directory: self, what: kind.map_or(What::Nothing, What::Beginning) })
+        let what = match shards.first().and_then(EntraKind::of) {
+            None => What::Nothing,
+            Some(EntraKind::SignIn) => What::SignIns(None),
+            Some(kind) => What::Beginning(kind),
+        };
+        Ok(Reading { directory: self, what })
     }
 
     /// There are no containers.
@@ -370,6 +402,12 @@ impl Source for Directory {
         }
         for (kind, ids) in by_kind {
             let guids: Vec<&str> = ids.iter().map(|id| guid(id)).filter(|guid| !self.is_gone(kind, guid)).collect();
+            if kind == EntraKind::SignIn {
+                let (findings, are_all) = self.ask_sign_ins(&guids).await?;
+                found.findings.extend(findings);
+                found.answer.covered.extend(kind.shard().filter(|_| are_all));
+                continue;
+            }
             // Whoever may not ask for all of them at once asks for each.
             let existing = match self.client.existing(kind, &guids).await {
                 Err(error) if error.is_denied() => guids.iter().map(|guid| (*guid).to_owned()).collect(),
@@ -388,21 +426,35 @@ impl Source for Directory {
         Ok(found)
     }
 
-    /// Groups relate to users.
-    fn relating(&self, shard: &Id) -> Option<Id> {
-        let is_related = self.reads_members() && EntraKind::of(shard) == Some(EntraKind::User);
-        let has_groups = self.kinds.borrow().contains_key(&EntraKind::Group);
-        if is_related && has_groups { EntraKind::Group.shard() } else { None }
+    /// Groups relate to users, and sign-ins are a part of them.
+    fn relating(&self, shard: &Id) -> Vec<Id> {
+        if EntraKind::of(shard) != Some(EntraKind::User) {
+            return Vec::new();
+        }
+        let groups = self.relates_groups().then_some(EntraKind::Group);
+        let kinds = self.kinds.borrow();
+        let sign_ins = kinds.contains_key(&EntraKind::SignIn).then_some(EntraKind::SignIn);
+        groups.into_iter().chain(sign_ins).filter_map(EntraKind::shard).collect()
+    }
+
+    fn whole(&self, id: &Id) -> Option<Id> {
+        if EntraKind::of(id) == Some(EntraKind::SignIn) { EntraKind::User.id(guid(id)) } else { None }
     }
 
     async fn related(&self, ids: &[Id]) -> Result<Vec<Id>, DirectoryError> {
+        let mut related: HashSet<Id> = HashSet::new();
+        if self.kinds.borrow().contains_key(&EntraKind::SignIn) {
+            related.extend(ids.iter().filter_map(|id| EntraKind::SignIn.id(guid(id))));
+        }
+        if !self.relates_groups() {
+            return Ok(related.into_iter().collect());
+        }
         let reading = stream::iter(ids).map(async |id| self.client.groups_of(guid(id)).await);
         let mut read = pin!(reading.buffer_unordered(AT_ONCE));
-        let mut groups = HashSet::new();
         while let Some(some) = read.next().await {
-            groups.extend(some?.iter().filter_map(|group| EntraKind::Group.id(group)));
+            related.extend(some?.iter().filter_map(|group| EntraKind::Group.id(group)));
         }
-        Ok(groups.into_iter().collect())
+        Ok(related.into_iter().collect())
     }
 
     fn gone(&self, id: &Id) -> Change {
@@ -418,6 +470,11 @@ impl engine::Reading for Reading<'_> {
         let (kind, round, extent) = match what {
             What::Nothing => return Ok(Answer::default()),
             What::None(covered) => return Ok(Answer { covered, ..Answer::default() }),
+            What::SignIns(since) => {
+                let is_read = directory.read_sign_ins(since.as_deref(), &intake).await?;
+                let covered = EntraKind::SignIn.shard().filter(|_| is_read && since.is_none());
+                return Ok(Answer { covered: covered.into_iter().collect(), ..Answer::default() });
+            }
             What::Round(kind, round) => (kind, round, Extent::Changes),
             What::Beginning(kind) => {
                 let round = match directory.take_opened(kind, Extent::Everything) {

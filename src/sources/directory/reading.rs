@@ -69,8 +69,7 @@ impl Directory {
         });
         let Told { contradictory, members, slices, link } = round.await?;
         if has_members {
-            // It lasts as long as its sender, the directory.
-            _ = self.can_relate.subscribe().wait_for(|can| *can).await;
+            self.until_related().await;
         }
         let shows_hidden = has_members && self.client.shows_hidden().await;
         let mut again = self.take_again(kind);

@@ -85,8 +85,12 @@ impl Round {
                         None => Ok(None),
                     }
                 };
-                let objects = parsed((kind, self.extent), &page, &mut seen, &mut told, now)?;
-                let (taken, asked) = futures::join!(take(objects), asking);
+                let taking = async {
+                    // The request goes out before anything is made of what came.
+                    tokio::task::yield_now().await;
+                    take(parsed((kind, self.extent), &page, &mut seen, &mut told, now)?).await
+                };
+                let (asked, taken) = futures::join!(asking, taking);
                 taken?;
                 match asked {
                     Ok(Some(next)) => page = next,

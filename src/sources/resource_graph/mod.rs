@@ -241,7 +241,11 @@ impl Source for ResourceGraph {
         Ok(found)
     }
 
-    fn relating(&self, _shard: &Id) -> Option<Id> {
+    fn relating(&self, _shard: &Id) -> Vec<Id> {
+        Vec::new()
+    }
+
+    fn whole(&self, _id: &Id) -> Option<Id> {
         None
     }
 

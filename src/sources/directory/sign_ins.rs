@@ -1,0 +1,147 @@
+//! When users last signed in: no delta has it, and it goes by a role, a licence, a rate and a page size of its own.
+//!
+//! "List users" and "signInActivity resource type", Microsoft Graph v1.0 reference: `AuditLog.Read.All` and a licence of Entra ID P1
+//! or P2; without the latter every request fails that asks for it, and in some tenants with one many do.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::client::{Page, unreadable};
+use super::error::DirectoryError;
+use super::{Directory, deliver};
+use crate::config::{EntraKind, EntraMember};
+use crate::engine::Intake;
+use crate::id::is_guid;
+use crate::model::{Finding, Operation, Scope};
+
+const KIND: EntraKind = EntraKind::SignIn;
+
+const SELECT: &str = "$select=id,userPrincipalName,signInActivity";
+
+/// Users on a page: the most that Graph gave in 2025, and in 2023. At last it is asked for its own default.
+const PAGES: [&str; 3] = ["&$top=500", "&$top=120", ""];
+
+/// What it says of a page that is too large.
+const TOO_LARGE: &str = "Cannot query data for more than";
+
+/// How often a list is read anew whose pages became too old.
+const RESTARTS: usize = 3;
+
+/// How late a sign-in shows.
+const LATE: SignedDuration = SignedDuration::from_hours(2);
+
+/// Users that are asked for one by one in a run, as few may be in a minute.
+const MOST_ASKED: usize = 10;
+
+/// In seconds.
+const DAY: i64 = 24 * 60 * 60;
+
+/// A user of such a list.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct User {
+    id: String,
+    #[serde(rename = "userPrincipalName")]
+    name: Option<String>,
+    sign_in_activity: Option<Activity>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Activity {
+    last_sign_in_date_time: Option<Timestamp>,
+}
+
+impl User {
+    fn parse(item: &str) -> Result<Self, DirectoryError> {
+        let user: Self = serde_json::from_str(item).map_err(|_| unreadable(KIND, "a user is none"))?;
+        let id = user.id.to_lowercase();
+        if is_guid(&id) { Ok(Self { id, ..user }) } else { Err(unreadable(KIND, "an id is none")) }
+    }
+
+    /// The beginning of the day on which the user last signed in. Who never did is said to have in the year 1.
+    fn day(&self) -> Option<Timestamp> {
+        let last = self.sign_in_activity.as_ref()?.last_sign_in_date_time?;
+        let day = Timestamp::from_second(last.as_second().div_euclid(DAY) * DAY).ok()?;
+        (day > Timestamp::UNIX_EPOCH).then_some(day)
+    }
+}
+
+impl Directory {
+    /// Reads who signed in since then, or of all users. Whether it could be: it takes a licence.
+    pub(super) async fn read_sign_ins(&self, since: Option<&str>, intake: &Intake) -> Result<bool, DirectoryError> {
+        let next = self.now().checked_sub(LATE).unwrap_or_default();
+        let filter = since.map(|since| format!("&$filter=signInActivity/lastSignInDateTime ge {since}"));
+        let mut sizes = PAGES.into_iter();
+        let mut size = sizes.next().unwrap_or_default();
+        'reading: for _ in 0..RESTARTS + PAGES.len() {
+            let path = format!("users?{SELECT}{size}{}", filter.as_deref().unwrap_or_default());
+            let mut url = self.client.url(KIND, &path)?;
+            loop {
+                let page: Page = match self.client.sign_ins(url).await {
+                    Err(error) if error.is_unlicensed() => {
+                        self.counts.borrow_mut().unlicensed = Some(error.to_string());
+                        return Ok(false);
+                    }
+                    Err(error) if error.is_of_the_page() => continue 'reading,
+                    Err(error) if error.refusal().is_some_and(|text| text.contains(TOO_LARGE)) => {
+                        tracing::debug!("smaller pages are asked for: {error}");
+                        size = sizes.next().ok_or(error)?;
+                        continue 'reading;
+                    }
+                    page => page?,
+                };
+                let users = page.value.iter().map(|item| User::parse(item.get())).collect::<Result<Vec<_>, _>>()?;
+                self.until_related().await;
+                let signed_in = users.iter().filter(|user| user.day().is_some());
+                deliver(intake, signed_in.filter_map(|user| self.signed_in(user)).collect()).await?;
+                let Some(next) = page.next else { break };
+                url = self.client.link(KIND, &next)?;
+            }
+            self.go_on(KIND, format!("{next:.0}"), false, BTreeMap::new());
+            return Ok(true);
+        }
+        Err(unreadable(KIND, "the pages of the users become too old before they are read"))
+    }
+
+    /// Those of these users that could be asked for. Whether all of them were.
+    pub(super) async fn ask_sign_ins(&self, guids: &[&str]) -> Result<(Vec<Finding>, bool), DirectoryError> {
+        let mut findings = Vec::new();
+        for guid in guids.iter().take(MOST_ASKED) {
+            let url = self.client.url(KIND, &format!("users/{guid}?{SELECT}"))?;
+            match self.client.sign_ins::<Box<RawValue>>(url).await {
+                Ok(raw) => findings.extend(self.signed_in(&User::parse(raw.get())?)),
+                Err(error) if error.is_missing() => {}
+                Err(error) if error.is_unlicensed() => return Ok((findings, false)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((findings, guids.len() <= MOST_ASKED))
+    }
+
+    /// Asks for one user. Why sign-ins cannot be read, where the tenant has no licence for it.
+    pub(crate) async fn look_at_sign_ins(&self) -> Result<Option<String>, DirectoryError> {
+        let url = self.client.url(KIND, &format!("users?{SELECT}&$top=1"))?;
+        match self.client.sign_ins::<Page>(url).await {
+            Ok(_) => Ok(None),
+            Err(error) if error.is_unlicensed() => Ok(Some(error.to_string())),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn signed_in(&self, user: &User) -> Option<Finding> {
+        let (id, name, day) = (&user.id, &user.name, user.day());
+        let row = match self.entra.member {
+            EntraMember::Id => json!({"id": id, "userPrincipalName": name, "lastSignInDateTime": day}),
+            EntraMember::Object => {
+                json!({"id": id, "userPrincipalName": name, "signInActivity": {"lastSignInDateTime": day}})
+            }
+        };
+        let change = self.change(KIND.id(id)?, Operation::Upsert, row.to_string().into());
+        Some(Finding { change, exists: true, scope: Some(Scope::In), record: None })
+    }
+}
