@@ -222,7 +222,8 @@ pub struct Settings {
     #[arg(long, env = "ENTRA_KINDS", value_name = "KINDS", help_heading = "Scope")]
     pub entra_kinds: Option<String>,
 
-    /// Whether groups name the users in them: `group` or `none` [default: group]
+    /// What tells who is in which group: `group` (a group names its members), `user` (a user names the groups), `both` or `none`
+    /// [default: group]
     #[arg(long, env = "ENTRA_MEMBERSHIP", value_name = "SIDE", help_heading = "Scope")]
     pub entra_membership: Option<String>,
 

@@ -132,6 +132,9 @@ pub(super) struct Packed {
 const THERE: u8 = 1 << 2;
 const UNREAD: u8 = 1 << 3;
 
+/// In the place of a scope: only what has none can be so.
+const FRESH: u8 = 3;
+
 /// Before the names, where they are known.
 const NAMED: u8 = b'\n';
 
@@ -149,6 +152,7 @@ impl Packed {
             State::Refused(content) => (3, Some(content)),
         };
         let scope = match entry.scope {
+            None if entry.fresh => FRESH,
             None => 0,
             Some(Scope::In) => 1,
             Some(Scope::Out) => 2,
@@ -212,11 +216,10 @@ impl Packed {
             2 => State::Held(Content(u64::from_le_bytes(reader.array()?))),
             _ => State::Refused(Content(u64::from_le_bytes(reader.array()?))),
         };
-        let scope = match flags >> 4 & 3 {
-            0 => None,
-            1 => Some(Scope::In),
-            2 => Some(Scope::Out),
-            _ => return None,
+        let (scope, fresh) = match flags >> 4 & 3 {
+            1 => (Some(Scope::In), false),
+            2 => (Some(Scope::Out), false),
+            other => (None, other == FRESH),
         };
         let absent = match flags >> 6 {
             0 => None,
@@ -233,7 +236,8 @@ impl Packed {
             }
             _ => Some(to_time(reader.array()?)?),
         };
-        let entry = Entry { state, at, absent, there: flags & THERE != 0, scope, unread: flags & UNREAD != 0, names };
+        let (there, unread) = (flags & THERE != 0, flags & UNREAD != 0);
+        let entry = Entry { state, at, absent, there, scope, unread, fresh, names };
         reader.0.is_empty().then_some(entry)
     }
 

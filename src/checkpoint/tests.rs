@@ -62,10 +62,10 @@ fn any_entry() -> impl Strategy<Value = Entry> {
     let scope = prop_oneof![Just(None), Just(Some(Scope::In)), Just(Some(Scope::Out))];
     let at = proptest::option::of(any_time());
     let names = proptest::option::of(proptest::collection::vec("[a-z /é]{0,12}", 0..4));
-    (state, at, absent, any::<bool>(), scope, any::<bool>(), names).prop_map(
-        |(state, at, absent, there, scope, unread, names)| {
+    (state, at, absent, any::<[bool; 3]>(), scope, names).prop_map(
+        |(state, at, absent, [there, unread, fresh], scope, names)| {
             let names = names.map_or(Names::UNKNOWN, |names| Names::known(names.iter().map(String::as_str)));
-            Entry { state, at, absent, there, scope, unread, names }
+            Entry { state, at, absent, there, scope, unread, fresh: fresh && scope.is_none(), names }
         },
     )
 }

@@ -117,7 +117,7 @@ const VALUES: [(&str, &[&str]); 8] = [
     ("port_webhook_payload", &["single", "batch"]),
     ("mode", &["incremental", "full"]),
     ("out_of_scope", &["delete", "keep"]),
-    ("entra_membership", &["group", "none"]),
+    ("entra_membership", &["group", "user", "both", "none"]),
     ("entra_service_principals", &["own", "all"]),
     ("log_format", &["text", "json"]),
 ];

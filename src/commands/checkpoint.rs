@@ -70,6 +70,7 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<&'static str>,
     unread: bool,
+    fresh: bool,
 }
 
 /// The last run, as far as a person is told of it.
@@ -198,6 +199,7 @@ fn sentences(id: &Id, entry: &Entry, mark: Mark) -> Vec<String> {
         entry.scope.map(|scope| format!("its tags put it {} scope", if scope == Scope::In { "in" } else { "out of" })),
     );
     told.extend(entry.unread.then(|| will_be_read(id).to_owned()));
+    told.extend(entry.fresh.then(|| "it is new to the catalog: what relates to it will be read again".to_owned()));
     if id.stage() == Stage::Root {
         told.extend(mark.since.map(|since| format!("records have been read up to {since:.0}")));
         told.extend(mark.full.map(|full| format!("last compared in full at {full:.0}")));
@@ -206,11 +208,7 @@ fn sentences(id: &Id, entry: &Entry, mark: Mark) -> Vec<String> {
 }
 
 fn will_be_read(id: &Id) -> &'static str {
-    if id.stage() == Stage::Leaf {
-        "it, or what relates to it, will be read again"
-    } else {
-        "all its resources will be read again"
-    }
+    if id.stage() == Stage::Leaf { "it will be read again" } else { "all its resources will be read again" }
 }
 
 fn line(output: &mut impl Write, id: &Id, entry: &Entry) -> Result<(), Trouble> {
@@ -232,6 +230,7 @@ fn line(output: &mut impl Write, id: &Id, entry: &Entry) -> Result<(), Trouble> 
         there: entry.there,
         scope: entry.scope.map(|scope| if scope == Scope::In { "in" } else { "out" }),
         unread: entry.unread,
+        fresh: entry.fresh,
     };
     let mut text = serde_json::to_string(&line).map_err(io::Error::from)?;
     text.push('\n');

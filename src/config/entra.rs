@@ -25,6 +25,8 @@ pub enum EntraKind {
     ServicePrincipal,
     /// When a user last signed in: told apart from the user.
     SignIn,
+    /// Which groups a user is in: told apart from the user.
+    Membership,
 }
 
 impl EntraKind {
@@ -39,6 +41,7 @@ impl EntraKind {
             Self::Application => "application",
             Self::ServicePrincipal => "servicePrincipal",
             Self::SignIn => "userSignIn",
+            Self::Membership => "userGroups",
         }
     }
 
@@ -50,6 +53,7 @@ impl EntraKind {
             Self::Application => "applications",
             Self::ServicePrincipal => "servicePrincipals",
             Self::SignIn => "sign-ins",
+            Self::Membership => "memberships",
         }
     }
 }
@@ -60,6 +64,10 @@ pub enum EntraMembership {
     /// A group names its members.
     #[default]
     Group,
+    /// A user names the groups.
+    User,
+    /// Both do.
+    Both,
     /// Nowhere.
     None,
 }
@@ -104,7 +112,29 @@ pub enum EntraMember {
     Object,
 }
 
+impl EntraMembership {
+    /// Whether groups name the users in them.
+    pub(crate) fn is_of_groups(self) -> bool {
+        matches!(self, Self::Group | Self::Both)
+    }
+
+    /// Whether users name the groups that they are in.
+    pub(crate) fn is_of_users(self) -> bool {
+        matches!(self, Self::User | Self::Both)
+    }
+}
+
 impl Entra {
+    /// What is read: the kinds that are wanted, and what is told of users apart.
+    pub(crate) fn all_kinds(&self) -> BTreeSet<EntraKind> {
+        let has = |kind| self.kinds.contains(&kind);
+        let sign_ins = self.sign_ins && has(EntraKind::User);
+        let memberships = self.membership.is_of_users() && has(EntraKind::User) && has(EntraKind::Group);
+        let apart = [(sign_ins, EntraKind::SignIn), (memberships, EntraKind::Membership)];
+        let apart = apart.into_iter().filter_map(|(is_read, kind)| is_read.then_some(kind));
+        self.kinds.iter().copied().chain(apart).collect()
+    }
+
     /// Finds what is wrong with its settings, for who needs nothing else of them.
     pub fn check(settings: &Settings, environment: Environment<'_>) -> Result<(), ConfigError> {
         let mut reader = Reader::new(settings, environment);
@@ -124,12 +154,17 @@ impl Entra {
 impl Reader<'_> {
     pub(super) fn entra(&mut self) -> Entra {
         let settings = self.settings;
-        Entra {
+        let entra = Entra {
             kinds: self.kinds(),
             membership: self.choice(
                 "ENTRA_MEMBERSHIP",
                 settings.entra_membership.as_deref(),
-                &[("group", EntraMembership::Group), ("none", EntraMembership::None)],
+                &[
+                    ("group", EntraMembership::Group),
+                    ("user", EntraMembership::User),
+                    ("both", EntraMembership::Both),
+                    ("none", EntraMembership::None),
+                ],
             ),
             users: self.users(),
             own_service_principals: self.choice(
@@ -140,7 +175,18 @@ impl Reader<'_> {
             sign_ins: self.flag("ENTRA_SIGN_IN_ACTIVITY", settings.entra_sign_in_activity.as_deref()),
             allow_mass_delete: self.flag("ALLOW_MASS_DELETE", settings.allow_mass_delete.as_deref()),
             ..Entra::default()
+        };
+        let lacks = |kind| !entra.kinds.is_empty() && !entra.kinds.contains(&kind);
+        if entra.membership.is_of_users() && (lacks(EntraKind::User) || lacks(EntraKind::Group)) {
+            self.wrong(
+                "ENTRA_MEMBERSHIP",
+                "has users name their groups: ENTRA_KINDS must have users and groups".into(),
+            );
         }
+        if entra.sign_ins && lacks(EntraKind::User) {
+            self.wrong("ENTRA_SIGN_IN_ACTIVITY", "tells of users: ENTRA_KINDS must have users".into());
+        }
+        entra
     }
 
     fn kinds(&mut self) -> BTreeSet<EntraKind> {
@@ -244,6 +290,28 @@ mod tests {
         assert_eq!(users("members,enabled").unwrap().users, EntraUsers { members: true, enabled: true });
         assert_eq!(users("all").unwrap().users, EntraUsers::default());
         assert!(users("guests").is_err());
+    }
+
+    #[test]
+    fn what_is_told_of_users_apart_needs_the_kinds_that_it_is_about() {
+        let of = |kinds: &str, membership: &str, sign_ins: &str| {
+            let [kinds, membership, sign_ins] = [kinds, membership, sign_ins].map(|text| Some(text.to_owned()));
+            let settings = Settings {
+                entra_kinds: kinds,
+                entra_membership: membership,
+                entra_sign_in_activity: sign_ins,
+                ..Settings::default()
+            };
+            entra(&settings).map(|entra| entra.all_kinds().len())
+        };
+        assert_eq!((of("users,groups", "user", "true"), of("all", "both", "false")), (Ok(4), Ok(5)));
+        assert_eq!(
+            (of("users,groups", "group", "false"), of("", "user", "true")),
+            (Ok(2), Ok(0)),
+            "a mapping may name them"
+        );
+        assert!(of("users", "both", "false").unwrap_err().contains("users and groups"));
+        assert!(of("groups", "none", "true").unwrap_err().contains("must have users"));
     }
 
     #[test]

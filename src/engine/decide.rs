@@ -68,8 +68,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         let is_fresh = Self::is_fresh(known.as_ref(), record.as_ref());
         let is_known = known.is_some();
         let mut entry = known.unwrap_or(Entry::NEW);
-        // Of a leaf that relates to others, this is what was to be read again.
-        let is_read_again = entry.unread && id.stage() == Stage::Leaf && self.source.relating(&id.root()).is_empty();
+        let is_read_again = entry.unread && id.stage() == Stage::Leaf;
         if exists && (entry.absent.is_some() || is_read_again) {
             if entry.absent.take().is_some() {
                 entry = self.perhaps_back(&id, entry);

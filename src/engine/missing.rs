@@ -10,9 +10,6 @@ use super::rules::{Rule, holds};
 use super::{Absent, Answer, Engine, Entry, Fatal, Key, Replica, Rows, Source, State, before};
 use crate::model::{Finding, Id, Scope, Stage};
 
-/// How long something is missing before it counts as gone.
-const WAIT: SignedDuration = SignedDuration::from_mins(30);
-
 /// The same where so many are missing that the source may be blind.
 const GUARDED_WAIT: SignedDuration = SignedDuration::from_hours(24);
 
@@ -280,7 +277,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         if entry.absent.is_none() {
             self.put(id, Entry { absent: Some(absent), ..entry })?;
         }
-        let is_due = absent <= Absent::Since(before(self.start, WAIT)) || !holds(Rule::Wait);
+        let is_due = absent <= Absent::Since(before(self.start, self.settings.bounds.wait)) || !holds(Rule::Wait);
         Ok(is_due.then(|| id.clone()))
     }
 

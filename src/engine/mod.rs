@@ -62,6 +62,9 @@ pub(crate) const RECORDS_KEPT: SignedDuration = SignedDuration::from_hours(6 * 2
 /// How late a row is at most, with much to spare. Of what is older than this and exists, a full read shows the row.
 const ROWS_LATE: SignedDuration = SignedDuration::from_hours(24);
 
+/// How long a row may come and go before it counts as gone.
+const WAIT: SignedDuration = SignedDuration::from_mins(30);
+
 /// How long what is gone is asked for in case that it shows after all: rows that come and go do so within a day.
 const WATCH: SignedDuration = SignedDuration::from_hours(48);
 
@@ -90,6 +93,8 @@ pub(crate) struct Bounds {
     pub(crate) watched: usize,
     /// Entities of a shard that may be missing, or a tenth of it, before the source is taken for blind.
     pub(crate) guarded: u64,
+    /// How long something is missing before it counts as gone.
+    pub(crate) wait: SignedDuration,
     /// How long something that is gone, or never showed, is asked for in case that it shows after all.
     pub(crate) watch: SignedDuration,
     /// More deletes of a shard than so many, and than so many percent of what is held of it, are not sent.
@@ -98,7 +103,7 @@ pub(crate) struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { page: PAGE, asked: 2000, watched: 100, guarded: 20, watch: WATCH, mass: None }
+        Self { page: PAGE, asked: 2000, watched: 100, guarded: 20, wait: WAIT, watch: WATCH, mass: None }
     }
 }
 

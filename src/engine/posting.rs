@@ -56,7 +56,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         let intended = Entry {
             there: entry.there && change.operation == Operation::Upsert,
             absent: if send.is_proven { Some(Absent::Proven) } else { entry.absent },
-            unread: entry.unread
+            fresh: entry.fresh
                 || (change.operation == Operation::Upsert && !entry.there && self.has_relations(&change.id)),
             names: entry.names.with(&send.parcel.names()),
             ..entry.doubted()
@@ -117,7 +117,8 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
                 };
                 let names = Names::UNKNOWN;
                 let unread = entry.unread && id.stage() != Stage::Leaf;
-                let gone = Entry { state: State::Nothing, at, there: false, absent, names, unread, ..entry };
+                let gone =
+                    Entry { state: State::Nothing, at, there: false, absent, names, unread, fresh: false, ..entry };
                 let is_remembered = holds(Rule::Tombstone) || gone.absent.is_some() || gone.scope.is_some();
                 self.replica.put(id, is_remembered.then_some(gone)).map_err(Fatal::Replica)?;
             }

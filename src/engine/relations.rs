@@ -41,7 +41,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         let mut new = Vec::new();
         let most = self.settings.bounds.asked;
         self.each_open(shard, |id, entry| {
-            if entry.unread && entry.there && new.len() < most {
+            if entry.fresh && entry.there && new.len() < most {
                 new.push((id, entry));
             }
             Ok(())
@@ -68,7 +68,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         }
         for (id, entry) in new {
             if entry.at.is_none_or(|at| at <= before(self.start, LATE)) {
-                self.put(&id, Entry { unread: false, ..entry })?;
+                self.put(&id, Entry { fresh: false, ..entry })?;
             }
         }
         self.save().await

@@ -42,8 +42,10 @@ pub(crate) struct Entry {
     pub(crate) there: bool,
     /// Of a container: what its own row said last.
     pub(crate) scope: Option<Scope>,
-    /// Of a container: everything in it is to be read. Of a leaf: it is to be read again, or, if others relate to it, these are.
+    /// Of a container: everything in it is to be read. Of a leaf: it is to be read again.
     pub(crate) unread: bool,
+    /// Of a leaf, which has no scope: it is new to the catalog, and what relates to it is to be read again.
+    pub(crate) fresh: bool,
     /// Under which names something of it is, or may be, in the catalog.
     pub(crate) names: Names,
 }
@@ -82,6 +84,7 @@ impl Entry {
         there: false,
         scope: None,
         unread: false,
+        fresh: false,
         names: Names::UNKNOWN,
     };
 
@@ -95,7 +98,7 @@ impl Entry {
         match self.state {
             State::Unknown => true,
             State::Nothing => self.absent.is_some() || self.unread || self.scope != Some(Scope::Out),
-            State::Held(_) | State::Refused(_) => self.absent.is_some() || self.unread,
+            State::Held(_) | State::Refused(_) => self.absent.is_some() || self.unread || self.fresh,
         }
     }
 

@@ -13,10 +13,10 @@ use crate::jq::{self, Reads, Val};
 pub(super) const LARGEST: usize = 1 << 20;
 
 /// Columns that not every row has, as they may not be known or are told apart: what is made of one that is not there stays as it was.
-const NOT_ALWAYS: [(Kind, &str); 2] = [(Kind::Group, "members"), (Kind::User, SIGN_INS)];
+const NOT_ALWAYS: [(Kind, &str); 3] = [(Kind::Group, "members"), (Kind::User, APART[0]), (Kind::User, APART[1])];
 
-/// The column of a user that is told apart, in a row that has little else.
-const SIGN_INS: &str = "signInActivity";
+/// The columns of a user that are told apart, each in a row that has little else.
+const APART: [&str; 2] = ["signInActivity", "groups"];
 
 /// One of `resources`.
 pub(super) struct Resource {
@@ -131,9 +131,11 @@ impl Resource {
     }
 
     fn entity(&self, input: &Val, made: &mut Made) {
-        let is_part = self.kind == Kind::User && input.get(SIGN_INS).is_some();
+        let part = APART.into_iter().find(|column| self.kind == Kind::User && input.get(column).is_some());
+        let is_part = part.is_some();
         let mut is_read = !is_part;
-        self.fields.iter().for_each(|(_, field)| field.each(&mut |expression| is_read |= expression.reads(SIGN_INS)));
+        let mut look = |expression: &Expression| is_read |= part.is_some_and(|part| expression.reads(part));
+        self.fields.iter().for_each(|(_, field)| field.each(&mut look));
         if !is_read {
             return;
         }

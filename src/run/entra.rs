@@ -20,6 +20,9 @@ use crate::sources::directory::{Counted, Directory};
 /// A delta tells of every change. All are compared now and then all the same, as nothing else would find what it did not tell.
 const FULL_EVERY: SignedDuration = SignedDuration::from_hours(7 * 24);
 
+/// How far answers may be behind one another. What lists members must not name who was deleted before.
+const LATE: SignedDuration = SignedDuration::from_hours(1);
+
 /// What is deleted can be restored for 30 days ("Restore or permanently remove recently deleted users", Microsoft Entra).
 const RESTORABLE: SignedDuration = SignedDuration::from_hours(31 * 24);
 
@@ -53,26 +56,36 @@ impl<S: Future<Output = Stop>> Run<'_, S> {
         let settings = self.entra_settings(sink.identity());
         let mut shards = Vec::new();
         for (id, sight, is_lost) in directory.shards() {
-            if is_lost {
-                self.replica.set_mark(&id, Mark::default());
-            } else if settings.full == Full::Now {
+            if is_lost || settings.full == Full::Now {
                 // If it is cut, what it has told of older states is known to nobody: the next run begins again.
                 self.replica.set_mark(&id, Mark { full: None, ..self.replica.mark(&id) });
             }
             shards.push(Shard { id, root: None, sight });
         }
         let (engine, orders) = Engine::new(&directory, sink, &self.replica, &settings, start);
-        // All are read side by side. What groups relate to, and sign-ins are a part of, is posted before them.
-        let comes_last = |shard: &Shard| matches!(EntraKind::of(&shard.id), Some(EntraKind::Group | EntraKind::SignIn));
-        let (last, first): (Vec<Shard>, Vec<Shard>) = shards.iter().cloned().partition(comes_last);
+        // All are read side by side. What others relate to, or are parts of, is posted before them.
+        let of = |kinds: &[EntraKind]| -> Vec<Shard> {
+            let is_one = |shard: &&Shard| EntraKind::of(&shard.id).is_some_and(|kind| kinds.contains(&kind));
+            shards.iter().filter(is_one).cloned().collect()
+        };
+        let first = of(&[EntraKind::User, EntraKind::Application, EntraKind::ServicePrincipal]);
+        let groups = of(&[EntraKind::Group]);
+        let apart = of(&[EntraKind::SignIn, EntraKind::Membership]);
         let reading = async {
             let first = async {
                 engine.run(&first).await?;
                 engine.settle_all().await?;
-                directory.let_relate();
+                directory.note_posted(EntraKind::User);
                 Ok(())
             };
-            futures::try_join!(first, engine.run(&last)).map(drop)
+            let groups = async {
+                engine.run(&groups).await?;
+                directory.until_posted(EntraKind::User).await;
+                engine.settle_all().await?;
+                directory.note_posted(EntraKind::Group);
+                Ok(())
+            };
+            futures::try_join!(first, groups, engine.run(&apart)).map(drop)
         };
         let is_drawn = settings.full == Full::Now && !self.has_resources();
         let mode = if is_drawn { Mode::Full } else { Mode::Incremental };
@@ -126,7 +139,7 @@ impl<S: Future<Output = Stop>> Run<'_, S> {
             first: First::AtOnce,
             leaving: self.leaving(),
             resend: if config.resend_all { Resend::All } else { Resend::Nothing },
-            bounds: Bounds { watched: WATCHED, watch: RESTORABLE, mass, ..Bounds::default() },
+            bounds: Bounds { watched: WATCHED, wait: LATE, watch: RESTORABLE, mass, ..Bounds::default() },
         }
     }
 
@@ -144,8 +157,12 @@ pub(super) fn is_subscription(shard: &Id) -> bool {
     shard.as_str().starts_with('/')
 }
 
-/// Says what of groups and sign-ins could not be told.
-fn tell(Counted { waiting, too_large, hidden, others, unlicensed }: &Counted, report: &mut Report) {
+/// Says what of members and sign-ins could not be told.
+fn tell(counted: &Counted, report: &mut Report) {
+    let Counted { waiting, users_waiting, too_large, hidden, others, unlicensed } = counted;
+    if *users_waiting > 0 {
+        report.notes.push(format!("{users_waiting} users are read again later: what lists their groups is behind"));
+    }
     if let Some(why) = unlicensed {
         tracing::warn!("sign-ins are not read: {why}");
         report.notes.push("sign-ins are not read, as the tenant has no licence of Entra ID P1 or P2".to_owned());

@@ -53,7 +53,7 @@ impl Mapped {
         let Some(Self { mapping, .. }) = mapped else { return entra.unwrap_or_default() };
         let Some(entra) = entra else { return Entra::default() };
         let of = |kind| match kind {
-            EntraKind::User | EntraKind::SignIn => Kind::User,
+            EntraKind::User | EntraKind::SignIn | EntraKind::Membership => Kind::User,
             EntraKind::Group => Kind::Group,
             EntraKind::Application => Kind::Application,
             EntraKind::ServicePrincipal => Kind::ServicePrincipal,

@@ -148,7 +148,7 @@ const WRONG: [(&str, &str, &[&str]); 94] = [
     ("AZURE_SOURCES", "planets", &["resources, entra or both"]),
     ("AZURE_SOURCES", "entra", &["ENTRA_KINDS is not set"]),
     ("ENTRA_KINDS", "devices", &["users, applications, servicePrincipals, groups, or all"]),
-    ("ENTRA_MEMBERSHIP", "device", &["group", "none"]),
+    ("ENTRA_MEMBERSHIP", "device", &["group", "user", "both", "none"]),
     ("ENTRA_USERS", "guests", &["members, enabled, both or all"]),
     ("ENTRA_SERVICE_PRINCIPALS", "microsoft", &["all", "own"]),
     ("ENTRA_SIGN_IN_ACTIVITY", "sometimes", &["true", "false"]),

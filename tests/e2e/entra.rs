@@ -184,8 +184,10 @@ async fn a_link_that_is_too_old_leads_to_a_comparison_and_only_what_is_gone_is_d
         let run = next(&sandbox).await.exits(0);
         assert!(is_there(&sandbox, Kind::User, gone).await, "a list may be behind; {run}");
         assert!(run.has_said("all are read"), "{run}");
-        next(&sandbox).await.exits(0);
-        let last = next(&sandbox).await.exits(0);
+        let mut last = run;
+        for _ in 0..4 {
+            last = next(&sandbox).await.exits(0);
+        }
         equals(&sandbox, &last).await;
         assert!(is_there(&sandbox, Kind::User, renamed).await);
     }

@@ -24,6 +24,7 @@ mod documentation;
 mod drift;
 mod entities;
 mod entra;
+mod entra_memberships;
 mod entra_sign_ins;
 mod envelopes;
 mod filters;

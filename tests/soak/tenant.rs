@@ -10,7 +10,7 @@ use azure_incremental::config::Mode;
 use sandbox::Sandbox;
 use sandbox::clock;
 use sandbox::directory::{Id, Kind, life};
-use sandbox::expected::{DirectoryScope, Expected, SignIns};
+use sandbox::expected::{DirectoryScope, Expected, Membership, SignIns};
 use sandbox::settings::{DirectorySize, EntraSettings, EstateSize, Settings};
 use serde_json::Value;
 
@@ -77,6 +77,15 @@ impl Trouble {
         matches!(self, Self::Rounds | Self::Restores | Self::Filters | Self::Mixed)
     }
 
+    /// Which side names memberships.
+    fn membership(self) -> Membership {
+        match self {
+            Self::Kills | Self::Comparisons | Self::Filters | Self::Mixed | Self::Outages => Membership::Both,
+            Self::Resets | Self::Replicas | Self::Losses | Self::Expiry => Membership::User,
+            _ => Membership::Group,
+        }
+    }
+
     /// Whether it is told when users signed in.
     fn has_sign_ins(self) -> bool {
         !matches!(self, Self::None | Self::Rights)
@@ -125,6 +134,11 @@ impl Plot for Trouble {
         let mut flags =
             Flags { azure_sources: Some("entra".into()), entra_kinds: Some("all".into()), ..Flags::default() };
         let mut scope = DirectoryScope::default();
+        (flags.entra_membership, scope.membership) = match self.membership() {
+            Membership::Group => (None, Membership::Group),
+            Membership::User => (Some("user".into()), Membership::User),
+            other => (Some("both".into()), other),
+        };
         if self.has_sign_ins() {
             flags.entra_sign_in_activity = Some("true".into());
             scope.sign_ins = SignIns::Day;
@@ -190,7 +204,7 @@ impl Plot for Trouble {
     }
 
     /// What was told last is read again for an hour, what may come back is asked for once an hour, and what relates to that for
-    /// an hour more; what only its absence tells takes half an hour.
+    /// an hour more; what only its absence tells takes an hour.
     fn calm(self) -> Vec<Duration> {
         vec![TICK; 11]
     }
@@ -231,9 +245,21 @@ impl Plot for Trouble {
         let mut expected = story.sandbox.expected_of_tenant(&story.workflows[0].scope);
         if story.plot.hides_restores() && story.workflows[0].config.mode == Mode::Incremental {
             let tenant = story.sandbox.tenant();
-            expected.catalog.entities.retain(|(_, id), _| {
+            let is_known = |id: &str| {
                 let id: Id = id.parse().unwrap();
                 story.course.posts.contains_key(&id) || !tenant.was_restored(id)
+            };
+            expected.catalog.entities.retain(|(_, id), _| is_known(id));
+            // What relates to it may have been read for another reason.
+            story.sandbox.port().with_catalog(|catalog| {
+                for (key, entity) in &mut expected.catalog.entities {
+                    for (name, related) in &mut entity.relations {
+                        let there = catalog.entities.get(key).and_then(|there| there.relations.get(name)?.as_array());
+                        let is_there = |id: &Value| there.is_some_and(|there| there.contains(id));
+                        let related = related.as_array_mut().unwrap();
+                        related.retain(|id| is_known(id.as_str().unwrap()) || is_there(id));
+                    }
+                }
             });
         }
         story.sandbox.port().with_catalog(|catalog| {

@@ -112,17 +112,18 @@ impl<'a> Form<'a> {
 }
 
 /// What is told of a user apart.
-const SIGN_IN: &str = "userSignIn";
+const APART: [&str; 2] = ["userSignIn", "userGroups"];
 
 /// Whether a row is a part of what is told by another: it is merged into the entities that the other makes, and owns none.
 fn is_part(change: &Change) -> bool {
-    change.label == SIGN_IN
+    APART.contains(&change.label)
 }
 
 /// What a mapping calls the row of a change.
 pub(crate) fn kind_of(change: &Change) -> Kind {
     match (change.label, change.id.stage()) {
-        ("user" | SIGN_IN, _) => Kind::User,
+        ("user", _) => Kind::User,
+        (label, _) if APART.contains(&label) => Kind::User,
         ("group", _) => Kind::Group,
         ("application", _) => Kind::Application,
         ("servicePrincipal", _) => Kind::ServicePrincipal,

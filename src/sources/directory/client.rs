@@ -1,6 +1,7 @@
 //! Questions to Microsoft Graph, and their pages.
 
 use std::cell::Cell;
+use std::collections::HashMap;
 
 use bytes::Bytes;
 use governor::{DefaultDirectRateLimiter, Quota};
@@ -110,27 +111,35 @@ impl Client {
         answer.json().map_err(|failure| DirectoryError::new(kind, RequestError::new(label, failure).into()))
     }
 
-    /// Which of these GUIDs exist: "directoryObject: getByIds" returns only those.
-    pub(super) async fn existing(&self, kind: EntraKind, guids: &[&str]) -> Result<Vec<String>, DirectoryError> {
+    /// Which of these GUIDs exist: "directoryObject: getByIds" returns only those. With the names under which users sign in.
+    pub(super) async fn names(
+        &self,
+        kind: EntraKind,
+        guids: &[impl AsRef<str>],
+    ) -> Result<HashMap<String, Option<String>>, DirectoryError> {
         #[derive(Deserialize)]
         struct Named {
             id: String,
+            #[serde(rename = "userPrincipalName", default)]
+            name: Option<String>,
         }
         #[derive(Deserialize)]
         struct List {
             value: Vec<Named>,
         }
-        let mut existing = Vec::new();
+        let of_type = if EntraKind::APART.contains(&kind) { EntraKind::User } else { kind };
+        let mut existing = HashMap::new();
         for some in guids.chunks(MOST_IDS) {
+            let some: Vec<&str> = some.iter().map(AsRef::as_ref).collect();
             let url = self.url(kind, "directoryObjects/getByIds")?;
             let label = http::label("POST", &url);
-            let body = Bytes::from(json!({"ids": some, "types": [kind.name()]}).to_string());
+            let body = Bytes::from(json!({"ids": some, "types": [of_type.name()]}).to_string());
             let answer = self.api.post(url, body, &Unlimited, Effort::Full).await;
             let answer = answer.map_err(|error| DirectoryError::new(kind, error))?;
             self.requests.set(self.requests.get() + 1);
             let list: List =
                 answer.json().map_err(|failure| DirectoryError::new(kind, RequestError::new(label, failure).into()))?;
-            existing.extend(list.value.into_iter().map(|named| named.id.to_lowercase()));
+            existing.extend(list.value.into_iter().map(|named| (named.id.to_lowercase(), named.name)));
         }
         Ok(existing)
     }

@@ -36,7 +36,7 @@ pub(super) struct Again {
     /// It told that the object is gone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     is_gone: bool,
-    /// Members that joined, and those that left, as far as that is certain.
+    /// Members that joined, and those that left, as far as that is certain; of a user, groups that were joined and left.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     members: BTreeMap<String, Hint>,
 }
@@ -72,6 +72,14 @@ impl Again {
             .entry(member)
             .and_modify(|known| *known = if *known == hint { hint } else { Hint::Either })
             .or_insert(hint);
+    }
+
+    pub(super) fn has_hints(&self) -> bool {
+        !self.members.is_empty()
+    }
+
+    pub(super) fn into_hints(self) -> impl Iterator<Item = (String, Hint)> {
+        self.members.into_iter()
     }
 
     /// Adds what a later round told.

@@ -36,7 +36,10 @@ const SERVICE_PRINCIPAL: &[&str] = &[
 const OPTIONAL: &[&str] = &["createdDateTime"];
 
 impl EntraKind {
-    /// As paths name it, and shards.
+    /// What is told of users apart.
+    pub(super) const APART: [Self; 2] = [Self::SignIn, Self::Membership];
+
+    /// As shards name it, and paths, where it is a list.
     pub(super) fn segment(self) -> &'static str {
         match self {
             Self::User => "users",
@@ -44,6 +47,15 @@ impl EntraKind {
             Self::Application => "applications",
             Self::ServicePrincipal => "servicePrincipals",
             Self::SignIn => "signIns",
+            Self::Membership => "memberships",
+        }
+    }
+
+    /// The list whose delta tells of it.
+    pub(super) fn list(self) -> &'static str {
+        match self {
+            Self::Membership => Self::Group.segment(),
+            kind => kind.segment(),
         }
     }
 
@@ -54,7 +66,7 @@ impl EntraKind {
             Self::Group => GROUP,
             Self::Application => APPLICATION,
             Self::ServicePrincipal => SERVICE_PRINCIPAL,
-            Self::SignIn => &[],
+            Self::SignIn | Self::Membership => &[],
         }
     }
 
@@ -69,7 +81,7 @@ impl EntraKind {
             Self::User => "userPrincipalName",
             Self::Group => "securityEnabled",
             Self::Application | Self::ServicePrincipal => "appId",
-            Self::SignIn => "id",
+            Self::SignIn | Self::Membership => "id",
         }
     }
 
@@ -80,6 +92,7 @@ impl EntraKind {
             Self::Group => "GroupMember.Read.All",
             Self::Application | Self::ServicePrincipal => "Application.Read.All",
             Self::SignIn => "AuditLog.Read.All",
+            Self::Membership => "Directory.Read.All",
         }
     }
 
@@ -97,7 +110,8 @@ impl EntraKind {
 
     /// The kind that a shard, or what is in it, is of.
     pub(crate) fn of(id: &Id) -> Option<Self> {
-        Self::ALL.into_iter().chain([Self::SignIn]).find(|kind| kind.segment().eq_ignore_ascii_case(id.shard()))
+        let all = Self::ALL.into_iter().chain(Self::APART);
+        all.into_iter().find(|kind| kind.segment().eq_ignore_ascii_case(id.shard()))
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::client::{Client, unreadable};
+use super::cursor::{Again, Hint};
 use super::error::DirectoryError;
 use super::object::Member;
 use super::round::guid_of;
@@ -44,6 +46,22 @@ impl Members {
         }
         let users: Vec<String> = users.into_iter().map(guid_of).collect();
         Self { users: users.iter().cloned().collect(), wanted: users, ..Self::default() }
+    }
+
+    /// What to read again if these are not the users that a round has shown: the one or the other is older.
+    pub(super) fn unlike(&self, mut shown: Vec<u128>, now: Timestamp) -> Option<Again> {
+        shown.sort_unstable();
+        shown.dedup();
+        let missing: Vec<String> =
+            shown.iter().map(|user| guid_of(*user)).filter(|user| !self.users.contains(user)).collect();
+        let is_alike = missing.is_empty() && shown.len() == self.users.len();
+        (!is_alike).then(|| {
+            let mut again = Again::new(now);
+            for user in missing {
+                again.hint(user, Hint::Joined);
+            }
+            again
+        })
     }
 
     fn add(&mut self, member: &Member<'_>, entra: &Entra) {
@@ -89,38 +107,52 @@ impl Client {
     }
 
     /// The groups that a user is in directly, as GUIDs.
-    pub(super) async fn groups_of(&self, user: &str) -> Result<Vec<String>, DirectoryError> {
+    pub(super) async fn groups_of(&self, user: &str) -> Result<BTreeSet<String>, DirectoryError> {
         // The first wants a role that is wider than the others that are needed; then what it is in by way of a group comes as well.
-        match self.groups_by(user, "memberOf").await {
-            Err(error) if error.is_denied() => self.groups_by(user, "transitiveMemberOf").await,
-            groups => groups,
-        }
+        let groups = match self.groups_by(EntraKind::User, user, "memberOf").await {
+            Err(error) if error.is_denied() => self.groups_by(EntraKind::User, user, "transitiveMemberOf").await?,
+            groups => groups?,
+        };
+        Ok(groups.unwrap_or_default())
     }
 
-    async fn groups_by(&self, user: &str, relation: &str) -> Result<Vec<String>, DirectoryError> {
+    /// The same, and nothing else; `None` if there is no such user.
+    pub(super) async fn member_of(&self, user: &str) -> Result<Option<BTreeSet<String>>, DirectoryError> {
+        self.groups_by(EntraKind::Membership, user, "memberOf").await
+    }
+
+    async fn groups_by(
+        &self,
+        kind: EntraKind,
+        user: &str,
+        relation: &str,
+    ) -> Result<Option<BTreeSet<String>>, DirectoryError> {
         #[derive(Deserialize)]
         struct Named {
             id: String,
             #[serde(rename = "@odata.type", default)]
             kind: String,
         }
-        let kind = EntraKind::User;
-        let mut groups = Vec::new();
-        let mut url = self.url(kind, &format!("users/{user}/{relation}?$select=id&$top={PAGE}"))?;
-        loop {
-            let page = match self.page(kind, url).await {
-                Err(error) if error.is_missing() => return Ok(groups),
-                page => page?,
-            };
-            for item in &page.value {
-                let named: Named =
-                    serde_json::from_str(item.get()).map_err(|_| unreadable(kind, "a membership is none"))?;
-                if named.kind == "#microsoft.graph.group" {
-                    groups.push(named.id.to_lowercase());
+        'reading: for _ in 0..RESTARTS {
+            let mut groups = BTreeSet::new();
+            let mut url = self.url(kind, &format!("users/{user}/{relation}?$select=id&$top={PAGE}"))?;
+            loop {
+                let page = match self.page(kind, url).await {
+                    Err(error) if error.is_missing() => return Ok(None),
+                    Err(error) if error.is_of_the_page() => continue 'reading,
+                    page => page?,
+                };
+                for item in &page.value {
+                    let named: Named =
+                        serde_json::from_str(item.get()).map_err(|_| unreadable(kind, "a membership is none"))?;
+                    if named.kind == "#microsoft.graph.group" {
+                        groups.insert(named.id.to_lowercase());
+                    }
                 }
+                let Some(next) = page.next else { return Ok(Some(groups)) };
+                url = self.link(kind, &next)?;
             }
-            let Some(next) = page.next else { return Ok(groups) };
-            url = self.link(kind, &next)?;
         }
+        Err(unreadable(kind, "the pages of a user's groups become too old before they are read"))
     }
 }

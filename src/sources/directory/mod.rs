@@ -1,7 +1,7 @@
 //! The directory of Entra ID as a source, by Microsoft Graph: a kind of objects is a shard, an object a leaf.
 //!
-//! `kind` says what is asked for of each; `client` asks, `round` reads a delta, `members` who is in a group, `sign_ins` when users
-//! signed in; `object` makes rows of what comes, and `cursor` is what the checkpoint keeps of a kind. A delta from its beginning shows everything and is the reading
+//! `kind` says what is asked for of each; `client` asks, `round` reads a delta, `members` who is in a group, `memberships`
+//! which groups a user is in, `sign_ins` when users signed in; `object` makes rows of what comes, and `cursor` is what the checkpoint keeps of a kind. A delta from its beginning shows everything and is the reading
 //! of all rows; one from a link shows what changed. The delta of groups tells which groups changed, and hints who joined and who
 //! left: the members are then read whole, and again for as long as an answer may be older than the change.
 
@@ -10,6 +10,7 @@ mod cursor;
 mod error;
 pub(crate) mod kind;
 mod members;
+mod memberships;
 mod object;
 mod reading;
 mod round;
@@ -27,7 +28,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::azure::api::Api;
-use crate::config::{Entra, EntraKind, EntraMembership};
+use crate::config::{Entra, EntraKind};
 use crate::engine::{self, Answer, Found, Intake, Sight, Source, Window};
 use crate::model::{Change, Finding, Id, Operation, Scope};
 use client::Client;
@@ -49,8 +50,10 @@ pub(crate) struct Directory {
     /// What the report calls the kinds.
     names: BTreeMap<EntraKind, Arc<str>>,
     counts: RefCell<Counted>,
-    /// Whether what groups relate to is posted.
-    can_relate: watch::Sender<bool>,
+    /// Users that a round from the beginning has shown, where it is told of them in which groups they are.
+    users: RefCell<HashSet<u128>>,
+    /// The kinds that are posted, of those that others relate to or are parts of.
+    posted: watch::Sender<BTreeSet<EntraKind>>,
 }
 
 /// What is known of a kind in this run.
@@ -71,6 +74,8 @@ struct State {
 pub(crate) struct Counted {
     /// Groups whose members wait for an answer that is as new as the delta.
     pub(crate) waiting: u64,
+    /// Users whose groups do.
+    pub(crate) users_waiting: u64,
     /// Groups with more members than one post holds.
     pub(crate) too_large: BTreeSet<String>,
     /// Groups of which it may not be read who is in them.
@@ -103,15 +108,14 @@ impl Directory {
     /// `tenant` is a part of what a link is good for.
     pub(crate) fn new(api: Api, entra: Entra, tenant: &str) -> Self {
         let terms = format!("{tenant} {} {}", api.origin(), entra.terms());
-        let sign_ins = (entra.sign_ins && entra.kinds.contains(&EntraKind::User)).then_some(EntraKind::SignIn);
-        let kinds = entra.kinds.iter().chain(&sign_ins).map(|kind| (*kind, State::default())).collect();
+        let kinds = entra.all_kinds().into_iter().map(|kind| (kind, State::default())).collect();
         let names = EntraKind::ALL
             .into_iter()
-            .chain([EntraKind::SignIn])
+            .chain(EntraKind::APART)
             .map(|kind| (kind, format!("microsoft.graph/{}", kind.segment()).into()));
         let (names, kinds, counts) = (names.collect(), RefCell::new(kinds), RefCell::default());
-        let can_relate = watch::Sender::new(false);
-        Self { client: Client::new(api), entra, terms, kinds, names, counts, can_relate }
+        let posted = watch::Sender::new(BTreeSet::new());
+        Self { client: Client::new(api), entra, terms, kinds, names, counts, users: RefCell::default(), posted }
     }
 
     /// Opens the round of each kind at the link that its cursor has. A kind without one, or whose link is not good any more, is
@@ -135,8 +139,7 @@ impl Directory {
                 }
                 // What changed while they did not show, no later round tells.
                 Ok((_, Extent::Changes))
-                    if kind == EntraKind::Group
-                        && self.reads_members()
+                    if ((kind == EntraKind::Group && self.reads_members()) || kind == EntraKind::Membership)
                         && !has_shown
                         && self.client.shows_hidden().await =>
                 {
@@ -204,15 +207,15 @@ impl Directory {
         self.counts.borrow().clone()
     }
 
-    /// What groups relate to is posted: what is found of them may be handed over.
-    pub(crate) fn let_relate(&self) {
-        self.can_relate.send_replace(true);
+    /// Objects of a kind are posted: what is found of others that relate to them, or are parts of them, may be handed over.
+    pub(crate) fn note_posted(&self, kind: EntraKind) {
+        self.posted.send_modify(|posted| _ = posted.insert(kind));
     }
 
     /// Waits until that is so.
-    async fn until_related(&self) {
+    pub(crate) async fn until_posted(&self, kind: EntraKind) {
         // The sender lasts as long as the directory.
-        _ = self.can_relate.subscribe().wait_for(|can| *can).await;
+        _ = self.posted.subscribe().wait_for(|posted| posted.contains(&kind)).await;
     }
 
     fn now(&self) -> Timestamp {
@@ -241,8 +244,9 @@ impl Directory {
         loop {
             let mut cursor = self.cursor_of(kind);
             let mut select = self.select(kind);
-            select.extend((kind == EntraKind::Group).then_some("members"));
-            let url = self.client.url(kind, &format!("{}/delta?$select={}", kind.segment(), select.join(",")))?;
+            let has_members = kind == EntraKind::Membership || (kind == EntraKind::Group && self.reads_members());
+            select.extend(has_members.then_some("members"));
+            let url = self.client.url(kind, &format!("{}/delta?$select={}", kind.list(), select.join(",")))?;
             let error = match Round::open(&self.client, kind, Extent::Everything, url).await {
                 Err(error) => error,
                 opened => return opened,
@@ -312,14 +316,14 @@ impl Directory {
         Some(self.gone(&kind.id(guid)?))
     }
 
-    /// Whether groups name users.
-    fn relates_groups(&self) -> bool {
-        self.reads_members() && self.kinds.borrow().contains_key(&EntraKind::Group)
+    /// Whether a kind is read.
+    fn has(&self, kind: EntraKind) -> bool {
+        self.kinds.borrow().contains_key(&kind)
     }
 
     /// Whether groups have members.
     fn reads_members(&self) -> bool {
-        self.entra.membership == EntraMembership::Group
+        self.entra.membership.is_of_groups()
     }
 }
 
@@ -327,7 +331,7 @@ impl Directory {
 fn is_property(name: &str) -> bool {
     let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    is_name && !["id", "members", "signInActivity"].contains(&name)
+    is_name && !["id", "members", "groups", "signInActivity"].contains(&name)
 }
 
 /// Hands findings over, unless nobody takes them.
@@ -408,10 +412,15 @@ impl Source for Directory {
                 found.answer.covered.extend(kind.shard().filter(|_| are_all));
                 continue;
             }
+            if kind == EntraKind::Membership {
+                found.findings.extend(self.ask_memberships(&guids).await?);
+                found.answer.covered.extend(kind.shard());
+                continue;
+            }
             // Whoever may not ask for all of them at once asks for each.
-            let existing = match self.client.existing(kind, &guids).await {
+            let existing: Vec<String> = match self.client.names(kind, &guids).await {
                 Err(error) if error.is_denied() => guids.iter().map(|guid| (*guid).to_owned()).collect(),
-                existing => existing?,
+                existing => existing?.into_keys().collect(),
             };
             let reading = stream::iter(existing).map(async |guid: String| match self.by_id(kind, &guid).await? {
                 ById::There(raw) => self.found(kind, &raw).await,
@@ -426,27 +435,31 @@ impl Source for Directory {
         Ok(found)
     }
 
-    /// Groups relate to users, and sign-ins are a part of them.
+    /// Groups relate to users, what is told of users apart is a part of them, and may relate to groups.
     fn relating(&self, shard: &Id) -> Vec<Id> {
-        if EntraKind::of(shard) != Some(EntraKind::User) {
-            return Vec::new();
-        }
-        let groups = self.relates_groups().then_some(EntraKind::Group);
-        let kinds = self.kinds.borrow();
-        let sign_ins = kinds.contains_key(&EntraKind::SignIn).then_some(EntraKind::SignIn);
-        groups.into_iter().chain(sign_ins).filter_map(EntraKind::shard).collect()
+        let all = [EntraKind::Group, EntraKind::SignIn, EntraKind::Membership];
+        let relates = |kind: &EntraKind| match (EntraKind::of(shard), kind) {
+            (Some(EntraKind::User), EntraKind::Group) => self.reads_members() && self.has(*kind),
+            (Some(EntraKind::User), _) | (Some(EntraKind::Group), EntraKind::Membership) => self.has(*kind),
+            _ => false,
+        };
+        all.into_iter().filter(relates).filter_map(EntraKind::shard).collect()
     }
 
     fn whole(&self, id: &Id) -> Option<Id> {
-        if EntraKind::of(id) == Some(EntraKind::SignIn) { EntraKind::User.id(guid(id)) } else { None }
+        EntraKind::of(id).filter(|kind| EntraKind::APART.contains(kind)).and_then(|_| EntraKind::User.id(guid(id)))
     }
 
     async fn related(&self, ids: &[Id]) -> Result<Vec<Id>, DirectoryError> {
-        let mut related: HashSet<Id> = HashSet::new();
-        if self.kinds.borrow().contains_key(&EntraKind::SignIn) {
-            related.extend(ids.iter().filter_map(|id| EntraKind::SignIn.id(guid(id))));
+        if ids.first().and_then(EntraKind::of) == Some(EntraKind::Group) {
+            let groups: Vec<&str> = ids.iter().map(guid).collect();
+            return Ok(self.memberships_of(&groups).await?.into_iter().collect());
         }
-        if !self.relates_groups() {
+        let mut related: HashSet<Id> = HashSet::new();
+        for kind in EntraKind::APART.into_iter().filter(|kind| self.has(*kind)) {
+            related.extend(ids.iter().filter_map(|id| kind.id(guid(id))));
+        }
+        if !(self.reads_members() && self.has(EntraKind::Group)) {
             return Ok(related.into_iter().collect());
         }
         let reading = stream::iter(ids).map(async |id| self.client.groups_of(guid(id)).await);

@@ -140,7 +140,11 @@ impl<'a> Object<'a> {
                 let owner = self.text("appOwnerOrganizationId");
                 !owner.is_some_and(|owner| MICROSOFT.contains(&owner.to_lowercase().as_str()))
             }
-            EntraKind::ServicePrincipal | EntraKind::Group | EntraKind::Application | EntraKind::SignIn => true,
+            EntraKind::ServicePrincipal
+            | EntraKind::Group
+            | EntraKind::Application
+            | EntraKind::SignIn
+            | EntraKind::Membership => true,
         };
         if is_in { Scope::In } else { Scope::Out }
     }

@@ -39,8 +39,12 @@ impl Directory {
         extent: Extent,
         intake: &Intake,
     ) -> Result<(), DirectoryError> {
+        if kind == EntraKind::Membership {
+            return self.read_memberships(round, extent, intake).await;
+        }
         let now = self.now();
         let has_members = kind == EntraKind::Group && self.reads_members();
+        let notes_users = kind == EntraKind::User && extent == Extent::Everything && self.has(EntraKind::Membership);
         let mut held: BTreeMap<String, Box<RawValue>> = BTreeMap::new();
         let (mut told_of, mut gone) = (HashSet::new(), HashSet::new());
         let (mut torn, mut outside) = (Vec::new(), Vec::new());
@@ -52,6 +56,9 @@ impl Directory {
                     if object.life() != Life::There {
                         gone.insert(object.guid().to_owned());
                     }
+                }
+                if notes_users && object.life() == Life::There {
+                    self.users.borrow_mut().insert(key(object.guid()));
                 }
                 // What a round tells of an object may be contradicted later in it; and the members of a group are still to come.
                 let is_held = has_members || (extent == Extent::Changes && held.len() < MOST_HELD);
@@ -67,9 +74,9 @@ impl Directory {
             }
             deliver(intake, findings).await
         });
-        let Told { contradictory, members, slices, link } = round.await?;
+        let Told { contradictory, lost, members, slices, link } = round.await?;
         if has_members {
-            self.until_related().await;
+            self.until_posted(EntraKind::User).await;
         }
         let shows_hidden = has_members && self.client.shows_hidden().await;
         let mut again = self.take_again(kind);
@@ -80,7 +87,7 @@ impl Directory {
             again.values_mut().filter(|again| !again.is_gone()).for_each(|again| again.overlay(Again::new(now)));
         }
         outside.retain(|guid| !contradictory.contains(guid));
-        for guid in contradictory.into_iter().chain(torn) {
+        for guid in contradictory.into_iter().chain(lost).chain(torn) {
             held.remove(&guid);
             again.entry(guid).or_insert_with(|| Again::new(now)).overlay(Again::new(now));
         }
@@ -109,10 +116,13 @@ impl Directory {
                 again.entry(guid).or_insert_with(|| Again::new(now)).overlay(later);
             }
             if extent == Extent::Everything {
-                self.all_groups(std::mem::take(&mut groups), slices, shows_hidden, intake).await?;
+                let older = self.all_groups(std::mem::take(&mut groups), slices, shows_hidden, intake).await?;
+                for (guid, later) in older {
+                    again.entry(guid).or_insert_with(|| Again::new(now)).overlay(later);
+                }
             }
         }
-        let again = self.read_again(kind, again, (&groups, &told_of), intake).await?;
+        let again = self.read_again((kind, extent), again, (&groups, &told_of), intake).await?;
         self.go_on(kind, link, shows_hidden, again);
         Ok(())
     }
@@ -127,44 +137,53 @@ impl Directory {
         }
     }
 
-    /// Groups with the members that a round from the beginning has shown.
+    /// Groups with the members that a round from the beginning has shown. Yields those of which other answers show others.
     async fn all_groups(
         &self,
         groups: HashMap<String, Box<RawValue>>,
         mut slices: HashMap<u128, Vec<u128>>,
         shows_hidden: bool,
         intake: &Intake,
-    ) -> Result<(), DirectoryError> {
+    ) -> Result<Vec<(String, Again)>, DirectoryError> {
+        let now = self.now();
         // Of a member a delta tells nothing but its id.
         let are_all_wanted = self.entra.users == EntraUsers::default();
         let with_members = stream::iter(groups).map(|(guid, raw)| {
             let slices = slices.remove(&key(&guid)).unwrap_or_default();
             async move {
-                let members = if are_all_wanted {
-                    Some(Members { shows_hidden, ..Members::of(slices) })
-                } else {
-                    self.client.members(&guid, &self.entra).await?
+                if are_all_wanted {
+                    return Ok((raw, Some(Members { shows_hidden, ..Members::of(slices) }), None));
+                }
+                let members = self.client.members(&guid, &self.entra).await?;
+                let older = match &members {
+                    Some(members) => members.unlike(slices, now),
+                    None => Some(Again::new(now)),
                 };
-                Ok::<_, DirectoryError>((raw, members))
+                let is_older =
+                    older.as_ref().zip(members.as_ref()).is_some_and(|(of, read)| of.contradicts(&read.users));
+                Ok::<_, DirectoryError>((raw, members.filter(|_| !is_older), older.map(|older| (guid, older))))
             }
         });
         let mut read = pin!(with_members.buffer_unordered(AT_ONCE));
-        let mut findings = Vec::new();
+        let (mut findings, mut unlike) = (Vec::new(), Vec::new());
         while let Some(group) = read.next().await {
+            let (raw, members, older) = group?;
+            unlike.extend(older);
             // One that is not there any more is told of by the next round.
-            let (raw, Some(members)) = group? else { continue };
+            let Some(members) = members else { continue };
             findings.extend(self.group(&raw, members, None)?);
             if findings.len() >= PAGE {
                 deliver(intake, std::mem::take(&mut findings)).await?;
             }
         }
-        deliver(intake, findings).await
+        deliver(intake, findings).await?;
+        Ok(unlike)
     }
 
     /// Reads objects of which an answer may have been older than what was told. Those that are to be read once more.
     async fn read_again(
         &self,
-        kind: EntraKind,
+        (kind, extent): (EntraKind, Extent),
         again: BTreeMap<String, Again>,
         (groups, told_of): (&HashMap<String, Box<RawValue>>, &HashSet<String>),
         intake: &Intake,
@@ -194,6 +213,8 @@ impl Directory {
                     }
                 }
                 ById::There(raw) => self.finding(kind, &parse(kind, &raw)?, None, told),
+                // What does not show among all is asked for anyway.
+                ById::Gone if extent == Extent::Everything => None,
                 ById::Gone => self.missing(kind, &guid, record(Extent::Changes, now)),
             };
             deliver(intake, finding.into_iter().collect()).await?;
@@ -296,7 +317,7 @@ impl Directory {
 }
 
 /// The record of a change that a round from a link shows: all that is known of its time is that it was before now.
-fn record(extent: Extent, now: Timestamp) -> Option<Record> {
+pub(super) fn record(extent: Extent, now: Timestamp) -> Option<Record> {
     let record = Record { at: now, kind: RecordKind::Update, moves_scope: false, may_return: false };
     (extent == Extent::Changes).then_some(record)
 }

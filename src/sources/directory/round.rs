@@ -3,7 +3,7 @@
 //! "Use delta query to track changes", Microsoft Graph: pages come in no order, some are empty, an object may come several times
 //! and with several states, and the members of a group in slices over several pages.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
 use reqwest::Url;
@@ -41,6 +41,8 @@ pub(super) struct Round {
 pub(super) struct Told {
     /// Objects of which it told several things, so that nobody knows which is the last.
     pub(super) contradictory: HashSet<String>,
+    /// Objects that it showed before its pages became too old and it was begun anew, and not after that.
+    pub(super) lost: Vec<String>,
     /// What it told of members, by group: of a round from a link, who joined and who left.
     pub(super) members: BTreeMap<String, Again>,
     /// The same of a round from the beginning: all of them, as numbers, since there may be millions.
@@ -102,13 +104,18 @@ impl Round {
             match (expired, page.delta) {
                 (None, Some(link)) => {
                     client.link(kind, &link)?;
-                    told.contradictory.extend(seen.contradictory());
-                    return Ok(Told { link, ..told });
+                    let (contradictory, lost) = seen.end();
+                    told.contradictory.extend(contradictory);
+                    return Ok(Told { lost, link, ..told });
                 }
                 (None, None) => {
                     return Err(unreadable(kind, "the last page of a delta does not say where the next begins"));
                 }
-                (Some(error), _) => tracing::info!("{error}; reading from the beginning"),
+                (Some(error), _) => {
+                    tracing::info!("{error}; reading from the beginning");
+                    seen.begin_anew();
+                    told.slices.clear();
+                }
             }
         }
         Err(unreadable(kind, "the pages of a delta become too old before they are read"))
@@ -120,7 +127,11 @@ enum Seen {
     /// Looked up as objects come.
     Changes(HashMap<u128, u64>),
     /// Of all that there is: looked through at the end, as it takes less memory. Whoever is given an object twice takes it once.
-    Everything(Vec<([u8; 16], u32)>),
+    Everything {
+        shown: Vec<([u8; 16], u32)>,
+        /// Before it was begun anew.
+        before: Vec<([u8; 16], u32)>,
+    },
 }
 
 /// Whether an object came before, and as what.
@@ -134,7 +145,7 @@ impl Seen {
     fn of(extent: Extent) -> Self {
         match extent {
             Extent::Changes => Self::Changes(HashMap::new()),
-            Extent::Everything => Self::Everything(Vec::new()),
+            Extent::Everything => Self::Everything { shown: Vec::new(), before: Vec::new() },
         }
     }
 
@@ -145,22 +156,35 @@ impl Seen {
                 Some(before) if before == content || is_part => News::Same,
                 Some(_) => News::Other,
             },
-            Self::Everything(_) if is_part => News::Same,
-            Self::Everything(seen) => {
+            Self::Everything { .. } if is_part => News::Same,
+            Self::Everything { shown, .. } => {
                 #[expect(clippy::cast_possible_truncation, reason = "a shorter hash")]
-                seen.push((object.to_be_bytes(), content as u32));
+                shown.push((object.to_be_bytes(), content as u32));
                 News::New
             }
         }
     }
 
-    /// Objects of which several things were told, as far as that is found at the end.
-    fn contradictory(self) -> Vec<String> {
-        let Self::Everything(mut seen) = self else { return Vec::new() };
-        seen.sort_unstable();
-        seen.dedup();
-        let twice = seen.windows(2).filter(|pair| matches!(pair, [one, other] if one.0 == other.0));
-        twice.filter_map(|pair| Some(guid_of(u128::from_be_bytes(pair.first()?.0)))).collect()
+    /// The round is begun anew: what it shows from here on is newer.
+    fn begin_anew(&mut self) {
+        if let Self::Everything { shown, before } = self {
+            before.append(shown);
+        }
+    }
+
+    /// Objects of which several things were told, as far as that is found at the end, and those that were shown only before the round
+    /// was begun anew.
+    fn end(self) -> (Vec<String>, Vec<String>) {
+        let Self::Everything { mut shown, before } = self else { return (Vec::new(), Vec::new()) };
+        let guid = |object: [u8; 16]| guid_of(u128::from_be_bytes(object));
+        shown.sort_unstable();
+        let is_shown = |object: &[u8; 16]| shown.binary_search_by(|one| one.0.cmp(object)).is_ok();
+        let lost: BTreeSet<[u8; 16]> = before.iter().map(|one| one.0).filter(|object| !is_shown(object)).collect();
+        shown.extend(before);
+        shown.sort_unstable();
+        shown.dedup();
+        let twice = shown.windows(2).filter(|pair| matches!(pair, [one, other] if one.0 == other.0));
+        (twice.filter_map(|pair| Some(guid(pair.first()?.0))).collect(), lost.into_iter().map(guid).collect())
     }
 }
 
@@ -176,7 +200,7 @@ fn parsed<'p>(
     for item in &page.value {
         let object = parse(kind, item)?;
         let guid = object.guid();
-        if kind == EntraKind::Group && object.life() == Life::There {
+        if matches!(kind, EntraKind::Group | EntraKind::Membership) && object.life() == Life::There {
             let users = object.members().iter().filter(|member| member.is_user());
             match extent {
                 Extent::Everything => {
@@ -259,7 +283,16 @@ mod tests {
         for (object, content) in [(1, 7), (2, 7), (1, 7), (2, 8), (3, 9)] {
             assert!(matches!(seen.note(object, content, false), News::New));
         }
-        assert_eq!(seen.contradictory(), [guid_of(2)]);
+        assert_eq!(seen.end(), (vec![guid_of(2)], Vec::new()));
+    }
+
+    #[test]
+    fn what_shows_only_before_a_round_is_begun_anew_is_lost() {
+        let mut seen = Seen::of(Extent::Everything);
+        (1..=3).for_each(|object| _ = seen.note(object, 7, false));
+        seen.begin_anew();
+        (2..=4).for_each(|object| _ = seen.note(object, if object == 3 { 8 } else { 7 }, false));
+        assert_eq!(seen.end(), (vec![guid_of(3)], vec![guid_of(1)]));
     }
 
     #[test]

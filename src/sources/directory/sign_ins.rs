@@ -96,7 +96,7 @@ impl Directory {
                     page => page?,
                 };
                 let users = page.value.iter().map(|item| User::parse(item.get())).collect::<Result<Vec<_>, _>>()?;
-                self.until_related().await;
+                self.until_posted(EntraKind::User).await;
                 let signed_in = users.iter().filter(|user| user.day().is_some());
                 deliver(intake, signed_in.filter_map(|user| self.signed_in(user)).collect()).await?;
                 let Some(next) = page.next else { break };
