@@ -12,11 +12,11 @@ pub use flags::Flag;
 pub(crate) use flags::variables;
 pub(crate) use help::{ENVIRONMENT, EXAMPLES, EXIT_CODES, command, completing};
 
-/// Keeps a Port catalog in sync with an Azure estate.
+/// Keeps a Port catalog in sync with an Azure estate, and with Entra ID.
 ///
-/// One run reads changes from Azure Resource Graph, posts them to a Port webhook, prints a report, and exits with a code
-/// that says what happened. Every flag has an environment variable. The flag takes precedence, and an empty variable
-/// counts as unset.
+/// One run reads changes from Azure Resource Graph, and with ENTRA_KINDS or a mapping file from Microsoft Graph, sends them
+/// to Port, prints a report, and exits with a code that says what happened. Every flag has an environment variable. The flag
+/// takes precedence, and an empty variable counts as unset.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "azure-incremental",
