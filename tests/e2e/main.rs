@@ -15,6 +15,11 @@
 mod engine;
 mod harness;
 
+// Tests begin in the order of their names. These wait the longest, and so come first.
+mod across_subscriptions;
+mod across_tenants;
+mod at_the_webhook;
+
 mod check;
 mod command_line;
 mod configuration;
@@ -48,7 +53,4 @@ mod settings;
 mod sign_in;
 mod signing;
 mod stopping;
-mod subscriptions;
-mod tenants;
 mod verifying;
-mod webhook;

@@ -21,7 +21,7 @@ use crate::http::{self, RequestError};
 const MOST_IDS: usize = 1000;
 
 /// How often is asked what fails for want of a licence: where there is one, some of the answers say that there is none.
-const TRIES: usize = 5;
+const TRIES: usize = 3;
 
 /// Microsoft Graph.
 pub(super) struct Client {
