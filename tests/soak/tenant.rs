@@ -9,7 +9,7 @@ use azure_incremental::cli::Settings as Flags;
 use azure_incremental::config::Mode;
 use sandbox::Sandbox;
 use sandbox::clock;
-use sandbox::directory::{Id, Kind, life};
+use sandbox::directory::{Id, life};
 use sandbox::expected::{DirectoryScope, Expected, Membership, SignIns};
 use sandbox::settings::{DirectorySize, EntraSettings, EstateSize, Settings};
 use serde_json::Value;
@@ -48,8 +48,7 @@ pub(crate) enum Trouble {
     Pauses,
     /// The checkpoint is lost or damaged.
     Losses,
-    /// The checkpoint is an older one. Nothing is restored: of who was deleted by a run that is forgotten, and is back before the
-    /// next, nothing tells that groups have lost the user.
+    /// The checkpoint is an older one.
     Rollbacks,
     /// All that leaves a checkpoint which can be trusted.
     Mixed,
@@ -184,7 +183,6 @@ impl Plot for Trouble {
             Self::Pauses => story.pause(),
             Self::Losses => story.lose_unseen(),
             Self::Rollbacks => {
-                story.purge_deleted();
                 story.keep_checkpoint();
                 if story.rng.one_in(8) {
                     story.roll_back();
@@ -301,14 +299,6 @@ impl Story<Trouble> {
             .port()
             .with_catalog(|catalog| catalog.entities.keys().filter(|(_, id)| is_gone(id)).cloned().collect());
         self.course.unseen.extend(gone);
-    }
-
-    /// What is deleted cannot be restored.
-    fn purge_deleted(&mut self) {
-        let mut tenant = self.sandbox.tenant();
-        for id in Kind::TRACKED.into_iter().flat_map(|kind| tenant.deleted(kind)).collect::<Vec<Id>>() {
-            tenant.purge(id);
-        }
     }
 
     /// Between some runs days go by.
