@@ -1,5 +1,6 @@
 //! Where a delta goes on, and what is to be read again: the text that the checkpoint keeps of a kind.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
@@ -80,6 +81,14 @@ impl Again {
 
     pub(super) fn into_hints(self) -> impl Iterator<Item = (String, Hint)> {
         self.members.into_iter()
+    }
+
+    /// Adds to all that are read again what a later round told of one.
+    pub(super) fn note(all: &mut BTreeMap<String, Self>, guid: String, later: Self) {
+        match all.entry(guid) {
+            Entry::Occupied(mut known) => known.get_mut().overlay(later),
+            Entry::Vacant(place) => _ = place.insert(later),
+        }
     }
 
     /// Adds what a later round told.

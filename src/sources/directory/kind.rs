@@ -108,17 +108,20 @@ impl EntraKind {
         Id::new(format!("{}/{guid}", self.segment()).to_lowercase(), shard, shard)
     }
 
+    fn by_segment(segment: &str) -> Option<Self> {
+        Self::ALL.into_iter().chain(Self::APART).find(|kind| kind.segment().eq_ignore_ascii_case(segment))
+    }
+
     /// The kind that a shard, or what is in it, is of.
     pub(crate) fn of(id: &Id) -> Option<Self> {
-        let all = Self::ALL.into_iter().chain(Self::APART);
-        all.into_iter().find(|kind| kind.segment().eq_ignore_ascii_case(id.shard()))
+        Self::by_segment(id.shard())
     }
 }
 
 /// The id of an object that is written `users/GUID`.
 pub(crate) fn id_of(text: &str) -> Option<Id> {
     let (segment, guid) = text.split_once('/')?;
-    let kind = EntraKind::ALL.into_iter().find(|kind| kind.segment().eq_ignore_ascii_case(segment))?;
+    let kind = EntraKind::by_segment(segment)?;
     if is_guid(guid) { kind.id(guid) } else { None }
 }
 

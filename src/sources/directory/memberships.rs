@@ -6,16 +6,16 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::pin::pin;
 
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::cursor::Again;
 use super::error::DirectoryError;
 use super::reading::record;
 use super::round::{Extent, Round, Told, guid_of};
 use super::{AT_ONCE, Directory, deliver};
-use crate::config::{EntraKind, EntraMember};
+use crate::config::EntraKind;
 use crate::engine::Intake;
 use crate::model::{Finding, Id, Operation, Record, Scope};
 
@@ -52,7 +52,7 @@ impl Directory {
             Extent::Changes => {
                 for (user, later) in self.hinted(members, now).await? {
                     told_of.insert(user.clone());
-                    again.entry(user).or_insert_with(|| Again::new(now)).overlay(later);
+                    Again::note(&mut again, user, later);
                 }
             }
         }
@@ -140,15 +140,8 @@ impl Directory {
             deliver(intake, finding.into_iter().collect()).await?;
             Ok::<_, DirectoryError>((user, again))
         });
-        let mut read = pin!(reading.buffer_unordered(AT_ONCE));
-        let mut left = BTreeMap::new();
-        while let Some(one) = read.next().await {
-            let (user, again) = one?;
-            if !again.is_over(now) {
-                left.insert(user, again);
-            }
-        }
-        Ok(left)
+        let read: Vec<(String, Again)> = reading.buffer_unordered(AT_ONCE).try_collect().await?;
+        Ok(read.into_iter().filter(|(_, again)| !again.is_over(now)).collect())
     }
 
     /// The groups of these users, as far as the users exist.
@@ -175,14 +168,7 @@ impl Directory {
         groups: &BTreeSet<String>,
         record: Option<Record>,
     ) -> Option<Finding> {
-        let groups: Vec<Value> = groups
-            .iter()
-            .filter(|group| !self.is_gone(EntraKind::Group, group))
-            .map(|group| match self.entra.member {
-                EntraMember::Id => json!(group),
-                EntraMember::Object => json!({"id": group}),
-            })
-            .collect();
+        let groups = self.named(groups.iter().filter(|group| !self.is_gone(EntraKind::Group, group)));
         let row = json!({"id": user, "userPrincipalName": name, "groups": groups});
         let change = self.change(KIND.id(user)?, Operation::Upsert, row.to_string().into());
         Some(Finding { change, exists: true, scope: Some(Scope::In), record })

@@ -1,9 +1,10 @@
 //! The directory of Entra ID as a source, by Microsoft Graph: a kind of objects is a shard, an object a leaf.
 //!
-//! `kind` says what is asked for of each; `client` asks, `round` reads a delta, `members` who is in a group, `memberships`
-//! which groups a user is in, `sign_ins` when users signed in; `object` makes rows of what comes, and `cursor` is what the checkpoint keeps of a kind. A delta from its beginning shows everything and is the reading
-//! of all rows; one from a link shows what changed. The delta of groups tells which groups changed, and hints who joined and who
-//! left: the members are then read whole, and again for as long as an answer may be older than the change.
+//! `kind` says what is asked for of each; `client` asks, `round` reads a delta, `members` who is in a group, `memberships` which
+//! groups a user is in, `sign_ins` when users signed in; `object` makes rows of what comes, and `cursor` is what the checkpoint keeps
+//! of a kind. A delta from its beginning shows everything and is the reading of all rows; one from a link shows what changed. The
+//! delta of groups tells which groups changed, and hints who joined and who left: the members are then read whole, and again for as
+//! long as an answer may be older than the change.
 
 mod client;
 mod cursor;
@@ -292,7 +293,7 @@ impl Directory {
     fn read_later(&self, kind: EntraKind, guid: &str) {
         let now = self.now();
         if let Some(state) = self.kinds.borrow_mut().get_mut(&kind) {
-            state.cursor.again.entry(guid.to_owned()).or_insert_with(|| Again::new(now)).overlay(Again::new(now));
+            Again::note(&mut state.cursor.again, guid.to_owned(), Again::new(now));
         }
     }
 

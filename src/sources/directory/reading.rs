@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::pin::pin;
 
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -89,7 +89,7 @@ impl Directory {
         outside.retain(|guid| !contradictory.contains(guid));
         for guid in contradictory.into_iter().chain(lost).chain(torn) {
             held.remove(&guid);
-            again.entry(guid).or_insert_with(|| Again::new(now)).overlay(Again::new(now));
+            Again::note(&mut again, guid, Again::new(now));
         }
         for some in outside.chunks(PAGE) {
             deliver(intake, some.iter().filter_map(|guid| self.outside(kind, guid, record(extent, now))).collect())
@@ -113,12 +113,12 @@ impl Directory {
             let is_there = |guid: &String| groups.contains_key(guid) || again.contains_key(guid);
             let members: Vec<_> = members.into_iter().filter(|(guid, _)| is_there(guid)).collect();
             for (guid, later) in members {
-                again.entry(guid).or_insert_with(|| Again::new(now)).overlay(later);
+                Again::note(&mut again, guid, later);
             }
             if extent == Extent::Everything {
                 let older = self.all_groups(std::mem::take(&mut groups), slices, shows_hidden, intake).await?;
                 for (guid, later) in older {
-                    again.entry(guid).or_insert_with(|| Again::new(now)).overlay(later);
+                    Again::note(&mut again, guid, later);
                 }
             }
         }
@@ -220,15 +220,8 @@ impl Directory {
             deliver(intake, finding.into_iter().collect()).await?;
             Ok((guid, again))
         });
-        let mut read = pin!(reading.buffer_unordered(AT_ONCE));
-        let mut left = BTreeMap::new();
-        while let Some(one) = read.next().await {
-            let (guid, again) = one?;
-            if !again.is_over(now) {
-                left.insert(guid, again);
-            }
-        }
-        Ok(left)
+        let read: Vec<(String, Again)> = reading.buffer_unordered(AT_ONCE).try_collect().await?;
+        Ok(read.into_iter().filter(|(_, again)| !again.is_over(now)).collect())
     }
 
     /// Reads one object.
@@ -289,13 +282,19 @@ impl Directory {
         record: Option<Record>,
     ) -> Option<Finding> {
         let scope = object.scope(kind, &self.entra);
-        let members = members.map(|members| match self.entra.member {
-            EntraMember::Id => Value::from(members),
-            EntraMember::Object => members.iter().map(|member| json!({"id": member})).collect(),
-        });
+        let members = members.map(|members| self.named(members));
         let row = object.row(&self.properties(kind), members.as_ref());
         let change = self.change(kind.id(object.guid())?, Operation::Upsert, row);
         Some(Finding { change, exists: true, scope: Some(scope), record })
+    }
+
+    /// Others as a row names them.
+    pub(super) fn named<'g>(&self, guids: impl IntoIterator<Item = &'g String>) -> Value {
+        let name = |guid: &String| match self.entra.member {
+            EntraMember::Id => json!(guid),
+            EntraMember::Object => json!({"id": guid}),
+        };
+        guids.into_iter().map(name).collect()
     }
 
     /// What is there, and not wanted.
