@@ -124,7 +124,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
                 }
                 return Ok(None);
             }
-            if is_same && is_fresh {
+            if is_fresh && (is_same || record.is_some_and(|record| record.may_have_returned)) {
                 entry = self.perhaps_back(&id, entry);
             }
             return Ok(Some(Send { parcel, entry, is_proven: false }));

@@ -34,6 +34,8 @@ pub(crate) struct Record {
     pub(crate) moves_scope: bool,
     /// Of a delete: what is gone may come back, and no record need tell of that.
     pub(crate) may_return: bool,
+    /// Of what exists: it may have been gone meanwhile, and a run that is forgotten may have acted on that.
+    pub(crate) may_have_returned: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

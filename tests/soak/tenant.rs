@@ -79,7 +79,9 @@ impl Trouble {
     /// Which side names memberships.
     fn membership(self) -> Membership {
         match self {
-            Self::Kills | Self::Comparisons | Self::Filters | Self::Mixed | Self::Outages => Membership::Both,
+            Self::Kills | Self::Rollbacks | Self::Comparisons | Self::Filters | Self::Mixed | Self::Outages => {
+                Membership::Both
+            }
             Self::Resets | Self::Replicas | Self::Losses | Self::Expiry => Membership::User,
             _ => Membership::Group,
         }

@@ -12,6 +12,12 @@ const LATE: SignedDuration = SignedDuration::from_hours(1);
 /// Members that are remembered of all groups together. Of more, only the groups are.
 const MOST_HINTS: usize = 20_000;
 
+/// How far two rounds are apart where only one is known: as far as the workflow in the documentation has them.
+const USUALLY_APART: SignedDuration = SignedDuration::from_mins(15);
+
+/// Rounds of which it is remembered when they were.
+const ROUNDS: usize = 8;
+
 /// What is remembered of a kind between two runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Cursor {
@@ -21,6 +27,9 @@ pub(super) struct Cursor {
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(super) without: BTreeSet<String>,
     pub(super) link: String,
+    /// When the last rounds came to their ends, the latest last.
+    #[serde(default)]
+    pub(super) rounds: Vec<Timestamp>,
     /// Groups that hide their members have shown them.
     #[serde(default)]
     pub(super) shows_hidden: bool,
@@ -119,6 +128,25 @@ impl Cursor {
         serde_json::from_str::<Self>(text).ok().filter(|cursor| cursor.terms == terms)
     }
 
+    /// A round comes to its end, and the next begins at a link.
+    pub(super) fn go_on(&mut self, link: String, now: Timestamp) {
+        self.link = link;
+        self.rounds.push(now);
+        self.rounds.drain(..self.rounds.len().saturating_sub(ROUNDS));
+    }
+
+    /// Whether there may have been a round since that is forgotten, as the checkpoint is an older one: the last that is known was as
+    /// long ago as two rounds take at least.
+    pub(super) fn is_perhaps_older(&self, now: Timestamp) -> bool {
+        let Some(last) = self.rounds.last() else { return true };
+        let apart = self.rounds.windows(2).filter_map(|pair| match pair {
+            [one, next] => Some(next.duration_since(*one)),
+            _ => None,
+        });
+        // A schedule is not kept to the second.
+        now.duration_since(*last) * 10 >= apart.min().unwrap_or(USUALLY_APART) * 19
+    }
+
     /// For the checkpoint. More members than it keeps are left out.
     pub(super) fn to_text(&self) -> Option<String> {
         let mut kept = self.clone();
@@ -167,6 +195,19 @@ mod tests {
         both.overlay(later);
         assert!(both.contradicts(&["a".to_owned()].into()), "a later round counts");
         assert!(!both.is_over(time(5)) && both.is_over(time(5 + 3600)));
+    }
+
+    #[test]
+    fn a_checkpoint_may_be_older_once_two_rounds_would_have_fitted_in() {
+        let mut cursor = Cursor::default();
+        assert!(cursor.is_perhaps_older(time(0)), "nothing is known");
+        cursor.go_on("1".into(), time(0));
+        assert!(!cursor.is_perhaps_older(time(900)) && cursor.is_perhaps_older(time(1800)));
+        cursor.go_on("2".into(), time(600));
+        assert!(!cursor.is_perhaps_older(time(600 + 900)) && cursor.is_perhaps_older(time(600 + 1190)));
+        (3..20).for_each(|round| cursor.go_on(String::new(), time(round * 3600)));
+        assert_eq!(cursor.rounds.len(), ROUNDS);
+        assert!(!cursor.is_perhaps_older(time(20 * 3600)) && cursor.is_perhaps_older(time(21 * 3600)));
     }
 
     #[test]

@@ -12,7 +12,6 @@ use serde_json::json;
 
 use super::cursor::Again;
 use super::error::DirectoryError;
-use super::reading::record;
 use super::round::{Extent, Round, Told, guid_of};
 use super::{AT_ONCE, Directory, deliver};
 use crate::config::EntraKind;
@@ -125,7 +124,7 @@ impl Directory {
                 Some(_) => self.client.member_of(&user).await?,
                 None => None,
             };
-            let told = told_of.contains(&user).then(|| record(Extent::Changes, now)).flatten();
+            let told = told_of.contains(&user).then(|| self.record(KIND, Extent::Changes, now)).flatten();
             let finding = match (groups, names.get(&user)) {
                 (Some(groups), Some(name)) if again.is_over(now) || !again.contradicts(&groups) => {
                     self.membership(&user, name.as_deref(), &groups, told)

@@ -299,8 +299,9 @@ impl Directory {
 
     /// A round came to its end, and the next begins at a link.
     fn go_on(&self, kind: EntraKind, link: String, shows_hidden: bool, again: BTreeMap<String, Again>) {
+        let now = self.now();
         if let Some(state) = self.kinds.borrow_mut().get_mut(&kind) {
-            state.cursor.link = link;
+            state.cursor.go_on(link, now);
             state.cursor.shows_hidden = shows_hidden;
             state.cursor.again = again;
         }

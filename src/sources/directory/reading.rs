@@ -92,8 +92,11 @@ impl Directory {
             Again::note(&mut again, guid, Again::new(now));
         }
         for some in outside.chunks(PAGE) {
-            deliver(intake, some.iter().filter_map(|guid| self.outside(kind, guid, record(extent, now))).collect())
-                .await?;
+            deliver(
+                intake,
+                some.iter().filter_map(|guid| self.outside(kind, guid, self.record(kind, extent, now))).collect(),
+            )
+            .await?;
         }
         let mut findings = Vec::new();
         let mut groups: HashMap<String, Box<RawValue>> = HashMap::new();
@@ -130,7 +133,7 @@ impl Directory {
     /// What is found of an object of a round; its members apart.
     fn plain(&self, kind: EntraKind, object: &Object<'_>, extent: Extent, now: Timestamp) -> Option<Finding> {
         match object.life() {
-            Life::There => self.finding(kind, object, None, record(extent, now)),
+            Life::There => self.finding(kind, object, None, self.record(kind, extent, now)),
             // What is gone, and was never seen, is no news.
             Life::Deleted | Life::Purged if extent == Extent::Everything => None,
             Life::Deleted | Life::Purged => self.removed(kind, object, now),
@@ -198,14 +201,16 @@ impl Directory {
                 Some(found) => found,
                 None => self.by_id(kind, &guid).await?,
             };
-            let told = told_of.contains(&guid).then(|| record(Extent::Changes, now)).flatten();
+            let told = told_of.contains(&guid).then(|| self.record(kind, Extent::Changes, now)).flatten();
             let finding = match found {
                 ById::There(raw) if kind == EntraKind::Group && self.reads_members() => {
                     match self.client.members(&guid, &self.entra).await? {
                         Some(members) if again.is_over(now) || !again.contradicts(&members.users) => {
                             self.group(&raw, members, told)?
                         }
-                        None if again.is_over(now) => self.missing(kind, &guid, record(Extent::Changes, now)),
+                        None if again.is_over(now) => {
+                            self.missing(kind, &guid, self.record(kind, Extent::Changes, now))
+                        }
                         _ => {
                             self.counts.borrow_mut().waiting += 1;
                             None
@@ -215,7 +220,7 @@ impl Directory {
                 ById::There(raw) => self.finding(kind, &parse(kind, &raw)?, None, told),
                 // What does not show among all is asked for anyway.
                 ById::Gone if extent == Extent::Everything => None,
-                ById::Gone => self.missing(kind, &guid, record(Extent::Changes, now)),
+                ById::Gone => self.missing(kind, &guid, self.record(kind, Extent::Changes, now)),
             };
             deliver(intake, finding.into_iter().collect()).await?;
             Ok((guid, again))
@@ -310,13 +315,17 @@ impl Directory {
     fn removed(&self, kind: EntraKind, object: &Object<'_>, now: Timestamp) -> Option<Finding> {
         let change: Change = self.delete(kind, object.guid())?;
         let may_return = object.life() == Life::Deleted;
-        let record = Record { at: now, kind: RecordKind::Delete, moves_scope: false, may_return };
+        let record =
+            Record { at: now, kind: RecordKind::Delete, moves_scope: false, may_return, may_have_returned: false };
         Some(Finding { change, exists: false, scope: Some(Scope::In), record: Some(record) })
     }
-}
 
-/// The record of a change that a round from a link shows: all that is known of its time is that it was before now.
-pub(super) fn record(extent: Extent, now: Timestamp) -> Option<Record> {
-    let record = Record { at: now, kind: RecordKind::Update, moves_scope: false, may_return: false };
-    (extent == Extent::Changes).then_some(record)
+    /// The record of a change that a round from a link shows: all that is known of its time is that it was before now.
+    pub(super) fn record(&self, kind: EntraKind, extent: Extent, now: Timestamp) -> Option<Record> {
+        let kinds = self.kinds.borrow();
+        let may_have_returned = kinds.get(&kind).is_some_and(|state| state.cursor.is_perhaps_older(now));
+        let record =
+            Record { at: now, kind: RecordKind::Update, moves_scope: false, may_return: false, may_have_returned };
+        (extent == Extent::Changes).then_some(record)
+    }
 }
