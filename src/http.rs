@@ -306,6 +306,8 @@ impl Http {
 }
 
 fn builder(limits: &Limits, network: &NetworkConfig) -> ClientBuilder {
+    // It is there already if another client was built.
+    _ = rustls::crypto::ring::default_provider().install_default();
     let builder = Client::builder()
         .user_agent(concat!("azure-incremental/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())

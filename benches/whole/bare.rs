@@ -32,6 +32,7 @@ pub(crate) fn run(bare: &Bare) -> io::Result<()> {
 }
 
 async fn post(bare: &Bare, bodies: &Bytes) -> reqwest::Result<()> {
+    _ = rustls::crypto::ring::default_provider().install_default();
     let client = Client::builder()
         .user_agent("bare")
         .redirect(reqwest::redirect::Policy::none())

@@ -30,6 +30,7 @@ struct Reading {
 
 impl Reading {
     async fn of(sandbox: &Sandbox) -> Self {
+        _ = rustls::crypto::ring::default_provider().install_default();
         let pem = std::fs::read(sandbox.authority_file()).unwrap();
         let authority = Certificate::from_pem(&pem).unwrap();
         let client = Client::builder().tls_certs_only([authority]).timeout(Duration::from_secs(60)).build().unwrap();

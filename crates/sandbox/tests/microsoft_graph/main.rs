@@ -74,6 +74,7 @@ impl Asking {
 
     /// Signed in.
     async fn of(settings: Settings) -> Self {
+        _ = rustls::crypto::ring::default_provider().install_default();
         let sandbox = Sandbox::start(settings).await.unwrap();
         let pem = std::fs::read(sandbox.authority_file()).unwrap();
         let authority = Certificate::from_pem(&pem).unwrap();

@@ -35,6 +35,7 @@ fn settings() -> Settings {
 }
 
 fn client(sandbox: &Sandbox, timeout: Duration) -> Client {
+    _ = rustls::crypto::ring::default_provider().install_default();
     let pem = std::fs::read(sandbox.authority_file()).unwrap();
     let authority = Certificate::from_pem(&pem).unwrap();
     Client::builder().tls_certs_only([authority]).timeout(timeout).build().unwrap()

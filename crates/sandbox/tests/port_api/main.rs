@@ -61,6 +61,7 @@ impl Asking {
         let pem = std::fs::read(sandbox.authority_file()).unwrap();
         let authority = Certificate::from_pem(&pem).unwrap();
         let timeout = Duration::from_secs(20);
+        _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder().tls_certs_only([authority]).timeout(timeout).user_agent(AGENT).build().unwrap();
         let mut asking = Self { sandbox, client, token: String::new() };
         asking.token = asking.sign_in().await.body["accessToken"].as_str().unwrap().to_owned();
