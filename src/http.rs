@@ -305,10 +305,15 @@ impl Http {
     }
 }
 
-fn builder(limits: &Limits, network: &NetworkConfig) -> ClientBuilder {
+/// What every client begins with: the cryptography of its TLS.
+fn bare() -> ClientBuilder {
     // It is there already if another client was built.
     _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = Client::builder()
+    Client::builder()
+}
+
+fn builder(limits: &Limits, network: &NetworkConfig) -> ClientBuilder {
+    let builder = bare()
         .user_agent(concat!("azure-incremental/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(Duration::from_secs(10).min(limits.post_timeout));

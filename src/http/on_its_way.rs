@@ -106,7 +106,6 @@ fn is_refused(error: &reqwest::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use reqwest::Client;
     use tokio::net::TcpListener;
 
     use super::*;
@@ -117,7 +116,7 @@ mod tests {
     async fn posted(refused: usize) -> (Result<Answer, Failure>, usize) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
-        let client = Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+        let client = crate::http::bare().no_proxy().http2_prior_knowledge().build().unwrap();
         let http = Http::new(1, Limits::default(), NetworkConfig::default()).unwrap();
         let mut seen = 0;
         let serve = async {
