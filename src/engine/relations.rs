@@ -18,8 +18,8 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         id.stage() == Stage::Leaf && self.source.relating(&id.root()).iter().any(is_read)
     }
 
-    /// The entry of an entity that may have been gone for a while, as it was missed, or was told of and is as before: what relates
-    /// to it may have been read without it. It counts as new.
+    /// The entry of an entity that may have been gone for a while, as it was missed, was told of and is as before, or its record says
+    /// so: what relates to it may have been read without it. It counts as new.
     pub(super) fn perhaps_back(&self, id: &Id, entry: Entry) -> Entry {
         if entry.there && self.has_relations(id) { Entry { there: false, ..entry.doubted() } } else { entry }
     }

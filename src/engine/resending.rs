@@ -72,13 +72,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
             found.findings.into_iter().filter(|finding| asked.contains(finding.id())).collect();
         let shown: HashSet<Id> = findings.iter().map(|finding| finding.id().clone()).collect();
         // It counts as newer than anything.
-        let proof = Record {
-            at: Timestamp::MAX,
-            kind: RecordKind::Delete,
-            moves_scope: false,
-            may_return: false,
-            may_have_returned: false,
-        };
+        let proof = Record::new(Timestamp::MAX, RecordKind::Delete);
         let mut unsent = Unsent::default();
         for id in ids.iter().filter(|id| !shown.contains(*id)) {
             if !found.answer.covered.contains(id.shard()) || found.answer.failed.contains(id) {

@@ -45,6 +45,13 @@ pub(crate) enum RecordKind {
     Delete,
 }
 
+impl Record {
+    /// Of a change that moves nothing into or out of scope, and after which nothing comes back.
+    pub(crate) const fn new(at: Timestamp, kind: RecordKind) -> Self {
+        Self { at, kind, moves_scope: false, may_return: false, may_have_returned: false }
+    }
+}
+
 impl Finding {
     pub(crate) fn id(&self) -> &Id {
         &self.change.id

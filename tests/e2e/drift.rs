@@ -10,7 +10,7 @@ use sandbox::{Host, Sandbox};
 use serde_json::{Value as Json, json};
 use tokio::process::Command;
 
-use crate::harness::{Program, Run, Small, break_down, client, of_resources, settled, start};
+use crate::harness::{Program, Run, Small, break_down, of_resources, settled, start};
 
 const RESOURCES: &str = "azureCloudResources";
 
@@ -59,7 +59,7 @@ struct User<'a> {
 
 impl<'a> User<'a> {
     async fn of(sandbox: &'a Sandbox) -> Self {
-        let mut user = Self { sandbox, client: client(sandbox), token: String::new() };
+        let mut user = Self { sandbox, client: sandbox.client().unwrap().build().unwrap(), token: String::new() };
         let credentials = json!({"clientId": PORT_CLIENT_ID, "clientSecret": PORT_CLIENT_SECRET});
         let answer = user.ask(Method::POST, "/v1/auth/access_token", &credentials).await;
         user.token = answer["accessToken"].as_str().unwrap().to_owned();

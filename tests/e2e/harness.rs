@@ -25,13 +25,6 @@ pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// No run takes longer, whatever goes wrong.
 const PATIENCE: Duration = Duration::from_secs(100);
 
-/// A client of somebody else's, who trusts the sandbox.
-pub(crate) fn client(sandbox: &Sandbox) -> reqwest::Client {
-    _ = rustls::crypto::ring::default_provider().install_default();
-    let authority = reqwest::Certificate::from_pem(&std::fs::read(sandbox.authority_file()).unwrap()).unwrap();
-    reqwest::Client::builder().tls_certs_only([authority]).build().unwrap()
-}
-
 /// An estate of three subscriptions, twelve groups and 120 resources that has been there for long, on a clock that stands
 /// still; every body that Port accepts is kept.
 pub(crate) fn settled() -> Settings {

@@ -8,7 +8,7 @@ use sandbox::faults::{Fault, Rule};
 use sandbox::requests::Route;
 use serde_json::{Value as Json, json};
 
-use crate::harness::{DAY, Program, Run, Small, break_down, client, empty, passing, start};
+use crate::harness::{DAY, Program, Run, Small, break_down, empty, passing, start};
 
 const OURS: &str = "azure-incremental/0.0.1 (7d0f1c0a-3a52-4b0e-9a6c-5b1de0c0ffee)";
 
@@ -72,7 +72,7 @@ async fn write(sandbox: &Sandbox, agent: &str, identifier: &str) {
 }
 
 async fn write_to(sandbox: &Sandbox, agent: &str, blueprint: &str, entity: Json) {
-    let client = client(sandbox);
+    let client = sandbox.client().unwrap().build().unwrap();
     let env: std::collections::HashMap<String, String> = sandbox.port_env().into_iter().collect();
     let base = &env["PORT_BASE_URL"];
     let body = json!({"clientId": env["PORT_CLIENT_ID"], "clientSecret": env["PORT_CLIENT_SECRET"]});

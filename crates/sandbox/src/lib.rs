@@ -151,6 +151,14 @@ impl Sandbox {
         self.directory.path().join(AUTHORITY_FILE)
     }
 
+    /// A client that trusts what is here.
+    pub fn client(&self) -> io::Result<reqwest::ClientBuilder> {
+        // It is there already if another client was built.
+        _ = rustls::crypto::ring::default_provider().install_default();
+        let authority = reqwest::Certificate::from_pem(&std::fs::read(self.authority_file())?);
+        Ok(reqwest::Client::builder().tls_certs_only([authority.map_err(io::Error::other)?]))
+    }
+
     /// A directory that goes when the sandbox does.
     pub fn directory(&self) -> &Path {
         self.directory.path()

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use reqwest::{Certificate, Client};
+use reqwest::Client;
 use sandbox::directory::Kind;
 use sandbox::requests::Route;
 use sandbox::settings::{CLIENT, DirectorySize, EstateSize, SECRET, Settings, TENANT};
@@ -30,10 +30,7 @@ struct Reading {
 
 impl Reading {
     async fn of(sandbox: &Sandbox) -> Self {
-        _ = rustls::crypto::ring::default_provider().install_default();
-        let pem = std::fs::read(sandbox.authority_file()).unwrap();
-        let authority = Certificate::from_pem(&pem).unwrap();
-        let client = Client::builder().tls_certs_only([authority]).timeout(Duration::from_secs(60)).build().unwrap();
+        let client = sandbox.client().unwrap().timeout(Duration::from_secs(60)).build().unwrap();
         let scope = format!("{}/.default", sandbox.origin(Host::MicrosoftGraph));
         let form =
             [("grant_type", "client_credentials"), ("client_id", CLIENT), ("client_secret", SECRET), ("scope", &scope)];

@@ -249,7 +249,7 @@ impl World {
                 |old: &Record| at > old.at || (at == old.at && old.kind == RecordKind::Delete && self.breaks_ties);
             let moves_scope = told.moves_scope || latest.is_some_and(|old| old.moves_scope);
             if latest.as_ref().is_none_or(is_later) {
-                latest = Some(Record { at, kind: told.kind, moves_scope, may_return: false, may_have_returned: false });
+                latest = Some(Record { moves_scope, ..Record::new(at, told.kind) });
             } else if let Some(latest) = &mut latest {
                 latest.moves_scope = moves_scope;
             }

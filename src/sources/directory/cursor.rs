@@ -138,13 +138,10 @@ impl Cursor {
     /// Whether there may have been a round since that is forgotten, as the checkpoint is an older one: the last that is known was as
     /// long ago as two rounds take at least.
     pub(super) fn is_perhaps_older(&self, now: Timestamp) -> bool {
-        let Some(last) = self.rounds.last() else { return true };
-        let apart = self.rounds.windows(2).filter_map(|pair| match pair {
-            [one, next] => Some(next.duration_since(*one)),
-            _ => None,
-        });
+        let apart = self.rounds.iter().zip(self.rounds.iter().skip(1)).map(|(one, next)| next.duration_since(*one));
         // A schedule is not kept to the second.
-        now.duration_since(*last) * 10 >= apart.min().unwrap_or(USUALLY_APART) * 19
+        let two = apart.min().unwrap_or(USUALLY_APART) * 19 / 10;
+        self.rounds.last().is_none_or(|last| now.duration_since(*last) >= two)
     }
 
     /// For the checkpoint. More members than it keeps are left out.

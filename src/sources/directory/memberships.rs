@@ -119,12 +119,13 @@ impl Directory {
     ) -> Result<BTreeMap<String, Again>, DirectoryError> {
         let guids: Vec<String> = again.keys().cloned().collect();
         let names = &self.client.names(KIND, &guids).await?;
+        let record = self.record(KIND, now);
         let reading = stream::iter(again).map(async |(user, again): (String, Again)| {
             let groups = match names.get(&user) {
                 Some(_) => self.client.member_of(&user).await?,
                 None => None,
             };
-            let told = told_of.contains(&user).then(|| self.record(KIND, Extent::Changes, now)).flatten();
+            let told = told_of.contains(&user).then_some(record);
             let finding = match (groups, names.get(&user)) {
                 (Some(groups), Some(name)) if again.is_over(now) || !again.contradicts(&groups) => {
                     self.membership(&user, name.as_deref(), &groups, told)

@@ -43,6 +43,7 @@ impl Directory {
             return self.read_memberships(round, extent, intake).await;
         }
         let now = self.now();
+        let record = (extent == Extent::Changes).then(|| self.record(kind, now));
         let has_members = kind == EntraKind::Group && self.reads_members();
         let notes_users = kind == EntraKind::User && extent == Extent::Everything && self.has(EntraKind::Membership);
         let mut held: BTreeMap<String, Box<RawValue>> = BTreeMap::new();
@@ -69,7 +70,7 @@ impl Directory {
                     Life::There if object.scope(kind, &self.entra) == Scope::Out => {
                         outside.push(object.guid().to_owned());
                     }
-                    _ => findings.extend(self.plain(kind, &object, extent, now)),
+                    _ => findings.extend(self.plain(kind, &object, record)),
                 }
             }
             deliver(intake, findings).await
@@ -92,11 +93,7 @@ impl Directory {
             Again::note(&mut again, guid, Again::new(now));
         }
         for some in outside.chunks(PAGE) {
-            deliver(
-                intake,
-                some.iter().filter_map(|guid| self.outside(kind, guid, self.record(kind, extent, now))).collect(),
-            )
-            .await?;
+            deliver(intake, some.iter().filter_map(|guid| self.outside(kind, guid, record)).collect()).await?;
         }
         let mut findings = Vec::new();
         let mut groups: HashMap<String, Box<RawValue>> = HashMap::new();
@@ -106,7 +103,7 @@ impl Directory {
                 groups.insert(guid, raw);
                 continue;
             }
-            findings.extend(self.plain(kind, &object, extent, now));
+            findings.extend(self.plain(kind, &object, record));
             if findings.len() >= PAGE {
                 deliver(intake, std::mem::take(&mut findings)).await?;
             }
@@ -130,13 +127,12 @@ impl Directory {
         Ok(())
     }
 
-    /// What is found of an object of a round; its members apart.
-    fn plain(&self, kind: EntraKind, object: &Object<'_>, extent: Extent, now: Timestamp) -> Option<Finding> {
+    /// What is found of an object of a round, with the record of one from a link; its members apart.
+    fn plain(&self, kind: EntraKind, object: &Object<'_>, record: Option<Record>) -> Option<Finding> {
         match object.life() {
-            Life::There => self.finding(kind, object, None, self.record(kind, extent, now)),
-            // What is gone, and was never seen, is no news.
-            Life::Deleted | Life::Purged if extent == Extent::Everything => None,
-            Life::Deleted | Life::Purged => self.removed(kind, object, now),
+            Life::There => self.finding(kind, object, None, record),
+            // Without a record, what is gone was never seen, and is no news.
+            Life::Deleted | Life::Purged => self.removed(kind, object, record?.at),
         }
     }
 
@@ -192,6 +188,7 @@ impl Directory {
         intake: &Intake,
     ) -> Result<BTreeMap<String, Again>, DirectoryError> {
         let now = self.now();
+        let record = self.record(kind, now);
         let reading = stream::iter(again).map(async |(guid, again): (String, Again)| {
             if again.is_gone() {
                 return Ok((guid, again));
@@ -201,16 +198,14 @@ impl Directory {
                 Some(found) => found,
                 None => self.by_id(kind, &guid).await?,
             };
-            let told = told_of.contains(&guid).then(|| self.record(kind, Extent::Changes, now)).flatten();
+            let told = told_of.contains(&guid).then_some(record);
             let finding = match found {
                 ById::There(raw) if kind == EntraKind::Group && self.reads_members() => {
                     match self.client.members(&guid, &self.entra).await? {
                         Some(members) if again.is_over(now) || !again.contradicts(&members.users) => {
                             self.group(&raw, members, told)?
                         }
-                        None if again.is_over(now) => {
-                            self.missing(kind, &guid, self.record(kind, Extent::Changes, now))
-                        }
+                        None if again.is_over(now) => self.missing(kind, &guid, record),
                         _ => {
                             self.counts.borrow_mut().waiting += 1;
                             None
@@ -220,7 +215,7 @@ impl Directory {
                 ById::There(raw) => self.finding(kind, &parse(kind, &raw)?, None, told),
                 // What does not show among all is asked for anyway.
                 ById::Gone if extent == Extent::Everything => None,
-                ById::Gone => self.missing(kind, &guid, self.record(kind, Extent::Changes, now)),
+                ById::Gone => self.missing(kind, &guid, record),
             };
             deliver(intake, finding.into_iter().collect()).await?;
             Ok((guid, again))
@@ -308,24 +303,21 @@ impl Directory {
     }
 
     /// What has no answer: it is gone, or not there yet.
-    fn missing(&self, kind: EntraKind, guid: &str, record: Option<Record>) -> Option<Finding> {
-        Some(Finding { change: self.delete(kind, guid)?, exists: false, scope: Some(Scope::In), record })
+    fn missing(&self, kind: EntraKind, guid: &str, record: Record) -> Option<Finding> {
+        Some(Finding { change: self.delete(kind, guid)?, exists: false, scope: Some(Scope::In), record: Some(record) })
     }
 
     fn removed(&self, kind: EntraKind, object: &Object<'_>, now: Timestamp) -> Option<Finding> {
         let change: Change = self.delete(kind, object.guid())?;
         let may_return = object.life() == Life::Deleted;
-        let record =
-            Record { at: now, kind: RecordKind::Delete, moves_scope: false, may_return, may_have_returned: false };
+        let record = Record { may_return, ..Record::new(now, RecordKind::Delete) };
         Some(Finding { change, exists: false, scope: Some(Scope::In), record: Some(record) })
     }
 
     /// The record of a change that a round from a link shows: all that is known of its time is that it was before now.
-    pub(super) fn record(&self, kind: EntraKind, extent: Extent, now: Timestamp) -> Option<Record> {
+    pub(super) fn record(&self, kind: EntraKind, now: Timestamp) -> Record {
         let kinds = self.kinds.borrow();
         let may_have_returned = kinds.get(&kind).is_some_and(|state| state.cursor.is_perhaps_older(now));
-        let record =
-            Record { at: now, kind: RecordKind::Update, moves_scope: false, may_return: false, may_have_returned };
-        (extent == Extent::Changes).then_some(record)
+        Record { may_have_returned, ..Record::new(now, RecordKind::Update) }
     }
 }

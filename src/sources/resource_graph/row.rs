@@ -132,7 +132,7 @@ impl Keys<'_> {
             _ => RecordKind::Update,
         };
         let moves_scope = self.moves_scope.is_some_and(|flag| !matches!(flag.get(), "0" | "false" | "null"));
-        Ok(Some(Record { at, kind, moves_scope, may_return: false, may_have_returned: false }))
+        Ok(Some(Record { moves_scope, ..Record::new(at, kind) }))
     }
 
     /// A group is in scope by its own tags, which only a row tells; a resource is out by its own type.

@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use reqwest::header::HeaderMap;
-use reqwest::{Certificate, Client, Method};
+use reqwest::{Client, Method};
 use sandbox::clock::Clock;
 use sandbox::directory::{GroupKind, Id, Kind};
 use sandbox::settings::{CLIENT, DirectorySize, EntraSettings, EstateSize, SECRET, Settings, TENANT};
@@ -74,11 +74,8 @@ impl Asking {
 
     /// Signed in.
     async fn of(settings: Settings) -> Self {
-        _ = rustls::crypto::ring::default_provider().install_default();
         let sandbox = Sandbox::start(settings).await.unwrap();
-        let pem = std::fs::read(sandbox.authority_file()).unwrap();
-        let authority = Certificate::from_pem(&pem).unwrap();
-        let client = Client::builder().tls_certs_only([authority]).timeout(Duration::from_secs(20)).build().unwrap();
+        let client = sandbox.client().unwrap().timeout(Duration::from_secs(20)).build().unwrap();
         let mut asking = Self { sandbox, client, token: String::new() };
         asking.sign_in().await;
         asking

@@ -9,7 +9,7 @@ mod oddities;
 
 use std::time::Duration;
 
-use reqwest::{Certificate, Client, Response};
+use reqwest::{Client, Response};
 use sandbox::clock::Clock;
 use sandbox::expected::Scope;
 use sandbox::faults::{Fault, Rule, Shift};
@@ -35,10 +35,7 @@ fn settings() -> Settings {
 }
 
 fn client(sandbox: &Sandbox, timeout: Duration) -> Client {
-    _ = rustls::crypto::ring::default_provider().install_default();
-    let pem = std::fs::read(sandbox.authority_file()).unwrap();
-    let authority = Certificate::from_pem(&pem).unwrap();
-    Client::builder().tls_certs_only([authority]).timeout(timeout).build().unwrap()
+    sandbox.client().unwrap().timeout(timeout).build().unwrap()
 }
 
 impl Asking {

@@ -15,7 +15,7 @@ mod webhooks;
 use std::time::Duration;
 
 use reqwest::header::HeaderMap;
-use reqwest::{Certificate, Client, Method};
+use reqwest::{Client, Method};
 use sandbox::port::shapes::mismatch;
 use sandbox::settings::{ApiSettings, EstateSize, PORT_CLIENT_ID, PORT_CLIENT_SECRET, Settings};
 use sandbox::{Host, Sandbox};
@@ -58,11 +58,8 @@ impl Asking {
     /// Signed in.
     async fn of(settings: Settings) -> Self {
         let sandbox = Sandbox::start(settings).await.unwrap();
-        let pem = std::fs::read(sandbox.authority_file()).unwrap();
-        let authority = Certificate::from_pem(&pem).unwrap();
         let timeout = Duration::from_secs(20);
-        _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder().tls_certs_only([authority]).timeout(timeout).user_agent(AGENT).build().unwrap();
+        let client = sandbox.client().unwrap().timeout(timeout).user_agent(AGENT).build().unwrap();
         let mut asking = Self { sandbox, client, token: String::new() };
         asking.token = asking.sign_in().await.body["accessToken"].as_str().unwrap().to_owned();
         asking
