@@ -166,6 +166,8 @@ impl Plot for Trouble {
             story.sandbox.clock().advance(TICK / 3);
             life::tick(&mut story.sandbox.estate(), &mut story.rng, 2);
         }
+        // The row of what is made again shows a moment after that of what was deleted has gone, and is late until then.
+        story.sandbox.clock().advance(Duration::from_secs(1));
         if story.plot == Self::Burst && tick % 30 == 15 {
             life::burst(&mut story.sandbox.estate(), &mut story.rng, 3000);
         }
