@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use regex::Regex;
 
 /// What any room may use: each owns one thing and knows no other room.
-const UTILITIES: [&str; 9] = ["error", "files", "freshness", "id", "logging", "retry", "secrets", "signals", "text"];
+const UTILITIES: [&str; 10] =
+    ["error", "files", "freshness", "id", "logging", "offload", "retry", "secrets", "signals", "text"];
 
 /// Rooms, from the bottom to the top, and what each may import beside the utilities.
 const ROOMS: [(&str, &[&str]); 23] = [

@@ -59,15 +59,16 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         b: &mut Batch<'_>,
         findings: Vec<Finding>,
     ) -> Result<(), Fatal<R::Error>> {
-        let mut sends = Vec::new();
+        let mut looked_at = Vec::new();
         for finding in findings {
             // The first look counts: a row may come twice, from replicas that disagree.
             if !b.met.insert(Key::of(finding.id())) {
                 continue;
             }
             self.note_container(b, &finding)?;
-            sends.extend(self.decide(b, finding)?);
+            looked_at.push(finding);
         }
+        let mut sends = self.decide(b, looked_at).await?;
         let at_end = |send: &mut Send| send.is_delete() == holds(Rule::Order);
         for send in sends.extract_if(.., at_end) {
             if send.is_missed() {

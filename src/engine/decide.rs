@@ -5,7 +5,7 @@ use super::rules::{Rule, holds};
 use super::{
     Absent, Content, Engine, Entry, Fatal, Key, Leaving, Parcel, Rendered, Replica, Resend, Rows, Source, State,
 };
-use crate::model::{Finding, Id, Operation, Record, RecordKind, Scope, Stage};
+use crate::model::{Change, Finding, Id, Operation, Record, RecordKind, Scope, Stage};
 
 /// A change that is to be sent.
 pub(super) struct Send {
@@ -14,6 +14,19 @@ pub(super) struct Send {
     pub(super) entry: Entry,
     /// A delete that a record proves.
     pub(super) is_proven: bool,
+}
+
+/// What is wanted of an entity.
+struct Wanted {
+    /// Its entry, on which the decision rests.
+    entry: Entry,
+    end: End,
+}
+
+/// What it is to come to.
+enum End {
+    Present { is_fresh: bool, may_have_returned: bool },
+    Gone { is_proven: bool },
 }
 
 impl Send {
@@ -40,25 +53,37 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         entry.and_then(|entry| entry.at).is_none_or(|at| record.at > at)
     }
 
-    /// What is to be sent of findings.
-    pub(super) fn decide_all(
+    /// What is to be sent of findings: of a row, that it is so; of what has none, that it is gone.
+    pub(super) async fn decide(
         &self,
         batch: &Batch<'_>,
         findings: impl IntoIterator<Item = Finding>,
     ) -> Result<Vec<Send>, Fatal<R::Error>> {
-        findings.into_iter().filter_map(|finding| self.decide(batch, finding).transpose()).collect()
+        let mut changes = Vec::new();
+        let mut wanted = Vec::new();
+        for finding in findings {
+            if let Some((change, want)) = self.judge(batch, finding)? {
+                changes.push((change, want.entry.names.clone()));
+                wanted.push(want);
+            }
+        }
+        if changes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let parcels = self.sink.render(changes).await;
+        Ok(wanted.into_iter().zip(parcels).filter_map(|(want, parcel)| self.compare(want, parcel)).collect())
     }
 
-    /// What is to be sent of a finding: of a row, that it is so; of what has none, that it is gone. A part goes along with its whole.
-    pub(super) fn decide(&self, batch: &Batch<'_>, finding: Finding) -> Result<Option<Send>, Fatal<R::Error>> {
+    /// What is wanted of what was found, if that may have to be sent. A part goes along with its whole.
+    fn judge(&self, batch: &Batch<'_>, finding: Finding) -> Result<Option<(Change, Wanted)>, Fatal<R::Error>> {
         let id = finding.id();
         if self.is_astray(id)? || (!finding.exists && self.source.whole(id).is_some()) {
             return self.replica.put(id, None).map(|()| None).map_err(Fatal::Replica);
         }
-        self.compare(batch, finding)
+        self.want(batch, finding)
     }
 
-    fn compare(&self, batch: &Batch<'_>, finding: Finding) -> Result<Option<Send>, Fatal<R::Error>> {
+    fn want(&self, batch: &Batch<'_>, finding: Finding) -> Result<Option<(Change, Wanted)>, Fatal<R::Error>> {
         let Finding { change, exists, record, scope } = finding;
         let id = change.id.clone();
         let known = self.entry(&id)?;
@@ -110,24 +135,8 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
             if !is_known && record.is_none() && id.stage() != Stage::Root {
                 batch.note_untold(&id);
             }
-            let parcel = self.sink.render(change, &entry.names);
-            let is_same = match entry.state {
-                State::Held(content) => content == parcel.content(),
-                State::Refused(content) => content == parcel.content() && holds(Rule::Refused),
-                State::Unknown | State::Nothing => false,
-            };
-            if is_same && !is_fresh && self.settings.resend == Resend::Nothing {
-                let mut counts = self.counts.borrow_mut();
-                match entry.state {
-                    State::Refused(_) => counts.still_refused += 1,
-                    _ => counts.same += 1,
-                }
-                return Ok(None);
-            }
-            if is_fresh && (is_same || record.is_some_and(|record| record.may_have_returned)) {
-                entry = self.perhaps_back(&id, entry);
-            }
-            return Ok(Some(Send { parcel, entry, is_proven: false }));
+            let may_have_returned = record.is_some_and(|record| record.may_have_returned);
+            return Ok(Some((change, Wanted { entry, end: End::Present { is_fresh, may_have_returned } })));
         }
         let is_deleted = !exists && record.is_some_and(|record| record.kind == RecordKind::Delete);
         let is_sent = entry.is_held()
@@ -156,11 +165,33 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
             // Once it is deleted, it is watched.
             entry.absent = entry.absent.or(Some(Absent::Since(self.start)));
         }
-        Ok(is_sent.then(|| Send {
-            parcel: self.sink.render(change.into_delete(), &entry.names),
-            entry,
-            is_proven: is_deleted && !may_return && holds(Rule::Proven),
-        }))
+        let is_proven = is_deleted && !may_return && holds(Rule::Proven);
+        Ok(is_sent.then(|| (change.into_delete(), Wanted { entry, end: End::Gone { is_proven } })))
+    }
+
+    /// Holds what is wanted of an entity against what the catalog has of it.
+    fn compare(&self, Wanted { mut entry, end }: Wanted, parcel: Rendered) -> Option<Send> {
+        let (is_fresh, may_have_returned) = match end {
+            End::Gone { is_proven } => return Some(Send { parcel, entry, is_proven }),
+            End::Present { is_fresh, may_have_returned } => (is_fresh, may_have_returned),
+        };
+        let is_same = match entry.state {
+            State::Held(content) => content == parcel.content(),
+            State::Refused(content) => content == parcel.content() && holds(Rule::Refused),
+            State::Unknown | State::Nothing => false,
+        };
+        if is_same && !is_fresh && self.settings.resend == Resend::Nothing {
+            let mut counts = self.counts.borrow_mut();
+            match entry.state {
+                State::Refused(_) => counts.still_refused += 1,
+                _ => counts.same += 1,
+            }
+            return None;
+        }
+        if is_fresh && (is_same || may_have_returned) {
+            entry = self.perhaps_back(&parcel.change().id, entry);
+        }
+        Some(Send { parcel, entry, is_proven: false })
     }
 
     /// Whether a container was out of scope when it was last seen, and nobody could say in this run whether it still is.

@@ -23,12 +23,12 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
                 let Some((last, _)) = page.last() else { break };
                 after = Some(last.clone());
                 let is_due = |(id, entry): &(Id, Entry)| id.stage() == stage && entry.is_held();
-                let delete = |(id, entry): (Id, Entry)| Send {
-                    parcel: self.sink.render(self.source.gone(&id), &entry.names),
-                    entry,
-                    is_proven: false,
-                };
-                self.post(wave, page.into_iter().filter(is_due).map(delete).collect()).await?;
+                let due: Vec<(Id, Entry)> = page.into_iter().filter(is_due).collect();
+                let deletes = due.iter().map(|(id, entry)| (self.source.gone(id), entry.names.clone())).collect();
+                let parcels = self.sink.render(deletes).await;
+                let sends = due.into_iter().zip(parcels);
+                let sends = sends.map(|((_, entry), parcel)| Send { parcel, entry, is_proven: false });
+                self.post(wave, sends.collect()).await?;
             }
         }
         self.settle_all().await?;

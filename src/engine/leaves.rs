@@ -35,7 +35,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
             }
         }
         self.meet(b, &shown).await?;
-        let sends = self.decide_all(b, shown)?;
+        let sends = self.decide(b, shown).await?;
         self.send(b, Wave::Leaves, sends).await
     }
 
@@ -158,7 +158,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         } else {
             self.counts.borrow_mut().unresolved += missed.len() as u64;
         }
-        let mut sends = self.decide_all(b, ready)?;
+        let mut sends = self.decide(b, ready).await?;
         self.hold_back(b, &mut sends)?;
         self.send(b, Wave::Leaves, sends).await
     }

@@ -9,8 +9,11 @@ use super::tally::Settled;
 use super::{Absent, Engine, Entry, Fatal, Key, Novelty, Parcel, Replica, Resend, Source, State};
 use crate::model::{Id, Names, Operation, Stage};
 
-/// Orders that wait to be posted: a page.
+/// Orders that wait to be posted.
 pub(super) const WAITING: usize = 1;
+
+/// Parcels of an order: what waits is in memory, and as many follow as soon as there is a place for them.
+const TOGETHER: usize = 400;
 
 impl<S: Source, R: Replica> Engine<'_, S, R> {
     /// Posts what was decided, page by page. Of one entity only one content is posted in a run: the first might be applied
@@ -38,9 +41,12 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
                 }
                 self.save().await?;
             }
-            self.posted.set(self.posted.get() + 1);
-            let parcels = page.into_iter().map(|send| send.parcel).collect();
-            self.order(Order::Post { wave, parcels }).await?;
+            let mut parcels = page.into_iter().map(|send| send.parcel).peekable();
+            while parcels.peek().is_some() {
+                self.posted.set(self.posted.get() + 1);
+                let parcels = parcels.by_ref().take(TOGETHER).collect();
+                self.order(Order::Post { wave, parcels }).await?;
+            }
         }
         Ok(())
     }

@@ -200,17 +200,18 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         shards: &[&Shard],
         records: &[Finding],
     ) -> Result<(), Fatal<R::Error>> {
-        let mut sends = Vec::new();
+        let mut found = Vec::new();
         for change in shards.iter().filter_map(|shard| shard.root.clone()) {
             let record = records.iter().find(|finding| *finding.id() == change.id).and_then(|finding| finding.record);
             let finding = Finding { change, exists: true, scope: Some(Scope::In), record };
             b.found.insert(Key::of(finding.id()));
             if self.replica.remembers() || record.is_some() {
-                sends.extend(self.decide(b, finding)?);
+                found.push(finding);
             } else {
                 b.roots.insert(finding.id().clone(), finding);
             }
         }
+        let sends = self.decide(b, found).await?;
         self.post(Wave::Roots, sends).await
     }
 
@@ -227,10 +228,8 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
 
     /// Shards of which nothing was sent that their own entity could go along with.
     async fn rest_of_roots(&self, b: &mut Batch<'_>) -> Result<(), Fatal<R::Error>> {
-        let mut sends = Vec::new();
-        for (_, root) in std::mem::take(&mut b.roots) {
-            sends.extend(self.decide(b, root)?);
-        }
+        let roots = std::mem::take(&mut b.roots);
+        let sends = self.decide(b, roots.into_values()).await?;
         self.post(Wave::Roots, sends).await
     }
 
@@ -243,9 +242,10 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
                 if change.operation == Operation::Upsert
                     && let Some(root) = b.roots.remove(change.id.shard())
                 {
-                    roots.extend(self.decide(b, root)?);
+                    roots.push(root);
                 }
             }
+            let roots = self.decide(b, roots).await?;
             self.post(Wave::Roots, roots).await?;
         }
         self.post(wave, sends).await

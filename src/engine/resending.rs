@@ -50,11 +50,9 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         let mut batch = Batch::new(&shards, HashMap::new());
         ids.sort_by_key(Id::stage);
         let (roots, ids): (Vec<Id>, Vec<Id>) = ids.into_iter().partition(|id| id.stage() == Stage::Root);
-        let mut sends = Vec::new();
-        for change in listed.iter().filter_map(|shard| shard.root.clone()).filter(|root| roots.contains(&root.id)) {
-            let finding = Finding { change, exists: true, scope: Some(Scope::In), record: None };
-            sends.extend(self.decide(&batch, finding)?);
-        }
+        let named = listed.iter().filter_map(|shard| shard.root.clone()).filter(|root| roots.contains(&root.id));
+        let named = named.map(|change| Finding { change, exists: true, scope: Some(Scope::In), record: None });
+        let sends = self.decide(&batch, named).await?;
         self.post(Wave::Roots, sends).await?;
         for ids in ids.chunk_by(|a, b| a.stage() == b.stage()).flat_map(|stage| stage.chunks(AT_ONCE)) {
             let Unsent { unknown, vanished } = self.resend_some(&mut batch, ids, vanished).await?;
@@ -104,7 +102,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         let (leaves, strays): (Vec<Finding>, Vec<Finding>) =
             leaves.into_iter().partition(|leaf| leaf.exists && leaf.scope != Some(Scope::Out));
         self.meet(b, &leaves).await?;
-        let sends = self.decide_all(b, leaves.into_iter().chain(strays))?;
+        let sends = self.decide(b, leaves.into_iter().chain(strays)).await?;
         self.send(b, Wave::Leaves, sends).await?;
         self.post(Wave::ContainerDeletes, std::mem::take(&mut b.deletes)).await?;
         let sent = self.sent.borrow();

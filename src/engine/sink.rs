@@ -137,8 +137,9 @@ pub(crate) trait Sink {
 
     fn limits(&self) -> Limits;
 
-    /// A change as it is to be posted. Under `known` names something of the entity is, or may be, in the catalog.
-    fn render(&self, change: Change, known: &Names) -> Self::Parcel;
+    /// Changes as they are to be posted, each with the names under which something of its entity is, or may be, in the catalog. A
+    /// parcel for each, in their order.
+    async fn render(&self, changes: Vec<(Change, Names)>) -> Vec<Self::Parcel>;
 
     /// One attempt at a post of these parcels. `delivery` is the same in every attempt at the same post. What became of each, or
     /// why the whole of it was not accepted.
@@ -163,7 +164,7 @@ pub(crate) trait AnySink {
     fn limits(&self) -> Limits;
 
     /// [`Sink::render`].
-    fn render(&self, change: Change, known: &Names) -> Rendered;
+    fn render(&self, changes: Vec<(Change, Names)>) -> LocalBoxFuture<'_, Vec<Rendered>>;
 
     /// [`Sink::send`], of parcels that this sink rendered.
     fn send<'a>(
@@ -186,8 +187,9 @@ impl<K: Sink> AnySink for K {
         Sink::limits(self)
     }
 
-    fn render(&self, change: Change, known: &Names) -> Rendered {
-        Box::new(Sink::render(self, change, known))
+    fn render(&self, changes: Vec<(Change, Names)>) -> LocalBoxFuture<'_, Vec<Rendered>> {
+        let boxed = |parcel| -> Rendered { Box::new(parcel) };
+        async move { Sink::render(self, changes).await.into_iter().map(boxed).collect() }.boxed_local()
     }
 
     fn send<'a>(

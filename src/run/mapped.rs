@@ -1,6 +1,7 @@
 //! What makes entities of rows: the file of the mapping, read before anything is asked.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
@@ -16,7 +17,7 @@ const LARGEST: u64 = 4 << 20;
 
 /// A mapping, and a hash of the file that it is from.
 pub(crate) struct Mapped {
-    pub(crate) mapping: Mapping,
+    pub(crate) mapping: Arc<Mapping>,
     hash: String,
 }
 
@@ -31,7 +32,7 @@ impl Mapped {
         let mapping = Mapping::parse(&text)
             .map_err(|problems| problem(problems.iter().map(|one| format!("\n  {one}")).collect()))?;
         let hash = Sha256::digest(&text).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { mapping, hash })
+        Ok(Self { mapping: Arc::new(mapping), hash })
     }
 
     /// The scope, with the columns that the mapping reads.
@@ -81,7 +82,7 @@ impl Mapped {
 }
 
 /// Tells of rows of which no entity came.
-pub(super) fn tell_unmapped(form: &Form<'_>, report: &mut Report) {
+pub(super) fn tell_unmapped(form: &Form, report: &mut Report) {
     let Unmapped { dropped, failed, first, unnamed } = form.unmapped();
     if dropped > 0 {
         report

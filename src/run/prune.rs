@@ -63,7 +63,7 @@ struct Found {
 
 impl<S: Future<Output = Stop>> Run<'_, S> {
     /// Looks for what is to go, and deletes it, or prints it where the run is a dry one.
-    pub(super) async fn prune(&self, limit: u64, port: &Port, form: &Form<'_>, estate: &Estate, report: &mut Report) {
+    pub(super) async fn prune(&self, limit: u64, port: &Port, form: &Form, estate: &Estate, report: &mut Report) {
         if !estate.listed.iter().any(|one| self.is_covered(&one.root.id, estate)) {
             let note = "nothing was pruned: no subscription was read whole, and confirmed by an earlier comparison";
             report.notes.push(note.into());
@@ -130,7 +130,7 @@ impl<S: Future<Output = Stop>> Run<'_, S> {
     }
 
     /// What Port holds of ours, and what of it was not read.
-    async fn find(&self, port: &Port, form: &Form<'_>, estate: &Estate) -> Result<Found, PortError> {
+    async fn find(&self, port: &Port, form: &Form, estate: &Estate) -> Result<Found, PortError> {
         let before = estate.start.checked_sub(CLOCK_TOLERANCE).unwrap_or(Timestamp::MIN);
         let mut found = Found::default();
         for blueprint in leaf_first(form.mapping()) {

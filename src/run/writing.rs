@@ -110,14 +110,14 @@ impl<S: Future<Output = Stop>> Run<'_, S> {
     async fn write_entities(&self, mapped: &Mapped, report: &mut Report) -> Result<(), RunError> {
         let AzureConfig { tenant_id, .. } = &self.config.azure;
         let api = self.config.port.api.as_ref();
-        let form = Form::new(&mapped.mapping);
+        let form = Form::new(Arc::clone(&mapped.mapping));
         let prune = self.config.prune.filter(|_| *self.work == Work::Sync);
-        let form = if prune.is_some() { form.remembering() } else { form };
+        let form = Arc::new(if prune.is_some() { form.remembering() } else { form });
         match api.filter(|_| self.config.dry_run.is_none()) {
             Some(api) => {
                 let port = Port::new(api, tenant_id, Arc::clone(&self.http))?;
                 port.sign_in().await?;
-                let entities = Entities::new(&port, &form, self.catalog());
+                let entities = Entities::new(&port, Arc::clone(&form), self.catalog());
                 let estate = self.sync(&entities, report).await?;
                 if let Some((limit, estate)) = prune.zip(estate) {
                     Box::pin(self.prune(limit, &port, &form, &estate, report)).await;

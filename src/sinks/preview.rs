@@ -67,8 +67,8 @@ impl<P: Parcel> Sink for Preview<'_, P> {
         Limits { in_flight: NonZeroUsize::MIN, parcels, deletes: parcels, bytes: usize::MAX, landing: Duration::ZERO }
     }
 
-    fn render(&self, change: Change, known: &Names) -> P {
-        (self.render)(change, known)
+    async fn render(&self, changes: Vec<(Change, Names)>) -> Vec<P> {
+        changes.into_iter().map(|(change, known)| (self.render)(change, &known)).collect()
     }
 
     async fn send(&self, parcels: &[&P], _delivery: &str) -> Result<Receipt<PreviewError>, PreviewError> {

@@ -159,9 +159,12 @@ impl Sink for Comparison<'_> {
         }
     }
 
-    fn render(&self, change: Change, _known: &Names) -> Made {
-        let entities = self.maker.entities(&change);
-        Made { change: Change { row: Bytes::new(), ..change }, entities }
+    async fn render(&self, changes: Vec<(Change, Names)>) -> Vec<Made> {
+        let made = |change: Change| {
+            let entities = self.maker.entities(&change);
+            Made { change: Change { row: Bytes::new(), ..change }, entities }
+        };
+        changes.into_iter().map(|(change, _)| made(change)).collect()
     }
 
     async fn send(&self, parcels: &[&Made], _delivery: &str) -> Result<Receipt<CompareError>, CompareError> {

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::DriftError;
 use crate::comparison::{self, Hook, HookError};
@@ -20,7 +21,7 @@ pub(super) struct Maker {
 }
 
 enum By {
-    Mapping(Box<Mapping>),
+    Mapping(Arc<Mapping>),
     Webhook(WebhookMapping, Payload),
 }
 
@@ -38,7 +39,7 @@ impl Maker {
     /// The mapping of the file, or that of the webhook, which Port shows; and what is to be said of it.
     pub(super) async fn of(config: &Config, port: &Port) -> Result<(Self, Vec<String>), DriftError> {
         let (by, notes) = match (&config.port.mapping_file, &config.port.ingest_url) {
-            (Some(file), _) => (By::Mapping(Box::new(Mapped::read(file)?.mapping)), Vec::new()),
+            (Some(file), _) => (By::Mapping(Mapped::read(file)?.mapping), Vec::new()),
             (None, Some(url)) => {
                 let Hook { mapping, notes, .. } = comparison::of_url(port, url).await?;
                 (By::Webhook(mapping, config.port.payload), notes)

@@ -179,8 +179,8 @@ impl<F: Fn(&[u32], usize) -> Result<Receipt<Refusal>, Refusal>> Sink for Fake<F>
         self.limits
     }
 
-    fn render(&self, change: Change, _: &Names) -> Row {
-        Row { change, size: 1 }
+    async fn render(&self, changes: Vec<(Change, Names)>) -> Vec<Row> {
+        changes.into_iter().map(|(change, _)| Row { change, size: 1 }).collect()
     }
 
     async fn send(&self, parcels: &[&Row], delivery: &str) -> Result<Receipt<Refusal>, Refusal> {

@@ -348,8 +348,9 @@ impl Sink for FakeSink {
         Limits { in_flight: one, parcels: one, deletes: one, bytes: 1, landing: Duration::ZERO }
     }
 
-    fn render(&self, change: Change, _: &Names) -> FakeParcel {
-        FakeParcel(change)
+    async fn render(&self, changes: Vec<(Change, Names)>) -> Vec<FakeParcel> {
+        give_way().await;
+        changes.into_iter().map(|(change, _)| FakeParcel(change)).collect()
     }
 
     async fn send(&self, _: &[&FakeParcel], _: &str) -> Result<Receipt<NotAccepted>, NotAccepted> {

@@ -7,10 +7,10 @@
 mod error;
 mod parcel;
 
-use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -23,25 +23,29 @@ use crate::config::PortApi;
 use crate::engine::{Fault, LANDING, Limits, Outcome, Parcel, Receipt, Sink, SinkError};
 use crate::mapping::{Entity, Kind, Made, Mapping};
 use crate::model::{Change, Names, Operation, Stage};
+use crate::offload::offload;
 use crate::port::{LARGEST_LIST, MOST_DELETED, MOST_WRITTEN, Port, Upsert};
 use parcel::Name;
 
 /// Requests under way at once.
 pub(crate) const IN_FLIGHT: NonZeroUsize = NonZeroUsize::new(10).unwrap();
 
+/// So many rows take longer to map than another thread takes to begin with it.
+const MANY: usize = 50;
+
 /// Port's API, and what makes entities for it.
 pub(crate) struct Entities<'a> {
     port: &'a Port,
-    form: &'a Form<'a>,
+    form: Arc<Form>,
     identity: String,
 }
 
 /// What makes parcels of changes, and counts what comes of none.
-pub(crate) struct Form<'a> {
-    mapping: &'a Mapping,
-    counts: RefCell<Unmapped>,
+pub(crate) struct Form {
+    mapping: Arc<Mapping>,
+    counts: Mutex<Unmapped>,
     /// Hashes of the entities that were made; `None`: nobody asks for them.
-    made: Option<RefCell<HashSet<u64>>>,
+    made: Option<Mutex<HashSet<u64>>>,
 }
 
 /// Of what rows no entity came, or not for certain.
@@ -56,45 +60,46 @@ pub(crate) struct Unmapped {
     pub(crate) unnamed: u64,
 }
 
-impl<'a> Form<'a> {
-    pub(crate) fn new(mapping: &'a Mapping) -> Self {
-        Self { mapping, counts: RefCell::default(), made: None }
+impl Form {
+    pub(crate) fn new(mapping: Arc<Mapping>) -> Self {
+        Self { mapping, counts: Mutex::default(), made: None }
     }
 
     /// One that remembers which entities it has made, eight bytes each.
     pub(crate) fn remembering(self) -> Self {
-        Self { made: Some(RefCell::default()), ..self }
+        Self { made: Some(Mutex::default()), ..self }
     }
 
     pub(crate) fn mapping(&self) -> &Mapping {
-        self.mapping
+        &self.mapping
     }
 
     /// Whether this entity was made of a row, as far as is remembered; where nothing is, any may have been.
     pub(crate) fn has_made(&self, blueprint: &str, identifier: &str) -> bool {
-        self.made.as_ref().is_none_or(|made| made.borrow().contains(&hash(blueprint, identifier)))
+        self.made.as_ref().is_none_or(|made| locked(made).contains(&hash(blueprint, identifier)))
     }
 
     pub(crate) fn unmapped(&self) -> Unmapped {
-        self.counts.borrow().clone()
+        locked(&self.counts).clone()
     }
 
     /// A change as entities. Under `known` names Port has what the row was before.
     pub(crate) fn render(&self, change: Change, known: &Names) -> Mapped {
         let kind = kind_of(&change);
-        let mut counts = self.counts.borrow_mut();
         match change.operation {
             Operation::Upsert => {
                 let Made { entities, dropped, failed, nulls, .. } = self.mapping.entities(kind, &change.row);
                 if let Some(made) = &self.made {
-                    made.borrow_mut().extend(entities.iter().map(|one| hash(&one.blueprint, &one.identifier)));
+                    locked(made).extend(entities.iter().map(|one| hash(&one.blueprint, &one.identifier)));
                 }
+                let mut counts = locked(&self.counts);
                 counts.dropped += dropped as u64;
                 if failed > 0 {
                     counts.failed += 1;
                     let first = || nulls.errors.into_iter().next().map(|(key, error)| format!("{key}: {error}"));
                     counts.first = counts.first.take().or_else(first);
                 }
+                drop(counts);
                 if is_part(&change) {
                     return Mapped::part(change, entities);
                 }
@@ -103,7 +108,7 @@ impl<'a> Form<'a> {
             Operation::Delete if known.is_known() => Mapped::delete(change, known),
             Operation::Delete => {
                 let (names, unnamed) = self.mapping.keys(kind, &what_is_left(&change.row));
-                counts.unnamed += unnamed as u64;
+                locked(&self.counts).unnamed += unnamed as u64;
                 let names: Vec<String> = names.iter().map(|(blueprint, one)| Name::join(blueprint, one)).collect();
                 Mapped::delete(change, &Names::known(names.iter().map(String::as_str)))
             }
@@ -133,6 +138,10 @@ pub(crate) fn kind_of(change: &Change) -> Kind {
     }
 }
 
+fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn hash(blueprint: &str, identifier: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     (blueprint, identifier).hash(&mut hasher);
@@ -153,7 +162,7 @@ pub(crate) fn identity(tenant: &str, PortApi { client_id, base_url, .. }: &PortA
 }
 
 impl<'a> Entities<'a> {
-    pub(crate) fn new(port: &'a Port, form: &'a Form<'a>, identity: String) -> Self {
+    pub(crate) fn new(port: &'a Port, form: Arc<Form>, identity: String) -> Self {
         Self { port, form, identity }
     }
 
@@ -235,8 +244,10 @@ impl Sink for Entities<'_> {
         }
     }
 
-    fn render(&self, change: Change, known: &Names) -> Mapped {
-        self.form.render(change, known)
+    async fn render(&self, changes: Vec<(Change, Names)>) -> Vec<Mapped> {
+        let (form, are_few) = (Arc::clone(&self.form), changes.len() < MANY);
+        let render = move || changes.into_iter().map(|(change, known)| form.render(change, &known)).collect();
+        if are_few { render() } else { offload(render).await }
     }
 
     async fn send(&self, parcels: &[&Mapped], _delivery: &str) -> Result<Receipt<EntitiesError>, EntitiesError> {

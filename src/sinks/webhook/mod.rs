@@ -138,8 +138,8 @@ impl Sink for Webhook<'_> {
         Limits { in_flight: limits.in_flight.max(waiting.unwrap_or(NonZeroUsize::MIN)), ..limits }
     }
 
-    fn render(&self, change: Change, _: &Names) -> Envelope {
-        Envelope::new(change)
+    async fn render(&self, changes: Vec<(Change, Names)>) -> Vec<Envelope> {
+        changes.into_iter().map(|(change, _)| Envelope::new(change)).collect()
     }
 
     async fn send(&self, envelopes: &[&Envelope], delivery: &str) -> Result<Receipt<WebhookError>, WebhookError> {

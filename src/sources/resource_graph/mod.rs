@@ -30,6 +30,7 @@ mod slots;
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc;
@@ -56,7 +57,7 @@ const QUESTIONS: usize = 2;
 /// Azure Resource Graph, as far as the principal can read it.
 pub(crate) struct ResourceGraph {
     client: Client,
-    scope: config::Scope,
+    scope: Arc<config::Scope>,
     lessons: Lessons,
     slots: Slots,
     questions: Slots,
@@ -85,7 +86,7 @@ impl ResourceGraph {
     pub(crate) fn new(arm: Api, scope: config::Scope, together: NonZeroUsize, pages_at_once: NonZeroUsize) -> Self {
         Self {
             client: Client::new(arm),
-            scope,
+            scope: Arc::new(scope),
             lessons: Lessons::new(together),
             slots: Slots::new(pages_at_once.get()),
             questions: Slots::new(QUESTIONS),
