@@ -1,5 +1,6 @@
 //! The HTTP client, a bounded attempt of a request, and the rule for retries.
 
+mod json;
 mod on_its_way;
 mod proxy;
 mod refusal;
@@ -13,22 +14,19 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use reqwest::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, ClientBuilder, RequestBuilder, Response, StatusCode, Url};
-use serde_json::error::Category;
 use tokio::time::Instant;
 
 use crate::config::{Limits, NetworkConfig};
 use crate::error::Problem;
 use crate::retry::{self, Next, Patience};
-use crate::text::{printable, printable_up_to};
-use refusal::{CHALLENGED, LONGEST_MESSAGE};
+use crate::text::printable;
+pub(crate) use json::{brackets, json, place, string};
+use refusal::CHALLENGED;
 
 /// The most memory that is reserved because a `Content-Length` announces it. A larger response gets room for the largest one
 /// allowed at once: only the pages that are written to take memory, and the rest is given back. Many large responses are read
 /// concurrently, and growing them in steps would fragment the heap.
 const SMALL: usize = 64 << 10;
-
-/// The deepest JSON that is accepted. Resources are about ten levels deep, and a consumer downstream may have no limit.
-const DEEPEST: usize = 128;
 
 /// The client, its limits, and a count of retries.
 #[derive(Debug)]
@@ -357,59 +355,9 @@ pub(crate) fn bearer(token: &str, label: &str) -> Result<HeaderValue, RequestErr
     Ok(value)
 }
 
-/// Parses the body of a response as JSON.
-pub(crate) fn json<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure> {
-    let unreadable = |problem: String| Failure::Unreadable(problem);
-    match body.trim_ascii_start() {
-        [] => Err(unreadable("it is empty".into())),
-        [0xef, 0xbb, 0xbf, ..] => Err(unreadable("it begins with a byte order mark".into())),
-        [b'{' | b'[', ..] if is_too_deep(body) => {
-            Err(unreadable(format!("its JSON is nested more than {DEEPEST} levels deep")))
-        }
-        [b'{' | b'[', ..] => serde_json::from_slice(body).map_err(|error| unreadable(error.to_string())),
-        other => {
-            // Long enough that a secret in it is recognised before the text is cut.
-            let text = String::from_utf8_lossy(other.get(..LONGEST_MESSAGE).unwrap_or(other)).into_owned();
-            let beginning = printable_up_to(&text, 80);
-            Err(unreadable(format!("it is not JSON, but begins with {beginning}")))
-        }
-    }
-}
-
 /// Names a request in errors by its method and its address without the query.
 pub(crate) fn label(method: &str, url: &Url) -> String {
     format!("{method} {}{}", url.origin().ascii_serialization(), url.path())
-}
-
-/// Describes where JSON that may contain a secret is invalid. The parser's own message is left out because it quotes the text.
-pub(crate) fn place(error: &serde_json::Error) -> String {
-    let what = match error.classify() {
-        Category::Io | Category::Eof => "it is truncated",
-        Category::Syntax => "it is not valid JSON",
-        Category::Data => "its JSON has an unexpected structure",
-    };
-    format!("{what}, at line {} column {}", error.line(), error.column())
-}
-
-/// Whether brackets are nested too deeply. The parser reports everything else that is wrong.
-fn is_too_deep(json: &[u8]) -> bool {
-    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
-    for byte in json {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'{' | b'[' if !in_string => {
-                depth += 1;
-                if depth > DEEPEST {
-                    return true;
-                }
-            }
-            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    false
 }
 
 /// The `Date` of a response: what time it is where it comes from.
@@ -507,39 +455,6 @@ mod tests {
         }
     }
 
-    fn json_of(body: &[u8]) -> Result<serde_json::Value, String> {
-        let answer = Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::copy_from_slice(body) };
-        answer.json().map_err(|failure| failure.to_string())
-    }
-
-    #[test]
-    fn an_answer_that_is_no_json_is_told_by_what_it_is() {
-        let odd: [(&[u8], &str); 8] = [
-            (b"", "it is empty"),
-            (b" \n ", "it is empty"),
-            (b"\xef\xbb\xbf{}", "byte order mark"),
-            (b"<html>Proxy \x1b[31m##[error]says no", "begins with <html>Proxy \\u{1b}[31m#\\u{23}[error]says no"),
-            (b"\x1f\x8b\x08", "it is not JSON"),
-            (b"null", "it is not JSON, but begins with null"),
-            (b"{\"a\": ", "EOF while parsing"),
-            (b"{\"a\": \"\xff\"}", "unicode"),
-        ];
-        for (body, said) in odd {
-            let error = json_of(body).unwrap_err();
-            assert!(error.starts_with("the answer cannot be understood: ") && error.contains(said), "{error}");
-        }
-    }
-
-    #[test]
-    fn json_is_read_to_a_depth_and_brackets_in_strings_are_none() {
-        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-        assert!(!is_too_deep(nested(DEEPEST).as_bytes()));
-        assert!(json_of(nested(DEEPEST + 1).as_bytes()).unwrap_err().contains("nested more than 128"));
-        assert!(json_of("[".repeat(1_000_000).as_bytes()).unwrap_err().contains("nested more than 128"));
-        let text = "[{(".repeat(200);
-        assert!(json_of(serde_json::json!({"a": format!("\\\"{text}\\")}).to_string().as_bytes()).is_ok());
-    }
-
     #[test]
     fn a_secret_that_a_server_echoes_is_not_told() {
         crate::secrets::keep("marked-key-of-http");
@@ -560,16 +475,9 @@ mod tests {
             let told = RequestError::new("GET https://x.example/marked-key-of-http", failure).to_string();
             assert!(!told.contains("marked") && told.contains("[redacted]"), "{told}");
         }
-        let told = json_of(format!("{}marked-key-of-http", "x".repeat(70)).as_bytes()).unwrap_err();
+        let body = format!("{}marked-key-of-http", "x".repeat(70));
+        let told = json::<serde_json::Value>(body.as_bytes()).unwrap_err().to_string();
         assert!(!told.contains("mark"), "a secret is known before the text is cut: {told}");
-    }
-
-    #[test]
-    fn of_json_with_a_secret_only_the_place_is_told() {
-        let place_of = |json: &str| place(&serde_json::from_str::<Vec<u8>>(json).unwrap_err());
-        assert_eq!(place_of("\"marked\""), "its JSON has an unexpected structure, at line 1 column 8");
-        assert_eq!(place_of("[1,\n x"), "it is not valid JSON, at line 2 column 2");
-        assert_eq!(place_of("[1"), "it is truncated, at line 1 column 2");
     }
 
     #[test]

@@ -174,8 +174,8 @@ fn print(output: &mut impl Write, text: &str) {
     _ = output.write_all(text.as_bytes());
 }
 
-/// One thread for all that waits: what is computed between two answers is mostly less than handing it over costs. What is not goes
-/// to another thread, and so does what may hang, such as a question to a name server: nobody waits for that at the end.
+/// One thread for all that waits: what is computed between two answers is mostly less than handing it over costs. Where it is more,
+/// another thread does it. What hangs in another, such as a question to a name server, is not waited for.
 fn runtime<T>(work: impl Future<Output = T>) -> T {
     #[expect(clippy::expect_used, reason = "without a few files nothing can be done")]
     let runtime = Builder::new_current_thread().enable_all().build().expect("the process may open files");

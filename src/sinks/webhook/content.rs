@@ -1,9 +1,9 @@
 //! What an upsert says of its entity, as a hash: the row without what says how and when it was found out.
 
-use memchr::memchr2;
 use sha2::{Digest, Sha256};
 
 use crate::engine::Content;
+use crate::http::{brackets, string};
 
 /// Columns that only records of changes have.
 const OF_THE_RECORD: [&[u8]; 4] =
@@ -69,42 +69,19 @@ fn value(text: &[u8]) -> Option<usize> {
     }
 }
 
-/// How long the string is with which a text begins, quotes and all.
-fn string(text: &[u8]) -> Option<usize> {
-    let mut rest = text.strip_prefix(b"\"")?;
-    loop {
-        let end = memchr2(b'"', b'\\', rest)?;
-        let (_, found) = rest.split_at_checked(end)?;
-        rest = match found {
-            [b'"', rest @ ..] => return Some(text.len() - rest.len()),
-            [_, _, rest @ ..] => rest,
-            _ => return None,
-        };
-    }
-}
-
 /// How long the array or object is with which a text begins.
 fn nested(text: &[u8]) -> Option<usize> {
-    let (mut rest, mut depth) = (text, 0_usize);
-    loop {
-        let next = rest.iter().position(|byte| matches!(byte, b'"' | b'{' | b'}' | b'[' | b']'))?;
-        let (_, found) = rest.split_at_checked(next)?;
-        rest = match found {
-            [b'"', ..] => found.split_at_checked(string(found)?)?.1,
-            [b'{' | b'[', rest @ ..] => {
-                depth += 1;
-                rest
-            }
-            [_, rest @ ..] => {
-                depth = depth.checked_sub(1)?;
-                if depth == 0 {
-                    return Some(text.len() - rest.len());
-                }
-                rest
-            }
-            [] => return None,
-        };
+    let mut depth = 0_usize;
+    for (bracket, rest) in brackets(text) {
+        match bracket {
+            b'{' | b'[' => depth += 1,
+            _ => depth = depth.checked_sub(1)?,
+        }
+        if depth == 0 {
+            return Some(text.len() - rest.len());
+        }
     }
+    None
 }
 
 #[cfg(test)]

@@ -18,14 +18,10 @@ use crate::azure::api::{Api, ApiError, Effort};
 use crate::config::{ResourceType, Scope};
 use crate::http::{self, Answer, Failure, RequestError};
 use crate::model::{self, Finding, Stage};
-use crate::offload::offload;
 use crate::text::printable;
 
 /// "Resources", Azure Resource Graph REST reference.
 const PATH: &str = "/providers/Microsoft.ResourceGraph/resources?api-version=2024-04-01";
-
-/// A page of so many bytes takes longer to parse than another thread takes to begin with it.
-const LARGE: usize = 64 << 10;
 
 /// Answers single pages: Resource Graph, or what a test puts in its place.
 pub(super) trait Pages {
@@ -47,7 +43,7 @@ pub(super) struct Request<'a> {
     /// GUIDs, 1,000 at most.
     pub(super) subscriptions: &'a [&'a str],
     pub(super) skip_token: Option<&'a str>,
-    pub(super) scope: &'a Arc<Scope>,
+    pub(super) scope: &'a Scope,
     pub(super) effort: Effort,
 }
 
@@ -250,7 +246,7 @@ impl Pages for Client {
             Err(error) if error.looks_at_none() => return Ok(Page::default()),
             answer => answer?,
         };
-        let page = parse(answer.body, scope).await.map_err(|failure| self.unreadable(name, failure))?;
+        let page = Page::parse(&answer.body, scope).map_err(|failure| self.unreadable(name, failure))?;
         self.note_elsewhere(&page);
         self.note_duplicates(&page);
         self.note_matches(&page, scope);
@@ -265,15 +261,6 @@ impl Pages for Client {
     fn count(&self, rows: u64) {
         self.rows.fetch_add(rows, Ordering::Relaxed);
     }
-}
-
-/// A large page is parsed while others are asked for.
-async fn parse(body: Bytes, scope: &Arc<Scope>) -> Result<Page, Failure> {
-    if body.len() < LARGE {
-        return Page::parse(&body, scope);
-    }
-    let scope = Arc::clone(scope);
-    offload(move || Page::parse(&body, &scope)).await
 }
 
 /// More than 10,000 subscriptions in scope: the service leaves some out, and says so in a header only.

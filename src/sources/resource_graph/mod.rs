@@ -30,7 +30,6 @@ mod slots;
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc;
@@ -57,7 +56,7 @@ const QUESTIONS: usize = 2;
 /// Azure Resource Graph, as far as the principal can read it.
 pub(crate) struct ResourceGraph {
     client: Client,
-    scope: Arc<config::Scope>,
+    scope: config::Scope,
     lessons: Lessons,
     slots: Slots,
     questions: Slots,
@@ -86,7 +85,7 @@ impl ResourceGraph {
     pub(crate) fn new(arm: Api, scope: config::Scope, together: NonZeroUsize, pages_at_once: NonZeroUsize) -> Self {
         Self {
             client: Client::new(arm),
-            scope: Arc::new(scope),
+            scope,
             lessons: Lessons::new(together),
             slots: Slots::new(pages_at_once.get()),
             questions: Slots::new(QUESTIONS),

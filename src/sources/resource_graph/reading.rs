@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
@@ -44,7 +43,7 @@ const FEW_ROWS: u64 = 20;
 pub(super) struct Setting<'a, P> {
     pub(super) pages: &'a P,
     pub(super) lessons: &'a Lessons,
-    pub(super) scope: &'a Arc<Scope>,
+    pub(super) scope: &'a Scope,
     pub(super) slots: &'a Slots,
 }
 

@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -178,7 +177,7 @@ async fn read_over(
     subscriptions: &[&str],
     lessons: &Lessons,
 ) -> (Result<Answer, GraphError>, BTreeSet<String>) {
-    let (scope, slots) = (Arc::default(), Slots::new(3));
+    let (scope, slots) = (config::Scope::default(), Slots::new(3));
     let setting = Setting { pages: service, lessons, scope: &scope, slots: &slots };
     let (intake, mut taken) = mpsc::channel::<Vec<Finding>>(1);
     let read = async move {
@@ -355,14 +354,14 @@ async fn a_refusal_is_no_poison() {
         fn announce(&self, _: u64) {}
         fn count(&self, _: u64) {}
     }
-    let (scope, slots, lessons) = (Arc::default(), Slots::new(1), lessons());
+    let (scope, slots, lessons) = (config::Scope::default(), Slots::new(1), lessons());
     let setting = Setting { pages: &Refusing, lessons: &lessons, scope: &scope, slots: &slots };
     assert!(Opened::now(setting, Query::Resources, &["s"]).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
 async fn when_nobody_takes_pages_the_reading_ends() {
-    let (service, scope, slots, lessons) = (Service::with(10), Arc::default(), Slots::new(1), lessons());
+    let (service, scope, slots, lessons) = (Service::with(10), config::Scope::default(), Slots::new(1), lessons());
     let setting = Setting { pages: &service, lessons: &lessons, scope: &scope, slots: &slots };
     let (intake, taken) = mpsc::channel::<Vec<Finding>>(1);
     drop(taken);
