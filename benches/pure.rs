@@ -1,5 +1,8 @@
 //! The pure parts, timed: a page of Resource Graph's answer, as it came, to the bodies that are posted.
 use std::hint::black_box;
+use std::io::{self, Seek, Write};
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use azure_incremental::config::Payload;
 use azure_incremental::pure::{self, bodies, rows};
@@ -46,7 +49,33 @@ fn mapped(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("row");
     group.throughput(Throughput::Elements(1));
     group.bench_function("to its entity", |bencher| bencher.iter(|| entities(black_box(row))));
+    if jq(row, 1).is_ok() {
+        group.sample_size(10);
+        group.bench_function("to the same entity, by jq", |bencher| {
+            bencher.iter_custom(|rows| jq(row, MAPPED).unwrap_or_default().mul_f64(rows as f64 / MAPPED as f64));
+        });
+    }
     group.finish();
+}
+
+/// How many rows jq maps in one process: it takes as long to start as for hundreds of them.
+const MAPPED: usize = 20_000;
+
+/// How long jq takes for so many of a row, with the expressions of that mapping; an error where it is not installed.
+fn jq(row: &[u8], rows: usize) -> io::Result<Duration> {
+    const ENTITY: &str = r#"{identifier: (.id | gsub(" ";"_")), title: .name, blueprint: "azureResource",
+        properties: {tags: .tags, location: .location},
+        relations: {resource_group: (("/subscriptions/" + .subscriptionId + "/resourceGroups/" + .resourceGroup) | gsub(" ";"_"))}}"#;
+    let mut input = tempfile::tempfile()?;
+    input.write_all(&[row, b"\n"].concat().repeat(rows))?;
+    input.rewind()?;
+    let mut jq = Command::new("jq");
+    jq.args(["--compact-output", ENTITY]).stdin(input);
+    let start = Instant::now();
+    let output = jq.output()?;
+    let took = start.elapsed();
+    let entities = output.stdout.iter().filter(|byte| **byte == b'\n').count();
+    if entities == rows { Ok(took) } else { Err(io::Error::other(String::from_utf8_lossy(&output.stderr))) }
 }
 
 criterion_group!(benches, pure, mapped);
