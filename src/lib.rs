@@ -36,9 +36,9 @@
 //! | [`commands`] | what is not a run: check, checkpoint, forget's question, init, queries, completions, the manual | all |
 //!
 //! Each room may also use the utilities: [`error`] (exit codes, and what every error must say of them), `text` (makes words from
-//! outside safe to print), `secrets` (hides them there), `files`, `offload` (another
-//! thread for what takes long), `retry`, [`freshness`], [`logging`], [`signals`], `id`. `pure`
-//! is for the bench and the fuzz targets. `tests/house.rs` holds the table: what it does not allow does not pass.
+//! outside safe to print), `secrets` (hides them there), `files`, `offload` (another thread for
+//! what takes long), `retry`, [`freshness`], [`logging`], [`signals`], `id`. `pure` is for the bench and the fuzz targets.
+//! `tests/house.rs` holds the table: what it does not allow does not pass.
 //!
 //! So a further source comes in beside `resource_graph`, or a further sink beside `webhook`, as one folder and one match arm in
 //! `run`, without a change to the other side.

@@ -19,10 +19,11 @@ use crate::comparison::{Difference, HookError, Normal, differences};
 use crate::config::{Config, Entra, LogFormat, Mode};
 use crate::error::{Exit, Problem, Stop};
 use crate::http::{Http, RequestError};
+use crate::mapping::Unmade;
 use crate::port::{Port, PortError};
 use crate::run::{RunError, Survey, survey};
 use compare::{Comparison, Key, State};
-use maker::{Maker, Unmade};
+use maker::Maker;
 use side::{Numbers, Side, names};
 
 /// Entities that are looked at once more, and of which one is shown; all where all are to be shown.

@@ -23,11 +23,11 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
                 let Some((last, _)) = page.last() else { break };
                 after = Some(last.clone());
                 let is_due = |(id, entry): &(Id, Entry)| id.stage() == stage && entry.is_held();
-                let due: Vec<(Id, Entry)> = page.into_iter().filter(is_due).collect();
-                let deletes = due.iter().map(|(id, entry)| (self.source.gone(id), entry.names.clone())).collect();
-                let parcels = self.sink.render(deletes).await;
-                let sends = due.into_iter().zip(parcels);
-                let sends = sends.map(|((_, entry), parcel)| Send { parcel, entry, is_proven: false });
+                let due = page.into_iter().filter(is_due);
+                let (deletes, entries): (Vec<_>, Vec<_>) =
+                    due.map(|(id, entry)| ((self.source.gone(&id), entry.names.clone()), entry)).unzip();
+                let sends = self.sink.render(deletes).await.into_iter().zip(entries);
+                let sends = sends.map(|(parcel, entry)| Send { parcel, entry, is_proven: false });
                 self.post(wave, sends.collect()).await?;
             }
         }

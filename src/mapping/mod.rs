@@ -108,6 +108,30 @@ impl Made {
     }
 }
 
+/// Of what rows no entity came, or not for certain.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Unmade {
+    /// Entities without an identifier or a blueprint.
+    pub(crate) dropped: u64,
+    /// Rows of which an expression that decides failed, and why the first one did.
+    pub(crate) failed: u64,
+    pub(crate) first: Option<String>,
+}
+
+impl Unmade {
+    /// Counts what did not come of a row, and yields what did.
+    pub(crate) fn note(&mut self, made: Made) -> Vec<Entity> {
+        let Made { entities, dropped, failed, nulls, .. } = made;
+        self.dropped += dropped as u64;
+        if failed > 0 {
+            self.failed += 1;
+            let first = || nulls.errors.into_iter().next().map(|(key, error)| format!("{key}: {error}"));
+            self.first = self.first.take().or_else(first);
+        }
+        entities
+    }
+}
+
 /// The columns of Resource Graph that a mapping reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Columns {

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::RunError;
 use super::problems::Shortfall;
 use crate::config::{self, Entra, EntraKind, EntraMember, ScopeTerms, those_of};
-use crate::mapping::{Columns, Kind, Mapping};
+use crate::mapping::{Columns, Kind, Mapping, Unmade};
 use crate::report::Report;
 use crate::sinks::entities::{Form, Unmapped};
 
@@ -83,7 +83,7 @@ impl Mapped {
 
 /// Tells of rows of which no entity came.
 pub(super) fn tell_unmapped(form: &Form, report: &mut Report) {
-    let Unmapped { dropped, failed, first, unnamed } = form.unmapped();
+    let Unmapped { unmade: Unmade { dropped, failed, first }, unnamed } = form.unmapped();
     if dropped > 0 {
         report
             .notes

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::DriftError;
 use crate::comparison::{self, Hook, HookError};
 use crate::config::{Config, Payload};
-use crate::mapping::{self, Entity, FieldSet, Made, Mapping, WebhookMapping};
+use crate::mapping::{self, Entity, FieldSet, Mapping, Unmade, WebhookMapping};
 use crate::model::{Change, Operation};
 use crate::port::Port;
 use crate::run::Mapped;
@@ -23,16 +23,6 @@ pub(super) struct Maker {
 enum By {
     Mapping(Arc<Mapping>),
     Webhook(WebhookMapping, Payload),
-}
-
-/// Of what no entity came.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Unmade {
-    /// Entities without an identifier or a blueprint.
-    pub(super) dropped: u64,
-    /// Rows of which an expression that decides failed, and why the first one did.
-    pub(super) failed: u64,
-    pub(super) first: Option<String>,
 }
 
 impl Maker {
@@ -78,21 +68,9 @@ impl Maker {
             return Vec::new();
         }
         match &self.by {
-            By::Mapping(mapping) => self.by_mapping(mapping, change),
+            By::Mapping(mapping) => self.counts.borrow_mut().note(mapping.entities(kind_of(change), &change.row)),
             By::Webhook(webhook, payload) => self.by_webhook(webhook, *payload, change),
         }
-    }
-
-    fn by_mapping(&self, mapping: &Mapping, change: &Change) -> Vec<Entity> {
-        let Made { entities, dropped, failed, nulls, .. } = mapping.entities(kind_of(change), &change.row);
-        let mut counts = self.counts.borrow_mut();
-        counts.dropped += dropped as u64;
-        if failed > 0 {
-            counts.failed += 1;
-            let first = || nulls.errors.into_iter().next().map(|(key, error)| format!("{key}: {error}"));
-            counts.first = counts.first.take().or_else(first);
-        }
-        entities
     }
 
     /// What is there once the operations of a post are done. One that cannot be made is dropped by Port in silence.

@@ -21,7 +21,7 @@ pub(crate) use parcel::{Mapped, arm_id, lines};
 
 use crate::config::PortApi;
 use crate::engine::{Fault, LANDING, Limits, Outcome, Parcel, Receipt, Sink, SinkError};
-use crate::mapping::{Entity, Kind, Made, Mapping};
+use crate::mapping::{Entity, Kind, Mapping, Unmade};
 use crate::model::{Change, Names, Operation, Stage};
 use crate::offload::offload;
 use crate::port::{LARGEST_LIST, MOST_DELETED, MOST_WRITTEN, Port, Upsert};
@@ -48,14 +48,10 @@ pub(crate) struct Form {
     made: Option<Mutex<HashSet<u64>>>,
 }
 
-/// Of what rows no entity came, or not for certain.
+/// Of what no entity came, and what could not be deleted.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Unmapped {
-    /// Entities without an identifier or a blueprint.
-    pub(crate) dropped: u64,
-    /// Rows of which an expression that decides failed, and why the first one did.
-    pub(crate) failed: u64,
-    pub(crate) first: Option<String>,
+    pub(crate) unmade: Unmade,
     /// Deletes of entities whose identifier what is left of their rows does not tell.
     pub(crate) unnamed: u64,
 }
@@ -88,22 +84,16 @@ impl Form {
         let kind = kind_of(&change);
         match change.operation {
             Operation::Upsert => {
-                let Made { entities, dropped, failed, nulls, .. } = self.mapping.entities(kind, &change.row);
+                let made = self.mapping.entities(kind, &change.row);
+                let is_uncertain = made.failed > 0;
+                let entities = locked(&self.counts).unmade.note(made);
                 if let Some(made) = &self.made {
                     locked(made).extend(entities.iter().map(|one| hash(&one.blueprint, &one.identifier)));
                 }
-                let mut counts = locked(&self.counts);
-                counts.dropped += dropped as u64;
-                if failed > 0 {
-                    counts.failed += 1;
-                    let first = || nulls.errors.into_iter().next().map(|(key, error)| format!("{key}: {error}"));
-                    counts.first = counts.first.take().or_else(first);
-                }
-                drop(counts);
                 if is_part(&change) {
                     return Mapped::part(change, entities);
                 }
-                Mapped::upsert(change, entities, known, failed > 0)
+                Mapped::upsert(change, entities, known, is_uncertain)
             }
             Operation::Delete if known.is_known() => Mapped::delete(change, known),
             Operation::Delete => {
