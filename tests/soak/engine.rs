@@ -1,5 +1,6 @@
 //! The real engine in this process, with waits that a test need not sit through.
 
+use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::path::PathBuf;
 use std::pin::pin;
@@ -16,15 +17,16 @@ use sandbox::Sandbox;
 /// Set in the process that a test runs alone in.
 const ALONE: &str = "AZURE_INCREMENTAL_TEST_ALONE";
 
-/// Runs a test in a process of its own, whose `SSL_CERT_FILE` is there from the beginning: the engine trusts a sandbox as it
+/// Runs the test with this path in a process of its own, whose `SSL_CERT_FILE` is there from the beginning: the engine trusts a sandbox as it
 /// trusts anyone, by the system's roots.
-pub(crate) fn alone(test: &str, body: impl FnOnce()) {
+pub(crate) fn alone(path: &str, body: impl FnOnce()) {
     if std::env::var_os(ALONE).is_some() {
         if let Ok(filter) = std::env::var("RUST_LOG") {
             logging::init(&LogConfig { format: LogFormat::Text, filter });
         }
         return body();
     }
+    let (_, test) = path.split_once("::").unwrap();
     let roots = tempfile::NamedTempFile::new().unwrap();
     // Reading all that the system trusts takes longer than many a run.
     let no_more = tempfile::tempdir().unwrap();
@@ -57,10 +59,10 @@ pub(crate) fn trust(sandbox: &Sandbox) {
 
 /// A configuration for a sandbox: the one that the program would read from the environment, with quick waits. What `more` says
 /// of the environment goes before what the sandbox does.
-pub(crate) fn config(sandbox: &Sandbox, settings: Settings, more: &[(&str, String)]) -> Config {
-    let more = more.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
-    let environment: Vec<(String, String)> = more.chain(sandbox.env()).collect();
-    let value = |name: &str| environment.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+pub(crate) fn config(sandbox: &Sandbox, settings: Settings, more: &[(String, String)]) -> Config {
+    let mut environment: BTreeMap<String, String> = sandbox.env().into_iter().collect();
+    environment.extend(more.iter().cloned());
+    let value = |name: &str| environment.get(name).cloned();
     let settings = Settings {
         azure_tenant_id: value("AZURE_TENANT_ID"),
         azure_client_id: value("AZURE_CLIENT_ID"),

@@ -1,5 +1,6 @@
 //! An estate: how it lives, and what befalls it.
 
+mod sink;
 mod trouble;
 mod workflows;
 
@@ -12,10 +13,18 @@ use sandbox::dates::Date;
 use sandbox::estate::Tags;
 use sandbox::expected::{Expected, Scope};
 use sandbox::settings::{EstateSize, Lags, QuotaSettings, Settings};
-use sandbox::{Host, Sandbox, life};
+use sandbox::{Sandbox, life};
 
 use super::story::{DAY, MINUTE, Plot, Story, TICK};
 use super::workflow::Workflow;
+pub(crate) use sink::Sink;
+
+/// An estate under one kind of trouble, and where its entities go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Estate {
+    pub(crate) trouble: Trouble,
+    pub(crate) sink: Sink,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
@@ -54,15 +63,12 @@ pub(crate) enum Trouble {
     Silence,
     /// Rows break queries; Port rejects some envelopes, and fails with others.
     Poison,
-    /// The webhook's URL, the secret and the filters change and change back.
+    /// The webhook's URL and the secret, the API's credentials and the mapping, and the filters change and change back.
     Identity,
     /// Subscriptions drop out of the listing and return; groups enter and leave the scope.
     Flapping,
-    /// Port applies posts and does not answer, or applies them after the run.
+    /// Port does what it is asked and does not answer, or does it after the run.
     Lost,
-    /// Entities are written over Port's API, which throttles, fails after it has written, forgets entities and revokes tokens, while
-    /// runs are cut off.
-    Entities,
     /// All that does not take the checkpoint's word.
     Mixed,
 }
@@ -89,7 +95,7 @@ impl Trouble {
     }
 
     /// How often everything is compared, in hours.
-    pub(crate) fn full_every(self) -> u8 {
+    fn full_every(self) -> u8 {
         match self {
             Self::Blindness
             | Self::Slowness
@@ -98,7 +104,6 @@ impl Trouble {
             | Self::Poison
             | Self::Flapping
             | Self::Lost
-            | Self::Entities
             | Self::Mixed => 5,
             _ => 24,
         }
@@ -125,19 +130,18 @@ pub(crate) struct Course {
 /// Records of child resources in a tick.
 const CHILDREN: usize = 30;
 
-impl Plot for Trouble {
+impl Plot for Estate {
     type Scope = Scope;
     type Course = Course;
 
-    const LENGTH: (u64, usize) = (2, 72);
+    const LENGTH: (u64, usize) = (1, 72);
 
     fn settings(self, mut settings: Settings) -> Settings {
         settings.estate = EstateSize { subscriptions: 4, groups: 16, resources: 200 };
-        settings.lags = Lags { record: self.record_lag(), row: self.row_lag() };
+        settings.lags = Lags { record: self.trouble.record_lag(), row: self.trouble.row_lag() };
         // Nobody waits for it: the time of the quota is the real one.
         settings.azure.quota = Some(QuotaSettings { queries: 10_000, window: Duration::ZERO });
-        // The time of Port's limits is the real one as well.
-        settings.port.api.rates = None;
+        self.sink.change(&mut settings.port.api);
         settings
     }
 
@@ -146,19 +150,19 @@ impl Plot for Trouble {
     }
 
     fn active(self, workflows: usize) -> Vec<usize> {
-        if self == Self::Identity { vec![0] } else { (0..workflows).collect() }
+        if self.trouble == Trouble::Identity { vec![0] } else { (0..workflows).collect() }
     }
 
     fn kills(self) -> usize {
-        match self {
-            Self::Kills | Self::TagsAndKills => 2,
-            Self::Rollbacks | Self::Identity | Self::Flapping | Self::Entities | Self::Mixed => 4,
+        match self.trouble {
+            Trouble::Kills | Trouble::TagsAndKills => 2,
+            Trouble::Rollbacks | Trouble::Identity | Trouble::Flapping | Trouble::Mixed => 4,
             _ => usize::MAX,
         }
     }
 
     fn carries(self) -> u64 {
-        if self == Self::Entities { 100 } else { 1 }
+        self.sink.carries()
     }
 
     fn change(story: &mut Story<Self>, tick: usize) {
@@ -168,24 +172,28 @@ impl Plot for Trouble {
         }
         // The row of what is made again shows a moment after that of what was deleted has gone, and is late until then.
         story.sandbox.clock().advance(Duration::from_secs(1));
-        if story.plot == Self::Burst && tick % 30 == 15 {
+        if story.plot.trouble == Trouble::Burst && tick % 30 == 15 {
             life::burst(&mut story.sandbox.estate(), &mut story.rng, 3000);
         }
-        if story.plot == Self::Subscriptions && story.rng.one_in(6) {
+        if story.plot.trouble == Trouble::Subscriptions && story.rng.one_in(6) {
             life::upheaval(&mut story.sandbox.estate(), &mut story.rng);
         }
     }
 
     fn befall(story: &mut Story<Self>, tick: usize) -> bool {
-        match story.plot {
-            Self::Ticks => return story.come_late(),
-            Self::Errors if tick == 0 => story.break_connections(),
-            Self::Outages => {
+        if tick == 0 {
+            story.clear_faults();
+        }
+        story.forget();
+        match story.plot.trouble {
+            Trouble::Ticks => return story.come_late(),
+            Trouble::Errors if tick == 0 => story.break_connections(),
+            Trouble::Outages => {
                 let down = story.rng.one_in(3);
-                let host = story.sandbox.set_up(Host::Port, !down);
+                let host = story.sandbox.set_up(story.plot.sink.host(), !down);
                 story.runtime.block_on(host);
             }
-            Self::Rollbacks => {
+            Trouble::Rollbacks => {
                 story.flip(tick);
                 story.keep_checkpoint();
                 match story.rng.below(10) {
@@ -194,30 +202,24 @@ impl Plot for Trouble {
                     _ => {}
                 }
             }
-            Self::Blindness => story.blind(tick),
-            Self::Slowness => story.slow(tick),
-            Self::Children => life::children(&mut story.sandbox.estate(), &mut story.rng, CHILDREN),
-            Self::Tenant => story.tenant(tick),
-            Self::Silence => story.silence(),
-            Self::Poison => story.poison(),
-            Self::Identity => {
+            Trouble::Blindness => story.blind(tick),
+            Trouble::Slowness => story.slow(tick),
+            Trouble::Children => life::children(&mut story.sandbox.estate(), &mut story.rng, CHILDREN),
+            Trouble::Tenant => story.tenant(tick),
+            Trouble::Silence => story.silence(),
+            Trouble::Poison => story.poison(),
+            Trouble::Identity => {
                 story.flip(tick);
                 if story.rng.one_in(8) {
                     story.active = vec![story.rng.below(story.workflows.len())];
                 }
             }
-            Self::Flapping => {
+            Trouble::Flapping => {
                 story.flip(tick);
                 story.flap();
             }
-            Self::Lost => story.lose(),
-            Self::Entities => {
-                if tick == 0 {
-                    story.break_api();
-                }
-                story.forget();
-            }
-            Self::Mixed => {
+            Trouble::Lost => story.lose(),
+            Trouble::Mixed => {
                 story.flip(tick);
                 story.blind(tick);
                 match story.rng.below(8) {
@@ -234,11 +236,10 @@ impl Plot for Trouble {
     }
 
     fn calm_down(story: &mut Story<Self>) {
+        story.take_all();
         {
-            let bulk = &mut story.sandbox.port().api_settings().entities.bulk;
-            (bulk.forgets, bulk.spares) = (None, None);
             let mut estate = story.sandbox.estate();
-            if matches!(story.plot, Self::Flapping | Self::Mixed) {
+            if matches!(story.plot.trouble, Trouble::Flapping | Trouble::Mixed) {
                 let all: Vec<Arc<str>> = estate.subscriptions().iter().map(|one| one.guid.clone()).collect();
                 for guid in all {
                     estate.show_subscription(&guid, true);
@@ -247,7 +248,7 @@ impl Plot for Trouble {
             story.sandbox.dates().set_all(&Date::True);
             estate.catch_up();
         }
-        if story.plot == Self::Identity {
+        if story.plot.trouble == Trouble::Identity {
             story.active = vec![0];
         }
         story.resend();
@@ -255,7 +256,7 @@ impl Plot for Trouble {
 
     fn calm(self) -> Vec<Duration> {
         let mut waits = vec![TICK; 3];
-        if self.is_left_to_a_full_run() {
+        if self.trouble.is_left_to_a_full_run() {
             // What only its absence tells takes half an hour more.
             waits.extend([DAY, 2 * TICK, TICK]);
         }
@@ -272,7 +273,7 @@ impl Plot for Trouble {
     }
 }
 
-impl Story<Trouble> {
+impl Story<Estate> {
     /// A run comes up to an hour late, or not at all.
     fn come_late(&mut self) -> bool {
         let (skipped, late) = (self.rng.one_in(4), self.rng.one_in(4));

@@ -13,24 +13,41 @@ mod tenant;
 mod workflow;
 
 use engine::alone;
-use estate::Trouble;
+use estate::{Estate, Sink, Trouble};
 use story::Story;
 use tenant::Trouble as Tenant;
 
 macro_rules! stories {
-    ($($name:ident: $trouble:expr;)*) => {$(
+    ($($name:ident: $plot:expr;)*) => {$(
         #[test]
         fn $name() {
-            alone(stringify!($name), || Story::tell($trouble));
+            alone(concat!(module_path!(), "::", stringify!($name)), || Story::tell($plot));
         }
     )*};
 }
 
-stories! {
+/// Each with the webhook, and once more with Port's API and what that does beside.
+macro_rules! estates {
+    ($($name:ident: $trouble:expr;)*) => {
+        mod by_webhook {
+            use super::*;
+
+            stories! { $($name: Estate { trouble: $trouble, sink: Sink::Webhook };)* }
+        }
+
+        mod by_api {
+            use super::*;
+
+            stories! { $($name: Estate { trouble: $trouble, sink: Sink::Api };)* }
+        }
+    };
+}
+
+estates! {
     the_catalog_converges_when_all_is_calm: Trouble::None;
     the_catalog_converges_when_ticks_come_late_or_not_at_all: Trouble::Ticks;
     the_catalog_converges_under_throttling_and_server_errors: Trouble::Errors;
-    the_catalog_converges_after_outages_of_the_webhook: Trouble::Outages;
+    the_catalog_converges_after_outages_of_port: Trouble::Outages;
     the_catalog_converges_when_runs_are_killed_between_any_two_steps: Trouble::Kills;
     the_catalog_converges_when_tags_move_groups_into_and_out_of_scope: Trouble::Tags;
     the_catalog_converges_with_tag_filters_when_runs_are_killed: Trouble::TagsAndKills;
@@ -44,13 +61,14 @@ stories! {
     the_catalog_converges_when_children_without_a_row_have_records: Trouble::Children;
     the_catalog_converges_in_a_real_tenant_with_twins_strangers_heavy_questions_and_clocks_that_are_off: Trouble::Tenant;
     the_catalog_converges_by_the_daily_comparison_when_changes_leave_no_record: Trouble::Silence;
-    the_catalog_converges_around_rows_that_break_queries_and_envelopes_that_are_rejected_or_fail: Trouble::Poison;
-    the_catalog_converges_when_the_webhook_and_the_filters_change_and_change_back: Trouble::Identity;
+    the_catalog_converges_around_rows_that_break_queries_and_changes_that_are_rejected_or_fail: Trouble::Poison;
+    the_catalog_converges_when_the_credentials_and_the_filters_change_and_change_back: Trouble::Identity;
     the_catalog_converges_when_the_listing_and_the_tags_of_groups_flap: Trouble::Flapping;
     the_catalog_converges_when_answers_are_lost_and_posts_are_applied_late: Trouble::Lost;
-    the_catalog_converges_over_ports_api_whatever_becomes_of_its_answers: Trouble::Entities;
     the_catalog_converges_when_everything_goes_wrong_at_once: Trouble::Mixed;
+}
 
+stories! {
     the_catalog_follows_a_tenant_when_all_is_calm: Tenant::None;
     the_catalog_follows_a_tenant_under_throttling_and_server_errors: Tenant::Errors;
     the_catalog_follows_a_tenant_after_outages_of_the_webhook: Tenant::Outages;

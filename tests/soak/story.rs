@@ -150,8 +150,9 @@ impl<P: Plot> Story<P> {
             }
         }
         self.sandbox.faults().clear();
-        self.runtime.block_on(self.sandbox.set_up(Host::Port, true));
-        self.sandbox.port().apply_late();
+        for host in [Host::Port, Host::PortApi] {
+            self.runtime.block_on(self.sandbox.set_up(host, true));
+        }
         P::calm_down(&mut self);
         let mut exits = Vec::new();
         for wait in self.plot.calm() {
@@ -201,7 +202,7 @@ impl<P: Plot> Story<P> {
         let begins_at = self.sandbox.clock().now_ms();
         let (ended, steps) = go(&self.workflows[workflow].config, work, steps);
         let after = self.received();
-        self.sandbox.port().apply_late();
+        self.runtime.block_on(self.sandbox.port().apply_late());
         let now = self.sandbox.clock().http_date();
         let exit = match ended {
             Ended::Killed => {

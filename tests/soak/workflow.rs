@@ -14,8 +14,8 @@ pub(crate) struct Workflow<S> {
 }
 
 impl<S> Workflow<S> {
-    /// `more` is the program's environment, in front of what the sandbox says of it.
-    pub(crate) fn new(sandbox: &Sandbox, name: &str, flags: Flags, scope: S, more: &[(&str, String)]) -> Self {
+    /// `more` is the program's environment, in place of what the sandbox says of it.
+    pub(crate) fn new(sandbox: &Sandbox, name: &str, flags: Flags, scope: S, more: &[(String, String)]) -> Self {
         let file = sandbox.directory().join(format!("{name}.json"));
         let flags = Flags { checkpoint_file: Some(file.display().to_string()), ..flags };
         Self { config: config(sandbox, flags, more), scope }

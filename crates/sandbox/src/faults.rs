@@ -60,8 +60,7 @@ pub enum Fault {
     Quote(u16, String),
     /// The answer, edited: a foreign `nextLink`, a BOM, rows that are `null`, whatever a test can think of.
     Edit(Arc<dyn Fn(String) -> String + Send + Sync>),
-    /// Of Port: the connection is closed, and what was asked is applied later: when `Port::apply_late` is called, or
-    /// `Port::answer_late` of what came to its API.
+    /// Of Port: the connection is closed, and what was asked is applied later: when `Port::apply_late` is called.
     Late,
     /// Of Port's API: the token that was given out is good no more, and the request finds that.
     Revoked,

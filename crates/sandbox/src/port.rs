@@ -209,18 +209,14 @@ impl Port {
         }
     }
 
-    /// Does what the API was asked and kept back; how it is answered, nobody hears.
-    pub async fn answer_late(&self) {
-        let late = std::mem::take(&mut *lock(&self.late_asked));
-        for (parts, body) in late {
-            self.answer(&parts, &body).await;
-        }
-    }
-
-    /// Applies what was kept back.
-    pub fn apply_late(&self) {
+    /// Applies what was kept back; how the API answers it, nobody hears.
+    pub async fn apply_late(&self) {
         for late in std::mem::take(&mut *lock(&self.late)) {
             let _ = self.jobs.send(Job::Deliver(late));
+        }
+        let asked = std::mem::take(&mut *lock(&self.late_asked));
+        for (parts, body) in asked {
+            self.answer(&parts, &body).await;
         }
     }
 

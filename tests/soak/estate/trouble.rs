@@ -6,50 +6,22 @@ use sandbox::dates::Date;
 use sandbox::estate::{Level, Twin};
 use sandbox::faults::{Fault, Rule};
 use sandbox::requests::Route;
-use sandbox::rng::Rng;
 use sandbox::{life, names};
 
 use super::super::story::{MINUTE, Story};
-use super::{Flip, Trouble};
+use super::{Estate, Flip};
 
-impl Story<Trouble> {
+impl Story<Estate> {
     pub(super) fn break_connections(&self) {
         let faults = self.sandbox.faults();
-        for (route, chance) in [(Route::Graph, 0.15), (Route::Subscriptions, 0.1), (Route::Webhook, 0.1)] {
+        let of_port = self.plot.sink.routes().iter().map(|route| (*route, 0.1));
+        for (route, chance) in [(Route::Graph, 0.15), (Route::Subscriptions, 0.1)].into_iter().chain(of_port) {
             faults.add(route, Rule::new(Fault::retry_after(429, "0")).chance(chance / 2.0));
             faults.add(route, Rule::new(Fault::status(503)).chance(chance));
             faults.add(route, Rule::new(Fault::Reset).chance(chance / 2.0));
             // Port has taken it, and nobody hears of it.
             faults.add(route, Rule::new(Fault::ResetInBody).chance(chance / 2.0).applied());
         }
-    }
-
-    pub(super) fn break_api(&self) {
-        let faults = self.sandbox.faults();
-        for route in [Route::PortBulk, Route::PortDelete] {
-            faults.add(route, Rule::new(Fault::retry_after(429, "0")).chance(0.05));
-            faults.add(route, Rule::new(Fault::status(503)).chance(0.05));
-            faults.add(route, Rule::new(Fault::Reset).chance(0.03));
-            // It is written, and nobody hears of it.
-            faults.add(route, Rule::new(Fault::status(500)).chance(0.05).applied());
-            faults.add(route, Rule::new(Fault::ResetInBody).chance(0.05).applied());
-            faults.add(route, Rule::new(Fault::Revoked).chance(0.02));
-        }
-        // Groups, without which what is in them relates to nothing.
-        faults.add(Route::PortBulk, Rule::new(Fault::status(500)).containing("\"subscription\":").chance(0.1));
-        faults.add(Route::PortToken, Rule::new(Fault::status(503)).chance(0.1));
-    }
-
-    /// What bulk requests leave out changes, and in which form they are answered.
-    pub(super) fn forget(&mut self) {
-        let some = |rng: &mut Rng| ["vaults", "storage", "-a", "rg-"][rng.below(4)].to_owned();
-        let rng = &mut self.rng;
-        let bulk = &mut self.sandbox.port().api_settings().entities.bulk;
-        bulk.forgets = rng.one_in(3).then(|| some(rng));
-        bulk.spares = rng.one_in(3).then(|| some(rng));
-        bulk.reversed = rng.one_in(2);
-        bulk.absent_is_404 = rng.one_in(2);
-        bulk.sees_itself = rng.one_in(2);
     }
 
     /// Changes tags, and changes them back some ticks later.
@@ -167,25 +139,25 @@ impl Story<Trouble> {
         if tick < self.course.sees_at {
             return;
         }
+        self.clear_faults();
         let hour = 60 * 60_000;
         let faults = self.sandbox.faults();
-        faults.clear();
         self.sandbox.dates().set_all(&Date::True);
         let ask = |rule: Rule| {
             _ = faults.add(Route::Graph, rule);
         };
-        match rng.below(9) {
+        match self.rng.below(9) {
             0 => ask(Rule::new(Fault::status(504)).over(2)),
             1 => ask(Rule::new(Fault::Reset).naming(&guid)),
             2 => ask(Rule::new(Fault::lacking(60)).parts().times(4)),
             3 => ask(Rule::new(Fault::with_error()).times(2)),
             4 => ask(Rule::new(Fault::miscounted(1)).times(2)),
             5 => ask(Rule::new(Fault::truncation("maybe".into())).times(2)),
-            6 => self.sandbox.dates().set_all(&Date::Off([hour, -hour][rng.below(2)])),
+            6 => self.sandbox.dates().set_all(&Date::Off([hour, -hour][self.rng.below(2)])),
             7 => self.sandbox.dates().set_all(&Date::Jumping(vec![0, 3 * hour, -3 * hour])),
             _ => {}
         }
-        self.course.sees_at = tick + 1 + rng.below(4);
+        self.course.sees_at = tick + 1 + self.rng.below(4);
     }
 
     pub(super) fn silence(&mut self) {
@@ -197,7 +169,8 @@ impl Story<Trouble> {
     /// One more thing that Resource Graph trips over, or Port; or all is well again.
     pub(super) fn poison(&mut self) {
         if self.rng.one_in(8) {
-            self.sandbox.faults().clear();
+            self.clear_faults();
+            self.take_all();
             self.sandbox.estate().sight().clear();
         }
         if !self.rng.one_in(4) {
@@ -209,14 +182,19 @@ impl Story<Trouble> {
         let Some(id) = picked else { return };
         let tags = names::tags(&[("Environment", "Production"), ("poisoned", "yes")]);
         let _ = estate.retag_group(&id, tags.clone()) || estate.retag_resource(&id, tags);
-        let faults = self.sandbox.faults();
-        let of = |fault: Fault| Rule::new(fault).containing(&format!("\"resourceId\":\"{id}\""));
-        match rng.below(4) {
-            0 => estate.sight().poison(&id),
-            1 => drop(faults.add(Route::Webhook, of(Fault::status(500)))),
-            2 => drop(faults.add(Route::Graph, Rule::new(Fault::short()).chance(0.3).times(20))),
+        let kind = rng.below(4);
+        if kind == 0 {
+            return estate.sight().poison(&id);
+        }
+        drop(estate);
+        match kind {
+            1 => self.refuse(&id, 500),
+            2 => {
+                let rule = Rule::new(Fault::short()).chance(0.3).times(20);
+                self.sandbox.faults().add(Route::Graph, rule);
+            }
             _ => {
-                faults.add(Route::Webhook, of(Fault::status(422)));
+                self.refuse(&id, 422);
                 self.course.refused.push(id.to_string());
             }
         }
@@ -237,16 +215,18 @@ impl Story<Trouble> {
 
     /// Port takes what it is sent, and does not say so.
     pub(super) fn lose(&mut self) {
-        let faults = self.sandbox.faults();
-        faults.clear();
+        self.clear_faults();
         let fault = if self.rng.one_in(2) { Fault::Late } else { Fault::Reset };
         let rule = Rule::new(fault).applied();
         let group = life::any_group(&self.sandbox.estate(), &mut self.rng);
-        match (self.rng.below(3), group) {
-            (0, _) => drop(faults.add(Route::Webhook, rule.chance(0.3))),
+        let rule = match (self.rng.below(3), group) {
+            (0, _) => rule.chance(0.3),
             // Of a group and all in it, however often it is tried.
-            (1, Some(group)) => drop(faults.add(Route::Webhook, rule.containing(&group))),
-            _ => {}
+            (1, Some(group)) => rule.containing(&group),
+            _ => return,
+        };
+        for route in self.plot.sink.routes() {
+            self.sandbox.faults().add(*route, rule.clone());
         }
     }
 }

@@ -5,7 +5,8 @@ use sandbox::Sandbox;
 use sandbox::expected::Scope;
 
 use super::super::workflow::Workflow;
-use super::Trouble;
+use super::sink::OTHER_CLIENT;
+use super::{Estate, Sink, Trouble};
 
 /// Groups in production only.
 fn production() -> (Flags, Scope) {
@@ -23,14 +24,34 @@ fn filtered(filters: &str) -> Flags {
     Flags { resource_group_tag_filters: Some(filters.into()), ..Flags::default() }
 }
 
+/// The mapping that makes of rows what the webhook's does.
+const MAPPING: &str = include_str!("../../../examples/port/entities.yml");
+
+/// Makes nothing of most resources, and something else of all others.
+fn other_mapping() -> String {
+    let (containers, resources) = MAPPING.split_once("kind: resource\n").unwrap();
+    let storage = resources.replace("'true'", "'.type | startswith(\"microsoft.storage\")'");
+    format!("{containers}kind: resource\n{storage}").replace("title: .name", "title: .name | ascii_upcase")
+}
+
 /// Those of a story. All of them run in each tick, but with [`Trouble::Identity`], where one does.
-pub(super) fn of(trouble: Trouble, sandbox: &Sandbox) -> Vec<Workflow<Scope>> {
+pub(super) fn of(Estate { trouble, sink }: Estate, sandbox: &Sandbox) -> Vec<Workflow<Scope>> {
     let keep = |(flags, scope)| (Flags { out_of_scope: Some("keep".into()), ..flags }, scope);
-    let with = |name, (flags, scope), more: &[_]| {
-        let every = trouble.full_every().to_string();
-        Workflow::new(sandbox, name, Flags { full_sync_every_hours: Some(every), ..flags }, scope, more)
+    let mapping = |name: &str, text: &str| {
+        let file = sandbox.directory().join(name);
+        std::fs::write(&file, text).unwrap();
+        (sink == Sink::Api).then(|| file.display().to_string())
     };
-    let new = |name, setting| with(name, setting, &[]);
+    let (usual, other) = (mapping("entities.yml", MAPPING), mapping("other.yml", &other_mapping()));
+    let with = |name, (flags, scope): (Flags, Scope), changed: Option<(&str, String)>| {
+        let every = trouble.full_every().to_string();
+        let mapping_file = flags.mapping_file.or_else(|| usual.clone());
+        let flags = Flags { full_sync_every_hours: Some(every), mapping_file, ..flags };
+        let mut environment = sink.environment(sandbox);
+        environment.extend(changed.map(|(setting, value)| (setting.to_owned(), value)));
+        Workflow::new(sandbox, name, flags, scope, &environment)
+    };
+    let new = |name, setting| with(name, setting, None);
     match trouble {
         Trouble::Tags | Trouble::TagsAndKills | Trouble::Rollbacks | Trouble::Flapping | Trouble::Mixed => {
             vec![new("tags", production())]
@@ -43,24 +64,27 @@ pub(super) fn of(trouble: Trouble, sandbox: &Sandbox) -> Vec<Workflow<Scope>> {
         }
         Trouble::TwoWorkflows => vec![new("tags", keep(production())), new("rest", keep(rest()))],
         Trouble::Identity => {
-            let rotated = ("PORT_WEBHOOK_INGEST_URL", format!("{}?rotated", sandbox.webhook_url()));
-            let secret = ("PORT_WEBHOOK_SECRET", "a new secret for the signatures".to_owned());
+            let rotated = match sink {
+                Sink::Webhook => ("PORT_WEBHOOK_INGEST_URL", format!("{}?rotated", sandbox.webhook_url())),
+                Sink::Api => ("PORT_CLIENT_ID", OTHER_CLIENT.to_owned()),
+            };
+            let changed = || match sink {
+                Sink::Webhook => {
+                    let secret = "a new secret for the signatures".to_owned();
+                    with("one", production(), Some(("PORT_WEBHOOK_SECRET", secret)))
+                }
+                Sink::Api => {
+                    let (flags, scope) = production();
+                    with("one", (Flags { mapping_file: other.clone(), ..flags }, scope), None)
+                }
+            };
             vec![
-                with("one", production(), &[]),
-                with("one", production(), std::slice::from_ref(&rotated)),
-                with("one", production(), &[secret]),
-                with("one", rest(), &[]),
-                with("one", rest(), &[rotated]),
+                with("one", production(), None),
+                with("one", production(), Some(rotated.clone())),
+                changed(),
+                with("one", rest(), None),
+                with("one", rest(), Some(rotated)),
             ]
-        }
-        Trouble::Entities => {
-            let mapping = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/port/entities.yml");
-            let flags = Flags { mapping_file: Some(mapping.into()), ..production().0 };
-            let no_webhook = ("PORT_WEBHOOK_INGEST_URL", String::new());
-            let mut more = vec![no_webhook];
-            let api = sandbox.port_env();
-            more.extend(api.iter().map(|(name, value)| (name.as_str(), value.clone())));
-            vec![with("entities", (flags, production().1), &more)]
         }
         _ => vec![new("all", (Flags::default(), Scope::default()))],
     }

@@ -1,4 +1,4 @@
-//! The sign-in: one token for the one set of credentials, and the same one until it expires.
+//! The sign-in: one token for all credentials, and the same one until it expires.
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::api::{Ask, Outcome, Refusal};
 use crate::lock;
-use crate::settings::{PORT_CLIENT_ID, PORT_CLIENT_SECRET};
+use crate::settings::PORT_CLIENT_SECRET;
 
 #[derive(Default)]
 pub(super) struct Tokens(Mutex<Given>);
@@ -51,7 +51,9 @@ impl Tokens {
 /// `POST /v1/auth/access_token`.
 pub(super) fn sign_in(ask: &Ask<'_>) -> Result<Outcome, Refusal> {
     let body = ask.body("token")?;
-    if body["clientId"] != PORT_CLIENT_ID || body["clientSecret"] != PORT_CLIENT_SECRET {
+    if ask.settings.clients.iter().all(|known| body["clientId"] != **known)
+        || body["clientSecret"] != PORT_CLIENT_SECRET
+    {
         let status = StatusCode::from_u16(ask.settings.wrong_credentials).unwrap_or(StatusCode::UNAUTHORIZED);
         return Err(Refusal::new(status, "invalid_credentials", "Invalid client ID or client secret"));
     }

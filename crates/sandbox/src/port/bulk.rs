@@ -33,7 +33,12 @@ pub(super) fn upsert(ask: &Ask<'_>, blueprint: &str) -> Result<Outcome, Refusal>
         if settings.bulk.forgets.as_ref().is_some_and(|text| named.is_some_and(|named| named.contains(text))) {
             continue;
         }
-        let ready = illegal.map_or(Ok(()), |reason| Err(Refusal::invalid(reason)));
+        let fails = settings.bulk.fails.iter().find(|(text, _)| named.is_some_and(|named| named.contains(text)));
+        let ready = match (illegal, fails) {
+            (Some(reason), _) => Err(Refusal::invalid(reason)),
+            (None, Some((_, status))) => Err(failing(*status)),
+            (None, None) => Ok(()),
+        };
         match ready.and_then(|()| checked(&kept.store, settings, blueprint, entity, flags, &unseen)) {
             Ok(checked) => {
                 let (key, created) = (checked.key.clone(), !checked.exists);
@@ -64,6 +69,11 @@ pub(super) fn upsert(ask: &Ask<'_>, blueprint: &str) -> Result<Outcome, Refusal>
     let status = if errors.is_empty() { StatusCode::OK } else { StatusCode::MULTI_STATUS };
     let body = json!({"ok": errors.is_empty(), "entities": entities, "errors": errors});
     Ok(Outcome { status, body })
+}
+
+fn failing(status: u16) -> Refusal {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    Refusal::new(status, "sandbox", "A fault of the sandbox")
 }
 
 /// `POST /v1/blueprints/{}/bulk/entities/delete`: where dependents stay, all or none.

@@ -6,6 +6,8 @@ pub const PORT_CLIENT_SECRET: &str = "s4ndb0xPortSecret_Must-Not-Show";
 
 #[derive(Clone, Debug)]
 pub struct ApiSettings {
+    /// Ids that one may sign in with, all with the one secret.
+    pub clients: Vec<String>,
     pub token_lifetime: Duration,
     /// What wrong credentials are answered with: 401 or 404.
     pub wrong_credentials: u16,
@@ -87,6 +89,8 @@ pub struct BulkSettings {
     pub reversed: bool,
     /// Entities with this in their identifier are not written, and stand in neither list.
     pub forgets: Option<String>,
+    /// Entities with this in their identifier are not written, and their error has this status.
+    pub fails: Vec<(String, u16)>,
     /// Entities with this in their identifier stay where a bulk delete was to take them, and are not in `deletedEntities`.
     pub spares: Option<String>,
     /// A bulk delete of which nothing is there is answered with 404.
@@ -172,6 +176,7 @@ impl Default for Rates {
 impl Default for ApiSettings {
     fn default() -> Self {
         Self {
+            clients: vec![PORT_CLIENT_ID.to_owned()],
             token_lifetime: Duration::from_secs(3 * 3600),
             wrong_credentials: 401,
             role: Role::Admin,
@@ -201,6 +206,7 @@ impl Default for ApiSettings {
                     sees_itself: true,
                     reversed: false,
                     forgets: None,
+                    fails: Vec::new(),
                     spares: None,
                     absent_is_404: true,
                 },

@@ -465,7 +465,7 @@ async fn what_is_late_at_port_is_applied_when_it_is_told_to() {
     assert!(post.is_err(), "nobody answers");
     asking.sandbox.port().settle().await;
     assert!(asking.sandbox.port().audit().is_empty());
-    asking.sandbox.port().apply_late();
+    asking.sandbox.port().apply_late().await;
     asking.sandbox.port().settle().await;
     assert_eq!(asking.sandbox.port().audit().len(), 1, "it is no envelope");
 }

@@ -92,6 +92,17 @@ async fn an_entity_can_stand_in_neither_list() {
 }
 
 #[tokio::test]
+async fn an_entity_can_fail_whatever_is_sent_of_it() {
+    let asking = Asking::new().await;
+    asking.set(|api| api.entities.bulk.fails = vec![("bad".into(), 500), ("worse".into(), 422)]);
+    let answer = asking.post(&bulk(SUBSCRIPTIONS), &named(["bad", "a", "worse"]), 207, "bulk").await;
+    assert_eq!(indices(&answer["entities"]), [1]);
+    let statuses: Vec<&Json> = answer["errors"].as_array().unwrap().iter().map(|error| &error["statusCode"]).collect();
+    assert_eq!(statuses, [500, 422]);
+    assert_eq!(asking.entities(), ["a"]);
+}
+
+#[tokio::test]
 async fn a_relation_within_the_request_is_found_or_not() {
     let asking = Asking::new().await;
     let mut tree = crate::blueprint("tree");
@@ -139,7 +150,7 @@ async fn what_was_asked_and_not_answered_can_be_done_late() {
     let path = bulk(SUBSCRIPTIONS);
     assert!(asking.try_ask(Method::POST, &path, &titled("old")).await.is_err());
     asking.post(&path, &titled("new"), 200, "bulk").await;
-    asking.sandbox.port().answer_late().await;
+    asking.sandbox.port().apply_late().await;
     let entity = asking.get(&format!("{SUBSCRIPTIONS}/a"), 200, "entity").await;
     assert_eq!(entity["entity"]["title"], "old");
 }
