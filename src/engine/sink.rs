@@ -74,6 +74,13 @@ pub(crate) enum Fault {
     Broken,
 }
 
+impl Fault {
+    /// Whether the same may be accepted in this run, without anything else being there by then.
+    pub(crate) fn may_pass(self) -> bool {
+        matches!(self, Self::Passing { .. } | Self::Unreachable | Self::Throttled { .. })
+    }
+}
+
 /// Why a post was not accepted.
 pub(crate) trait SinkError: Problem + Any {
     fn fault(&self) -> Fault;
@@ -89,7 +96,8 @@ pub(crate) trait SinkError: Problem + Any {
     }
 }
 
-/// What became of one parcel. It is final, or the parcel awaits another: what else may still pass is an error of the whole post.
+/// What became of one parcel: it is final, or the parcel awaits another, or the post was interrupted before it came to it. A post of
+/// which nothing is settled fails as a whole.
 pub(crate) type Outcome<E> = Result<(), E>;
 
 /// The answer to a post that was not refused as a whole.

@@ -192,6 +192,26 @@ async fn throttles_errors_and_answers_that_are_lost_delay_and_lose_nothing() {
 }
 
 #[tokio::test]
+async fn what_port_does_not_name_as_deleted_is_asked_for_alone_until_all_of_it_is_gone() {
+    let mut settings = of_resources(60);
+    settings.port.api.entities.bulk.spares = Some("/".into());
+    let sandbox = start(settings).await;
+    let checkpoint = file(&sandbox, "checkpoint");
+    full(&sandbox, &checkpoint).await.exits(0);
+    let resources: Vec<_> = sandbox.estate().resources().keys().cloned().collect();
+    for id in &resources {
+        sandbox.estate().delete_resource(id);
+    }
+    for fault in [passing(429), passing(503), Fault::Reset] {
+        break_down(&sandbox, Route::PortDelete, Rule::new(fault).chance(0.07));
+    }
+    let run = Program::over_the_api(&sandbox).checkpoint(&checkpoint).run().await.exits(0);
+    assert_equal(&sandbox, &Scope::default(), &run).await;
+    let asked = asked(&sandbox, Route::PortDelete).len();
+    assert!(asked < 2 * resources.len(), "{asked} requests; what is gone is not deleted again");
+}
+
+#[tokio::test]
 async fn answers_are_matched_by_index_and_an_entity_that_none_tells_of_is_not_taken_for_written() {
     let mut settings = of_resources(60);
     settings.port.api.entities.bulk.reversed = true;

@@ -34,7 +34,7 @@ pub(crate) trait Plot: Copy + Debug + 'static {
     type Course: Default;
 
     /// How many seeds run with the other tests, and for how many ticks.
-    const LENGTH: (u64, usize);
+    fn length(self) -> (u64, usize);
 
     /// How large a world is, and how it behaves.
     fn settings(self, settings: Settings) -> Settings;
@@ -104,7 +104,7 @@ fn setting(name: &str) -> Option<u64> {
 impl<P: Plot> Story<P> {
     /// Lives through the story of each seed.
     pub(crate) fn tell(plot: P) {
-        let (seeds, ticks) = P::LENGTH;
+        let (seeds, ticks) = plot.length();
         let ticks = setting("SOAK_TICKS").map_or(ticks, |ticks| usize::try_from(ticks).unwrap());
         let seeds = match setting("SOAK_SEED") {
             Some(seed) => vec![seed],

@@ -102,7 +102,9 @@ impl Plot for Trouble {
     type Scope = DirectoryScope;
     type Course = Course;
 
-    const LENGTH: (u64, usize) = (1, 8);
+    fn length(self) -> (u64, usize) {
+        (1, 8)
+    }
 
     fn settings(self, mut settings: Settings) -> Settings {
         settings.estate = EstateSize { subscriptions: 0, groups: 0, resources: 0 };

@@ -6,7 +6,7 @@ use futures::future::{FutureExt, LocalBoxFuture};
 use futures::stream::{FuturesUnordered, StreamExt};
 
 use super::{Delivered, Delivery, DeliveryError, Posts};
-use crate::engine::{Fault, Limits, Receipt, Rendered, SharedError};
+use crate::engine::{Fault, Limits, Outcome, Receipt, Rendered, SharedError};
 use crate::model::Id;
 
 /// Parcels between two lines of the log.
@@ -156,18 +156,28 @@ impl<'a, R: FnMut(Rendered, Delivered)> Flight<'a, R> {
     pub(super) fn settle(&mut self, Posted { part, result }: Posted) -> Result<(), End> {
         match result {
             Ok(receipt) => {
+                let is_interrupted =
+                    |outcome: &Outcome<SharedError>| outcome.as_ref().is_err_and(|error| error.fault().may_pass());
+                // One that got nowhere would go on forever.
+                let got_on = !receipt.outcomes.iter().all(is_interrupted);
+                let mut rest = Vec::new();
                 for (parcel, outcome) in part.parcels.into_iter().zip(receipt.outcomes) {
                     match outcome {
                         Ok(()) => {
                             self.has_accepted = true;
                             self.tell(parcel, Delivered::Accepted);
                         }
+                        outcome if got_on && is_interrupted(&outcome) => rest.push(parcel),
                         Err(error) if error.fault() == Fault::Awaits && self.awaiting.len() < MOST_AWAITING => {
                             self.ids.remove(parcel.change().id.as_str());
                             self.awaiting.push((parcel, error));
                         }
                         Err(error) => self.tell(parcel, delivered(error)),
                     }
+                }
+                if !rest.is_empty() {
+                    self.delivery.note_retry();
+                    self.waiting.push_front(Part { parcels: rest, tries: Tries::AsPatient });
                 }
             }
             Err(error) => self.settle_failure(part, error)?,

@@ -483,6 +483,31 @@ async fn what_awaits_something_that_never_comes_fails_at_the_end_after_few_attem
     assert!(ended.result.is_ok());
 }
 
+/// An answer to posts that settles so many parcels of each and is then interrupted.
+fn interrupted_after(settled: usize, fault: Fault) -> impl Fn(&[u32], usize) -> Result<Receipt<Refusal>, Refusal> {
+    move |names, _| {
+        let outcome = |at| if at < settled { Ok(()) } else { Err(Refusal(fault)) };
+        Ok((0..names.len()).map(outcome).collect::<Vec<_>>().into())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_post_that_was_interrupted_goes_on_where_it_was() {
+    for fault in [PASSING, Fault::Unreachable, Fault::Throttled { after: None }] {
+        let sink = Fake::new(1, 8, interrupted_after(3, fault));
+        let ended = leaves(&sink, 0..12).await;
+        assert_eq!(sink.sizes(), [8, 5, 2, 4, 1], "{fault:?}");
+        assert_eq!((ended.accepted().len(), ended.told.len(), ended.retried), (12, 12, 3));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_post_that_is_interrupted_before_anything_is_settled_is_not_posted_forever() {
+    let sink = Fake::new(1, 8, interrupted_after(0, PASSING));
+    let ended = leaves(&sink, 0..12).await;
+    assert_eq!((sink.sizes(), ended.failed()), (vec![8, 4], 12));
+}
+
 #[tokio::test(start_paused = true)]
 async fn deletes_go_apart_where_a_post_takes_another_number_of_them() {
     let mut sink = Fake::new(1, 2, |names, _| accept(names));

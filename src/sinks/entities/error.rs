@@ -39,10 +39,10 @@ impl EntitiesError {
         Self { port, about: About::Blueprint }
     }
 
-    /// Whether any other request would fail as this one about an entity.
-    pub(super) fn is_of_all(&self) -> bool {
-        !matches!(fault_of(&self.port.request, self.port.reset), Fault::Rejected)
-            && self.port.request.status() != Some(StatusCode::CONFLICT)
+    /// Whether any other request would fail as this one about an entity did.
+    pub(super) fn is_of_all(port: &PortError) -> bool {
+        !matches!(fault_of(&port.request, port.reset), Fault::Rejected)
+            && port.request.status() != Some(StatusCode::CONFLICT)
     }
 }
 

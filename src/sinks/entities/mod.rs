@@ -197,13 +197,18 @@ impl<'a> Entities<'a> {
                 let deleted = self.port.delete(blueprint, &identifiers, dependents).await;
                 let (gone, pause) = deleted.map_err(EntitiesError::of_request)?;
                 told.pause(pause);
+                let named = bulk.iter().zip(gone);
+                let (gone, left): (Vec<_>, Vec<_>) = named.partition(|(_, is_gone)| *is_gone);
+                gone.iter().for_each(|((place, _), _)| told.note(*place, Ok(())));
                 // What it does not name may not have been there, or is still: asked for alone, Port says which.
-                for ((place, name), _) in bulk.iter().zip(gone).filter(|(_, is_gone)| !is_gone) {
-                    let outcome = self.port.delete_one(blueprint, name.identifier, dependents).await;
-                    match outcome.map_err(EntitiesError::of_entity) {
-                        Ok(pause) => told.pause(pause),
-                        Err(error) if error.is_of_all() => return Err(error),
-                        Err(error) => told.note(*place, Err(error)),
+                for ((place, name), _) in left {
+                    match self.port.delete_one(blueprint, name.identifier, dependents).await {
+                        Ok(pause) => {
+                            told.pause(pause);
+                            told.note(*place, Ok(()));
+                        }
+                        Err(error) if EntitiesError::is_of_all(&error) => return Err(EntitiesError::of_request(error)),
+                        Err(error) => told.note(*place, Err(EntitiesError::of_entity(error))),
                     }
                 }
             }
@@ -241,39 +246,79 @@ impl Sink for Entities<'_> {
     }
 
     async fn send(&self, parcels: &[&Mapped], _delivery: &str) -> Result<Receipt<EntitiesError>, EntitiesError> {
-        let mut told = Told::new(parcels.len());
-        self.upsert(parcels, &mut told).await?;
-        let is_made = |place: &usize| told.outcomes.get(*place).is_some_and(Result::is_ok);
-        let gone = parcels.iter().enumerate().filter(|(place, _)| is_made(place));
-        let gone = gone.flat_map(|(place, parcel)| parcel.gone().map(move |name| (place, name))).collect();
-        self.delete(gone, &mut told).await?;
-        Ok(Receipt { outcomes: told.outcomes, pause: told.pause })
+        let mut told = Told::new(parcels);
+        let end = match self.upsert(parcels, &mut told).await {
+            Ok(()) => {
+                let made = parcels.iter().enumerate().filter(|(place, _)| told.is_good(*place));
+                let gone = made.flat_map(|(place, parcel)| parcel.gone().map(move |name| (place, name)));
+                let gone = gone.collect();
+                self.delete(gone, &mut told).await
+            }
+            end => end,
+        };
+        told.receipt(end)
     }
 }
 
 /// What became of the parcels of a post so far.
 struct Told {
-    outcomes: Vec<Outcome<EntitiesError>>,
+    parcels: Vec<Course>,
     pause: Option<Duration>,
 }
 
+/// What became of one.
+struct Course {
+    /// Entities to be written or deleted of which nothing is told yet.
+    open: usize,
+    outcome: Outcome<EntitiesError>,
+}
+
+impl Course {
+    fn is_over(&self) -> bool {
+        self.open == 0 || self.outcome.is_err()
+    }
+}
+
 impl Told {
-    fn new(parcels: usize) -> Self {
-        Self { outcomes: vec![Ok(()); parcels], pause: None }
+    fn new(parcels: &[&Mapped]) -> Self {
+        let course = |parcel: &&Mapped| Course { open: parcel.made().len() + parcel.gone().count(), outcome: Ok(()) };
+        Self { parcels: parcels.iter().map(course).collect(), pause: None }
+    }
+
+    fn is_good(&self, place: usize) -> bool {
+        self.parcels.get(place).is_some_and(|parcel| parcel.outcome.is_ok())
     }
 
     /// A parcel is accepted if all of it is. What awaits another goes first: it is tried again, and the rest shows again then.
     fn note(&mut self, place: usize, outcome: Outcome<EntitiesError>) {
-        let Some(so_far) = self.outcomes.get_mut(place) else { return };
+        let Some(parcel) = self.parcels.get_mut(place) else { return };
         let awaits =
             |outcome: &Outcome<EntitiesError>| outcome.as_ref().is_err_and(|error| error.fault() == Fault::Awaits);
-        if so_far.is_ok() || (awaits(&outcome) && !awaits(so_far)) {
-            *so_far = outcome;
+        parcel.open = parcel.open.saturating_sub(1);
+        if parcel.outcome.is_ok() || (awaits(&outcome) && !awaits(&parcel.outcome)) {
+            parcel.outcome = outcome;
         }
     }
 
     fn pause(&mut self, asked: Option<Duration>) {
         self.pause = self.pause.max(asked);
+    }
+
+    /// What became of each, where a request that may have failed was the last.
+    fn receipt(mut self, end: Result<(), EntitiesError>) -> Result<Receipt<EntitiesError>, EntitiesError> {
+        let outcomes = match end {
+            Ok(()) => self.parcels.into_iter().map(|parcel| parcel.outcome).collect(),
+            // What is done is not done again.
+            Err(error) if error.fault().may_pass() && self.parcels.iter().any(Course::is_over) => {
+                if let Fault::Throttled { after } = error.fault() {
+                    self.pause(after);
+                }
+                let outcome = |parcel: Course| if parcel.is_over() { parcel.outcome } else { Err(error.clone()) };
+                self.parcels.into_iter().map(outcome).collect()
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Receipt { outcomes, pause: self.pause })
     }
 }
 
