@@ -129,7 +129,8 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
                 }
             };
         if exists && !is_in && self.settings.leaving == Leaving::Keep {
-            return self.let_go(&id, &entry).map(|()| None);
+            let has_left = entry.is_held() || (is_fresh && record.is_some_and(|record| record.moves_scope));
+            return self.let_go(&id, &entry, has_left).map(|()| None);
         }
         if is_in {
             if !is_known && record.is_none() && id.stage() != Stage::Root {
@@ -202,11 +203,15 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         (is_in_doubt || self.replica.mark(&leaf.root()).full.is_none()) && !batch.met(&id)
     }
 
-    /// Leaves an entity that is out of scope to whom it may concern.
-    fn let_go(&self, id: &Id, entry: &Entry) -> Result<(), Fatal<R::Error>> {
+    /// Leaves an entity that is out of scope to whom it may concern. What has left it is as if deleted: the record of that tells
+    /// nothing new from now on.
+    fn let_go(&self, id: &Id, entry: &Entry, has_left: bool) -> Result<(), Fatal<R::Error>> {
         let kept = match id.stage() {
             Stage::Leaf => None,
-            Stage::Root | Stage::Container => Some(Entry { scope: entry.scope, unread: entry.unread, ..Entry::NEW }),
+            Stage::Root | Stage::Container => {
+                let at = if has_left { Some(self.start) } else { entry.at };
+                Some(Entry { scope: entry.scope, unread: entry.unread, at, ..Entry::NEW })
+            }
         };
         self.replica.put(id, kept).map_err(Fatal::Replica)
     }

@@ -527,6 +527,21 @@ async fn what_left_the_scope_is_kept_where_that_is_asked_for_and_without_a_check
 }
 
 #[tokio::test]
+async fn what_is_deleted_in_a_group_that_is_kept_as_it_leaves_the_scope_is_deleted_once() {
+    let small = in_production().await;
+    small.sandbox.estate().delete_resource(&small.vault);
+    small.sandbox.estate().retag_group(&small.group, names::tags(&[("environment", "test")]));
+    let mut deletes = Vec::new();
+    for _ in 0..3 {
+        small.sandbox.clock().advance(MINUTE);
+        let keeping = remembering(&small.sandbox).env("OUT_OF_SCOPE", "keep");
+        let run = keeping.env("RESOURCE_GROUP_TAG_FILTERS", PRODUCTION).run().await.exits(0);
+        deletes.push(run.count("deletes"));
+    }
+    assert_eq!(deletes, [1, 0, 0]);
+}
+
+#[tokio::test]
 async fn a_record_without_its_row_is_watched_until_the_row_is_there() {
     let mut settings = empty();
     settings.lags = Lags { record: Duration::ZERO..=Duration::ZERO, row: 5 * 60 * MINUTE..=5 * 60 * MINUTE };
