@@ -264,7 +264,13 @@ impl<'a> Delivery<'a> {
                     Fault::Throttled { .. } => {}
                     fault => {
                         self.health.borrow_mut().fail(fault);
-                        if matches!(fault, Fault::Rejected | Fault::Denied) {
+                        let is_let_through = match fault {
+                            Fault::Rejected | Fault::Denied => true,
+                            // One that asks to wait may be a throttle by another name.
+                            Fault::Passing { after: None } => error.status().is_some(),
+                            _ => false,
+                        };
+                        if is_let_through {
                             self.ease(began);
                         }
                     }

@@ -100,6 +100,10 @@ impl SinkError for Refusal {
     fn fault(&self) -> Fault {
         self.0
     }
+
+    fn status(&self) -> Option<u16> {
+        (self.0 == PASSING).then_some(500)
+    }
 }
 
 /// An attempt, as the sink saw it.
@@ -588,6 +592,20 @@ async fn a_sink_that_throttles_without_a_hint_is_never_down_and_asked_by_one_pos
         assert!(ended.retried <= 15 + 7 + minutes, "{} in {minutes} min", ended.retried);
         assert_eq!(ended.retried, sink.count() as u64 - 100);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_throttle_is_over_with_an_answer_that_is_none_be_it_an_error() {
+    let bad = |names: &[u32]| names.iter().any(|name| *name < 40);
+    let mut sink = Fake::new(1, 1, |names: &[u32], before| match before % 3 {
+        0 => Err(Refusal(Fault::Throttled { after: Some(Duration::ZERO) })),
+        _ if bad(names) => Err(Refusal(PASSING)),
+        _ => accept(names),
+    });
+    sink.patience.retries = 0;
+    let ended = leaves(&sink, 0..60).await;
+    assert_eq!((ended.accepted().len(), ended.failed()), (20, 40));
+    assert!(ended.took < Duration::from_secs(2), "{:?}", ended.took);
 }
 
 #[tokio::test(start_paused = true)]
