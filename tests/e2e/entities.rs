@@ -143,6 +143,25 @@ async fn an_entity_that_port_rejects_is_a_dead_letter_and_the_others_are_written
 }
 
 #[tokio::test]
+async fn of_a_row_of_which_port_rejects_one_entity_the_other_is_written_whatever_comes_between() {
+    let small = Small::start().await;
+    let sandbox = &small.sandbox;
+    sandbox.estate().create_resource(&small.group, "Microsoft.Web/sites", "site", "eastus", None).unwrap();
+    let path = mapping(sandbox, ".name", "");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let item = text.split_once('\n').unwrap().1;
+    // The vault makes one entity, the site two, which go in two requests.
+    let second = item.replace("'true'", "'.name == \"site\"'").replace("azureCloudResources", "azureResourceGroup");
+    std::fs::write(&path, format!("{text}{}", second.replace("identifier: '.name'", "identifier: '\"second\"'")))
+        .unwrap();
+    sandbox.port().api_settings().entities.bulk.fails.push(("site".to_owned(), 422));
+    break_down(sandbox, Route::PortBulk, Rule::new(passing(503)).containing("\"second\"").times(1));
+    let run = Program::over_the_api(sandbox).env("MAPPING_FILE", &path).env("SYNC_MODE", "full").run().await.exits(4);
+    assert_eq!(identifiers(sandbox, "azureCloudResources"), ["Vault-1"]);
+    assert_eq!(identifiers(sandbox, "azureResourceGroup"), ["second"], "{run}");
+}
+
+#[tokio::test]
 async fn what_relates_to_something_that_is_not_there_waits_for_it_and_then_pends() {
     let small = Small::start().await;
     let sandbox = &small.sandbox;

@@ -273,12 +273,6 @@ struct Course {
     outcome: Outcome<EntitiesError>,
 }
 
-impl Course {
-    fn is_over(&self) -> bool {
-        self.open == 0 || self.outcome.is_err()
-    }
-}
-
 impl Told {
     fn new(parcels: &[&Mapped]) -> Self {
         let course = |parcel: &&Mapped| Course { open: parcel.made().len() + parcel.gone().count(), outcome: Ok(()) };
@@ -309,11 +303,11 @@ impl Told {
         let outcomes = match end {
             Ok(()) => self.parcels.into_iter().map(|parcel| parcel.outcome).collect(),
             // What is done is not done again.
-            Err(error) if error.fault().may_pass() && self.parcels.iter().any(Course::is_over) => {
+            Err(error) if error.fault().may_pass() && self.parcels.iter().any(|parcel| parcel.open == 0) => {
                 if let Fault::Throttled { after } = error.fault() {
                     self.pause(after);
                 }
-                let outcome = |parcel: Course| if parcel.is_over() { parcel.outcome } else { Err(error.clone()) };
+                let outcome = |parcel: Course| if parcel.open == 0 { parcel.outcome } else { Err(error.clone()) };
                 self.parcels.into_iter().map(outcome).collect()
             }
             Err(error) => return Err(error),
