@@ -33,7 +33,7 @@ pub(super) fn upsert(ask: &Ask<'_>, blueprint: &str) -> Result<Outcome, Refusal>
         if settings.bulk.forgets.as_ref().is_some_and(|text| named.is_some_and(|named| named.contains(text))) {
             continue;
         }
-        let fails = settings.bulk.fails.iter().find(|(text, _)| named.is_some_and(|named| named.contains(text)));
+        let fails = settings.bulk.fails.iter().find(|(identifier, _)| named == Some(identifier.as_str()));
         let ready = match (illegal, fails) {
             (Some(reason), _) => Err(Refusal::invalid(reason)),
             (None, Some((_, status))) => Err(failing(*status)),

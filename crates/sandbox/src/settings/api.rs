@@ -89,7 +89,7 @@ pub struct BulkSettings {
     pub reversed: bool,
     /// Entities with this in their identifier are not written, and stand in neither list.
     pub forgets: Option<String>,
-    /// Entities with this in their identifier are not written, and their error has this status.
+    /// Entities with this identifier are not written, and their error has this status.
     pub fails: Vec<(String, u16)>,
     /// Entities with this in their identifier stay where a bulk delete was to take them, and are not in `deletedEntities`.
     pub spares: Option<String>,
