@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use reqwest::Method;
 use sandbox::faults::{Fault, Rule};
 use sandbox::requests::Route;
-use sandbox::settings::{PORT_CLIENT_ID, Rate, Rates, Reset, Role, Window};
+use sandbox::settings::{PORT_CLIENT_ID, PORT_CLIENT_SECRET, Rate, Rates, Reset, Role, Window};
 use serde_json::{Value as Json, json};
 
 use crate::{Asking, GROUPS, SUBSCRIPTIONS, refused};
@@ -35,6 +35,10 @@ async fn wrong_credentials_are_told() {
     asking.set(|api| api.wrong_credentials = 404);
     refused(&asking, Method::POST, path, &wrong, 404, "invalid_credentials").await;
     refused(&asking, Method::POST, path, &json!({"clientId": PORT_CLIENT_ID}), 422, "invalid_request").await;
+    let other = json!({"clientId": "another", "clientSecret": PORT_CLIENT_SECRET});
+    refused(&asking, Method::POST, path, &other, 404, "invalid_credentials").await;
+    asking.set(|api| api.clients.push("another".into()));
+    asking.ask(Method::POST, path, &other).await.is(200, "token");
 }
 
 #[tokio::test]
