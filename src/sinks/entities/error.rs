@@ -12,7 +12,7 @@ use crate::sinks::answers::{fault_of, reason_of};
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{port}")]
 pub(crate) struct EntitiesError {
-    pub(crate) port: PortError,
+    pub(crate) port: Box<PortError>,
     about: About,
 }
 
@@ -28,15 +28,15 @@ enum About {
 
 impl EntitiesError {
     pub(super) fn of_request(port: PortError) -> Self {
-        Self { port, about: About::Request }
+        Self { port: Box::new(port), about: About::Request }
     }
 
     pub(super) fn of_entity(port: PortError) -> Self {
-        Self { port, about: About::Entity }
+        Self { port: Box::new(port), about: About::Entity }
     }
 
     pub(super) fn of_blueprint(port: PortError) -> Self {
-        Self { port, about: About::Blueprint }
+        Self { port: Box::new(port), about: About::Blueprint }
     }
 
     /// Whether any other request would fail as this one about an entity did.

@@ -199,7 +199,9 @@ impl<'a> Entities<'a> {
                 told.pause(pause);
                 let named = bulk.iter().zip(gone);
                 let (gone, left): (Vec<_>, Vec<_>) = named.partition(|(_, is_gone)| *is_gone);
-                gone.iter().for_each(|((place, _), _)| told.note(*place, Ok(())));
+                for ((place, _), _) in gone {
+                    told.note(*place, Ok(()));
+                }
                 // What it does not name may not have been there, or is still: asked for alone, Port says which.
                 for ((place, name), _) in left {
                     match self.port.delete_one(blueprint, name.identifier, dependents).await {
