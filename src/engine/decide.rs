@@ -128,10 +128,6 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
                     scope.unwrap_or(Scope::In) == Scope::In && by_container == Scope::In
                 }
             };
-        if exists && !is_in && self.settings.leaving == Leaving::Keep {
-            let has_left = entry.is_held() || (is_fresh && record.is_some_and(|record| record.moves_scope));
-            return self.let_go(&id, &entry, has_left).map(|()| None);
-        }
         if is_in {
             if !is_known && record.is_none() && id.stage() != Stage::Root {
                 batch.note_untold(&id);
@@ -161,6 +157,9 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
                     is_fresh && (is_deleted || may_have_left) && holds(Rule::GoneFresh)
                 }
             };
+        if exists && self.settings.leaving == Leaving::Keep {
+            return self.let_go(&id, &entry, is_sent).map(|()| None);
+        }
         let may_return = is_deleted && record.is_some_and(|record| record.may_return);
         if may_return {
             // Once it is deleted, it is watched.
@@ -203,13 +202,13 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         (is_in_doubt || self.replica.mark(&leaf.root()).full.is_none()) && !batch.met(&id)
     }
 
-    /// Leaves an entity that is out of scope to whom it may concern. What has left it is as if deleted: the record of that tells
-    /// nothing new from now on.
-    fn let_go(&self, id: &Id, entry: &Entry, has_left: bool) -> Result<(), Fatal<R::Error>> {
+    /// Leaves an entity that is out of scope to whom it may concern, in place of a delete if one `was_due`: the record that it
+    /// goes by tells nothing new from now on.
+    fn let_go(&self, id: &Id, entry: &Entry, was_due: bool) -> Result<(), Fatal<R::Error>> {
         let kept = match id.stage() {
             Stage::Leaf => None,
             Stage::Root | Stage::Container => {
-                let at = if has_left { Some(self.start) } else { entry.at };
+                let at = if was_due { Some(self.start) } else { entry.at };
                 Some(Entry { scope: entry.scope, unread: entry.unread, at, ..Entry::NEW })
             }
         };

@@ -38,12 +38,6 @@ impl EntitiesError {
     pub(super) fn of_blueprint(port: PortError) -> Self {
         Self { port: Box::new(port), about: About::Blueprint }
     }
-
-    /// Whether any other request would fail as this one about an entity did.
-    pub(super) fn is_of_all(port: &PortError) -> bool {
-        !matches!(fault_of(&port.request, port.reset), Fault::Rejected)
-            && port.request.status() != Some(StatusCode::CONFLICT)
-    }
 }
 
 impl SinkError for EntitiesError {

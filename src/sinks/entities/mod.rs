@@ -156,6 +156,14 @@ impl<'a> Entities<'a> {
         Self { port, form, identity }
     }
 
+    /// Writes what parcels make, and deletes what those of which all was written do not make any more.
+    async fn write(&self, parcels: &[&Mapped], told: &mut Told) -> Result<(), EntitiesError> {
+        self.upsert(parcels, told).await?;
+        let made = parcels.iter().enumerate().filter(|(place, _)| told.is_good(*place));
+        let gone = made.flat_map(|(place, parcel)| parcel.gone().map(move |name| (place, name))).collect();
+        self.delete(gone, told).await
+    }
+
     /// Writes what parcels make, blueprint by blueprint in the order in which they come up.
     async fn upsert(&self, parcels: &[&Mapped], told: &mut Told) -> Result<(), EntitiesError> {
         let options = self.form.mapping.options();
@@ -197,8 +205,7 @@ impl<'a> Entities<'a> {
                 let deleted = self.port.delete(blueprint, &identifiers, dependents).await;
                 let (gone, pause) = deleted.map_err(EntitiesError::of_request)?;
                 told.pause(pause);
-                let named = bulk.iter().zip(gone);
-                let (gone, left): (Vec<_>, Vec<_>) = named.partition(|(_, is_gone)| *is_gone);
+                let (gone, left): (Vec<_>, Vec<_>) = bulk.iter().zip(gone).partition(|(_, is_gone)| *is_gone);
                 for ((place, _), _) in gone {
                     told.note(*place, Ok(()));
                 }
@@ -209,8 +216,10 @@ impl<'a> Entities<'a> {
                             told.pause(pause);
                             told.note(*place, Ok(()));
                         }
-                        Err(error) if EntitiesError::is_of_all(&error) => return Err(EntitiesError::of_request(error)),
-                        Err(error) => told.note(*place, Err(EntitiesError::of_entity(error))),
+                        Err(error) => match EntitiesError::of_request(error) {
+                            error if error.fault() == Fault::Rejected => told.note(*place, Err(error)),
+                            error => return Err(error),
+                        },
                     }
                 }
             }
@@ -249,15 +258,7 @@ impl Sink for Entities<'_> {
 
     async fn send(&self, parcels: &[&Mapped], _delivery: &str) -> Result<Receipt<EntitiesError>, EntitiesError> {
         let mut told = Told::new(parcels);
-        let end = match self.upsert(parcels, &mut told).await {
-            Ok(()) => {
-                let made = parcels.iter().enumerate().filter(|(place, _)| told.is_good(*place));
-                let gone = made.flat_map(|(place, parcel)| parcel.gone().map(move |name| (place, name)));
-                let gone = gone.collect();
-                self.delete(gone, &mut told).await
-            }
-            end => end,
-        };
+        let end = self.write(parcels, &mut told).await;
         told.receipt(end)
     }
 }
