@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::list::{self, Writer};
 use crate::engine::{Absent, Content, Entry, State};
 use crate::model::{Id, Names, Scope};
 
@@ -268,56 +269,33 @@ fn to_time(bytes: [u8; 8]) -> Option<Timestamp> {
     timestamp(i64::from_le_bytes(bytes))
 }
 
-/// Entries that were put, or forgotten, one after the other: of each key, what it does not share with the one before.
+/// Entries that were put, or forgotten, in whatever order.
 pub(super) fn journal(puts: &[Put]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut last: &[u8] = &[];
+    let mut list = Writer::after(&[]);
     for (key, value) in puts {
-        let shared = last.iter().zip(&**key).take_while(|(one, other)| one == other).count();
-        let rest = key.get(shared..).unwrap_or_default();
-        let value = value.as_ref().map_or(Cow::Borrowed(&[][..]), Packed::to_bytes);
-        for length in [shared, rest.len(), value.len()] {
-            bytes.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
-        }
-        bytes.extend_from_slice(rest);
-        bytes.extend_from_slice(&value);
-        last = key;
+        list.push(key, &value.as_ref().map_or(Cow::Borrowed(&[][..]), Packed::to_bytes));
     }
-    bytes
+    list.into_bytes()
 }
 
 pub(super) type Put = (Arc<[u8]>, Option<Packed>);
 
 pub(super) fn from_journal(bytes: &[u8]) -> Option<Vec<Put>> {
-    let mut reader = Reader(bytes);
-    let mut entries: Vec<Put> = Vec::new();
-    while !reader.0.is_empty() {
-        let (shared, rest, value) = (reader.length()?, reader.length()?, reader.length()?);
-        let last = entries.last().map_or(&[][..], |(key, _)| key);
-        let key = [last.get(..shared)?, reader.take(rest)?].concat();
-        let value = match reader.take(value)? {
-            [] => None,
-            value => Some(Packed::from_bytes(value)?),
-        };
-        entries.push((key.into(), value));
+    let mut list = list::Reader::after(&[], bytes);
+    let mut puts = Vec::new();
+    while let Some((key, value)) = list.next().ok()? {
+        let value = if value.is_empty() { None } else { Some(Packed::from_bytes(value)?) };
+        puts.push((key.into(), value));
     }
-    Some(entries)
+    Some(puts)
 }
 
 struct Reader<'a>(&'a [u8]);
 
-impl<'a> Reader<'a> {
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
+impl Reader<'_> {
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        self.take(N)?.try_into().ok()
-    }
-
-    fn length(&mut self) -> Option<usize> {
-        usize::try_from(u32::from_le_bytes(self.array()?)).ok()
+        let (taken, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*taken)
     }
 }

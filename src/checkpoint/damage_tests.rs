@@ -15,7 +15,7 @@ fn leaf(number: u64) -> Id {
 
 /// A file with so many entries, folded or still in the journal, and what it holds.
 async fn filled(path: &Path, count: u64, most_over: usize) {
-    let checkpoint = Checkpoint::open_with(path, most_over).await.unwrap();
+    let checkpoint = Checkpoint::open_with(path, Sizes { over: most_over, ..Sizes::default() }).await.unwrap();
     checkpoint.set_terms(Terms { sink: "sink".into(), scope: "scope".into() });
     for number in 0..count {
         checkpoint.put(&leaf(number), Some(held(number))).unwrap();

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::list::Malformed;
 use crate::error::{Exit, Problem};
 
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +55,12 @@ macro_rules! faults {
 }
 
 faults!(StorageError TableError TransactionError CommitError DatabaseError CompactionError);
+
+impl From<Malformed> for Fault {
+    fn from(_: Malformed) -> Self {
+        Self::Malformed("an entry cannot be read")
+    }
+}
 
 impl CheckpointError {
     /// The same where nothing was posted: a full disk, say, is then as bad a place as one that may not be written to.

@@ -4,6 +4,7 @@
 //! journal in the file, or, once there is much of it, writes everything where it belongs, in the order of the keys. Both are
 //! cheap, and the file is good at any time.
 
+mod blocks;
 mod codec;
 #[cfg(test)]
 #[cfg(unix)]
@@ -11,6 +12,7 @@ mod codec;
 mod damage_tests;
 mod error;
 mod file;
+mod list;
 mod overlay;
 mod reading;
 mod saving;
@@ -30,6 +32,7 @@ use std::sync::Arc;
 use redb::Database;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 
 use self::codec::Packed;
 pub(crate) use self::error::{CheckpointError, Fault};
@@ -42,8 +45,20 @@ use self::table::{Loaded, Tables};
 use crate::engine::{Entry, Mark, Replica, Rows, Terms};
 use crate::model::{Id, Stage};
 
-/// How many entries lie in memory before they are written where they belong: some 1.5 MB of them.
-const MOST_OVER: usize = 6_000;
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    /// How many entries lie in memory before they are written where they belong.
+    over: usize,
+    /// The bytes of a block before it is divided.
+    block: usize,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        // Some 1.5 MB in memory.
+        Self { over: 6_000, block: blocks::LARGEST }
+    }
+}
 
 /// A file smaller than this is not worth compacting.
 const SMALL: u64 = 512 << 10;
@@ -55,12 +70,14 @@ pub(crate) struct Checkpoint {
     mode: Mode,
     /// `None` where there is no file.
     database: Option<Arc<Database>>,
-    most_over: usize,
+    sizes: Sizes,
     memory: RefCell<Memory>,
     /// The entries of the file, as long as nobody changes them.
     tables: RefCell<Option<Rc<Tables>>>,
     /// The save that is under way; also one that nobody waits for any more.
     saving: Mutex<Option<Saving>>,
+    /// When somebody last saved.
+    last_save: Cell<Instant>,
     has_folded: Cell<bool>,
 }
 
@@ -106,20 +123,20 @@ pub(crate) struct Totals {
 impl Checkpoint {
     /// Opens the file of a run, for this process alone: another one is waited for, and what cannot serve is set aside.
     pub(crate) async fn open(path: &Path) -> Result<Self, CheckpointError> {
-        Self::open_with(path, MOST_OVER).await
+        Self::open_with(path, Sizes::default()).await
     }
 
-    /// The same, with so many entries in memory at most.
-    pub(crate) async fn open_with(path: &Path, most_over: usize) -> Result<Self, CheckpointError> {
+    /// The same, with other sizes.
+    pub(crate) async fn open_with(path: &Path, sizes: Sizes) -> Result<Self, CheckpointError> {
         let opened = file::open(path).await?;
-        Self::new(path, Mode::Write, Some(opened), most_over)
+        Self::new(path, Mode::Write, Some(opened), sizes)
     }
 
     /// Opens the file to look at it; without a file it is empty. Nothing is ever written. What is put of leaves is dropped, and
     /// the rest is kept for this run.
     pub(crate) async fn open_to_read(path: &Path) -> Result<Self, CheckpointError> {
         let opened = file::open_to_read(path).await?;
-        Self::new(path, Mode::Read, opened, MOST_OVER)
+        Self::new(path, Mode::Read, opened, Sizes::default())
     }
 
     /// Whether a run could write the file. Nothing is changed.
@@ -134,11 +151,11 @@ impl Checkpoint {
             Mode::Forget,
             None,
             (Overlay::default(), Shards::default(), Loaded::default()),
-            MOST_OVER,
+            Sizes::default(),
         )
     }
 
-    fn new(path: &Path, mode: Mode, opened: Option<Opened>, most_over: usize) -> Result<Self, CheckpointError> {
+    fn new(path: &Path, mode: Mode, opened: Option<Opened>, sizes: Sizes) -> Result<Self, CheckpointError> {
         let (database, mut loaded, replaced) = match opened {
             Some(Opened { database, loaded, replaced }) => (Some(database), loaded, replaced),
             None => (None, Loaded::default(), None),
@@ -148,7 +165,7 @@ impl Checkpoint {
             path: path.to_owned(),
             source: Fault::Malformed("two shards have one number"),
         })?;
-        Ok(Self { replaced, ..Self::with(path, mode, database, (overlay, shards, loaded), most_over) })
+        Ok(Self { replaced, ..Self::with(path, mode, database, (overlay, shards, loaded), sizes) })
     }
 
     fn with(
@@ -156,7 +173,7 @@ impl Checkpoint {
         mode: Mode,
         database: Option<Database>,
         (overlay, shards, loaded): (Overlay, Shards, Loaded),
-        most_over: usize,
+        sizes: Sizes,
     ) -> Self {
         let terms = loaded.sink.zip(loaded.scope).map(|(sink, scope)| Terms { sink, scope });
         let Loaded { last, kinds, cursors, next, .. } = loaded;
@@ -166,10 +183,11 @@ impl Checkpoint {
             replaced: None,
             mode,
             database: database.map(Arc::new),
-            most_over,
+            sizes,
             memory: RefCell::new(memory),
             tables: RefCell::default(),
             saving: Mutex::new(None),
+            last_save: Cell::new(Instant::now()),
             has_folded: Cell::new(false),
         }
     }
@@ -220,6 +238,11 @@ impl Checkpoint {
         let (path, has_folded) = (self.path.clone(), self.has_folded.get());
         let closed = spawn_blocking(move || close(database, &path, has_folded)).await;
         closed.map_err(Fault::from).flatten().map_err(|source| CheckpointError::Write { path: self.path, source })
+    }
+
+    /// When somebody last saved, whether or not there was anything to save.
+    pub(crate) fn last_save(&self) -> Instant {
+        self.last_save.get()
     }
 
     fn cannot_read(&self, source: Fault) -> CheckpointError {

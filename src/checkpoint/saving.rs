@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::Instant;
 
 use super::codec::Put;
 use super::error::{CheckpointError, Fault};
@@ -42,6 +43,7 @@ impl Checkpoint {
     pub(super) async fn write(&self, when: When) -> Result<(), CheckpointError> {
         let failed = |source| CheckpointError::Write { path: self.path.clone(), source };
         let mut saving = self.saving.lock().await;
+        self.last_save.set(Instant::now());
         // One whose waiting was given up goes first, so that none overtakes another.
         if saving.is_some() {
             // Its failure is no news: what it had is saved now.
@@ -92,8 +94,8 @@ impl Checkpoint {
         let memory = &mut *self.memory.borrow_mut();
         let overlay = &mut memory.overlay;
         let folds = match when {
-            When::Now => overlay.len() > self.most_over || overlay.count_journalled() > JOURNAL * self.most_over,
-            When::AtTheEnd => overlay.count_journalled() > self.most_over / LEFT_OVER,
+            When::Now => overlay.len() > self.sizes.over || overlay.count_journalled() > JOURNAL * self.sizes.over,
+            When::AtTheEnd => overlay.count_journalled() > self.sizes.over / LEFT_OVER,
         };
         let has_entries = folds || overlay.count_unsaved() > 0;
         if !has_entries && !memory.shards.is_changed() && !memory.is_changed {
@@ -105,7 +107,7 @@ impl Checkpoint {
         }
         let puts = Arc::new(overlay.begin());
         let entries = match has_entries {
-            _ if folds => Entries::Fold(overlay.all()),
+            _ if folds => Entries::Fold(overlay.all(), self.sizes.block),
             true => Entries::Journal(memory.next, Arc::clone(&puts)),
             false => Entries::Unchanged,
         };

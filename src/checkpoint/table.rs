@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use redb::{
-    Database, ReadOnlyTable, ReadTransaction, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition,
-    TableError, WriteTransaction,
+    Database, ReadOnlyTable, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableError,
+    WriteTransaction,
 };
 
+use super::blocks;
 use super::codec::{self, Keys, Packed, Put};
 use super::error::Fault;
 use super::shards::Shard;
@@ -21,7 +22,8 @@ const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 /// A shard's number, the two times of its mark, and how many of the `entries` are held.
 type Row = (u32, Option<i64>, Option<i64>, u64);
 const SHARDS: TableDefinition<&str, Row> = TableDefinition::new("shards");
-const ENTRIES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("entries");
+/// The entries, in [`blocks`].
+const BLOCKS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("blocks");
 /// The keys of those entries that are open.
 const OPEN: TableDefinition<&[u8], ()> = TableDefinition::new("open");
 /// What was put since the entries were last written, a save after the other.
@@ -63,7 +65,7 @@ pub(super) fn create(database: &Database) -> Result<(), Fault> {
     let transaction = database.begin_write()?;
     transaction.open_table(META)?.insert(FORMAT_KEY, &FORMAT.to_le_bytes()[..])?;
     transaction.open_table(SHARDS)?;
-    transaction.open_table(ENTRIES)?;
+    transaction.open_table(BLOCKS)?;
     transaction.open_table(OPEN)?;
     transaction.open_table(JOURNAL)?;
     Ok(transaction.commit()?)
@@ -110,7 +112,7 @@ pub(super) fn load(database: &Database) -> Result<Loaded, Fault> {
 
 /// The entries as they were at the last save that folded.
 pub(super) struct Tables {
-    entries: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    blocks: ReadOnlyTable<&'static [u8], &'static [u8]>,
     open: ReadOnlyTable<&'static [u8], ()>,
 }
 
@@ -122,19 +124,15 @@ impl Tables {
     }
 
     fn open(transaction: &ReadTransaction) -> Result<Self, TableError> {
-        Ok(Self { entries: transaction.open_table(ENTRIES)?, open: transaction.open_table(OPEN)? })
+        Ok(Self { blocks: transaction.open_table(BLOCKS)?, open: transaction.open_table(OPEN)? })
     }
 
     pub(super) fn entry(&self, key: &[u8]) -> Result<Option<Packed>, Fault> {
-        self.entries.get(key)?.map(|value| packed(value.value())).transpose()
+        blocks::entry(&self.blocks, key)
     }
 
     pub(super) fn entries<'a>(&self, keys: &'a Keys) -> Result<impl Iterator<Item = Found> + use<'a>, Fault> {
-        let range = self.entries.range::<&[u8]>(keys.bounds())?;
-        Ok(range.map(|found| {
-            let (key, value) = found?;
-            Ok((key.value().to_vec(), packed(value.value())?))
-        }))
+        blocks::entries(&self.blocks, keys)
     }
 
     pub(super) fn open_entries(&self, keys: &Keys) -> Result<impl Iterator<Item = Found>, Fault> {
@@ -145,10 +143,6 @@ impl Tables {
             Ok((key.value().to_vec(), entry))
         }))
     }
-}
-
-fn packed(bytes: &[u8]) -> Result<Packed, Fault> {
-    Packed::from_bytes(bytes).ok_or(Fault::Malformed("an entry cannot be read"))
 }
 
 /// All that one save changes.
@@ -165,7 +159,8 @@ pub(super) enum Entries {
     /// They are noted as they came; the next opening finds them there.
     Journal(u64, Arc<Vec<Put>>),
     /// All that the journal has and what came since, in order, go where they belong. The shards of the batch are all of theirs.
-    Fold(Vec<Put>),
+    /// A block that gets larger than this is divided.
+    Fold(Vec<Put>, usize),
 }
 
 /// How many entries the shards hold that a fold has changed.
@@ -181,8 +176,8 @@ pub(super) fn commit(database: &Database, batch: Batch) -> Result<Held, Fault> {
         Entries::Journal(number, puts) => {
             transaction.open_table(JOURNAL)?.insert(number, &codec::journal(&puts)[..])?;
         }
-        Entries::Fold(puts) => {
-            let changes = fold(&transaction, puts)?;
+        Entries::Fold(puts, largest) => {
+            let changes = fold(&transaction, &puts, largest)?;
             for (name, shard) in &mut shards {
                 if let Some(change) = changes.get(&shard.number) {
                     shard.held = shard.held.saturating_add_signed(*change);
@@ -209,39 +204,26 @@ pub(super) fn commit(database: &Database, batch: Batch) -> Result<Held, Fault> {
 }
 
 /// Tells by how much the number of held entries changes in each shard.
-fn fold(transaction: &WriteTransaction, puts: Vec<Put>) -> Result<BTreeMap<u32, i64>, Fault> {
-    let mut entries = transaction.open_table(ENTRIES)?;
+fn fold(transaction: &WriteTransaction, puts: &[Put], largest: usize) -> Result<BTreeMap<u32, i64>, Fault> {
     let mut open = transaction.open_table(OPEN)?;
     let mut changes: BTreeMap<u32, i64> = BTreeMap::new();
-    for (key, value) in puts {
-        let before = replace(&mut entries, &key, value.as_ref())?;
-        let is_held = |value: &Option<Packed>| value.as_ref().is_some_and(Packed::is_held);
-        let change = i64::from(is_held(&value)) - i64::from(is_held(&before));
-        if let Some(number) = codec::number(&key).filter(|_| change != 0) {
+    blocks::put(&mut transaction.open_table(BLOCKS)?, largest, puts, |(key, value), before| {
+        let is_held = |value: Option<&Packed>| value.is_some_and(Packed::is_held);
+        let change = i64::from(is_held(value.as_ref())) - i64::from(is_held(before.as_ref()));
+        if let Some(number) = codec::number(key).filter(|_| change != 0) {
             *changes.entry(number).or_default() += change;
         }
-        let is_open = |value: &Option<Packed>| value.as_ref().is_some_and(Packed::is_open);
-        match (is_open(&before), is_open(&value)) {
-            (false, true) => _ = open.insert(&*key, ())?,
-            (true, false) => _ = open.remove(&*key)?,
+        let is_open = |value: Option<&Packed>| value.is_some_and(Packed::is_open);
+        match (is_open(before.as_ref()), is_open(value.as_ref())) {
+            (false, true) => _ = open.insert(&**key, ())?,
+            (true, false) => _ = open.remove(&**key)?,
             _ => {}
         }
-    }
+        Ok(())
+    })?;
     transaction.delete_table(JOURNAL)?;
     transaction.open_table(JOURNAL)?;
     Ok(changes)
-}
-
-fn replace(
-    entries: &mut Table<&'static [u8], &'static [u8]>,
-    key: &[u8],
-    value: Option<&Packed>,
-) -> Result<Option<Packed>, Fault> {
-    let before = match value {
-        Some(value) => entries.insert(key, &*value.to_bytes())?,
-        None => entries.remove(key)?,
-    };
-    before.map(|before| packed(before.value())).transpose()
 }
 
 /// How many bytes of the file the tables take.

@@ -168,11 +168,12 @@ proptest! {
     #[test]
     fn what_is_put_is_read_and_what_is_saved_outlives_the_run(
         steps in prop::collection::vec(any_step(), 1..80),
-        most_over in 1..60_usize,
+        over in 1..60_usize,
+        block in 1..200_usize,
         most in 1..12_usize,
     ) {
         let directory = tempfile::tempdir().unwrap();
-        runtime().block_on(run(&directory, steps, most_over, most));
+        runtime().block_on(run(&directory, steps, Sizes { over, block }, most));
     }
 
     #[test]
@@ -217,11 +218,11 @@ proptest! {
     }
 }
 
-async fn run(directory: &TempDir, steps: Vec<Step>, most_over: usize, most: usize) {
+async fn run(directory: &TempDir, steps: Vec<Step>, sizes: Sizes, most: usize) {
     let ids = ids();
     let roots: Vec<_> = ids.iter().filter(|id| id.stage() == Stage::Root).cloned().collect();
     let mut path = directory.path().join("0");
-    let mut checkpoint = Checkpoint::open_with(&path, most_over).await.unwrap();
+    let mut checkpoint = Checkpoint::open_with(&path, sizes).await.unwrap();
     let (mut model, mut saved) = (Model::default(), Model::default());
     for (number, step) in steps.into_iter().chain([Step::Look, Step::Reopen, Step::Look]).enumerate() {
         match step {
@@ -270,14 +271,14 @@ async fn run(directory: &TempDir, steps: Vec<Step>, most_over: usize, most: usiz
             Step::Reopen => {
                 checkpoint.close().await.unwrap();
                 saved = model.clone();
-                checkpoint = Checkpoint::open_with(&path, most_over).await.unwrap();
+                checkpoint = Checkpoint::open_with(&path, sizes).await.unwrap();
             }
             Step::Kill => {
                 // As the file is, so a kill leaves it.
                 path = directory.path().join(format!("{}", number + 1));
                 let old = checkpoint.path.clone();
                 fs::copy(old, &path).unwrap();
-                checkpoint = Checkpoint::open_with(&path, most_over).await.unwrap();
+                checkpoint = Checkpoint::open_with(&path, sizes).await.unwrap();
                 model = saved.clone();
             }
             Step::Look => {
