@@ -5,8 +5,19 @@ use std::panic::resume_unwind;
 
 use tokio::task::{JoinError, spawn_blocking};
 
-/// Computes something on another thread.
-pub(crate) async fn offload<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+/// Of fewer, the computing takes less than handing it over.
+const MANY: usize = 50;
+
+/// Computes something of each, on another thread where they are many.
+pub(crate) async fn each<T: Send + 'static, U: Send + 'static>(
+    all: Vec<T>,
+    work: impl FnMut(T) -> U + Send + 'static,
+) -> Vec<U> {
+    let are_few = all.len() < MANY;
+    let work = || all.into_iter().map(work).collect();
+    if are_few {
+        return work();
+    }
     match spawn_blocking(work).await.map_err(JoinError::try_into_panic) {
         Ok(done) => done,
         Err(Ok(panic)) => resume_unwind(panic),

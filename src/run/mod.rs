@@ -343,9 +343,13 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
     /// them posted again.
     async fn keep_saving(&self) -> Infallible {
         loop {
-            tokio::time::sleep(SAVED_EVERY).await;
-            // If it fails, the engine's next save tells.
-            _ = self.replica.save().await;
+            let due = self.replica.last_save() + SAVED_EVERY;
+            tokio::time::sleep_until(due).await;
+            // The engine may have saved meanwhile.
+            if self.replica.last_save() + SAVED_EVERY <= due {
+                // If it fails, the engine's next save tells.
+                _ = self.replica.save().await;
+            }
         }
     }
 

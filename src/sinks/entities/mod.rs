@@ -23,15 +23,12 @@ use crate::config::PortApi;
 use crate::engine::{Fault, LANDING, Limits, Outcome, Parcel, Receipt, Sink, SinkError};
 use crate::mapping::{Entity, Kind, Mapping, Unmade};
 use crate::model::{Change, Names, Operation, Stage};
-use crate::offload::offload;
+use crate::offload;
 use crate::port::{LARGEST_LIST, MOST_DELETED, MOST_WRITTEN, Port, Upsert};
 use parcel::Name;
 
 /// Requests under way at once.
 pub(crate) const IN_FLIGHT: NonZeroUsize = NonZeroUsize::new(10).unwrap();
-
-/// So many rows take longer to map than another thread takes to begin with it.
-const MANY: usize = 50;
 
 /// Port's API, and what makes entities for it.
 pub(crate) struct Entities<'a> {
@@ -251,9 +248,8 @@ impl Sink for Entities<'_> {
     }
 
     async fn render(&self, changes: Vec<(Change, Names)>) -> Vec<Mapped> {
-        let (form, are_few) = (Arc::clone(&self.form), changes.len() < MANY);
-        let render = move || changes.into_iter().map(|(change, known)| form.render(change, &known)).collect();
-        if are_few { render() } else { offload(render).await }
+        let form = Arc::clone(&self.form);
+        offload::each(changes, move |(change, known)| form.render(change, &known)).await
     }
 
     async fn send(&self, parcels: &[&Mapped], _delivery: &str) -> Result<Receipt<EntitiesError>, EntitiesError> {

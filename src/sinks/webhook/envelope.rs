@@ -1,6 +1,7 @@
 //! A change as Port's mapping reads it. Pure.
 
 use std::borrow::Borrow;
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
@@ -31,11 +32,21 @@ const LARGEST: usize = 512 << 10;
 #[derive(Clone, Debug)]
 pub(crate) struct Envelope {
     change: Change,
+    /// Once it was asked for.
+    content: OnceCell<Content>,
 }
 
 impl Envelope {
     pub(crate) fn new(change: Change) -> Self {
-        Self { change }
+        Self { change, content: OnceCell::new() }
+    }
+
+    /// The same, whose content is known: it is going to be asked for.
+    pub(crate) fn hashed(self) -> Self {
+        if self.change.operation == Operation::Upsert {
+            self.content();
+        }
+        self
     }
 
     fn length(&self) -> usize {
@@ -67,7 +78,7 @@ impl Parcel for Envelope {
     }
 
     fn content(&self) -> Content {
-        content(self.kind(), &self.change.row)
+        *self.content.get_or_init(|| content(self.kind(), &self.change.row))
     }
 
     /// With the comma after it.

@@ -29,6 +29,7 @@ use crate::config::{Payload, PortConfig, SecretUrl};
 use crate::engine::{Limits, Receipt, Sink};
 use crate::http::{self, Answer, Failure, Http, RequestError};
 use crate::model::{Change, Names};
+use crate::offload;
 use crate::port::reset_in;
 use crate::secrets;
 use proof::WAITING;
@@ -51,6 +52,8 @@ pub(crate) struct Webhook<'a> {
     payload: Payload,
     signer: Option<Signer>,
     identity: String,
+    /// Whether contents are going to be remembered.
+    is_remembered: bool,
     /// `None`: what Port takes counts as delivered.
     proof: Option<Proof>,
 }
@@ -59,7 +62,7 @@ pub(crate) struct Webhook<'a> {
 pub(crate) struct Posted {
     /// How long Port asks everybody to wait, if it does.
     pause: Option<Duration>,
-    /// When it was, on Port's clock.
+    /// When it was, on Port's clock, where posts are to be proven.
     at: Option<Timestamp>,
 }
 
@@ -80,7 +83,12 @@ impl<'a> Webhook<'a> {
         let PortConfig { concurrency: in_flight, payload, .. } = *config;
         let signer = config.signing.as_ref().map(Signer::new);
         let client = http.client_for(&url)?;
-        Ok(Self { http, client, url, label, in_flight, payload, signer, identity, proof: None })
+        Ok(Self { http, client, url, label, in_flight, payload, signer, identity, is_remembered: false, proof: None })
+    }
+
+    /// The same, of which somebody remembers what it posts.
+    pub(crate) fn remembered(self, is_remembered: bool) -> Self {
+        Self { is_remembered, ..self }
     }
 
     /// The same, of which each post counts once it is proven.
@@ -106,7 +114,7 @@ impl<'a> Webhook<'a> {
         let (result, pause, at) = match answer {
             Ok(answer) => {
                 let pause = reset_in(answer.status, &answer.headers, SystemTime::now());
-                let at = http::date(&answer.headers);
+                let at = self.proof.as_ref().and_then(|_| http::date(&answer.headers));
                 (answer.success().and_then(|answer| is_ports(&answer)), pause, at)
             }
             Err(failure) => (Err(failure), None, None),
@@ -139,7 +147,12 @@ impl Sink for Webhook<'_> {
     }
 
     async fn render(&self, changes: Vec<(Change, Names)>) -> Vec<Envelope> {
-        changes.into_iter().map(|(change, _)| Envelope::new(change)).collect()
+        let envelope = |(change, _)| Envelope::new(change);
+        if self.is_remembered {
+            offload::each(changes, move |change| envelope(change).hashed()).await
+        } else {
+            changes.into_iter().map(envelope).collect()
+        }
     }
 
     async fn send(&self, envelopes: &[&Envelope], delivery: &str) -> Result<Receipt<WebhookError>, WebhookError> {
@@ -329,6 +342,7 @@ mod tests {
             payload: Payload::Batch,
             signer: config().signing.as_ref().map(Signer::new),
             identity: String::new(),
+            is_remembered: false,
             proof: None,
         };
         let envelopes = ["x", "y"].map(|name| {
