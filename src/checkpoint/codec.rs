@@ -8,6 +8,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use smallvec::SmallVec;
 
 use super::list::{self, Writer};
 use crate::engine::{Absent, Content, Entry, State};
@@ -21,17 +22,20 @@ const NUMBER: usize = 4;
 /// The number, and the length of the container's part.
 const HEAD: usize = NUMBER + 2;
 
-pub(super) fn key(number: u32, id: &Id) -> Vec<u8> {
+/// A key; that of an id of usual length lies on the stack.
+pub(super) type Key = SmallVec<[u8; 192]>;
+
+pub(super) fn key(number: u32, id: &Id) -> Key {
     let text = id.as_str();
     let container = text.get(id.shard_end()..id.container_end()).unwrap_or_default();
-    let mut key = Vec::with_capacity(HEAD + text.len());
+    let mut key = Key::new();
     push_prefix(&mut key, number, container);
     key.extend_from_slice(text.get(id.container_end()..).unwrap_or_default().as_bytes());
     key
 }
 
 /// The key of a container, with which the keys of its leaves begin. Without a container's part it is the shard's own.
-fn push_prefix(key: &mut Vec<u8>, number: u32, container: &str) {
+fn push_prefix(key: &mut Key, number: u32, container: &str) {
     let length = u16::try_from(container.len()).unwrap_or(u16::MAX);
     key.extend_from_slice(&number.to_be_bytes());
     key.extend_from_slice(&length.to_be_bytes());
@@ -84,19 +88,19 @@ impl Keys {
 
     /// The leaves of a container, or those of a shard that are in none.
     pub(super) fn of_leaves(number: u32, parent: &Id) -> Self {
-        let parent = key(number, parent);
+        let parent = key(number, parent).into_vec();
         Self { to: beyond_container(&parent), from: Bound::Excluded(parent) }
     }
 
     /// The containers of a shard and all that is in them.
     pub(super) fn of_containers(number: u32) -> Self {
-        let mut shard = Vec::with_capacity(HEAD);
+        let mut shard = Key::new();
         push_prefix(&mut shard, number, "");
         Self { from: Bound::Included(beyond_container(&shard)), ..Self::of_shard(number) }
     }
 
-    pub(super) fn after(self, key: Vec<u8>) -> Self {
-        self.beginning(Bound::Excluded(key))
+    pub(super) fn after(self, key: Key) -> Self {
+        self.beginning(Bound::Excluded(key.into_vec()))
     }
 
     /// Without what comes before this key.

@@ -127,13 +127,15 @@ fn push_length(bytes: &mut Vec<u8>, mut length: usize) {
 
 fn length(list: &mut &[u8]) -> Result<usize, Malformed> {
     let mut length = 0;
-    for shift in (0..usize::BITS).step_by(7) {
+    let mut shift = 0;
+    while shift < usize::BITS {
         let (byte, rest) = list.split_first().ok_or(Malformed)?;
         *list = rest;
         length |= usize::from(byte & 0x7f) << shift;
         if byte >> 7 == 0 {
             return Ok(length);
         }
+        shift += 7;
     }
     Err(Malformed)
 }

@@ -24,7 +24,7 @@ mod table;
 mod tests;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -72,6 +72,8 @@ pub(crate) struct Checkpoint {
     database: Option<Arc<Database>>,
     sizes: Sizes,
     memory: RefCell<Memory>,
+    /// What is known of shards and containers that were asked for: everything in them asks again.
+    parents: RefCell<HashMap<Id, Option<Entry>>>,
     /// The entries of the file, as long as nobody changes them.
     tables: RefCell<Option<Rc<Tables>>>,
     /// The save that is under way; also one that nobody waits for any more.
@@ -185,6 +187,7 @@ impl Checkpoint {
             database: database.map(Arc::new),
             sizes,
             memory: RefCell::new(memory),
+            parents: RefCell::default(),
             tables: RefCell::default(),
             saving: Mutex::new(None),
             last_save: Cell::new(Instant::now()),
@@ -301,13 +304,25 @@ impl Replica for Checkpoint {
         if self.mode != Mode::Write && id.stage() == Stage::Leaf {
             return Ok(());
         }
+        self.parents.borrow_mut().remove(id);
         let memory = &mut *self.memory.borrow_mut();
         if entry.is_none() && memory.shards.get(id.shard()).is_none() {
             return Ok(());
         }
         let key = codec::key(memory.shards.number(id.shard()), id);
-        memory.overlay.put(key, entry.as_ref().map(Packed::new));
+        memory.overlay.put(&key, entry.as_ref().map(Packed::new));
         Ok(())
+    }
+
+    fn update(&self, id: &Id, change: impl FnOnce(Option<Entry>) -> Option<Entry>) -> Result<(), CheckpointError> {
+        if self.mode != Mode::Write {
+            return self.put(id, change(self.entry(id)?));
+        }
+        self.parents.borrow_mut().remove(id);
+        let memory = &mut *self.memory.borrow_mut();
+        let key = codec::key(memory.shards.number(id.shard()), id);
+        let change = |value: Option<Packed>| change(value.and_then(|value| value.entry())).as_ref().map(Packed::new);
+        memory.overlay.update(&key, || self.below(&key), change).map_err(|fault| self.cannot_read(fault))
     }
 
     fn entries(&self, shard: &Id, after: Option<&Id>, most: usize) -> Result<Vec<(Id, Entry)>, CheckpointError> {

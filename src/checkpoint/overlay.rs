@@ -1,6 +1,7 @@
 //! What was put and is not in the entries of the file yet: it lies over them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use super::codec::{self, Keys, Packed, Put};
@@ -16,6 +17,7 @@ pub(super) struct Overlay {
 
 #[derive(Debug)]
 pub(super) struct Slot {
+    key: Arc<[u8]>,
     /// `None`: it is forgotten.
     pub(super) value: Option<Packed>,
     /// Whether the entry below is held, once that is known.
@@ -23,8 +25,8 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    fn new(value: Option<Packed>) -> Self {
-        Self { value, was_held: None }
+    fn new((key, value): Put) -> (Arc<[u8]>, Self) {
+        (Arc::clone(&key), Self { key, value, was_held: None })
     }
 }
 
@@ -32,21 +34,36 @@ impl Overlay {
     /// What the journal of the file has.
     pub(super) fn from_journal(puts: Vec<Put>) -> Self {
         let journalled = puts.len();
-        let slots = puts.into_iter().map(|(key, value)| (key, Slot::new(value))).collect();
+        let slots = puts.into_iter().map(Slot::new).collect();
         Self { slots, unsaved: Vec::new(), journalled }
     }
 
-    pub(super) fn put(&mut self, key: Vec<u8>, value: Option<Packed>) {
-        let slot = self.slots.get_mut(&*key);
-        if slot.as_ref().is_some_and(|slot| slot.value == value) {
-            return;
+    pub(super) fn put(&mut self, key: &[u8], value: Option<Packed>) {
+        let Ok(()) = self.update(key, || Ok::<_, Infallible>(None), |_| value);
+    }
+
+    /// Replaces a value by what follows from it; what is below is looked up where nothing lies over it.
+    pub(super) fn update<E>(
+        &mut self,
+        key: &[u8],
+        below: impl FnOnce() -> Result<Option<Packed>, E>,
+        change: impl FnOnce(Option<Packed>) -> Option<Packed>,
+    ) -> Result<(), E> {
+        match self.slots.get_mut(key) {
+            Some(slot) => {
+                let value = change(slot.value.clone());
+                if slot.value != value {
+                    self.unsaved.push((Arc::clone(&slot.key), value.clone()));
+                    slot.value = value;
+                }
+            }
+            None => {
+                let put = (Arc::from(key), change(below()?));
+                self.unsaved.push(put.clone());
+                self.slots.extend([Slot::new(put)]);
+            }
         }
-        let key: Arc<[u8]> = key.into();
-        self.unsaved.push((Arc::clone(&key), value.clone()));
-        match slot {
-            Some(slot) => slot.value = value,
-            None => _ = self.slots.insert(key, Slot::new(value)),
-        }
+        Ok(())
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Option<&Slot> {
@@ -97,7 +114,7 @@ impl Overlay {
     /// All but what was put meanwhile is where it belongs.
     pub(super) fn folded(&mut self) {
         self.journalled = 0;
-        self.slots = self.unsaved.iter().map(|(key, value)| (Arc::clone(key), Slot::new(value.clone()))).collect();
+        self.slots = self.unsaved.iter().cloned().map(Slot::new).collect();
     }
 
     /// The save of these failed.

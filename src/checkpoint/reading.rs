@@ -12,6 +12,9 @@ use super::table::Tables;
 use crate::engine::{Entry, Mark};
 use crate::model::{Id, Stage};
 
+/// Shards and containers that are kept at hand: some 1 MB of them.
+const MOST_PARENTS: usize = 4_096;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Which {
     All,
@@ -29,11 +32,27 @@ impl Checkpoint {
     }
 
     /// What is below what was put.
-    fn below(&self, key: &[u8]) -> Result<Option<Packed>, Fault> {
+    pub(super) fn below(&self, key: &[u8]) -> Result<Option<Packed>, Fault> {
         self.tables()?.map_or(Ok(None), |tables| tables.entry(key))
     }
 
     pub(super) fn entry_of(&self, id: &Id) -> Result<Option<Entry>, Fault> {
+        if id.stage() == Stage::Leaf {
+            return self.look_up(id);
+        }
+        if let Some(entry) = self.parents.borrow().get(id) {
+            return Ok(entry.clone());
+        }
+        let entry = self.look_up(id)?;
+        let mut parents = self.parents.borrow_mut();
+        if parents.len() == MOST_PARENTS {
+            parents.clear();
+        }
+        parents.insert(id.clone(), entry.clone());
+        Ok(entry)
+    }
+
+    fn look_up(&self, id: &Id) -> Result<Option<Entry>, Fault> {
         let memory = self.memory.borrow();
         let Some(shard) = memory.shards.get(id.shard()) else { return Ok(None) };
         let key = codec::key(shard.number, id);

@@ -7,7 +7,7 @@ use super::delivery::{Order, Wave};
 use super::rules::{Rule, holds};
 use super::tally::Settled;
 use super::{Absent, Engine, Entry, Fatal, Key, Novelty, Parcel, Replica, Resend, Source, State};
-use crate::model::{Id, Names, Operation, Stage};
+use crate::model::{Change, Id, Names, Operation, Stage};
 
 /// Orders that wait to be posted.
 pub(super) const WAITING: usize = 1;
@@ -97,44 +97,49 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
     }
 
     fn try_settle(&self, parcel: &dyn Parcel, settled: Settled) -> Result<Novelty, Fatal<R::Error>> {
-        let change = parcel.change();
-        let id = &change.id;
-        let entry = self.entry(id)?.unwrap_or(Entry::NEW);
-        let at = Some(self.start);
-        let mut novelty = Novelty::Known;
-        match (settled, change.operation) {
-            (Settled::Accepted, Operation::Upsert) => {
-                if !entry.there && self.replica.remembers() {
-                    novelty = Novelty::New;
-                }
-                let state = State::Held(self.content(parcel));
-                let keeps_children = entry.there && holds(Rule::There);
-                self.put(id, Entry { state, at, absent: None, there: true, names: parcel.names(), ..entry })?;
-                if id.stage() != Stage::Leaf && !keeps_children && holds(Rule::Relation) {
-                    // Their relation to it may have found nothing.
-                    self.doubt_children(id)?;
-                }
-            }
-            (Settled::Accepted, Operation::Delete) => {
-                let absent = match entry.absent {
-                    None | Some(Absent::Proven) => None,
-                    since if !holds(Rule::WatchAnew) => since,
-                    Some(Absent::Since(_)) => Some(Absent::Since(self.start)),
-                };
-                let names = Names::UNKNOWN;
-                let unread = entry.unread && id.stage() != Stage::Leaf;
-                let gone =
-                    Entry { state: State::Nothing, at, there: false, absent, names, unread, fresh: false, ..entry };
-                let is_remembered = holds(Rule::Tombstone) || gone.absent.is_some() || gone.scope.is_some();
-                self.replica.put(id, is_remembered.then_some(gone)).map_err(Fatal::Replica)?;
-            }
-            (Settled::Rejected, Operation::Upsert) => {
-                self.put(id, Entry { state: State::Refused(self.content(parcel)), at, ..entry })?;
-            }
+        let Change { id, operation, .. } = parcel.change();
+        let is_upsert = *operation == Operation::Upsert;
+        let state = match settled {
+            Settled::Accepted if is_upsert => State::Held(self.content(parcel)),
+            Settled::Accepted => State::Nothing,
+            Settled::Rejected if is_upsert => State::Refused(self.content(parcel)),
             // It may have arrived, or not: it stays in doubt, as it was intended.
-            (Settled::Rejected | Settled::Failed, _) => {}
+            Settled::Rejected | Settled::Failed => return Ok(Novelty::Known),
+        };
+        let mut was_there = true;
+        let settle = |known: Option<Entry>| {
+            let entry = known.unwrap_or(Entry::NEW);
+            was_there = entry.there;
+            let entry = Entry { state, at: Some(self.start), ..entry };
+            match state {
+                State::Held(_) => Some(Entry { absent: None, there: true, names: parcel.names(), ..entry }),
+                State::Nothing => self.deleted(id, entry),
+                State::Refused(_) | State::Unknown => Some(entry),
+            }
+        };
+        self.replica.update(id, settle).map_err(Fatal::Replica)?;
+        if !matches!(state, State::Held(_)) {
+            return Ok(Novelty::Known);
         }
-        Ok(novelty)
+        let keeps_children = was_there && holds(Rule::There);
+        if id.stage() != Stage::Leaf && !keeps_children && holds(Rule::Relation) {
+            // Their relation to it may have found nothing.
+            self.doubt_children(id)?;
+        }
+        Ok(if was_there || !self.replica.remembers() { Novelty::Known } else { Novelty::New })
+    }
+
+    /// What is remembered of what was deleted.
+    fn deleted(&self, id: &Id, entry: Entry) -> Option<Entry> {
+        let absent = match entry.absent {
+            None | Some(Absent::Proven) => None,
+            since if !holds(Rule::WatchAnew) => since,
+            Some(Absent::Since(_)) => Some(Absent::Since(self.start)),
+        };
+        let unread = entry.unread && id.stage() != Stage::Leaf;
+        let gone = Entry { there: false, absent, names: Names::UNKNOWN, unread, fresh: false, ..entry };
+        let is_remembered = holds(Rule::Tombstone) || gone.absent.is_some() || gone.scope.is_some();
+        is_remembered.then_some(gone)
     }
 
     /// What is held of its children is in doubt.

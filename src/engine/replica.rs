@@ -139,6 +139,9 @@ pub(crate) trait Replica {
     /// Replaces an entry, or forgets it.
     fn put(&self, id: &Id, entry: Option<Entry>) -> Result<(), Self::Error>;
 
+    /// Replaces an entry by what follows from it. `change` asks for nothing here.
+    fn update(&self, id: &Id, change: impl FnOnce(Option<Entry>) -> Option<Entry>) -> Result<(), Self::Error>;
+
     /// The next entries of a shard, its own among them.
     fn entries(&self, shard: &Id, after: Option<&Id>, most: usize) -> Result<Vec<(Id, Entry)>, Self::Error>;
 

@@ -113,6 +113,10 @@ impl Replica for FakeReplica {
         Ok(())
     }
 
+    fn update(&self, id: &Id, change: impl FnOnce(Option<Entry>) -> Option<Entry>) -> Result<(), Infallible> {
+        self.put(id, change(self.entry(id)?))
+    }
+
     fn entries(&self, shard: &Id, after: Option<&Id>, most: usize) -> Entries {
         Ok(Self::next(&self.data.borrow().entries, after, most, |id, _| is_within(id, shard)))
     }
