@@ -18,8 +18,8 @@ use crate::files;
 const WAIT: Duration = Duration::from_secs(10);
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// What the database keeps of the file in memory. It is read in order of its keys, so more would not help.
-const CACHE: usize = 2 << 20;
+/// What the database keeps of the file in memory. A look-up goes anywhere in it, so more would hardly help.
+const CACHE: usize = 1 << 20;
 
 /// Files set aside within one second, and attempts to begin anew.
 const MOST_ASIDE: u32 = 100;

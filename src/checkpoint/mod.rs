@@ -55,8 +55,8 @@ pub(crate) struct Sizes {
 
 impl Default for Sizes {
     fn default() -> Self {
-        // Some 1.5 MB in memory.
-        Self { over: 6_000, block: blocks::LARGEST }
+        // Some 1 MB in memory.
+        Self { over: 4_500, block: blocks::LARGEST }
     }
 }
 
@@ -73,7 +73,7 @@ pub(crate) struct Checkpoint {
     sizes: Sizes,
     memory: RefCell<Memory>,
     /// What is known of shards and containers that were asked for: everything in them asks again.
-    parents: RefCell<HashMap<Id, Option<Entry>>>,
+    parents: RefCell<HashMap<Id, Option<Packed>>>,
     /// The entries of the file, as long as nobody changes them.
     tables: RefCell<Option<Rc<Tables>>>,
     /// The save that is under way; also one that nobody waits for any more.

@@ -12,8 +12,8 @@ use super::table::Tables;
 use crate::engine::{Entry, Mark};
 use crate::model::{Id, Stage};
 
-/// Shards and containers that are kept at hand: some 1 MB of them.
-const MOST_PARENTS: usize = 4_096;
+/// Shards and containers that are kept at hand: some 0.5 MB of them. A table of 4,096 has room for as many.
+const MOST_PARENTS: usize = 3_584;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Which {
@@ -37,30 +37,31 @@ impl Checkpoint {
     }
 
     pub(super) fn entry_of(&self, id: &Id) -> Result<Option<Entry>, Fault> {
-        if id.stage() == Stage::Leaf {
-            return self.look_up(id);
+        // Without a file all of them lie in memory.
+        if id.stage() == Stage::Leaf || self.database.is_none() {
+            return Ok(self.look_up(id)?.and_then(|value| value.entry()));
         }
-        if let Some(entry) = self.parents.borrow().get(id) {
-            return Ok(entry.clone());
+        if let Some(value) = self.parents.borrow().get(id) {
+            return Ok(value.as_ref().and_then(Packed::entry));
         }
-        let entry = self.look_up(id)?;
+        let value = self.look_up(id)?;
+        let entry = value.as_ref().and_then(Packed::entry);
         let mut parents = self.parents.borrow_mut();
         if parents.len() == MOST_PARENTS {
             parents.clear();
         }
-        parents.insert(id.clone(), entry.clone());
+        parents.insert(id.clone(), value);
         Ok(entry)
     }
 
-    fn look_up(&self, id: &Id) -> Result<Option<Entry>, Fault> {
+    fn look_up(&self, id: &Id) -> Result<Option<Packed>, Fault> {
         let memory = self.memory.borrow();
         let Some(shard) = memory.shards.get(id.shard()) else { return Ok(None) };
         let key = codec::key(shard.number, id);
-        let value = match memory.overlay.get(&key) {
-            Some(slot) => slot.value.clone(),
-            None => self.below(&key)?,
-        };
-        Ok(value.and_then(|value| value.entry()))
+        match memory.overlay.get(&key) {
+            Some(slot) => Ok(slot.value.clone()),
+            None => self.below(&key),
+        }
     }
 
     /// The next entries of a range.

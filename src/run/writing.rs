@@ -42,8 +42,7 @@ impl<S: Future<Output = Stop>> Run<'_, S> {
         let port = &self.config.port;
         match &port.ingest_url {
             Some(url) if self.config.dry_run.is_none() => {
-                let webhook = Webhook::new(tenant_id, port, url, &self.http)?;
-                let webhook = webhook.remembered(self.replica.remembers()).proven_by(proof);
+                let webhook = Webhook::new(tenant_id, port, url, &self.http)?.proven_by(proof);
                 self.sync(&webhook, report).await.map(drop)
             }
             _ => {

@@ -1,7 +1,6 @@
 //! A change as Port's mapping reads it. Pure.
 
 use std::borrow::Borrow;
-use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
@@ -32,21 +31,11 @@ const LARGEST: usize = 512 << 10;
 #[derive(Clone, Debug)]
 pub(crate) struct Envelope {
     change: Change,
-    /// Once it was asked for.
-    content: OnceCell<Content>,
 }
 
 impl Envelope {
     pub(crate) fn new(change: Change) -> Self {
-        Self { change, content: OnceCell::new() }
-    }
-
-    /// The same, whose content is known: it is going to be asked for.
-    pub(crate) fn hashed(self) -> Self {
-        if self.change.operation == Operation::Upsert {
-            self.content();
-        }
-        self
+        Self { change }
     }
 
     fn length(&self) -> usize {
@@ -78,7 +67,7 @@ impl Parcel for Envelope {
     }
 
     fn content(&self) -> Content {
-        *self.content.get_or_init(|| content(self.kind(), &self.change.row))
+        content(self.kind(), &self.change.row)
     }
 
     /// With the comma after it.

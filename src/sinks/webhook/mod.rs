@@ -29,7 +29,6 @@ use crate::config::{Payload, PortConfig, SecretUrl};
 use crate::engine::{Limits, Receipt, Sink};
 use crate::http::{self, Answer, Failure, Http, RequestError};
 use crate::model::{Change, Names};
-use crate::offload;
 use crate::port::reset_in;
 use crate::secrets;
 use proof::WAITING;
@@ -52,8 +51,6 @@ pub(crate) struct Webhook<'a> {
     payload: Payload,
     signer: Option<Signer>,
     identity: String,
-    /// Whether contents are going to be remembered.
-    is_remembered: bool,
     /// `None`: what Port takes counts as delivered.
     proof: Option<Proof>,
 }
@@ -83,12 +80,7 @@ impl<'a> Webhook<'a> {
         let PortConfig { concurrency: in_flight, payload, .. } = *config;
         let signer = config.signing.as_ref().map(Signer::new);
         let client = http.client_for(&url)?;
-        Ok(Self { http, client, url, label, in_flight, payload, signer, identity, is_remembered: false, proof: None })
-    }
-
-    /// The same, of which somebody remembers what it posts.
-    pub(crate) fn remembered(self, is_remembered: bool) -> Self {
-        Self { is_remembered, ..self }
+        Ok(Self { http, client, url, label, in_flight, payload, signer, identity, proof: None })
     }
 
     /// The same, of which each post counts once it is proven.
@@ -147,12 +139,7 @@ impl Sink for Webhook<'_> {
     }
 
     async fn render(&self, changes: Vec<(Change, Names)>) -> Vec<Envelope> {
-        let envelope = |(change, _)| Envelope::new(change);
-        if self.is_remembered {
-            offload::each(changes, move |change| envelope(change).hashed()).await
-        } else {
-            changes.into_iter().map(envelope).collect()
-        }
+        changes.into_iter().map(|(change, _)| Envelope::new(change)).collect()
     }
 
     async fn send(&self, envelopes: &[&Envelope], delivery: &str) -> Result<Receipt<WebhookError>, WebhookError> {
@@ -342,7 +329,6 @@ mod tests {
             payload: Payload::Batch,
             signer: config().signing.as_ref().map(Signer::new),
             identity: String::new(),
-            is_remembered: false,
             proof: None,
         };
         let envelopes = ["x", "y"].map(|name| {
