@@ -90,8 +90,11 @@ pub(super) fn put(
     Ok(())
 }
 
-/// A block with its key.
+/// A block that is being written, with its key.
 type Block = (Vec<u8>, Writer);
+
+/// A block with its key, as it is stored.
+type Stored = (Vec<u8>, Vec<u8>);
 
 fn push(block: &mut Option<Block>, key: &[u8], value: &[u8]) {
     block.get_or_insert_with(|| (key.to_vec(), Writer::after(key))).1.push(key, value);
@@ -107,8 +110,7 @@ fn merge(
     let mut merged = None;
     let mut old = Reader::after(first, list);
     let mut puts = puts.iter().peekable();
-    loop {
-        let Some((key, value)) = old.next()? else { break };
+    while let Some((key, value)) = old.next()? {
         let is_before = |put: &&Put| put.0[..] < *key;
         while let Some(put) = puts.next_if(is_before) {
             put_new(&mut merged, put);
@@ -136,7 +138,7 @@ fn put_new(block: &mut Option<Block>, (key, value): &Put) {
 }
 
 /// A block that is larger than this, in parts that are about as large as each other.
-fn divided(block: Option<Block>, largest: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Fault> {
+fn divided(block: Option<Block>, largest: usize) -> Result<Vec<Stored>, Fault> {
     let Some((first, writer)) = block else { return Ok(Vec::new()) };
     let length = writer.len();
     let list = writer.into_bytes();

@@ -41,6 +41,12 @@ impl Writer {
     }
 }
 
+/// A key, and what is stored of it.
+type Pair<'k, 'a> = (&'k [u8], &'a [u8]);
+
+/// How much a key shares with the one before, the rest of it, and what is stored of it.
+type Record<'a> = (usize, &'a [u8], &'a [u8]);
+
 /// A list that is being read.
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
@@ -55,7 +61,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next entry; `None` at the end.
-    pub(super) fn next(&mut self) -> Result<Option<(&[u8], &'a [u8])>, Malformed> {
+    pub(super) fn next(&mut self) -> Result<Option<Pair<'_, 'a>>, Malformed> {
         let Some((shared, rest, value)) = record(&mut self.rest)? else { return Ok(None) };
         if shared > self.key.len() {
             return Err(Malformed);
@@ -90,8 +96,8 @@ pub(super) fn find<'a>(after: &[u8], mut list: &'a [u8], key: &[u8]) -> Result<O
     Ok(None)
 }
 
-/// The next of a list: how much its key shares with the one before, the rest of it, and its value.
-fn record<'a>(list: &mut &'a [u8]) -> Result<Option<(usize, &'a [u8], &'a [u8])>, Malformed> {
+/// The next of a list.
+fn record<'a>(list: &mut &'a [u8]) -> Result<Option<Record<'a>>, Malformed> {
     if list.is_empty() {
         return Ok(None);
     }
@@ -150,7 +156,9 @@ mod tests {
         (0..40_usize, prop::collection::vec(0..3_u8, 0..6)).prop_map(|(long, end)| [vec![1; long], end].concat())
     }
 
-    fn all(after: &[u8], list: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Malformed> {
+    type Owned = (Vec<u8>, Vec<u8>);
+
+    fn all(after: &[u8], list: &[u8]) -> Result<Vec<Owned>, Malformed> {
         let mut reader = Reader::after(after, list);
         let mut all = Vec::new();
         while let Some((key, value)) = reader.next()? {
@@ -166,7 +174,9 @@ mod tests {
             after in key(),
         ) {
             let mut writer = Writer::after(&after);
-            entries.iter().for_each(|(key, value)| writer.push(key, value));
+            for (key, value) in &entries {
+                writer.push(key, value);
+            }
             let bytes = writer.into_bytes();
             prop_assert_eq!(all(&after, &bytes), Ok(entries));
             for cut in 0..bytes.len() {
@@ -181,7 +191,9 @@ mod tests {
         ) {
             let first = entries.keys().next().unwrap();
             let mut writer = Writer::after(first);
-            entries.iter().for_each(|(key, value)| writer.push(key, value));
+            for (key, value) in &entries {
+                writer.push(key, value);
+            }
             let bytes = writer.into_bytes();
             for key in entries.keys().chain(&others).filter(|key| *key >= first) {
                 prop_assert_eq!(find(first, &bytes, key), Ok(entries.get(key).map(Vec::as_slice)));

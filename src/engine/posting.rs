@@ -113,7 +113,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
             let entry = Entry { state, at: Some(self.start), ..entry };
             match state {
                 State::Held(_) => Some(Entry { absent: None, there: true, names: parcel.names(), ..entry }),
-                State::Nothing => self.deleted(id, entry),
+                State::Nothing => self.deleted(id, &entry),
                 State::Refused(_) | State::Unknown => Some(entry),
             }
         };
@@ -130,14 +130,14 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
     }
 
     /// What is remembered of what was deleted.
-    fn deleted(&self, id: &Id, entry: Entry) -> Option<Entry> {
+    fn deleted(&self, id: &Id, entry: &Entry) -> Option<Entry> {
         let absent = match entry.absent {
             None | Some(Absent::Proven) => None,
             since if !holds(Rule::WatchAnew) => since,
             Some(Absent::Since(_)) => Some(Absent::Since(self.start)),
         };
         let unread = entry.unread && id.stage() != Stage::Leaf;
-        let gone = Entry { there: false, absent, names: Names::UNKNOWN, unread, fresh: false, ..entry };
+        let gone = Entry { there: false, absent, names: Names::UNKNOWN, unread, fresh: false, ..entry.clone() };
         let is_remembered = holds(Rule::Tombstone) || gone.absent.is_some() || gone.scope.is_some();
         is_remembered.then_some(gone)
     }
