@@ -7,7 +7,7 @@ use redb::{ReadOnlyTable, ReadableTable as _, Table};
 
 use super::codec::{Keys, Packed, Put};
 use super::error::Fault;
-use super::list::{Reader, Writer, find};
+use super::list::{Malformed, Reader, Writer, find};
 
 /// A block that is larger is divided. With its key it fits a page of 4 KB.
 pub(super) const LARGEST: usize = 3_600;
@@ -17,10 +17,10 @@ type Key = &'static [u8];
 /// The entry of a key.
 pub(super) fn entry(blocks: &ReadOnlyTable<Key, Key>, key: &[u8]) -> Result<Option<Packed>, Fault> {
     let Some((first, list)) = blocks.upper_bound(Bound::Included(key))?.prev()? else { return Ok(None) };
-    find(first.value(), list.value(), key)?.map(packed).transpose()
+    Ok(find(first.value(), list.value(), key)?.map(packed).transpose()?)
 }
 
-/// The entries of a range, as they are read: the blocks that are passed over are not.
+/// The entries of a range. A block is read once the one before has been taken.
 pub(super) fn entries<'a>(
     blocks: &ReadOnlyTable<Key, Key>,
     keys: &'a Keys,
@@ -140,9 +140,8 @@ fn put_new(block: &mut Option<Block>, (key, value): &Put) {
 /// A block that is larger than this, in parts that are about as large as each other.
 fn divided(block: Option<Block>, largest: usize) -> Result<Vec<Stored>, Fault> {
     let Some((first, writer)) = block else { return Ok(Vec::new()) };
-    let length = writer.len();
     let list = writer.into_bytes();
-    let parts = length.div_ceil(largest);
+    let parts = list.len().div_ceil(largest);
     if parts <= 1 {
         return Ok(vec![(first, list)]);
     }
@@ -151,13 +150,13 @@ fn divided(block: Option<Block>, largest: usize) -> Result<Vec<Stored>, Fault> {
     let mut reader = Reader::after(&first, &list);
     while let Some((key, value)) = reader.next()? {
         push(&mut part, key, value);
-        let is_full = |(_, writer): &mut Block| writer.len() >= length / parts;
+        let is_full = |(_, writer): &mut Block| writer.len() >= list.len() / parts;
         divided.extend(part.take_if(is_full).map(|(first, writer)| (first, writer.into_bytes())));
     }
     divided.extend(part.map(|(first, writer)| (first, writer.into_bytes())));
     Ok(divided)
 }
 
-fn packed(bytes: &[u8]) -> Result<Packed, Fault> {
-    Packed::from_bytes(bytes).ok_or(Fault::Malformed("an entry cannot be read"))
+fn packed(bytes: &[u8]) -> Result<Packed, Malformed> {
+    Packed::from_bytes(bytes).ok_or(Malformed)
 }

@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 
-/// A list is malformed where it ends too early, or shares more than there is.
+/// A list that ends too early, or shares more than there is; or an entry in it that is none.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 

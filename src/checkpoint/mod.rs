@@ -243,6 +243,13 @@ impl Checkpoint {
         closed.map_err(Fault::from).flatten().map_err(|source| CheckpointError::Write { path: self.path, source })
     }
 
+    /// What is kept at hand of a shard or a container is over.
+    fn forget_parent(&self, id: &Id) {
+        if id.stage() != Stage::Leaf {
+            self.parents.borrow_mut().remove(id);
+        }
+    }
+
     /// When somebody last saved, whether or not there was anything to save.
     pub(crate) fn last_save(&self) -> Instant {
         self.last_save.get()
@@ -304,7 +311,7 @@ impl Replica for Checkpoint {
         if self.mode != Mode::Write && id.stage() == Stage::Leaf {
             return Ok(());
         }
-        self.parents.borrow_mut().remove(id);
+        self.forget_parent(id);
         let memory = &mut *self.memory.borrow_mut();
         if entry.is_none() && memory.shards.get(id.shard()).is_none() {
             return Ok(());
@@ -318,7 +325,7 @@ impl Replica for Checkpoint {
         if self.mode != Mode::Write {
             return self.put(id, change(self.entry(id)?));
         }
-        self.parents.borrow_mut().remove(id);
+        self.forget_parent(id);
         let memory = &mut *self.memory.borrow_mut();
         let key = codec::key(memory.shards.number(id.shard()), id);
         let change = |value: Option<Packed>| change(value.and_then(|value| value.entry())).as_ref().map(Packed::new);
