@@ -113,9 +113,15 @@ fn record<'a>(list: &mut &'a [u8]) -> Result<Option<Record<'a>>, Malformed> {
 /// How many bytes two keys begin with alike.
 fn shared(one: &[u8], other: &[u8]) -> usize {
     const WIDE: usize = 16;
-    let same = one.chunks_exact(WIDE).zip(other.chunks_exact(WIDE)).take_while(|(one, other)| one == other).count();
-    let rest = one.iter().zip(other).skip(same * WIDE).take_while(|(one, other)| one == other).count();
-    same * WIDE + rest
+    let mut same = 0;
+    for (one, other) in one.as_chunks::<WIDE>().0.iter().zip(other.as_chunks::<WIDE>().0) {
+        let differs = u128::from_le_bytes(*one) ^ u128::from_le_bytes(*other);
+        if differs != 0 {
+            return same + (differs.trailing_zeros() / u8::BITS) as usize;
+        }
+        same += WIDE;
+    }
+    same + one.iter().zip(other).skip(same).take_while(|(one, other)| one == other).count()
 }
 
 /// Seven bits a byte, the least ones first; the highest bit says that more follow.
@@ -132,6 +138,13 @@ fn push_length(bytes: &mut Vec<u8>, mut length: usize) {
 }
 
 fn length(list: &mut &[u8]) -> Result<usize, Malformed> {
+    // Most take one byte.
+    if let Some((byte, rest)) = list.split_first()
+        && byte >> 7 == 0
+    {
+        *list = rest;
+        return Ok((*byte).into());
+    }
     let mut length = 0;
     let mut shift = 0;
     while shift < usize::BITS {

@@ -1,8 +1,8 @@
 //! The memory between runs: a replica of the catalog in one database file.
 //!
 //! What is put lies in memory over the entries of the file. A save is one durable transaction: it appends what was put to a
-//! journal in the file, or, once there is much of it, writes everything where it belongs, in the order of the keys. Both are
-//! cheap, and the file is good at any time.
+//! journal in the file. Once there is much of it, each save also writes a part of what the journal has where it belongs, in the
+//! order of the keys, so that none takes long. The file is good at any time.
 
 mod blocks;
 mod codec;
@@ -47,7 +47,7 @@ use crate::model::{Id, Stage};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sizes {
-    /// How many entries lie in memory before they are written where they belong.
+    /// How many entries lie in memory before some are written where they belong.
     over: usize,
     /// The bytes of a block before it is divided.
     block: usize,
@@ -101,8 +101,6 @@ struct Memory {
     cursors: BTreeMap<String, String>,
     /// The terms, the kinds, the cursors, or the account of the last run, changed since the last save.
     is_changed: bool,
-    /// The number of the next save in the journal.
-    next: u64,
 }
 
 /// Whether an entry that is stored so, once read and stored again, says the same; `None` where it is none.
@@ -178,8 +176,8 @@ impl Checkpoint {
         sizes: Sizes,
     ) -> Self {
         let terms = loaded.sink.zip(loaded.scope).map(|(sink, scope)| Terms { sink, scope });
-        let Loaded { last, kinds, cursors, next, .. } = loaded;
-        let memory = Memory { overlay, shards, terms, last, kinds, cursors, is_changed: false, next };
+        let Loaded { last, kinds, cursors, .. } = loaded;
+        let memory = Memory { overlay, shards, terms, last, kinds, cursors, is_changed: false };
         Self {
             path: path.to_owned(),
             replaced: None,

@@ -1,18 +1,29 @@
 //! What was put and is not in the entries of the file yet: it lies over them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::convert::Infallible;
+use std::ops::Bound;
 use std::sync::Arc;
 
-use super::codec::{self, Keys, Packed, Put};
+use super::codec::{Keys, Packed, Put};
+
+/// The number of a save.
+pub(super) type Number = u64;
 
 #[derive(Debug, Default)]
 pub(super) struct Overlay {
     slots: BTreeMap<Arc<[u8]>, Slot>,
     /// What no save has, as it was put: of some keys, several.
     unsaved: Vec<Put>,
-    /// How many entries the journal has; of some keys, several.
-    journalled: usize,
+    /// How many entries each save in the journal has; of some keys, several.
+    journal: BTreeMap<Number, usize>,
+    /// Of how many slots each save has the value, or will have it.
+    latest: BTreeMap<Number, usize>,
+    /// The next save.
+    next: Number,
+    /// The last key that was folded: the next part comes after it.
+    hand: Option<Arc<[u8]>>,
 }
 
 #[derive(Debug)]
@@ -22,20 +33,44 @@ pub(super) struct Slot {
     pub(super) value: Option<Packed>,
     /// Whether the entry below is held, once that is known.
     pub(super) was_held: Option<bool>,
+    /// The save that has it, or will have it. After one that failed it is a later one.
+    save: Number,
 }
 
-impl Slot {
-    fn new((key, value): Put) -> (Arc<[u8]>, Self) {
-        (Arc::clone(&key), Self { key, value, was_held: None })
-    }
+/// What of the slots a save folds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Folds {
+    /// So many.
+    Part(usize),
+    Everything,
+}
+
+/// A save that has begun.
+#[derive(Debug)]
+pub(super) struct Save {
+    number: Number,
+    /// What no earlier one has.
+    puts: Arc<Vec<Put>>,
+    /// What goes among the entries, in order.
+    pub(super) part: Arc<Vec<Put>>,
+    /// The first save that the journal has after it, and those that it has not any more.
+    kept: Number,
+    pub(super) stale: Vec<Number>,
 }
 
 impl Overlay {
     /// What the journal of the file has.
-    pub(super) fn from_journal(puts: Vec<Put>) -> Self {
-        let journalled = puts.len();
-        let slots = puts.into_iter().map(Slot::new).collect();
-        Self { slots, unsaved: Vec::new(), journalled }
+    pub(super) fn from_journal(saves: Vec<(Number, Vec<Put>)>) -> Self {
+        let mut overlay = Self::default();
+        for (save, puts) in saves {
+            overlay.journal.insert(save, puts.len());
+            overlay.next = save + 1;
+            overlay.slots.extend(puts.into_iter().map(|put| slot(put, save)));
+        }
+        for slot in overlay.slots.values() {
+            *overlay.latest.entry(slot.save).or_default() += 1;
+        }
+        overlay
     }
 
     pub(super) fn put(&mut self, key: &[u8], value: Option<Packed>) {
@@ -55,12 +90,16 @@ impl Overlay {
                 if slot.value != value {
                     self.unsaved.push((Arc::clone(&slot.key), value.clone()));
                     slot.value = value;
+                    one_less(&mut self.latest, slot.save);
+                    slot.save = self.next;
+                    *self.latest.entry(self.next).or_default() += 1;
                 }
             }
             None => {
                 let put = (Arc::from(key), change(below()?));
                 self.unsaved.push(put.clone());
-                self.slots.extend([Slot::new(put)]);
+                self.slots.extend([slot(put, self.next)]);
+                *self.latest.entry(self.next).or_default() += 1;
             }
         }
         Ok(())
@@ -88,39 +127,92 @@ impl Overlay {
 
     /// How many entries the journal would have after the next save.
     pub(super) fn count_journalled(&self) -> usize {
-        self.journalled + self.unsaved.len()
+        self.journal.values().sum::<usize>() + self.unsaved.len()
     }
 
-    /// The numbers of the shards whose entries these are.
-    pub(super) fn numbers(&self) -> BTreeSet<u32> {
-        self.slots.keys().filter_map(|key| codec::number(key)).collect()
+    /// Everything that no save has is being saved from now on, and so much is folded.
+    pub(super) fn begin(&mut self, folds: Folds) -> Save {
+        let part = match folds {
+            Folds::Everything => self.slots.iter().map(put).collect(),
+            Folds::Part(most) => self.part(most),
+        };
+        let number = self.next;
+        self.next += 1;
+        let kept = match folds {
+            Folds::Everything => self.next,
+            // What earlier saves have was folded, or is in a later one.
+            Folds::Part(_) => self.latest.first_key_value().map_or(number, |(save, _)| *save),
+        };
+        let stale = self.journal.range(..kept).map(|(save, _)| *save).collect();
+        Save { number, puts: Arc::new(std::mem::take(&mut self.unsaved)), part: Arc::new(part), kept, stale }
     }
 
-    /// Everything, for the entries of the file.
-    pub(super) fn all(&self) -> Vec<Put> {
-        self.slots.iter().map(|(key, slot)| (Arc::clone(key), slot.value.clone())).collect()
+    /// So many of those that earlier saves have: the ones after the last part, and then the first of all. What is in the next
+    /// save stays, as it will be put again once it is settled.
+    fn part(&mut self, most: usize) -> Vec<Put> {
+        let is_old = |(_, slot): &(_, &Slot)| slot.save < self.next;
+        let hand: Bound<&[u8]> = self.hand.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let after = self.slots.range::<[u8], _>((hand, Bound::Unbounded)).filter(is_old);
+        let after: Vec<Put> = after.take(most).map(put).collect();
+        let until = self.hand.as_deref().map_or(Bound::Excluded(&[][..]), Bound::Included);
+        let before = self.slots.range::<[u8], _>((Bound::Unbounded, until)).filter(is_old);
+        let mut part: Vec<Put> = before.take(most - after.len()).map(put).collect();
+        if let Some((last, _)) = part.last().or(after.last()) {
+            self.hand = Some(Arc::clone(last));
+        }
+        part.extend(after);
+        part
     }
 
-    /// What no save has: from now on it is being saved.
-    pub(super) fn begin(&mut self) -> Vec<Put> {
-        std::mem::take(&mut self.unsaved)
+    /// It is in the file: all of its part but what was put since it began is where it belongs.
+    pub(super) fn saved(&mut self, save: &Save) {
+        self.journal.retain(|number, _| *number >= save.kept);
+        self.journal.extend(save.journal().map(|(number, puts)| (number, puts.len())));
+        let mut part = save.part.iter().peekable();
+        if part.peek().is_none() {
+            return;
+        }
+        self.slots.retain(|key, slot| {
+            if part.next_if(|(folded, _)| Arc::ptr_eq(folded, key)).is_none() {
+                return true;
+            }
+            slot.was_held = None;
+            let is_put_again = slot.save > save.number;
+            if !is_put_again {
+                one_less(&mut self.latest, slot.save);
+            }
+            is_put_again
+        });
     }
 
-    /// They are in the journal.
-    pub(super) fn journalled(&mut self, count: usize) {
-        self.journalled += count;
+    /// It is not in the file.
+    pub(super) fn failed(&mut self, save: Save) {
+        self.unsaved.splice(..0, Arc::unwrap_or_clone(save.puts));
     }
+}
 
-    /// All but what was put meanwhile is where it belongs.
-    pub(super) fn folded(&mut self) {
-        self.journalled = 0;
-        self.slots = self.unsaved.iter().cloned().map(Slot::new).collect();
+impl Save {
+    /// What goes into the journal.
+    pub(super) fn journal(&self) -> Option<(Number, &Arc<Vec<Put>>)> {
+        (self.number >= self.kept && !self.puts.is_empty()).then_some((self.number, &self.puts))
     }
+}
 
-    /// The save of these failed.
-    pub(super) fn failed(&mut self, puts: Vec<Put>) {
-        self.unsaved.splice(..0, puts);
+fn one_less(latest: &mut BTreeMap<Number, usize>, save: Number) {
+    if let Entry::Occupied(mut slots) = latest.entry(save) {
+        *slots.get_mut() -= 1;
+        if *slots.get() == 0 {
+            slots.remove();
+        }
     }
+}
+
+fn slot((key, value): Put, save: Number) -> (Arc<[u8]>, Slot) {
+    (Arc::clone(&key), Slot { key, value, was_held: None, save })
+}
+
+fn put((key, slot): (&Arc<[u8]>, &Slot)) -> Put {
+    (Arc::clone(key), slot.value.clone())
 }
 
 /// The next entries of a range: what lies over them hides what is below.

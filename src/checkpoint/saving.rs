@@ -6,18 +6,22 @@ use std::sync::Arc;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant;
 
-use super::codec::Put;
+use super::codec;
 use super::error::{CheckpointError, Fault};
+use super::overlay::{Folds, Save};
 use super::shards::Shard;
-use super::table::{self, Batch, Entries, Held};
+use super::table::{self, Batch, Held};
 use super::{Checkpoint, Mode};
 use crate::engine::Rows;
 
 /// Of the entries that may lie in memory, the part that may be left in the journal at the end: it is read at every opening.
 const LEFT_OVER: usize = 20;
 
+/// When entries are folded, so much of what may lie in memory gets free.
+const SPARE: usize = 8;
+
 /// The journal holds several entries of a key that is put again and again; so many times as many as lie in memory.
-const JOURNAL: usize = 4;
+const JOURNAL: usize = 6;
 
 /// A save that is under way.
 pub(super) struct Saving {
@@ -27,10 +31,9 @@ pub(super) struct Saving {
 
 /// What a save takes with it; it comes back if the save fails.
 struct Taken {
-    puts: Arc<Vec<Put>>,
+    save: Save,
     shards: BTreeSet<Arc<str>>,
     is_meta: bool,
-    folds: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,27 +64,22 @@ impl Checkpoint {
     pub(super) async fn finish(&self, saving: &mut Option<Saving>) -> Result<(), Fault> {
         let Some(Saving { task, .. }) = saving else { return Ok(()) };
         let result = task.await.map_err(Fault::from).flatten();
-        let Some(Saving { taken: Taken { puts, shards, is_meta, folds }, .. }) = saving.take() else { return Ok(()) };
+        let Some(Saving { taken, .. }) = saving.take() else { return Ok(()) };
+        let Taken { save, shards, is_meta } = taken;
         let mut memory = self.memory.borrow_mut();
         // From now on they are read as they are after it.
         self.tables.take();
         match result {
             Ok(held) => {
-                if folds {
-                    memory.overlay.folded();
-                    memory.next = 0;
-                    self.has_folded.set(true);
-                } else if !puts.is_empty() {
-                    memory.overlay.journalled(puts.len());
-                    memory.next += 1;
-                }
+                memory.overlay.saved(&save);
+                self.has_folded.set(self.has_folded.get() || !save.part.is_empty());
                 for (name, held) in held {
                     memory.shards.set_held(&name, held);
                 }
                 Ok(())
             }
             Err(fault) => {
-                memory.overlay.failed(Arc::unwrap_or_clone(puts));
+                memory.overlay.failed(save);
                 memory.shards.restore_changed(shards);
                 memory.is_changed |= is_meta;
                 Err(fault)
@@ -93,26 +91,28 @@ impl Checkpoint {
     fn batch(&self, when: When) -> Result<Option<(Batch, Taken)>, Fault> {
         let memory = &mut *self.memory.borrow_mut();
         let overlay = &mut memory.overlay;
-        let folds = match when {
-            When::Now => overlay.len() > self.sizes.over || overlay.count_journalled() > JOURNAL * self.sizes.over,
-            When::AtTheEnd => overlay.count_journalled() > self.sizes.over / LEFT_OVER,
+        let (most, journalled) = (self.sizes.over, overlay.count_journalled());
+        let is_much = match when {
+            When::Now => journalled > JOURNAL * most,
+            When::AtTheEnd => journalled > most / LEFT_OVER,
         };
-        let has_entries = folds || overlay.count_unsaved() > 0;
+        let folds = match overlay.len().checked_sub(most) {
+            _ if is_much => Folds::Everything,
+            // A little more, so that not every save folds.
+            Some(beyond) if overlay.count_unsaved() > 0 => Folds::Part(beyond + most / SPARE),
+            _ => Folds::Part(0),
+        };
+        let has_entries = folds == Folds::Everything || overlay.count_unsaved() > 0;
         if !has_entries && !memory.shards.is_changed() && !memory.is_changed {
             return Ok(None);
         }
-        if folds {
+        if folds != Folds::Part(0) {
             // What is read while it folds is read as it was before, beneath what lies over it.
             self.tables()?;
         }
-        let puts = Arc::new(overlay.begin());
-        let entries = match has_entries {
-            _ if folds => Entries::Fold(overlay.all(), self.sizes.block),
-            true => Entries::Journal(memory.next, Arc::clone(&puts)),
-            false => Entries::Unchanged,
-        };
+        let save = overlay.begin(folds);
         let changed = memory.shards.take_changed();
-        let folded = if folds { overlay.numbers() } else { BTreeSet::new() };
+        let folded: BTreeSet<u32> = save.part.iter().filter_map(|(key, _)| codec::number(key)).collect();
         let is_written = |name: &Arc<str>, shard: &Shard| changed.contains(name) || folded.contains(&shard.number);
         let shards = memory.shards.iter().filter(|(name, shard)| is_written(name, shard));
         let shards = shards.map(|(name, shard)| (Arc::clone(name), *shard)).collect();
@@ -133,6 +133,9 @@ impl Checkpoint {
             let cursors = serde_json::to_string(&memory.cursors);
             meta.push((table::CURSORS, cursors.map_err(|error| Fault::Io(error.into()))?));
         }
-        Ok(Some((Batch { entries, shards, meta }, Taken { puts, shards: changed, is_meta, folds })))
+        let journal = save.journal().map(|(number, puts)| (number, Arc::clone(puts)));
+        let (part, stale) = (Arc::clone(&save.part), save.stale.clone());
+        let batch = Batch { journal, stale, part, block: self.sizes.block, shards, meta };
+        Ok(Some((batch, Taken { save, shards: changed, is_meta })))
     }
 }

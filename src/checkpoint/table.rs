@@ -11,6 +11,7 @@ use redb::{
 use super::blocks;
 use super::codec::{self, Keys, Packed, Put};
 use super::error::Fault;
+use super::overlay::Number;
 use super::shards::Shard;
 use crate::engine::{Mark, Rows};
 
@@ -26,8 +27,8 @@ const SHARDS: TableDefinition<&str, Row> = TableDefinition::new("shards");
 const BLOCKS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("blocks");
 /// The keys of those entries that are open.
 const OPEN: TableDefinition<&[u8], ()> = TableDefinition::new("open");
-/// What was put since the entries were last written, a save after the other.
-const JOURNAL: TableDefinition<u64, &[u8]> = TableDefinition::new("journal");
+/// What was put and is not among the entries yet, a save after the other.
+const JOURNAL: TableDefinition<Number, &[u8]> = TableDefinition::new("journal");
 
 pub(super) const SINK: &str = "sink";
 pub(super) const SCOPE: &str = "scope";
@@ -48,9 +49,8 @@ pub(super) struct Loaded {
     pub(super) last: Option<String>,
     pub(super) kinds: BTreeMap<Arc<str>, Rows>,
     pub(super) cursors: BTreeMap<String, String>,
-    pub(super) journal: Vec<Put>,
-    /// The number that the next save has in the journal.
-    pub(super) next: u64,
+    /// What the saves in the journal have.
+    pub(super) journal: Vec<(Number, Vec<Put>)>,
 }
 
 /// The format that a file says it has.
@@ -103,9 +103,8 @@ pub(super) fn load(database: &Database) -> Result<Loaded, Fault> {
     }
     for save in transaction.open_table(JOURNAL)?.iter()? {
         let (number, bytes) = save?;
-        loaded.next = number.value() + 1;
         let entries = codec::from_journal(bytes.value()).ok_or(Fault::Malformed("the journal cannot be read"))?;
-        loaded.journal.extend(entries);
+        loaded.journal.push((number.value(), entries));
     }
     Ok(loaded)
 }
@@ -148,19 +147,16 @@ impl Tables {
 /// All that one save changes.
 #[derive(Debug)]
 pub(super) struct Batch {
-    pub(super) entries: Entries,
+    /// What is noted as it came, as this save: the next opening finds it there.
+    pub(super) journal: Option<(Number, Arc<Vec<Put>>)>,
+    /// Saves that the journal need not have any more.
+    pub(super) stale: Vec<Number>,
+    /// What goes where it belongs, in order. The shards of the batch are all of theirs.
+    pub(super) part: Arc<Vec<Put>>,
+    /// A block that gets larger than this is divided.
+    pub(super) block: usize,
     pub(super) shards: Vec<(Arc<str>, Shard)>,
     pub(super) meta: Vec<(&'static str, String)>,
-}
-
-#[derive(Debug)]
-pub(super) enum Entries {
-    Unchanged,
-    /// They are noted as they came; the next opening finds them there.
-    Journal(u64, Arc<Vec<Put>>),
-    /// All that the journal has and what came since, in order, go where they belong. The shards of the batch are all of theirs.
-    /// A block that gets larger than this is divided.
-    Fold(Vec<Put>, usize),
 }
 
 /// How many entries the shards hold that a fold has changed.
@@ -168,21 +164,24 @@ pub(super) type Held = Vec<(Arc<str>, u64)>;
 
 /// Does it durably, all of it or nothing.
 pub(super) fn commit(database: &Database, batch: Batch) -> Result<Held, Fault> {
-    let Batch { entries, mut shards, meta } = batch;
+    let Batch { journal, stale, part, block, mut shards, meta } = batch;
     let transaction = database.begin_write()?;
     let mut held = Held::new();
-    match entries {
-        Entries::Unchanged => {}
-        Entries::Journal(number, puts) => {
-            transaction.open_table(JOURNAL)?.insert(number, &codec::journal(&puts)[..])?;
+    if journal.is_some() || !stale.is_empty() {
+        let mut table = transaction.open_table(JOURNAL)?;
+        if let Some((number, puts)) = journal {
+            table.insert(number, &codec::journal(&puts)[..])?;
         }
-        Entries::Fold(puts, largest) => {
-            let changes = fold(&transaction, &puts, largest)?;
-            for (name, shard) in &mut shards {
-                if let Some(change) = changes.get(&shard.number) {
-                    shard.held = shard.held.saturating_add_signed(*change);
-                    held.push((Arc::clone(name), shard.held));
-                }
+        for number in stale {
+            table.remove(number)?;
+        }
+    }
+    if !part.is_empty() {
+        let changes = fold(&transaction, &part, block)?;
+        for (name, shard) in &mut shards {
+            if let Some(change) = changes.get(&shard.number) {
+                shard.held = shard.held.saturating_add_signed(*change);
+                held.push((Arc::clone(name), shard.held));
             }
         }
     }
@@ -221,8 +220,6 @@ fn fold(transaction: &WriteTransaction, puts: &[Put], largest: usize) -> Result<
         }
         Ok(())
     })?;
-    transaction.delete_table(JOURNAL)?;
-    transaction.open_table(JOURNAL)?;
     Ok(changes)
 }
 
