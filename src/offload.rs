@@ -1,9 +1,10 @@
 //! What takes long to compute, done on another thread: the run's own goes on with its requests meanwhile.
 
 use std::future::pending;
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::thread;
 
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::sync::oneshot;
 
 /// Of fewer, the computing takes less than handing it over.
 const MANY: usize = 50;
@@ -18,10 +19,14 @@ pub(crate) async fn each<T: Send + 'static, U: Send + 'static>(
     if are_few {
         return work();
     }
-    match spawn_blocking(work).await.map_err(JoinError::try_into_panic) {
-        Ok(done) => done,
-        Err(Ok(panic)) => resume_unwind(panic),
-        // The run has ended, and nobody waits for it.
-        Err(Err(_)) => pending().await,
+    // A thread of its own: one of the runtime's may be at work on a save, and each that allocates much has a heap of its own.
+    let (done, result) = oneshot::channel();
+    let work = move || _ = done.send(catch_unwind(AssertUnwindSafe(work)));
+    thread::spawn(work);
+    match result.await {
+        Ok(Ok(done)) => done,
+        Ok(Err(panic)) => resume_unwind(panic),
+        // It has ended with the process, and nobody waits for it.
+        Err(_) => pending().await,
     }
 }

@@ -6,6 +6,7 @@ use super::{
     Absent, Content, Engine, Entry, Fatal, Key, Leaving, Parcel, Rendered, Replica, Resend, Rows, Source, State,
 };
 use crate::model::{Change, Finding, Id, Operation, Record, RecordKind, Scope, Stage};
+use crate::offload;
 
 /// A change that is to be sent.
 pub(super) struct Send {
@@ -70,7 +71,10 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         if changes.is_empty() {
             return Ok(Vec::new());
         }
-        let parcels = self.sink.render(changes).await;
+        let mut parcels = self.sink.render(changes).await;
+        if self.replica.remembers() {
+            parcels = offload::each(parcels, hashed).await;
+        }
         Ok(wanted.into_iter().zip(parcels).filter_map(|(want, parcel)| self.compare(want, parcel)).collect())
     }
 
@@ -237,4 +241,10 @@ impl Batch<'_> {
     pub(super) fn met(&self, container: &Id) -> bool {
         self.met.contains(&Key::of(container))
     }
+}
+
+/// The same, whose hash is at hand.
+fn hashed(parcel: Rendered) -> Rendered {
+    _ = parcel.content();
+    parcel
 }

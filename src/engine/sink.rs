@@ -28,10 +28,10 @@ pub(crate) struct Limits {
 }
 
 /// A change as a sink takes it.
-pub(crate) trait Parcel: Any {
+pub(crate) trait Parcel: Any + Send {
     fn change(&self) -> &Change;
 
-    /// A hash of all that its upsert says of the entity. What says how and when it was found out is left out.
+    /// A hash of all that its upsert says of the entity. What says how and when it was found out is left out. It is computed once.
     fn content(&self) -> Content;
 
     /// How much of a post it takes.

@@ -1,6 +1,7 @@
 //! A change as Port's mapping reads it. Pure.
 
 use std::borrow::Borrow;
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
@@ -31,11 +32,12 @@ const LARGEST: usize = 512 << 10;
 #[derive(Clone, Debug)]
 pub(crate) struct Envelope {
     change: Change,
+    content: OnceCell<Content>,
 }
 
 impl Envelope {
     pub(crate) fn new(change: Change) -> Self {
-        Self { change }
+        Self { change, content: OnceCell::new() }
     }
 
     fn length(&self) -> usize {
@@ -67,7 +69,7 @@ impl Parcel for Envelope {
     }
 
     fn content(&self) -> Content {
-        content(self.kind(), &self.change.row)
+        *self.content.get_or_init(|| content(self.kind(), &self.change.row))
     }
 
     /// With the comma after it.
