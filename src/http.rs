@@ -2,6 +2,7 @@
 
 mod json;
 mod on_its_way;
+mod packed;
 mod proxy;
 mod refusal;
 
@@ -12,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use reqwest::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{ACCEPT_ENCODING, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, ClientBuilder, RequestBuilder, Response, StatusCode, Url};
 use tokio::time::Instant;
 
@@ -21,6 +22,7 @@ use crate::error::Problem;
 use crate::retry::{self, Next, Patience};
 use crate::text::printable;
 pub(crate) use json::{brackets, json, place, string};
+pub(crate) use packed::Packed;
 use refusal::CHALLENGED;
 
 /// The most memory that is reserved because a `Content-Length` announces it. A larger response gets room for the largest one
@@ -243,6 +245,16 @@ impl Http {
         timeout: Duration,
         largest: usize,
     ) -> Result<Answer, Failure> {
+        self.attempt_packed(request, timeout, largest).await?.unpack()
+    }
+
+    /// The same, and the response is left as it came.
+    pub(crate) async fn attempt_packed(
+        &self,
+        request: RequestBuilder,
+        timeout: Duration,
+        largest: usize,
+    ) -> Result<Packed, Failure> {
         let exchange = async { self.received(request.send().await, timeout, largest).await };
         tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(Failure::Timeout(timeout)))
     }
@@ -274,7 +286,7 @@ impl Http {
         sent: reqwest::Result<Response>,
         timeout: Duration,
         largest: usize,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Packed, Failure> {
         let mut response = match sent {
             Ok(response) => response,
             Err(error) => {
@@ -299,7 +311,7 @@ impl Http {
         }
         body.shrink_to_fit();
         let headers = std::mem::take(response.headers_mut());
-        Ok(Answer { status: response.status(), headers, body: body.into() })
+        Ok(Packed::new(Answer { status: response.status(), headers, body: body.into() }, largest))
     }
 }
 
@@ -313,6 +325,8 @@ fn bare() -> ClientBuilder {
 fn builder(limits: &Limits, network: &NetworkConfig) -> ClientBuilder {
     let builder = bare()
         .user_agent(concat!("azure-incremental/", env!("CARGO_PKG_VERSION")))
+        .default_headers([(ACCEPT_ENCODING, HeaderValue::from_static(packed::GZIP))].into_iter().collect())
+        .no_gzip()
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(Duration::from_secs(10).min(limits.post_timeout));
     match &network.certificates {
@@ -378,20 +392,6 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
     Some(then.saturating_sub(now))
 }
 
-/// Whether a response arrived but cannot be decompressed. A broken connection also fails the decoder, and is told apart here.
-fn is_corrupt(error: &reqwest::Error) -> bool {
-    let mut source = error.source();
-    while let Some(cause) = source {
-        if let Some(io) = cause.downcast_ref::<std::io::Error>()
-            && matches!(io.kind(), std::io::ErrorKind::InvalidData | std::io::ErrorKind::InvalidInput)
-        {
-            return true;
-        }
-        source = cause.source();
-    }
-    false
-}
-
 /// Describes the causes of a failed exchange, such as name resolution or TLS. reqwest's own message is left out because it
 /// names the URL, which may contain a key.
 fn classify(error: &reqwest::Error, timeout: Duration) -> Failure {
@@ -412,8 +412,6 @@ fn classify(error: &reqwest::Error, timeout: Duration) -> Failure {
     if error.is_connect() {
         let obstacle = obstacle(&cause);
         Failure::Connect { cause, obstacle }
-    } else if error.is_decode() && is_corrupt(error) {
-        Failure::Unreadable(cause)
     } else {
         Failure::Interrupted(cause)
     }

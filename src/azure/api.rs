@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::credential::{Credential, CredentialError};
 use crate::config::{AzureConfig, Limits};
-use crate::http::{self, Answer, Failure, Http, RequestError, bearer};
+use crate::http::{self, Answer, Failure, Http, Packed, RequestError, bearer};
 
 /// Resource Manager's token bucket for reads: "Understand how Azure Resource Manager throttles requests", subscription and
 /// tenant limits.
@@ -196,17 +196,18 @@ impl Api {
 
     /// Reads what is at a URL; errors name it by `label`.
     pub(crate) async fn get(&self, url: Url, label: &str) -> Result<Answer, ApiError> {
-        self.send(url, label, None, &Unlimited, Effort::Full).await
+        let answer = self.send(url, label, None, &Unlimited, Effort::Full).await?;
+        Ok(answer.unpack().map_err(|failure| RequestError::new(label, failure))?)
     }
 
-    /// The same, with more or less patience.
+    /// The same, with more or less patience; the answer is left as it came.
     pub(crate) async fn post(
         &self,
         url: Url,
         body: Bytes,
         limiter: &impl Limiter,
         effort: Effort,
-    ) -> Result<Answer, ApiError> {
+    ) -> Result<Packed, ApiError> {
         let label = http::label("POST", &url);
         self.send(url, &label, Some(body), limiter, effort).await
     }
@@ -218,7 +219,7 @@ impl Api {
         body: Option<Bytes>,
         limiter: &impl Limiter,
         effort: Effort,
-    ) -> Result<Answer, ApiError> {
+    ) -> Result<Packed, ApiError> {
         let mut used = None;
         match self.exchange(&url, label, body.as_ref(), limiter, effort, &mut used).await {
             // A token may be revoked before it expires, or be spoilt by a change of keys: a new one shows whether it was that.
@@ -242,7 +243,7 @@ impl Api {
         limiter: &impl Limiter,
         effort: Effort,
         used: &mut Option<AccessToken>,
-    ) -> Result<Answer, ApiError> {
+    ) -> Result<Packed, ApiError> {
         // The credential's own failures were tried again where they arose; here they pass through as they are.
         let refused = OnceLock::new();
         let last = Mutex::new(None);
@@ -283,9 +284,9 @@ impl Api {
                     bucket.until_ready().await;
                 }
                 let permit = limiter.acquire().await;
-                let outcome = self.http.attempt(request, timeout, LARGEST_ANSWER).await;
+                let outcome = self.http.attempt_packed(request, timeout, LARGEST_ANSWER).await;
                 if let Ok(answer) = &outcome {
-                    permit.settle(answer.status, &answer.headers);
+                    permit.settle(answer.status(), answer.headers());
                 }
                 let answer = outcome.map_err(failed)?;
                 self.note_date(&answer);
@@ -299,9 +300,9 @@ impl Api {
         }
     }
 
-    fn note_date(&self, answer: &Answer) {
+    fn note_date(&self, answer: &Packed) {
         if self.first_date.get().is_none() {
-            _ = http::date(&answer.headers).map(|date| self.first_date.set(date));
+            _ = http::date(answer.headers()).map(|date| self.first_date.set(date));
         }
     }
 }

@@ -49,8 +49,8 @@ impl Http {
                     Err(_) => Err(Failure::Timeout(longest)),
                 },
             };
-            if let Some(answer) = result? {
-                return Ok(answer);
+            if let Some(packed) = result? {
+                return packed.unpack();
             }
         }
     }

@@ -137,8 +137,9 @@ impl Client {
             let answer = self.api.post(url, body, &Unlimited, Effort::Full).await;
             let answer = answer.map_err(|error| DirectoryError::new(kind, error))?;
             self.requests.set(self.requests.get() + 1);
+            let list = answer.unpack().and_then(|answer| answer.json());
             let list: List =
-                answer.json().map_err(|failure| DirectoryError::new(kind, RequestError::new(label, failure).into()))?;
+                list.map_err(|failure| DirectoryError::new(kind, RequestError::new(label, failure).into()))?;
             existing.extend(list.value.into_iter().map(|named| (named.id.to_lowercase(), named.name)));
         }
         Ok(existing)

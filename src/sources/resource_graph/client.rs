@@ -16,7 +16,7 @@ use super::quota::Quota;
 use super::row::Row;
 use crate::azure::api::{Api, ApiError, Effort};
 use crate::config::{ResourceType, Scope};
-use crate::http::{self, Answer, Failure, RequestError};
+use crate::http::{self, Failure, Packed, RequestError};
 use crate::model::{self, Finding, Stage};
 use crate::text::printable;
 
@@ -25,7 +25,13 @@ const PATH: &str = "/providers/Microsoft.ResourceGraph/resources?api-version=202
 
 /// Answers single pages: Resource Graph, or what a test puts in its place.
 pub(super) trait Pages {
-    async fn page(&self, request: Request<'_>) -> Result<Page, GraphError>;
+    /// A page as it came.
+    type Closed;
+
+    async fn page(&self, request: Request<'_>) -> Result<Self::Closed, GraphError>;
+
+    /// Its rows, which take many times the memory. It was asked for by this name, in this scope.
+    fn open(&self, page: Self::Closed, name: &'static str, scope: &Scope) -> Result<Page, GraphError>;
 
     /// So many rows are going to come.
     fn announce(&self, rows: u64);
@@ -43,7 +49,6 @@ pub(super) struct Request<'a> {
     /// GUIDs, 1,000 at most.
     pub(super) subscriptions: &'a [&'a str],
     pub(super) skip_token: Option<&'a str>,
-    pub(super) scope: &'a Scope,
     pub(super) effort: Effort,
 }
 
@@ -159,7 +164,7 @@ impl Client {
         let options = Options { result_format: "objectArray", top: top.clamp(1, PAGE), skip_token: None };
         let answer = match self.post(name, &Question { subscriptions, query: text, options }, Effort::Full).await {
             Err(error) if error.looks_at_none() => return Ok(Answered::default()),
-            answer => answer?,
+            answer => answer?.unpack().map_err(|failure| self.unreadable(name, failure))?,
         };
         let body = Body::parse(&answer.body).map_err(|failure| self.unreadable(name, failure))?;
         let top = usize::try_from(top).unwrap_or(usize::MAX);
@@ -170,14 +175,14 @@ impl Client {
         })
     }
 
-    async fn post(&self, name: &'static str, question: &Question<'_>, effort: Effort) -> Result<Answer, GraphError> {
+    async fn post(&self, name: &'static str, question: &Question<'_>, effort: Effort) -> Result<Packed, GraphError> {
         let failed = |source: ApiError| GraphError::Request { query: name, source };
         let url = self.arm.url(PATH).map_err(|error| failed(error.into()))?;
         let body = serde_json::to_vec(question)
             .map_err(|error| self.unreadable(name, Failure::Unreadable(error.to_string())))?;
         let answer = self.arm.post(url, Bytes::from(body), &self.quota, effort).await.map_err(failed)?;
         self.queries.fetch_add(1, Ordering::Relaxed);
-        if left_subscriptions_out(&answer.headers) { Err(GraphError::LeftOut { query: name }) } else { Ok(answer) }
+        if left_subscriptions_out(answer.headers()) { Err(GraphError::LeftOut { query: name }) } else { Ok(answer) }
     }
 
     fn unreadable(&self, query: &'static str, failure: Failure) -> GraphError {
@@ -239,14 +244,22 @@ impl Client {
 }
 
 impl Pages for Client {
-    async fn page(&self, request: Request<'_>) -> Result<Page, GraphError> {
-        let Request { name, text, subscriptions, skip_token, scope, effort } = request;
+    /// `None`: there is nothing to look at.
+    type Closed = Option<Packed>;
+
+    async fn page(&self, request: Request<'_>) -> Result<Self::Closed, GraphError> {
+        let Request { name, text, subscriptions, skip_token, effort } = request;
         let options = Options { result_format: "objectArray", top: PAGE, skip_token };
-        let answer = match self.post(name, &Question { subscriptions, query: text, options }, effort).await {
-            Err(error) if error.looks_at_none() => return Ok(Page::default()),
-            answer => answer?,
-        };
-        let page = Page::parse(&answer.body, scope).map_err(|failure| self.unreadable(name, failure))?;
+        match self.post(name, &Question { subscriptions, query: text, options }, effort).await {
+            Err(error) if error.looks_at_none() => Ok(None),
+            answer => answer.map(Some),
+        }
+    }
+
+    fn open(&self, page: Self::Closed, name: &'static str, scope: &Scope) -> Result<Page, GraphError> {
+        let Some(packed) = page else { return Ok(Page::default()) };
+        let page = packed.unpack().and_then(|answer| Page::parse(&answer.body, scope));
+        let page = page.map_err(|failure| self.unreadable(name, failure))?;
         self.note_elsewhere(&page);
         self.note_duplicates(&page);
         self.note_matches(&page, scope);

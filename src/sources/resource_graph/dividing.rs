@@ -84,12 +84,9 @@ impl<'a, P: Pages> Reader<'a, P> {
     /// The first page of a portion that may fail as what it is part of has.
     async fn first_of(&self, portion: &Portion<'_>) -> Result<Page, GraphError> {
         let text = self.query.text(self.setting.scope, &portion.slice, self.joins());
-        let (name, scope, effort) = (self.query.name(), self.setting.scope, Effort::Brief);
-        let subscriptions = &portion.subscriptions;
-        self.setting
-            .page(Request { name, text: &text, subscriptions, skip_token: None, scope, effort })
-            .await
-            .map(sized)
+        let (name, effort, subscriptions) = (self.query.name(), Effort::Brief, &portion.subscriptions);
+        let request = Request { name, text: &text, subscriptions, skip_token: None, effort };
+        self.setting.page(request).await.map(sized)
     }
 
     /// Goes on without a subscription that is asked about alone and not answered.

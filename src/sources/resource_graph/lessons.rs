@@ -37,6 +37,8 @@ pub(super) struct Lessons {
     /// The run is over one subscription: there is nothing else to go on with.
     is_of_one: Cell<bool>,
     failing: Cell<Failing>,
+    /// The last answer that was opened made no sense.
+    is_garbled: Cell<bool>,
     /// All failures of the run.
     lost: Cell<Failing>,
     /// A query had no answer at all: others are not waited for as long.
@@ -74,6 +76,7 @@ impl Lessons {
             has_answered: Cell::new(false),
             is_of_one: Cell::new(false),
             failing: Cell::default(),
+            is_garbled: Cell::new(false),
             lost: Cell::default(),
             has_hung: Cell::new(false),
             unread: RefCell::default(),
@@ -137,22 +140,39 @@ impl Lessons {
     }
 
     /// Notes what became of a query that was asked at `start`.
-    pub(super) fn note(&self, start: Instant, outcome: &Result<Page, GraphError>) {
+    pub(super) fn note(&self, start: Instant, outcome: Result<(), &GraphError>) {
         match outcome {
             Err(error) if matches!(error.trouble(), Some(Trouble::Broken | Trouble::Refused)) => {}
             // Of the credentials, the network or the quota: it says nothing of the question.
             Err(error) if error.trouble().is_none() => return,
             _ => {
                 self.has_answered.set(true);
-                // What was asked before this answer has not been without any for longer.
-                return self.failing.set(Failing { until: Some(Instant::now()), ..Failing::default() });
+                return self.stop_failing();
             }
         }
-        let is_silence = outcome.as_ref().is_err_and(GraphError::is_silence);
+        let is_silence = outcome.is_err_and(GraphError::is_silence);
         self.has_hung.set(self.has_hung.get() || is_silence);
         let now = Instant::now();
         self.failing.set(self.failing.get().and(is_silence, start, now));
         self.lost.set(self.lost.get().and(is_silence, start, now));
+    }
+
+    /// Notes that an answer came, which is opened later: it counts, unless the last one that was opened made no sense.
+    pub(super) fn note_closed(&self) {
+        if !self.is_garbled.get() {
+            self.stop_failing();
+        }
+    }
+
+    /// Notes what an answer turned out to be.
+    pub(super) fn note_opened(&self, page: &Result<Page, GraphError>) {
+        self.is_garbled.set(page.is_err());
+        self.note(Instant::now(), page.as_ref().map(drop));
+    }
+
+    /// What was asked before this answer has not been without any for longer.
+    fn stop_failing(&self) {
+        self.failing.set(Failing { until: Some(Instant::now()), ..Failing::default() });
     }
 
     /// Whether so much time was lost that no more is spent on a search.
@@ -239,14 +259,30 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn only_the_time_since_the_last_answer_is_time_without_any() {
         let lessons = Lessons::new(NonZeroUsize::MIN);
-        let silence = || Err(failed(Failure::Timeout(Duration::from_secs(60))));
+        let silence = failed(Failure::Timeout(Duration::from_secs(60)));
         let start = Instant::now();
         tokio::time::advance(LONGEST_FAILURE).await;
-        lessons.note(start, &Ok(Page::default()));
-        lessons.note(start, &silence());
+        lessons.note_opened(&Ok(Page::default()));
+        lessons.note(start, Err(&silence));
         assert!(!lessons.is_down());
         tokio::time::advance(LONGEST_FAILURE).await;
-        lessons.note(start, &silence());
+        lessons.note(start, Err(&silence));
+        assert!(lessons.is_down());
+    }
+
+    #[test]
+    fn answers_that_wait_to_be_opened_count_until_one_makes_no_sense() {
+        let lessons = Lessons::new(NonZeroUsize::MIN);
+        let garbled = || Err(failed(Failure::Unreadable("x".into())));
+        for _ in 0..MOST_FAILURES {
+            lessons.note_closed();
+            lessons.note(Instant::now(), Err(&failed(Failure::Unreadable("x".into()))));
+        }
+        assert!(!lessons.is_down());
+        for _ in 0..MOST_FAILURES {
+            lessons.note_closed();
+            lessons.note_opened(&garbled());
+        }
         assert!(lessons.is_down());
     }
 }

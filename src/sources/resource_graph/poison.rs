@@ -93,8 +93,8 @@ impl<'a, P: Pages> Reader<'a, P> {
     /// Whether the service answers what has nothing to do with the row in question.
     async fn is_well(&self, portion: &Portion<'_>) -> bool {
         let text = Query::Subscriptions.text(self.setting.scope, &Slice::WHOLE, Joins::Refused);
-        let (name, scope, effort) = (Query::Subscriptions.name(), self.setting.scope, Effort::Brief);
+        let (name, effort) = (Query::Subscriptions.name(), Effort::Brief);
         let subscriptions = &portion.subscriptions;
-        self.setting.page(Request { name, text: &text, subscriptions, skip_token: None, scope, effort }).await.is_ok()
+        self.setting.page(Request { name, text: &text, subscriptions, skip_token: None, effort }).await.is_ok()
     }
 }

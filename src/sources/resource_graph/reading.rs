@@ -58,12 +58,26 @@ impl<P> Copy for Setting<'_, P> {}
 impl<P: Pages> Setting<'_, P> {
     /// One page, unless Resource Graph answers nothing any more.
     pub(super) async fn page(&self, request: Request<'_>) -> Result<Page, GraphError> {
+        self.open(request.name, self.closed(request).await?)
+    }
+
+    /// The same, as it came.
+    async fn closed(&self, request: Request<'_>) -> Result<P::Closed, GraphError> {
         if self.lessons.is_down() {
             return Err(GraphError::Down { query: request.name });
         }
         let start = Instant::now();
         let page = self.pages.page(request).await;
-        self.lessons.note(start, &page);
+        match &page {
+            Ok(_) => self.lessons.note_closed(),
+            Err(error) => self.lessons.note(start, Err(error)),
+        }
+        page
+    }
+
+    fn open(&self, name: &'static str, page: P::Closed) -> Result<Page, GraphError> {
+        let page = self.pages.open(page, name, self.scope);
+        self.lessons.note_opened(&page);
         page
     }
 
@@ -138,8 +152,8 @@ impl<'a> Opened<'a> {
             return Ok(Self { query, first: Some(Ok(told)) });
         }
         let text = query.text(setting.scope, &Slice::WHOLE, setting.lessons.joins_of(query));
-        let (scope, effort) = (setting.scope, setting.lessons.effort());
-        let request = Request { name: query.name(), text: &text, subscriptions, skip_token: None, scope, effort };
+        let effort = setting.lessons.effort();
+        let request = Request { name: query.name(), text: &text, subscriptions, skip_token: None, effort };
         match setting.page(request).await.map(sized) {
             Err(error) if error.trouble().is_none() => Err(error),
             first => Ok(Self { query, first: Some(first) }),
@@ -219,9 +233,15 @@ impl<'a, P: Pages> Reader<'a, P> {
         subscriptions: &[&str],
         skip_token: Option<&str>,
     ) -> Result<Page, GraphError> {
+        self.setting.page(self.request(text, subscriptions, skip_token)).await
+    }
+
+    fn request<'r>(&self, text: &'r str, subscriptions: &'r [&'r str], skip_token: Option<&'r str>) -> Request<'r>
+    where
+        'a: 'r,
+    {
         let effort = if self.is_troubled.get() { Effort::Brief } else { self.setting.lessons.effort() };
-        let (name, scope) = (self.query.name(), self.setting.scope);
-        self.setting.page(Request { name, text, subscriptions, skip_token, scope, effort }).await
+        Request { name: self.query.name(), text, subscriptions, skip_token, effort }
     }
 
     /// Reads a portion, over as many subscriptions at once as are known to be answered.
@@ -301,10 +321,17 @@ impl<'a, P: Pages> Reader<'a, P> {
         let mut proof = Proof::default();
         loop {
             // Held until the page is taken, so that readers do not run ahead of the posts.
-            let slot = self.setting.slots.acquire(self.query).await?;
+            let mut slot = self.setting.slots.acquire(self.query).await?;
             let page = match opened.take() {
                 Some(first) => first,
-                None => self.page(&text, &portion.subscriptions, proof.token()).await,
+                None => match self.setting.closed(self.request(&text, &portion.subscriptions, proof.token())).await {
+                    Ok(page) => {
+                        // Until few others are open, it waits as it came.
+                        slot.open().await?;
+                        self.setting.open(self.query.name(), page)
+                    }
+                    Err(error) => Err(error),
+                },
             };
             let page = match page {
                 Ok(page) => page,

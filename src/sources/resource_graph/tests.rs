@@ -87,6 +87,12 @@ impl Service {
 }
 
 impl Pages for Service {
+    type Closed = Page;
+
+    fn open(&self, page: Page, _: &'static str, _: &config::Scope) -> Result<Page, GraphError> {
+        Ok(page)
+    }
+
     async fn page(&self, request: Request<'_>) -> Result<Page, GraphError> {
         // So that others get their turn.
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -348,6 +354,12 @@ async fn what_does_not_add_up_is_read_again_and_then_an_error() {
 async fn a_refusal_is_no_poison() {
     struct Refusing;
     impl Pages for Refusing {
+        type Closed = Page;
+
+        fn open(&self, page: Page, _: &'static str, _: &config::Scope) -> Result<Page, GraphError> {
+            Ok(page)
+        }
+
         async fn page(&self, _: Request<'_>) -> Result<Page, GraphError> {
             Err(answered(401, "InvalidAuthenticationToken"))
         }
