@@ -110,31 +110,30 @@ fn merge(
     let mut merged = None;
     let mut old = Reader::after(first, list);
     let mut puts = puts.iter().peekable();
-    while let Some((key, value)) = old.next()? {
-        let is_before = |put: &&Put| put.0[..] < *key;
-        while let Some(put) = puts.next_if(is_before) {
-            put_new(&mut merged, put);
-            tell(put, None)?;
+    loop {
+        let next = old.next()?;
+        while let Some(put) = puts.next_if(|(key, _)| next.is_none_or(|(next, _)| key[..] < *next)) {
+            replace(&mut merged, put, None, &mut tell)?;
         }
-        match puts.next_if(|(next, _)| next[..] == *key) {
-            Some(put) => {
-                put_new(&mut merged, put);
-                tell(put, Some(packed(value)?))?;
-            }
+        let Some((key, value)) = next else { return Ok(merged) };
+        match puts.next_if(|(put, _)| put[..] == *key) {
+            Some(put) => replace(&mut merged, put, Some(packed(value)?), &mut tell)?,
             None => push(&mut merged, key, value),
         }
     }
-    for put in puts {
-        put_new(&mut merged, put);
-        tell(put, None)?;
-    }
-    Ok(merged)
 }
 
-fn put_new(block: &mut Option<Block>, (key, value): &Put) {
-    if let Some(value) = value {
+/// Puts an entry in the place of what was there before.
+fn replace(
+    block: &mut Option<Block>,
+    put: &Put,
+    before: Option<Packed>,
+    tell: impl FnOnce(&Put, Option<Packed>) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    if let (key, Some(value)) = put {
         push(block, key, &value.to_bytes());
     }
+    tell(put, before)
 }
 
 /// A block that is larger than this, in parts that are about as large as each other.

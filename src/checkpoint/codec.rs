@@ -273,8 +273,11 @@ fn to_time(bytes: [u8; 8]) -> Option<Timestamp> {
     timestamp(i64::from_le_bytes(bytes))
 }
 
-/// Entries that were put, or forgotten, in whatever order.
+/// Entries that were put, or forgotten, in whatever order. In that of their keys they take the fewest bytes; of several of one
+/// key the last stays the last.
 pub(super) fn journal(puts: &[Put]) -> Vec<u8> {
+    let mut puts: Vec<&Put> = puts.iter().collect();
+    puts.sort_by(|(one, _), (other, _)| one.cmp(other));
     let mut list = Writer::after(&[]);
     for (key, value) in puts {
         list.push(key, &value.as_ref().map_or(Cow::Borrowed(&[][..]), Packed::to_bytes));

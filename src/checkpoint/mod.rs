@@ -4,6 +4,7 @@
 //! journal in the file. Once there is much of it, each save also writes a part of what the journal has where it belongs, in the
 //! order of the keys, so that none takes long. The file is good at any time.
 
+mod added;
 mod blocks;
 mod codec;
 #[cfg(test)]
@@ -160,11 +161,11 @@ impl Checkpoint {
             Some(Opened { database, loaded, replaced }) => (Some(database), loaded, replaced),
             None => (None, Loaded::default(), None),
         };
-        let overlay = Overlay::from_journal(std::mem::take(&mut loaded.journal));
         let shards = Shards::new(std::mem::take(&mut loaded.shards)).ok_or_else(|| CheckpointError::Read {
             path: path.to_owned(),
             source: Fault::Malformed("two shards have one number"),
         })?;
+        let overlay = Overlay::from_journal(std::mem::take(&mut loaded.journal), &shards);
         Ok(Self { replaced, ..Self::with(path, mode, database, (overlay, shards, loaded), sizes) })
     }
 

@@ -6,7 +6,9 @@ use std::convert::Infallible;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::added::Added;
 use super::codec::{Keys, Packed, Put};
+use super::shards::Shards;
 
 /// The number of a save.
 pub(super) type Number = u64;
@@ -24,6 +26,8 @@ pub(super) struct Overlay {
     next: Number,
     /// The last key that was folded: the next part comes after it.
     hand: Option<Arc<[u8]>>,
+    /// `None` where there is no file.
+    added: Option<Added>,
 }
 
 #[derive(Debug)]
@@ -59,9 +63,9 @@ pub(super) struct Save {
 }
 
 impl Overlay {
-    /// What the journal of the file has.
-    pub(super) fn from_journal(saves: Vec<(Number, Vec<Put>)>) -> Self {
-        let mut overlay = Self::default();
+    /// What the journal of the file has, in which there are these shards.
+    pub(super) fn from_journal(saves: Vec<(Number, Vec<Put>)>, shards: &Shards) -> Self {
+        let mut overlay = Self { added: Some(Added::new(shards.next())), ..Self::default() };
         for (save, puts) in saves {
             overlay.journal.insert(save, puts.len());
             overlay.next = save + 1;
@@ -96,7 +100,11 @@ impl Overlay {
                 }
             }
             None => {
-                let put = (Arc::from(key), change(below()?));
+                let below = if self.lacks(key) { None } else { below()? };
+                if let Some(added) = &mut self.added {
+                    added.note(key);
+                }
+                let put = (Arc::from(key), change(below));
                 self.unsaved.push(put.clone());
                 self.slots.extend([slot(put, self.next)]);
                 *self.latest.entry(self.next).or_default() += 1;
@@ -107,6 +115,11 @@ impl Overlay {
 
     pub(super) fn get(&self, key: &[u8]) -> Option<&Slot> {
         self.slots.get(key)
+    }
+
+    /// Whether there is nothing below a key, without a look.
+    pub(super) fn lacks(&self, key: &[u8]) -> bool {
+        self.added.as_ref().is_none_or(|added| added.lacks(key))
     }
 
     pub(super) fn range(&self, keys: &Keys) -> impl Iterator<Item = (&Arc<[u8]>, &Slot)> {

@@ -60,6 +60,7 @@ impl Checkpoint {
         let key = codec::key(shard.number, id);
         match memory.overlay.get(&key) {
             Some(slot) => Ok(slot.value.clone()),
+            None if memory.overlay.lacks(&key) => Ok(None),
             None => self.below(&key),
         }
     }

@@ -17,7 +17,7 @@ use crate::engine::Rows;
 /// Of the entries that may lie in memory, the part that may be left in the journal at the end: it is read at every opening.
 const LEFT_OVER: usize = 20;
 
-/// When entries are folded, so much of what may lie in memory gets free.
+/// A save that folds makes room for this part of what may lie in memory on top, so that the next one need not.
 const SPARE: usize = 8;
 
 /// The journal holds several entries of a key that is put again and again; so many times as many as lie in memory.
@@ -98,7 +98,6 @@ impl Checkpoint {
         };
         let folds = match overlay.len().checked_sub(most) {
             _ if is_much => Folds::Everything,
-            // A little more, so that not every save folds.
             Some(beyond) if overlay.count_unsaved() > 0 => Folds::Part(beyond + most / SPARE),
             _ => Folds::Part(0),
         };

@@ -42,12 +42,17 @@ impl Shards {
         if let Some(shard) = self.by_name.get(name) {
             return shard.number;
         }
-        let number = self.by_number.last_key_value().map_or(0, |(last, _)| last + 1);
+        let number = self.next();
         let name: Arc<str> = name.into();
         self.by_number.insert(number, Arc::clone(&name));
         self.changed.insert(Arc::clone(&name));
         self.by_name.insert(name, Shard { number, mark: Mark::default(), held: 0 });
         number
+    }
+
+    /// The number of the next new shard.
+    pub(super) fn next(&self) -> u32 {
+        self.by_number.last_key_value().map_or(0, |(last, _)| last + 1)
     }
 
     pub(super) fn set_mark(&mut self, name: &str, mark: Mark) {
