@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use futures::{StreamExt, TryStreamExt, stream};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::client::{Pages, Request};
@@ -177,6 +178,9 @@ pub(super) struct Reader<'a, P> {
     pub(super) is_troubled: Cell<bool>,
 }
 
+/// A place for the rows of a page with who takes them.
+type Place<'a> = mpsc::Permit<'a, Vec<Finding>>;
+
 /// A step that may lead back to itself. It yields how many rows came, counting those that cannot be read.
 pub(super) type Step<'a> = Pin<Box<dyn Future<Output = Result<u64, GraphError>> + 'a>>;
 
@@ -321,27 +325,27 @@ impl<'a, P: Pages> Reader<'a, P> {
         let mut proof = Proof::default();
         loop {
             // Held until the page is taken, so that readers do not run ahead of the posts.
-            let mut slot = self.setting.slots.acquire(self.query).await?;
-            let page = match opened.take() {
-                Some(first) => first,
+            let slot = self.setting.slots.acquire(self.query).await?;
+            let (page, place) = match opened.take() {
+                Some(first) => (first, None),
                 None => match self.setting.closed(self.request(&text, &portion.subscriptions, proof.token())).await {
+                    // Until there is a place for its rows, which take ten times the memory, it waits as it came.
                     Ok(page) => {
-                        // Until few others are open, it waits as it came.
-                        slot.open().await?;
-                        self.setting.open(self.query.name(), page)
+                        let place = self.place().await?;
+                        (self.setting.open(self.query.name(), page), Some(place))
                     }
-                    Err(error) => Err(error),
+                    Err(error) => (Err(error), None),
                 },
             };
             let page = match page {
                 Ok(page) => page,
                 Err(error) if error.trouble() == Some(Trouble::Joins) && may_be_joined && self.query.has_joins() => {
-                    drop(slot);
+                    drop((place, slot));
                     self.setting.lessons.refuse_joins(self.query, &error);
                     return Box::pin(self.once(portion, readings, None)).await;
                 }
                 Err(error) => {
-                    drop(slot);
+                    drop((place, slot));
                     return self.in_trouble(portion, readings, error).await.map(Rows::told);
                 }
             };
@@ -352,12 +356,12 @@ impl<'a, P: Pages> Reader<'a, P> {
             }
             let total = page.total;
             if is_first && is_large(&page) {
-                drop((page, slot));
+                drop((page, place, slot));
                 let came = self.packed(&portion, total, ROWS_A_PART, readings).await?;
                 return Ok(Rows { announced: total, came });
             }
             let standing = proof.add(&page);
-            self.deliver(page, joins, &portion.subscriptions).await?;
+            self.deliver(page, joins, &portion.subscriptions, place).await?;
             match standing {
                 Standing::More => continue,
                 Standing::Proven => return Ok(Rows::told(proof.received())),
@@ -410,7 +414,13 @@ impl<'a, P: Pages> Reader<'a, P> {
 
     /// Hands a page to who takes it, and notes what it shows. The rows of subscriptions only say that they were looked at, but
     /// for their records.
-    async fn deliver(&self, page: Page, joins: Joins, subscriptions: &Rc<[&'a str]>) -> Result<(), GraphError> {
+    async fn deliver(
+        &self,
+        page: Page,
+        joins: Joins,
+        subscriptions: &Rc<[&'a str]>,
+        place: Option<Place<'_>>,
+    ) -> Result<(), GraphError> {
         if self.counts() {
             self.setting.pages.count(page.came);
         }
@@ -430,7 +440,17 @@ impl<'a, P: Pages> Reader<'a, P> {
         if findings.is_empty() {
             return Ok(());
         }
-        self.intake.send(findings).await.map_err(|_| GraphError::Stopped)
+        let place = match place {
+            Some(place) => place,
+            None => self.place().await?,
+        };
+        place.send(findings);
+        Ok(())
+    }
+
+    /// Waits until somebody can take a page.
+    async fn place(&self) -> Result<Place<'_>, GraphError> {
+        self.intake.reserve().await.map_err(|_| GraphError::Stopped)
     }
 
     pub(super) fn joins(&self) -> Joins {
