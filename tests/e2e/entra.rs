@@ -355,6 +355,7 @@ async fn a_kind_that_may_not_be_read_is_named_and_stops_no_other() {
     let sandbox = small(|entra| entra.roles = Some(["User.Read.All"].map(str::to_owned).into())).await;
     let run = run(&sandbox).await.exits(1);
     let run = run.tells(&["GroupMember.Read.All", "Application.Read.All"]).does_not_say(&["permission User.Read.All"]);
+    sandbox.port().settle().await;
     assert_eq!(sandbox.port().with_catalog(|catalog| catalog.count("entra-id-user")), 60, "{run}");
     sandbox.entra().settings().roles = Some(EntraSettings::default().roles.unwrap());
     let last = next(&sandbox).await.exits(0);
