@@ -50,13 +50,13 @@ pub(super) enum Folds {
 }
 
 /// A save that has begun.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Save {
     number: Number,
     /// What no earlier one has.
-    puts: Arc<Vec<Put>>,
+    puts: Vec<Put>,
     /// What goes among the entries, in order.
-    pub(super) part: Arc<Vec<Put>>,
+    pub(super) part: Vec<Put>,
     /// The first save that the journal has after it, and those that it has not any more.
     kept: Number,
     pub(super) stale: Vec<Number>,
@@ -157,7 +157,7 @@ impl Overlay {
             Folds::Part(_) => self.latest.first_key_value().map_or(number, |(save, _)| *save),
         };
         let stale = self.journal.range(..kept).map(|(save, _)| *save).collect();
-        Save { number, puts: Arc::new(std::mem::take(&mut self.unsaved)), part: Arc::new(part), kept, stale }
+        Save { number, puts: std::mem::take(&mut self.unsaved), part, kept, stale }
     }
 
     /// So many of those that earlier saves have: the ones after the last part, and then the first of all. What is in the next
@@ -200,14 +200,14 @@ impl Overlay {
 
     /// It is not in the file.
     pub(super) fn failed(&mut self, save: Save) {
-        self.unsaved.splice(..0, Arc::unwrap_or_clone(save.puts));
+        self.unsaved.splice(..0, save.puts);
     }
 }
 
 impl Save {
     /// What goes into the journal.
-    pub(super) fn journal(&self) -> Option<(Number, &Arc<Vec<Put>>)> {
-        (self.number >= self.kept && !self.puts.is_empty()).then_some((self.number, &self.puts))
+    pub(super) fn journal(&self) -> Option<(Number, &[Put])> {
+        (self.number >= self.kept && !self.puts.is_empty()).then_some((self.number, &*self.puts))
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) struct Saving {
 
 /// What a save takes with it; it comes back if the save fails.
 struct Taken {
-    save: Save,
+    save: Arc<Save>,
     shards: BTreeSet<Arc<str>>,
     is_meta: bool,
 }
@@ -79,7 +79,7 @@ impl Checkpoint {
                 Ok(())
             }
             Err(fault) => {
-                memory.overlay.failed(save);
+                memory.overlay.failed(Arc::unwrap_or_clone(save));
                 memory.shards.restore_changed(shards);
                 memory.is_changed |= is_meta;
                 Err(fault)
@@ -109,7 +109,7 @@ impl Checkpoint {
             // What is read while it folds is read as it was before, beneath what lies over it.
             self.tables()?;
         }
-        let save = overlay.begin(folds);
+        let save = Arc::new(overlay.begin(folds));
         let changed = memory.shards.take_changed();
         let folded: BTreeSet<u32> = save.part.iter().filter_map(|(key, _)| codec::number(key)).collect();
         let is_written = |name: &Arc<str>, shard: &Shard| changed.contains(name) || folded.contains(&shard.number);
@@ -132,9 +132,7 @@ impl Checkpoint {
             let cursors = serde_json::to_string(&memory.cursors);
             meta.push((table::CURSORS, cursors.map_err(|error| Fault::Io(error.into()))?));
         }
-        let journal = save.journal().map(|(number, puts)| (number, Arc::clone(puts)));
-        let (part, stale) = (Arc::clone(&save.part), save.stale.clone());
-        let batch = Batch { journal, stale, part, block: self.sizes.block, shards, meta };
+        let batch = Batch { save: Arc::clone(&save), block: self.sizes.block, shards, meta };
         Ok(Some((batch, Taken { save, shards: changed, is_meta })))
     }
 }

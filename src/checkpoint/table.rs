@@ -11,7 +11,7 @@ use redb::{
 use super::blocks;
 use super::codec::{self, Keys, Packed, Put};
 use super::error::Fault;
-use super::overlay::Number;
+use super::overlay::{Number, Save};
 use super::shards::Shard;
 use crate::engine::{Mark, Rows};
 
@@ -147,12 +147,8 @@ impl Tables {
 /// All that one save changes.
 #[derive(Debug)]
 pub(super) struct Batch {
-    /// What is noted as it came, as this save: the next opening finds it there.
-    pub(super) journal: Option<(Number, Arc<Vec<Put>>)>,
-    /// Saves that the journal need not have any more.
-    pub(super) stale: Vec<Number>,
-    /// What goes where it belongs, in order. The shards of the batch are all of theirs.
-    pub(super) part: Arc<Vec<Put>>,
+    /// The shards of the batch are all of those of its part.
+    pub(super) save: Arc<Save>,
     /// A block that gets larger than this is divided.
     pub(super) block: usize,
     pub(super) shards: Vec<(Arc<str>, Shard)>,
@@ -164,20 +160,21 @@ pub(super) type Held = Vec<(Arc<str>, u64)>;
 
 /// Does it durably, all of it or nothing.
 pub(super) fn commit(database: &Database, batch: Batch) -> Result<Held, Fault> {
-    let Batch { journal, stale, part, block, mut shards, meta } = batch;
+    let Batch { save, block, mut shards, meta } = batch;
     let transaction = database.begin_write()?;
     let mut held = Held::new();
-    if journal.is_some() || !stale.is_empty() {
+    let journal = save.journal();
+    if journal.is_some() || !save.stale.is_empty() {
         let mut table = transaction.open_table(JOURNAL)?;
         if let Some((number, puts)) = journal {
-            table.insert(number, &codec::journal(&puts)[..])?;
+            table.insert(number, &codec::journal(puts)[..])?;
         }
-        for number in stale {
+        for number in &save.stale {
             table.remove(number)?;
         }
     }
-    if !part.is_empty() {
-        let changes = fold(&transaction, &part, block)?;
+    if !save.part.is_empty() {
+        let changes = fold(&transaction, &save.part, block)?;
         for (name, shard) in &mut shards {
             if let Some(change) = changes.get(&shard.number) {
                 shard.held = shard.held.saturating_add_signed(*change);
