@@ -1,5 +1,7 @@
 //! A change as the entities that a mapping makes of its row. Pure.
 
+use std::cell::OnceCell;
+
 use bytes::Bytes;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -53,9 +55,21 @@ pub(crate) struct Mapped {
     names: Names,
     gone: Vec<Box<str>>,
     is_uncertain: bool,
+    content: OnceCell<Content>,
 }
 
 impl Mapped {
+    fn of(change: Change) -> Self {
+        Self {
+            change: bare(change),
+            made: Vec::new(),
+            names: Names::UNKNOWN,
+            gone: Vec::new(),
+            is_uncertain: false,
+            content: OnceCell::new(),
+        }
+    }
+
     /// Of a row that could not be mapped whole, nothing is deleted.
     pub(super) fn upsert(change: Change, made: Vec<Entity>, known: &Names, is_uncertain: bool) -> Self {
         // Where Port searches for the entity, nobody knows here what it is called.
@@ -63,20 +77,20 @@ impl Mapped {
         let names: Vec<String> = named.map(|one| Name::join(&one.blueprint, &one.identifier)).collect();
         let names = Names::known(names.iter().map(String::as_str));
         if is_uncertain {
-            return Self { change: bare(change), made, names: names.with(known), gone: Vec::new(), is_uncertain };
+            return Self { made, names: names.with(known), is_uncertain, ..Self::of(change) };
         }
         let gone = known.iter().filter(|one| names.iter().all(|name| name != *one)).map(Into::into).collect();
-        Self { change: bare(change), made, names, gone, is_uncertain }
+        Self { made, names, gone, ..Self::of(change) }
     }
 
     /// Of a row that is a part of what another tells: its entities are the other's.
     pub(super) fn part(change: Change, made: Vec<Entity>) -> Self {
-        Self { change: bare(change), made, names: Names::UNKNOWN, gone: Vec::new(), is_uncertain: false }
+        Self { made, ..Self::of(change) }
     }
 
     pub(super) fn delete(change: Change, names: &Names) -> Self {
         let gone = names.iter().map(Into::into).collect();
-        Self { change: bare(change), made: Vec::new(), names: Names::UNKNOWN, gone, is_uncertain: false }
+        Self { gone, ..Self::of(change) }
     }
 
     pub(super) fn made(&self) -> &[Entity] {
@@ -111,24 +125,28 @@ fn bare(change: Change) -> Change {
     Change { row: Bytes::new(), ..change }
 }
 
+/// The first 64 bits of the SHA-256 of the entities.
+fn content(made: &[Entity], is_uncertain: bool) -> Content {
+    let mut sha = Sha256::new();
+    for Entity { blueprint, body, .. } in made {
+        for part in [blueprint.as_bytes(), body] {
+            sha.update(part.len().to_le_bytes());
+            sha.update(part);
+        }
+    }
+    if is_uncertain {
+        sha.update(b"uncertain");
+    }
+    Content(sha.finalize().iter().take(8).fold(0, |bits, byte| bits << 8 | u64::from(*byte)))
+}
+
 impl Parcel for Mapped {
     fn change(&self) -> &Change {
         &self.change
     }
 
-    /// The first 64 bits of the SHA-256 of the entities.
     fn content(&self) -> Content {
-        let mut sha = Sha256::new();
-        for Entity { blueprint, body, .. } in &self.made {
-            for part in [blueprint.as_bytes(), body] {
-                sha.update(part.len().to_le_bytes());
-                sha.update(part);
-            }
-        }
-        if self.is_uncertain {
-            sha.update(b"uncertain");
-        }
-        Content(sha.finalize().iter().take(8).fold(0, |bits, byte| bits << 8 | u64::from(*byte)))
+        *self.content.get_or_init(|| content(&self.made, self.is_uncertain))
     }
 
     fn size(&self) -> usize {
