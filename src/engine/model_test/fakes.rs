@@ -235,6 +235,10 @@ impl Source for FakeSource<'_> {
         window: Window,
         _: Option<String>,
     ) -> Result<(FakeReading<'a>, FakeReading<'a>), NoAnswer> {
+        if let Window::Everything { recent, .. } = window {
+            let recent = shards.iter().map(|shard| (shard.clone(), recent.as_second()));
+            self.world.borrow_mut().recent.extend(recent);
+        }
         let containers = self.read(shards, What::Records(window), false).await?;
         let (covered, unread) = (containers.covered.clone(), containers.unread.clone());
         let leaves = FakeReading { what: containers.what.clone(), leaves: true, covered, unread, ..containers };

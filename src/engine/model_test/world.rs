@@ -49,6 +49,8 @@ pub(super) struct World {
     pub(super) touched: BTreeMap<Id, i64>,
     /// What went without a record.
     pub(super) quiet: BTreeSet<Id>,
+    /// From when on a first read of a shard asked for the records of leaves that have no row.
+    pub(super) recent: BTreeMap<Id, i64>,
     pub(super) random: Random,
     /// Whether each row comes from either replica by chance.
     flickers: bool,
@@ -88,6 +90,7 @@ impl World {
             faults: BTreeMap::new(),
             touched: BTreeMap::new(),
             quiet: BTreeSet::new(),
+            recent: BTreeMap::new(),
             random: Random::new(0),
             flickers,
             breaks_ties: true,
@@ -264,8 +267,10 @@ impl World {
         self.shown.range::<Id, _>((from, Unbounded)).map(|(id, _)| id.clone()).collect()
     }
 
+    /// Whether a record of it was asked for: a first read leaves the older ones of leaves to the rows.
     pub(super) fn was_told(&self, id: &Id) -> bool {
-        self.records.contains_key(id)
+        let recent = self.recent.get(id.shard()).filter(|_| id.stage() == Stage::Leaf).copied().unwrap_or(NEVER);
+        self.records.get(id).is_some_and(|records| records.iter().any(|told| told.at >= recent))
     }
 
     /// How many posts in vain the records allow for: one each, and for a container's those of what is in it.
