@@ -16,9 +16,11 @@ pub(crate) async fn each<T: Send + 'static, U: Send + 'static>(
 ) -> Vec<U> {
     let are_few = all.len() < MANY;
     let work = || all.into_iter().map(work).collect();
-    if are_few {
-        return work();
-    }
+    if are_few { work() } else { elsewhere(work).await }
+}
+
+/// Computes something on another thread. It must take longer than to begin one.
+pub(crate) async fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     // A thread of its own: one of the runtime's may be at work on a save, and each that allocates much has a heap of its own.
     let (done, result) = oneshot::channel();
     let work = move || _ = done.send(catch_unwind(AssertUnwindSafe(work)));

@@ -27,6 +27,11 @@ impl Packed {
         Self { answer, largest }
     }
 
+    /// How many bytes came.
+    pub(crate) fn len(&self) -> usize {
+        self.answer.body.len()
+    }
+
     pub(crate) fn status(&self) -> StatusCode {
         self.answer.status
     }

@@ -18,7 +18,11 @@ use crate::azure::api::{Api, ApiError, Effort};
 use crate::config::{ResourceType, Scope};
 use crate::http::{self, Failure, Packed, RequestError};
 use crate::model::{self, Finding, Stage};
+use crate::offload;
 use crate::text::printable;
+
+/// A page of so many bytes as it comes, some hundred rows, is opened on another thread.
+const LARGE: usize = 8 << 10;
 
 /// "Resources", Azure Resource Graph REST reference.
 const PATH: &str = "/providers/Microsoft.ResourceGraph/resources?api-version=2024-04-01";
@@ -31,7 +35,7 @@ pub(super) trait Pages {
     async fn page(&self, request: Request<'_>) -> Result<Self::Closed, GraphError>;
 
     /// Its rows, which take many times the memory. It was asked for by this name, in this scope.
-    fn open(&self, page: Self::Closed, name: &'static str, scope: &Scope) -> Result<Page, GraphError>;
+    async fn open(&self, page: Self::Closed, name: &'static str, scope: &Scope) -> Result<Page, GraphError>;
 
     /// So many rows are going to come.
     fn announce(&self, rows: u64);
@@ -256,9 +260,15 @@ impl Pages for Client {
         }
     }
 
-    fn open(&self, page: Self::Closed, name: &'static str, scope: &Scope) -> Result<Page, GraphError> {
+    async fn open(&self, page: Self::Closed, name: &'static str, scope: &Scope) -> Result<Page, GraphError> {
         let Some(packed) = page else { return Ok(Page::default()) };
-        let page = packed.unpack().and_then(|answer| Page::parse(&answer.body, scope));
+        let open = |packed: Packed, scope: &Scope| packed.unpack().and_then(|answer| Page::parse(&answer.body, scope));
+        let page = if packed.len() < LARGE {
+            open(packed, scope)
+        } else {
+            let scope = scope.clone();
+            offload::elsewhere(move || open(packed, &scope)).await
+        };
         let page = page.map_err(|failure| self.unreadable(name, failure))?;
         self.note_elsewhere(&page);
         self.note_duplicates(&page);

@@ -59,7 +59,7 @@ impl<P> Copy for Setting<'_, P> {}
 impl<P: Pages> Setting<'_, P> {
     /// One page, unless Resource Graph answers nothing any more.
     pub(super) async fn page(&self, request: Request<'_>) -> Result<Page, GraphError> {
-        self.open(request.name, self.closed(request).await?)
+        self.open(request.name, self.closed(request).await?).await
     }
 
     /// The same, as it came.
@@ -76,8 +76,8 @@ impl<P: Pages> Setting<'_, P> {
         page
     }
 
-    fn open(&self, name: &'static str, page: P::Closed) -> Result<Page, GraphError> {
-        let page = self.pages.open(page, name, self.scope);
+    async fn open(&self, name: &'static str, page: P::Closed) -> Result<Page, GraphError> {
+        let page = self.pages.open(page, name, self.scope).await;
         self.lessons.note_opened(&page);
         page
     }
@@ -332,7 +332,7 @@ impl<'a, P: Pages> Reader<'a, P> {
                     // Until there is a place for its rows, which take ten times the memory, it waits as it came.
                     Ok(page) => {
                         let place = self.place().await?;
-                        (self.setting.open(self.query.name(), page), Some(place))
+                        (self.setting.open(self.query.name(), page).await, Some(place))
                     }
                     Err(error) => (Err(error), None),
                 },

@@ -89,7 +89,7 @@ impl Service {
 impl Pages for Service {
     type Closed = Page;
 
-    fn open(&self, page: Page, _: &'static str, _: &config::Scope) -> Result<Page, GraphError> {
+    async fn open(&self, page: Page, _: &'static str, _: &config::Scope) -> Result<Page, GraphError> {
         Ok(page)
     }
 
@@ -356,7 +356,7 @@ async fn a_refusal_is_no_poison() {
     impl Pages for Refusing {
         type Closed = Page;
 
-        fn open(&self, page: Page, _: &'static str, _: &config::Scope) -> Result<Page, GraphError> {
+        async fn open(&self, page: Page, _: &'static str, _: &config::Scope) -> Result<Page, GraphError> {
             Ok(page)
         }
 
