@@ -32,9 +32,10 @@ mod trust;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
+use std::hash::BuildHasher;
+use std::sync::{Arc, LazyLock};
 
+use foldhash::quality::RandomState;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
@@ -237,9 +238,9 @@ struct Key(u64);
 
 impl Key {
     fn of(id: &Id) -> Self {
-        let mut hasher = DefaultHasher::new();
-        id.hash(&mut hasher);
-        Self(hasher.finish())
+        // Another in every run: nobody can choose two names that are taken for one.
+        static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::default);
+        Self(HASHER.hash_one(id.as_str()))
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{FutureExt, LocalBoxFuture};
+use uuid::Uuid;
 
 use super::Content;
 use crate::error::Problem;
@@ -151,7 +152,7 @@ pub(crate) trait Sink {
 
     /// One attempt at a post of these parcels. `delivery` is the same in every attempt at the same post. What became of each, or
     /// why the whole of it was not accepted.
-    async fn send(&self, parcels: &[&Self::Parcel], delivery: &str) -> Result<Receipt<Self::Error>, Self::Error>;
+    async fn send(&self, parcels: &[&Self::Parcel], delivery: Uuid) -> Result<Receipt<Self::Error>, Self::Error>;
 }
 
 /// A parcel of a sink, whichever it is.
@@ -178,7 +179,7 @@ pub(crate) trait AnySink {
     fn send<'a>(
         &'a self,
         parcels: &'a [Rendered],
-        delivery: &'a str,
+        delivery: Uuid,
     ) -> LocalBoxFuture<'a, Result<Receipt<SharedError>, SharedError>>;
 }
 
@@ -203,7 +204,7 @@ impl<K: Sink> AnySink for K {
     fn send<'a>(
         &'a self,
         parcels: &'a [Rendered],
-        delivery: &'a str,
+        delivery: Uuid,
     ) -> LocalBoxFuture<'a, Result<Receipt<SharedError>, SharedError>> {
         let shared = |error: K::Error| -> SharedError { Rc::new(error) };
         let own = |parcel: &'a Rendered| (&**parcel as &dyn Any).downcast_ref();

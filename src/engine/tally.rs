@@ -1,6 +1,7 @@
 //! What became of the changes of a run, in numbers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -58,7 +59,7 @@ pub(crate) struct Counted {
 pub(crate) struct Tally<'a> {
     dead_letters: Option<&'a DeadLetters>,
     counted: Counted,
-    kinds: BTreeMap<Box<str>, KindCounts>,
+    kinds: BTreeMap<Arc<str>, KindCounts>,
     /// The source's time, and when it was that.
     clock: Option<(Timestamp, Instant)>,
     waits: Waits,
@@ -140,10 +141,10 @@ impl<'a> Tally<'a> {
         Settled::Accepted
     }
 
-    fn counts_of(&mut self, kind: &str) -> &mut KindCounts {
+    fn counts_of(&mut self, kind: &Arc<str>) -> &mut KindCounts {
         let has_room = self.kinds.len() < MOST_KINDS || self.kinds.contains_key(kind);
-        let kind = if has_room && kind.len() <= LONGEST_KIND { kind } else { OTHER_KINDS };
-        self.kinds.entry(kind.into()).or_default()
+        let is_counted = has_room && kind.len() <= LONGEST_KIND;
+        self.kinds.entry(if is_counted { Arc::clone(kind) } else { OTHER_KINDS.into() }).or_default()
     }
 
     /// How long ago a change was, on the source's clock. What it has in its future took no time.
@@ -157,7 +158,7 @@ impl<'a> Tally<'a> {
         self.counted
     }
 
-    pub(crate) fn kinds(&self) -> &BTreeMap<Box<str>, KindCounts> {
+    pub(crate) fn kinds(&self) -> &BTreeMap<Arc<str>, KindCounts> {
         &self.kinds
     }
 

@@ -1,9 +1,18 @@
 //! The id of an entity: a path of up to three parts, which says what it belongs to.
 
 use std::borrow::Borrow;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+
+/// Ids, by a hash that is quick for texts as long as they are.
+pub(crate) type Ids = HashSet<Id, RandomState>;
+
+/// Something of each id.
+pub(crate) type ById<T> = HashMap<Id, T, RandomState>;
 
 /// An id in lower case, as its source writes it: a shard, a container in it, a leaf in either.
 ///

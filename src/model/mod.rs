@@ -7,5 +7,5 @@ mod names;
 
 pub(crate) use change::{Actor, Change, Operation};
 pub(crate) use finding::{Finding, Record, RecordKind, Scope};
-pub(crate) use id::{Id, Stage};
+pub(crate) use id::{ById, Id, Ids, Stage};
 pub(crate) use names::Names;

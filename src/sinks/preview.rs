@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
 
 use crate::engine::{Fault, Limits, Parcel, Receipt, Sink, SinkError};
 use crate::error::{Exit, Problem};
@@ -71,7 +72,7 @@ impl<P: Parcel> Sink for Preview<'_, P> {
         changes.into_iter().map(|(change, known)| (self.render)(change, &known)).collect()
     }
 
-    async fn send(&self, parcels: &[&P], _delivery: &str) -> Result<Receipt<PreviewError>, PreviewError> {
+    async fn send(&self, parcels: &[&P], _delivery: Uuid) -> Result<Receipt<PreviewError>, PreviewError> {
         let mut text = Vec::new();
         for parcel in parcels {
             text.extend_from_slice(&(self.lines)(parcel));

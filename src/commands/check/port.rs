@@ -99,7 +99,7 @@ pub(super) async fn probe(config: &Config, url: &SecretUrl, http: &Http, told: &
         Ok(webhook) => webhook,
         Err(error) => return told.wrong("probe", &error),
     };
-    match webhook.post(envelope(config.port.payload), &Uuid::new_v4().to_string()).await {
+    match webhook.post(envelope(config.port.payload), Uuid::new_v4()).await {
         Ok(_) => told.ok("probe", "Port accepted an envelope that no mapping handles; its audit log shows it"),
         Err(error) => told.wrong("probe", &error),
     }

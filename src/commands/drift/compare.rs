@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::maker::Maker;
 use super::side::{Seen, Side};
@@ -167,7 +168,7 @@ impl Sink for Comparison<'_> {
         changes.into_iter().map(|(change, _)| made(change)).collect()
     }
 
-    async fn send(&self, parcels: &[&Made], _delivery: &str) -> Result<Receipt<CompareError>, CompareError> {
+    async fn send(&self, parcels: &[&Made], _delivery: Uuid) -> Result<Receipt<CompareError>, CompareError> {
         for entity in parcels.iter().flat_map(|made| &made.entities) {
             // A blueprint that a row names shows only now.
             if !self.state.borrow().sides.contains_key(&entity.blueprint) {

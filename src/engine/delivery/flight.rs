@@ -1,13 +1,13 @@
 //! Posts under way, and what follows from the end of each.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 
 use futures::future::{FutureExt, LocalBoxFuture};
 use futures::stream::{FuturesUnordered, StreamExt};
 
 use super::{Delivered, Delivery, DeliveryError, Posts};
 use crate::engine::{Fault, Limits, Outcome, Receipt, Rendered, SharedError};
-use crate::model::Id;
+use crate::model::Ids;
 
 /// Parcels between two lines of the log.
 const LOGGED: usize = 100;
@@ -49,7 +49,7 @@ pub(super) struct Flight<'a, R> {
     waiting: VecDeque<Part>,
     pub(super) posts: FuturesUnordered<LocalBoxFuture<'a, Posted>>,
     /// The ids in either.
-    ids: HashSet<Id>,
+    ids: Ids,
     /// What refers to something that was not there, and why it was not taken.
     awaiting: Vec<(Rendered, SharedError)>,
     /// Something was accepted after the first of them came.
@@ -68,7 +68,7 @@ impl<'a, R: FnMut(Rendered, Delivered)> Flight<'a, R> {
             most: limits.in_flight.get(),
             waiting: VecDeque::new(),
             posts: FuturesUnordered::new(),
-            ids: HashSet::new(),
+            ids: Ids::default(),
             awaiting: Vec::new(),
             has_accepted: false,
             limits,

@@ -216,11 +216,11 @@ impl<'a> Delivery<'a> {
 
     /// Posts a part, again where that may help. Every attempt carries the same delivery id.
     async fn post(&self, part: Part) -> Posted {
-        let delivery = self.next_id().to_string();
+        let delivery = self.next_id();
         let result = retry::retrying(
             &self.patience,
             self.sink.name(),
-            || self.attempt(&part.parcels, &delivery),
+            || self.attempt(&part.parcels, delivery),
             |error| self.next(error, part.tries),
             || self.note_retry(),
         )
@@ -235,7 +235,7 @@ impl<'a> Delivery<'a> {
     }
 
     /// Waits for the post's turn, and makes an attempt; again while everything is refused for the sink's limit.
-    async fn attempt(&self, parcels: &[Rendered], delivery: &str) -> Result<Receipt<SharedError>, SharedError> {
+    async fn attempt(&self, parcels: &[Rendered], delivery: Uuid) -> Result<Receipt<SharedError>, SharedError> {
         loop {
             let _place = self.places.acquire().await;
             self.turn().await;

@@ -1,25 +1,24 @@
 //! What goes into which post.
 
-use std::collections::HashSet;
 use std::iter::Peekable;
 use std::ops::Deref;
 use std::vec;
 
 use crate::engine::{Limits, Parcel};
-use crate::model::{Id, Operation};
+use crate::model::{Ids, Operation};
 
 /// Divides parcels among posts, in their order, as many in each as fit. No id is in a post twice, since a sink need not say in
 /// which order it takes what a post holds.
 pub(crate) struct Posts<P> {
     parcels: Peekable<vec::IntoIter<P>>,
     limits: Limits,
-    ids: HashSet<Id>,
+    ids: Ids,
 }
 
 impl<P: Deref<Target: Parcel>> Posts<P> {
     /// Posts within these limits; a parcel that is larger goes alone.
     pub(crate) fn new(limits: Limits, parcels: Vec<P>) -> Self {
-        Self { parcels: parcels.into_iter().peekable(), limits, ids: HashSet::new() }
+        Self { parcels: parcels.into_iter().peekable(), limits, ids: Ids::default() }
     }
 }
 

@@ -111,7 +111,7 @@ impl SinkError for Refusal {
 struct Attempt {
     at: Duration,
     names: Vec<u32>,
-    delivery: String,
+    delivery: Uuid,
 }
 
 /// A sink that answers as it is told, and holds the engine to its promises.
@@ -187,7 +187,7 @@ impl<F: Fn(&[u32], usize) -> Result<Receipt<Refusal>, Refusal>> Sink for Fake<F>
         changes.into_iter().map(|(change, _)| Row { change, size: 1 }).collect()
     }
 
-    async fn send(&self, parcels: &[&Row], delivery: &str) -> Result<Receipt<Refusal>, Refusal> {
+    async fn send(&self, parcels: &[&Row], delivery: Uuid) -> Result<Receipt<Refusal>, Refusal> {
         let names: Vec<u32> = parcels.iter().map(|row| row.name()).collect();
         assert!(parcels.len() <= self.limits.parcels.get());
         assert!(parcels.len() == 1 || parcels.iter().map(|row| row.size()).sum::<usize>() <= self.limits.bytes);
@@ -197,7 +197,7 @@ impl<F: Fn(&[u32], usize) -> Result<Receipt<Refusal>, Refusal>> Sink for Fake<F>
         self.posts.set(self.posts.get() + 1);
         assert!(self.posts.get() <= self.limits.in_flight.get());
         let before = self.count();
-        let attempt = Attempt { at: self.start.elapsed(), names: names.clone(), delivery: delivery.to_owned() };
+        let attempt = Attempt { at: self.start.elapsed(), names: names.clone(), delivery };
         self.attempts.borrow_mut().push(attempt);
         tokio::time::sleep(ANSWER).await;
         for name in &names {
@@ -359,7 +359,7 @@ async fn attempts_at_one_post_share_a_delivery_and_posts_do_not() {
     let slow = |names: &[u32], before| if before < 3 { Err(Refusal(PASSING)) } else { accept(names) };
     let sink = Fake::new(1, 1, slow);
     let ended = leaves(&sink, 0..2).await;
-    let deliveries: Vec<String> = sink.attempts.borrow().iter().map(|one| one.delivery.clone()).collect();
+    let deliveries: Vec<Uuid> = sink.attempts.borrow().iter().map(|one| one.delivery).collect();
     assert!(deliveries[..4].iter().all(|one| *one == deliveries[0]) && deliveries[4] != deliveries[0]);
     assert_eq!((ended.accepted().len(), ended.retried), (2, 3));
 }

@@ -7,6 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use uuid::Uuid;
 
 use super::text::{Fault, Filter};
 use super::world::{State, World};
@@ -357,7 +358,7 @@ impl Sink for FakeSink {
         changes.into_iter().map(|(change, _)| FakeParcel(change)).collect()
     }
 
-    async fn send(&self, _: &[&FakeParcel], _: &str) -> Result<Receipt<NotAccepted>, NotAccepted> {
+    async fn send(&self, _: &[&FakeParcel], _: Uuid) -> Result<Receipt<NotAccepted>, NotAccepted> {
         unreachable!("the play posts")
     }
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 pub(crate) use error::EntitiesError;
 pub(crate) use parcel::{Mapped, arm_id, lines};
@@ -252,7 +253,7 @@ impl Sink for Entities<'_> {
         offload::each(changes, move |(change, known)| form.render(change, &known)).await
     }
 
-    async fn send(&self, parcels: &[&Mapped], _delivery: &str) -> Result<Receipt<EntitiesError>, EntitiesError> {
+    async fn send(&self, parcels: &[&Mapped], _delivery: Uuid) -> Result<Receipt<EntitiesError>, EntitiesError> {
         let mut told = Told::new(parcels);
         let end = self.write(parcels, &mut told).await;
         told.receipt(end)

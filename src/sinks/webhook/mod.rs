@@ -13,13 +13,15 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use futures::FutureExt;
 use jiff::Timestamp;
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, StatusCode, Url};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 pub(crate) use envelope::{Envelope, body, limits, line};
 pub(crate) use error::WebhookError;
@@ -36,6 +38,8 @@ use signature::Signer;
 
 /// The header that Port's `requestIdentifierPath` can drop repeated deliveries by.
 const DELIVERY_ID: &str = "x-delivery-id";
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Port's answers are a line.
 const LARGEST_ANSWER: usize = 64 << 10;
@@ -89,14 +93,11 @@ impl<'a> Webhook<'a> {
     }
 
     /// One attempt at a post of a body.
-    pub(crate) async fn post(&self, body: Bytes, delivery: &str) -> Result<Posted, WebhookError> {
+    pub(crate) async fn post(&self, body: Bytes, delivery: Uuid) -> Result<Posted, WebhookError> {
         let signature = self.signer.as_ref().map(|signer| signer.sign(&body));
+        let delivery = delivery_id(delivery);
         let request = || {
-            let request = self
-                .client
-                .post(self.url.clone())
-                .header(CONTENT_TYPE, "application/json")
-                .header(DELIVERY_ID, delivery);
+            let request = self.client.post(self.url.clone()).header(CONTENT_TYPE, JSON).header(DELIVERY_ID, &delivery);
             match (&self.signer, &signature) {
                 (Some(signer), Some(signature)) => request.header(signer.header(), signature),
                 _ => request,
@@ -142,7 +143,7 @@ impl Sink for Webhook<'_> {
         changes.into_iter().map(|(change, _)| Envelope::new(change)).collect()
     }
 
-    async fn send(&self, envelopes: &[&Envelope], delivery: &str) -> Result<Receipt<WebhookError>, WebhookError> {
+    async fn send(&self, envelopes: &[&Envelope], delivery: Uuid) -> Result<Receipt<WebhookError>, WebhookError> {
         let body = body(self.payload, envelopes);
         let Some(proof) = &self.proof else {
             let Posted { pause, .. } = self.post(body, delivery).await?;
@@ -151,8 +152,18 @@ impl Sink for Webhook<'_> {
         let turn = proof.post().await;
         let Posted { pause, at } = self.post(body, delivery).await?;
         drop(turn);
-        Ok(Receipt { outcomes: proof.outcomes(envelopes, self.payload, at).await, pause })
+        // What proves is large, and rarely there.
+        Ok(Receipt { outcomes: proof.outcomes(envelopes, self.payload, at).boxed_local().await, pause })
     }
+}
+
+/// The id of a delivery as a header. No other request has the same, so HTTP/2 is told to keep it out of the table of headers that
+/// come again: it would have to be looked for there each time, and would take the place of those that do (RFC 7541, section 6.2.3).
+fn delivery_id(delivery: Uuid) -> HeaderValue {
+    #[expect(clippy::expect_used, reason = "a UUID is hexadecimal digits and hyphens")]
+    let mut value = HeaderValue::try_from(delivery.to_string()).expect("visible ASCII");
+    value.set_sensitive(true);
+    value
 }
 
 /// Which catalog a webhook writes to, and in which form. Its URL and the secret that signs posts show as a hash of both: with
@@ -358,7 +369,7 @@ mod tests {
             request
         };
         let envelopes = envelopes.each_ref();
-        tokio::join!(webhook.send(&envelopes, "a-delivery"), serve)
+        tokio::join!(webhook.send(&envelopes, Uuid::from_u128(7)), serve)
     }
 
     #[tokio::test]
@@ -368,7 +379,11 @@ mod tests {
         assert_eq!((receipt.outcomes.len(), receipt.pause), (2, None));
         let (head, body) = request.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("POST /marked-key HTTP/1.1"), "{head}");
-        for line in ["content-type: application/json", "x-delivery-id: a-delivery", "x-port-signature: sha256="] {
+        for line in [
+            "content-type: application/json",
+            "x-delivery-id: 00000000-0000-0000-0000-000000000007",
+            "x-port-signature: sha256=",
+        ] {
             assert!(head.to_lowercase().contains(line), "{head}");
         }
         assert_eq!(
