@@ -25,7 +25,7 @@ mod table;
 mod tests;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ use self::saving::{Saving, When};
 use self::shards::Shards;
 use self::table::{Loaded, Tables};
 use crate::engine::{Entry, Mark, Replica, Rows, Terms};
-use crate::model::{Id, Stage};
+use crate::model::{ById, Id, Stage};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sizes {
@@ -74,7 +74,7 @@ pub(crate) struct Checkpoint {
     sizes: Sizes,
     memory: RefCell<Memory>,
     /// What is known of shards and containers that were asked for: everything in them asks again.
-    parents: RefCell<HashMap<Id, Option<Packed>>>,
+    parents: RefCell<ById<Option<Packed>>>,
     /// The entries of the file, as long as nobody changes them.
     tables: RefCell<Option<Rc<Tables>>>,
     /// The save that is under way; also one that nobody waits for any more.

@@ -41,6 +41,15 @@ pub(super) struct Slot {
     save: Number,
 }
 
+/// Where the entry of a key is.
+pub(super) enum Found<'o> {
+    Over(&'o Slot),
+    /// In the file, if anywhere.
+    Below,
+    /// Nowhere.
+    Nothing,
+}
+
 /// What of the slots a save folds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Folds {
@@ -88,7 +97,9 @@ impl Overlay {
         below: impl FnOnce() -> Result<Option<Packed>, E>,
         change: impl FnOnce(Option<Packed>) -> Option<Packed>,
     ) -> Result<(), E> {
-        match self.slots.get_mut(key) {
+        let is_new = self.added.as_mut().is_some_and(|added| added.note(key));
+        let over = if is_new { None } else { self.slots.get_mut(key) };
+        match over {
             Some(slot) => {
                 let value = change(slot.value.clone());
                 if slot.value != value {
@@ -100,26 +111,27 @@ impl Overlay {
                 }
             }
             None => {
-                let below = if self.lacks(key) { None } else { below()? };
-                if let Some(added) = &mut self.added {
-                    added.note(key);
-                }
+                let is_below = !is_new && self.added.is_some();
+                let below = if is_below { below()? } else { None };
                 let put = (Arc::from(key), change(below));
                 self.unsaved.push(put.clone());
-                self.slots.extend([slot(put, self.next)]);
+                let (key, slot) = slot(put, self.next);
+                self.slots.insert(key, Slot { was_held: is_new.then_some(false), ..slot });
                 *self.latest.entry(self.next).or_default() += 1;
             }
         }
         Ok(())
     }
 
-    pub(super) fn get(&self, key: &[u8]) -> Option<&Slot> {
-        self.slots.get(key)
-    }
-
-    /// Whether there is nothing below a key, without a look.
-    pub(super) fn lacks(&self, key: &[u8]) -> bool {
-        self.added.as_ref().is_none_or(|added| added.lacks(key))
+    pub(super) fn find(&self, key: &[u8]) -> Found<'_> {
+        if self.added.as_ref().is_some_and(|added| added.lacks(key)) {
+            return Found::Nothing;
+        }
+        match self.slots.get(key) {
+            Some(slot) => Found::Over(slot),
+            None if self.added.is_some() => Found::Below,
+            None => Found::Nothing,
+        }
     }
 
     pub(super) fn range(&self, keys: &Keys) -> impl Iterator<Item = (&Arc<[u8]>, &Slot)> {
@@ -161,9 +173,14 @@ impl Overlay {
     }
 
     /// So many of those that earlier saves have: the ones after the last part, and then the first of all. What is in the next
-    /// save stays, as it will be put again once it is settled.
+    /// save stays, and what is in doubt as long as there are others: it will be put again once it is settled.
     fn part(&mut self, most: usize) -> Vec<Put> {
-        let is_old = |(_, slot): &(_, &Slot)| slot.save < self.next;
+        let settled = self.part_of(most, |slot| !slot.value.as_ref().is_some_and(Packed::is_open));
+        if settled.len() < most { self.part_of(most, |_| true) } else { settled }
+    }
+
+    fn part_of(&mut self, most: usize, is_part: impl Fn(&Slot) -> bool) -> Vec<Put> {
+        let is_old = |(_, slot): &(_, &Slot)| slot.save < self.next && is_part(slot);
         let hand: Bound<&[u8]> = self.hand.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let after = self.slots.range::<[u8], _>((hand, Bound::Unbounded)).filter(is_old);
         let after: Vec<Put> = after.take(most).map(put).collect();
@@ -186,10 +203,8 @@ impl Overlay {
             return;
         }
         self.slots.retain(|key, slot| {
-            if part.next_if(|(folded, _)| Arc::ptr_eq(folded, key)).is_none() {
-                return true;
-            }
-            slot.was_held = None;
+            let Some((_, folded)) = part.next_if(|(folded, _)| Arc::ptr_eq(folded, key)) else { return true };
+            slot.was_held = Some(folded.as_ref().is_some_and(Packed::is_held));
             let is_put_again = slot.save > save.number;
             if !is_put_again {
                 one_less(&mut self.latest, slot.save);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Checkpoint;
 use super::codec::{self, Keys, Packed};
 use super::error::Fault;
-use super::overlay::merge;
+use super::overlay::{Found, merge};
 use super::shards::Shard;
 use super::table::Tables;
 use crate::engine::{Entry, Mark};
@@ -37,8 +37,7 @@ impl Checkpoint {
     }
 
     pub(super) fn entry_of(&self, id: &Id) -> Result<Option<Entry>, Fault> {
-        // Without a file all of them lie in memory.
-        if id.stage() == Stage::Leaf || self.database.is_none() {
+        if id.stage() == Stage::Leaf {
             return Ok(self.look_up(id)?.and_then(|value| value.entry()));
         }
         if let Some(value) = self.parents.borrow().get(id) {
@@ -58,10 +57,10 @@ impl Checkpoint {
         let memory = self.memory.borrow();
         let Some(shard) = memory.shards.get(id.shard()) else { return Ok(None) };
         let key = codec::key(shard.number, id);
-        match memory.overlay.get(&key) {
-            Some(slot) => Ok(slot.value.clone()),
-            None if memory.overlay.lacks(&key) => Ok(None),
-            None => self.below(&key),
+        match memory.overlay.find(&key) {
+            Found::Over(slot) => Ok(slot.value.clone()),
+            Found::Below => self.below(&key),
+            Found::Nothing => Ok(None),
         }
     }
 

@@ -21,7 +21,7 @@ const LEFT_OVER: usize = 20;
 const SPARE: usize = 8;
 
 /// The journal holds several entries of a key that is put again and again; so many times as many as lie in memory.
-const JOURNAL: usize = 6;
+const JOURNAL: usize = 8;
 
 /// A save that is under way.
 pub(super) struct Saving {

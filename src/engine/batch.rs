@@ -16,6 +16,8 @@ pub(super) struct Batch<'b> {
     pub(super) windows: HashMap<Id, Option<Timestamp>>,
     /// Entities that were found: by a record, or asked for.
     pub(super) found: HashSet<Key>,
+    /// Shards of which nothing was held when they were begun: what is held of them by now was found.
+    pub(super) blank: HashSet<Id>,
     /// Entities that a reading of all rows has shown, in order once it has ended.
     pub(super) seen: Vec<Key>,
     /// Records whose row is still to be read.
@@ -77,6 +79,7 @@ impl<'b> Batch<'b> {
             shards,
             windows,
             found: HashSet::new(),
+            blank: HashSet::new(),
             seen: Vec::new(),
             records: HashMap::new(),
             met: HashSet::new(),
@@ -142,7 +145,10 @@ impl<'b> Batch<'b> {
 
     /// The record of a row that was read without one.
     pub(super) fn with_record(&self, finding: Finding) -> Finding {
-        let record = finding.record.or_else(|| self.records.get(&Key::of(finding.id())).copied());
+        if finding.record.is_some() || self.records.is_empty() {
+            return finding;
+        }
+        let record = self.records.get(&Key::of(finding.id())).copied();
         Finding { record, ..finding }
     }
 

@@ -113,7 +113,10 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
 
     /// Notes that what all rows of a shard lack is missed.
     fn note_suspects(&self, b: &Batch<'_>, shard: &Id, stage: Stage) -> Result<(), Fatal<R::Error>> {
-        self.each_entry(shard, |id, entry| {
+        if b.blank.contains(shard) {
+            return Ok(());
+        }
+        let note = |id: Id, entry: Entry| {
             let is_known = entry.is_held() || (stage == Stage::Container && entry.scope == Some(Scope::Out));
             let is_suspect = id.stage() == stage && is_known && !b.is_found(&id) && !b.failed.contains(&id);
             if is_suspect && self.is_astray(&id)? {
@@ -122,7 +125,11 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
                 self.put(&id, Entry { absent: Some(Absent::Since(self.start)), ..entry })?;
             }
             Ok(())
-        })
+        };
+        match stage {
+            Stage::Leaf => self.each_entry(shard, note),
+            Stage::Root | Stage::Container => self.each_child(shard, note),
+        }
     }
 
     /// Everything of a shard that is asked for: what is open, what is due, and what is in a container that is missed.

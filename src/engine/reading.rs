@@ -1,6 +1,6 @@
 //! The steps of a run: what is read of the shards, in which order, and when their marks move.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 
 use futures::future::{FutureExt, OptionFuture, pending, ready};
@@ -93,10 +93,22 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
                 if full { self.source.containers(&ids).await.map(Some) } else { Ok(None) }
             },);
             let Some((changes, containers)) = self.kept(opened) else { return Ok(()) };
-            let batch = Batch::new(&ids, windows);
+            let mut batch = Batch::new(&ids, windows);
+            batch.blank = self.blank(&ids, extent)?;
             self.take_batch(extent, shards, batch, changes, containers, leaves).await
         };
         beside(OptionFuture::from(delivering), taking.boxed_local()).await
+    }
+
+    /// Shards that are read in full, and of which nothing is held.
+    fn blank(&self, shards: &[Id], extent: Extent) -> Result<HashSet<Id>, Fatal<R::Error>> {
+        let mut blank = HashSet::new();
+        for shard in shards.iter().filter(|_| extent == Extent::Everything) {
+            if self.replica.entries(shard, None, 1).map_err(Fatal::Replica)?.is_empty() {
+                blank.insert(shard.clone());
+            }
+        }
+        Ok(blank)
     }
 
     /// Takes what was read of a batch in order.

@@ -43,7 +43,7 @@ pub(crate) use writing::catalog;
 use writing::pages_at_once;
 
 /// How often what is settled is saved, at least.
-const SAVED_EVERY: Duration = Duration::from_millis(50);
+const SAVED_EVERY: Duration = Duration::from_millis(100);
 
 /// Clocks further apart than this are told of.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
