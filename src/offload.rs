@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{LazyLock, mpsc};
 use std::thread;
 
 use tokio::sync::oneshot;
@@ -9,7 +10,17 @@ use tokio::sync::oneshot;
 /// Of fewer, the computing takes less than handing it over.
 const MANY: usize = 50;
 
-/// Computes something of each, on another thread where they are many.
+type Job = Box<dyn FnOnce() + Send>;
+
+/// The one other thread. It is none of the runtime's, which may be at work on a save; and there are no more, as each has a heap of
+/// its own, as large as what it once allocated.
+static OTHER: LazyLock<mpsc::Sender<Job>> = LazyLock::new(|| {
+    let (jobs, queue) = mpsc::channel::<Job>();
+    thread::spawn(move || queue.into_iter().for_each(|job| job()));
+    jobs
+});
+
+/// Computes something of each, on the other thread where they are many.
 pub(crate) async fn each<T: Send + 'static, U: Send + 'static>(
     all: Vec<T>,
     work: impl FnMut(T) -> U + Send + 'static,
@@ -19,16 +30,15 @@ pub(crate) async fn each<T: Send + 'static, U: Send + 'static>(
     if are_few { work() } else { elsewhere(work).await }
 }
 
-/// Computes something on another thread. It must take longer than to begin one.
+/// Computes something on the other thread, after what that has to do before.
 pub(crate) async fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    // A thread of its own: one of the runtime's may be at work on a save, and each that allocates much has a heap of its own.
     let (done, result) = oneshot::channel();
-    let work = move || _ = done.send(catch_unwind(AssertUnwindSafe(work)));
-    thread::spawn(work);
+    let job = move || _ = done.send(catch_unwind(AssertUnwindSafe(work)));
+    // It ends with the process only.
+    _ = OTHER.send(Box::new(job));
     match result.await {
         Ok(Ok(done)) => done,
         Ok(Err(panic)) => resume_unwind(panic),
-        // It has ended with the process, and nobody waits for it.
         Err(_) => pending().await,
     }
 }
