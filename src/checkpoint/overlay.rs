@@ -175,17 +175,15 @@ impl Overlay {
     /// So many of those that earlier saves have: the ones after the last part, and then the first of all. What is in the next
     /// save stays, and what is in doubt as long as there are others: it will be put again once it is settled.
     fn part(&mut self, most: usize) -> Vec<Put> {
-        let settled = self.part_of(most, |slot| !slot.value.as_ref().is_some_and(Packed::is_open));
-        if settled.len() < most { self.part_of(most, |_| true) } else { settled }
-    }
-
-    fn part_of(&mut self, most: usize, is_part: impl Fn(&Slot) -> bool) -> Vec<Put> {
-        let is_old = |(_, slot): &(_, &Slot)| slot.save < self.next && is_part(slot);
+        let is_old = |slot: &Slot| slot.save < self.next;
+        let is_settled = |slot: &Slot| is_old(slot) && !slot.value.as_ref().is_some_and(Packed::is_open);
+        let are_enough = self.slots.values().filter(|slot| is_settled(slot)).take(most).count() == most;
+        let is_part = |(_, slot): &(_, &Slot)| if are_enough { is_settled(slot) } else { is_old(slot) };
         let hand: Bound<&[u8]> = self.hand.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let after = self.slots.range::<[u8], _>((hand, Bound::Unbounded)).filter(is_old);
+        let after = self.slots.range::<[u8], _>((hand, Bound::Unbounded)).filter(is_part);
         let after: Vec<Put> = after.take(most).map(put).collect();
         let until = self.hand.as_deref().map_or(Bound::Excluded(&[][..]), Bound::Included);
-        let before = self.slots.range::<[u8], _>((Bound::Unbounded, until)).filter(is_old);
+        let before = self.slots.range::<[u8], _>((Bound::Unbounded, until)).filter(is_part);
         let mut part: Vec<Put> = before.take(most - after.len()).map(put).collect();
         if let Some((last, _)) = part.last().or(after.last()) {
             self.hand = Some(Arc::clone(last));
