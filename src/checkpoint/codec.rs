@@ -26,20 +26,16 @@ const HEAD: usize = NUMBER + 2;
 pub(super) type Key = SmallVec<[u8; 192]>;
 
 pub(super) fn key(number: u32, id: &Id) -> Key {
-    let text = id.as_str();
-    let container = text.get(id.shard_end()..id.container_end()).unwrap_or_default();
-    let mut key = Key::new();
-    push_prefix(&mut key, number, container);
-    key.extend_from_slice(text.get(id.container_end()..).unwrap_or_default().as_bytes());
+    let mut key = head(number, id.container_end() - id.shard_end());
+    key.extend_from_slice(id.as_str().as_bytes().get(id.shard_end()..).unwrap_or_default());
     key
 }
 
-/// The key of a container, with which the keys of its leaves begin. Without a container's part it is the shard's own.
-fn push_prefix(key: &mut Key, number: u32, container: &str) {
-    let length = u16::try_from(container.len()).unwrap_or(u16::MAX);
-    key.extend_from_slice(&number.to_be_bytes());
-    key.extend_from_slice(&length.to_be_bytes());
-    key.extend_from_slice(container.as_bytes());
+/// What a key begins with: the shard's number, and the length of the container's part.
+fn head(number: u32, container: usize) -> Key {
+    let length = u16::try_from(container).unwrap_or(u16::MAX);
+    let [_, _, head @ ..] = (u64::from(number) << u16::BITS | u64::from(length)).to_be_bytes();
+    Key::from_slice(&head)
 }
 
 /// The shard's number in a key.
@@ -94,9 +90,7 @@ impl Keys {
 
     /// The containers of a shard and all that is in them.
     pub(super) fn of_containers(number: u32) -> Self {
-        let mut shard = Key::new();
-        push_prefix(&mut shard, number, "");
-        Self { from: Bound::Included(beyond_container(&shard)), ..Self::of_shard(number) }
+        Self { from: Bound::Included(beyond_container(&head(number, 0))), ..Self::of_shard(number) }
     }
 
     pub(super) fn after(self, key: Key) -> Self {
@@ -132,6 +126,8 @@ pub(super) struct Packed {
     length: u8,
     bytes: [u8; Self::LONGEST],
     names: Names,
+    /// Of the entry: it is asked for of all that lie in memory.
+    is_open: bool,
 }
 
 const THERE: u8 = 1 << 2;
@@ -170,7 +166,8 @@ impl Packed {
         let flag = |is_set, bit| if is_set { bit } else { 0 };
         let flags = state | flag(entry.there, THERE) | flag(entry.unread, UNREAD) | scope << 4 | absent << 6;
         let at = entry.at.map(of_time).or(entry.names.is_known().then_some(NEVER));
-        let mut packed = Self { length: 0, bytes: [0; Self::LONGEST], names: entry.names.clone() };
+        let names = entry.names.clone();
+        let mut packed = Self { length: 0, bytes: [0; Self::LONGEST], names, is_open: entry.is_open() };
         packed.push(&[flags]);
         for number in [content.map(|content| content.0.to_le_bytes()), since.map(of_time), at] {
             packed.push(number.as_ref().map_or(&[][..], |number| number));
@@ -179,9 +176,10 @@ impl Packed {
     }
 
     fn push(&mut self, more: &[u8]) {
-        for (to, from) in self.bytes.iter_mut().skip(self.length.into()).zip(more) {
-            *to = *from;
-            self.length += 1;
+        let begun = usize::from(self.length);
+        if let (Some(to), Ok(length)) = (self.bytes.get_mut(begun..begun + more.len()), u8::try_from(more.len())) {
+            to.copy_from_slice(more);
+            self.length += length;
         }
     }
 
@@ -194,9 +192,10 @@ impl Packed {
             [NAMED, names @ ..] => Names::from_text(std::str::from_utf8(names).ok()?),
             _ => return None,
         };
-        let mut packed = Self { length: 0, bytes: [0; Self::LONGEST], names };
+        let mut packed = Self { length: 0, bytes: [0; Self::LONGEST], names, is_open: false };
         packed.push(numbers);
-        (packed.numbers() == numbers && packed.entry().is_some()).then_some(packed)
+        packed.is_open = packed.entry().filter(|_| packed.numbers() == numbers)?.is_open();
+        Some(packed)
     }
 
     fn numbers(&self) -> &[u8] {
@@ -247,11 +246,11 @@ impl Packed {
     }
 
     pub(super) fn is_held(&self) -> bool {
-        self.entry().is_some_and(|entry| entry.is_held())
+        self.bytes.first().is_some_and(|flags| flags & 3 != 0)
     }
 
     pub(super) fn is_open(&self) -> bool {
-        self.entry().is_some_and(|entry| entry.is_open())
+        self.is_open
     }
 }
 

@@ -1,8 +1,8 @@
 //! The memory between runs: a replica of the catalog in one database file.
 //!
 //! What is put lies in memory over the entries of the file. A save is one durable transaction: it appends what was put to a
-//! journal in the file. Once there is much of it, each save also writes a part of what the journal has where it belongs, in the
-//! order of the keys, so that none takes long. The file is good at any time.
+//! journal in the file. Once much lies in memory, each save also writes a part of it where it belongs, in the order of the keys,
+//! so that none takes long; the rest stays in the journal when the file is closed. The file is good at any time.
 
 mod added;
 mod blocks;
@@ -213,11 +213,8 @@ impl Checkpoint {
     }
 
     pub(crate) fn totals(&self) -> Result<Totals, CheckpointError> {
-        let names: Vec<_> = self.memory.borrow().shards.iter().map(|(name, _)| Arc::clone(name)).collect();
-        let mut totals = Totals::default();
-        for name in names {
-            totals.held += self.held_in(&name).map_err(|fault| self.cannot_read(fault))?;
-        }
+        let held = self.memory.borrow().shards.iter().map(|(_, shard)| shard.held).sum();
+        let mut totals = Totals { held, in_doubt: 0 };
         for shard in self.shards()? {
             let mut after = None;
             loop {
@@ -307,28 +304,26 @@ impl Replica for Checkpoint {
     }
 
     fn put(&self, id: &Id, entry: Option<Entry>) -> Result<(), CheckpointError> {
-        if self.mode != Mode::Write && id.stage() == Stage::Leaf {
+        if entry.is_none() && self.memory.borrow().shards.get(id.shard()).is_none() {
             return Ok(());
         }
-        self.forget_parent(id);
-        let memory = &mut *self.memory.borrow_mut();
-        if entry.is_none() && memory.shards.get(id.shard()).is_none() {
-            return Ok(());
-        }
-        let key = codec::key(memory.shards.number(id.shard()), id);
-        memory.overlay.put(&key, entry.as_ref().map(Packed::new));
-        Ok(())
+        self.update(id, |_| entry)
     }
 
     fn update(&self, id: &Id, change: impl FnOnce(Option<Entry>) -> Option<Entry>) -> Result<(), CheckpointError> {
-        if self.mode != Mode::Write {
-            return self.put(id, change(self.entry(id)?));
+        if self.mode != Mode::Write && id.stage() == Stage::Leaf {
+            // Whoever changes it is told of what there is all the same.
+            _ = change(self.entry(id)?);
+            return Ok(());
         }
         self.forget_parent(id);
         let memory = &mut *self.memory.borrow_mut();
-        let key = codec::key(memory.shards.number(id.shard()), id);
+        let shard = memory.shards.get_or_new(id.shard());
+        let key = codec::key(shard.number, id);
         let change = |value: Option<Packed>| change(value.and_then(|value| value.entry())).as_ref().map(Packed::new);
-        memory.overlay.update(&key, || self.below(&key), change).map_err(|fault| self.cannot_read(fault))
+        let more = memory.overlay.update(&key, || self.below(&key), change);
+        shard.add_held(more.map_err(|fault| self.cannot_read(fault))?);
+        Ok(())
     }
 
     fn entries(&self, shard: &Id, after: Option<&Id>, most: usize) -> Result<Vec<(Id, Entry)>, CheckpointError> {
@@ -343,8 +338,8 @@ impl Replica for Checkpoint {
         self.children_of(parent, after, most).map_err(|fault| self.cannot_read(fault))
     }
 
-    fn held(&self, shard: &Id) -> Result<u64, CheckpointError> {
-        self.held_in(shard.shard()).map_err(|fault| self.cannot_read(fault))
+    fn held(&self, shard: &Id) -> u64 {
+        self.memory.borrow().shards.get(shard.shard()).map_or(0, |shard| shard.held)
     }
 
     fn shards(&self) -> Result<Vec<Id>, CheckpointError> {
@@ -356,7 +351,7 @@ impl Replica for Checkpoint {
     }
 
     fn set_mark(&self, shard: &Id, mark: Mark) {
-        self.memory.borrow_mut().shards.set_mark(shard.shard(), mark);
+        self.memory.borrow_mut().shards.get_or_new(shard.shard()).set_mark(mark);
     }
 
     fn cursor(&self, shard: &Id) -> Option<String> {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::convert::Infallible;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -31,31 +30,38 @@ pub(super) struct Overlay {
 }
 
 #[derive(Debug)]
-pub(super) struct Slot {
+struct Slot {
     key: Arc<[u8]>,
     /// `None`: it is forgotten.
-    pub(super) value: Option<Packed>,
-    /// Whether the entry below is held, once that is known.
-    pub(super) was_held: Option<bool>,
+    value: Option<Packed>,
     /// The save that has it, or will have it. After one that failed it is a later one.
     save: Number,
 }
 
 /// Where the entry of a key is.
 pub(super) enum Found<'o> {
-    Over(&'o Slot),
+    Over(&'o Option<Packed>),
     /// In the file, if anywhere.
     Below,
     /// Nowhere.
     Nothing,
 }
 
-/// What of the slots a save folds.
+/// How many slots a save folds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Folds {
-    /// So many.
-    Part(usize),
-    Everything,
+pub(super) struct Folds {
+    pub(super) at_most: usize,
+    /// What is in doubt will be put again once it is settled: it is folded only where this takes more than what is settled.
+    pub(super) at_least: usize,
+}
+
+/// What becomes of earlier saves in the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Journal {
+    /// Those stay that have the value of a slot, and all after them.
+    GoesOn,
+    /// None stays: the next save has all slots.
+    BeginsAnew,
 }
 
 /// A save that has begun.
@@ -86,41 +92,39 @@ impl Overlay {
         overlay
     }
 
-    pub(super) fn put(&mut self, key: &[u8], value: Option<Packed>) {
-        let Ok(()) = self.update(key, || Ok::<_, Infallible>(None), |_| value);
-    }
-
-    /// Replaces a value by what follows from it; what is below is looked up where nothing lies over it.
+    /// Replaces a value by what follows from it; what is below is looked up where nothing lies over it. Tells how many more
+    /// entries are held.
     pub(super) fn update<E>(
         &mut self,
         key: &[u8],
         below: impl FnOnce() -> Result<Option<Packed>, E>,
         change: impl FnOnce(Option<Packed>) -> Option<Packed>,
-    ) -> Result<(), E> {
+    ) -> Result<i64, E> {
+        let held = |value: &Option<Packed>| i64::from(value.as_ref().is_some_and(Packed::is_held));
         let is_new = self.added.as_mut().is_some_and(|added| added.note(key));
         let over = if is_new { None } else { self.slots.get_mut(key) };
-        match over {
-            Some(slot) => {
-                let value = change(slot.value.clone());
-                if slot.value != value {
-                    self.unsaved.push((Arc::clone(&slot.key), value.clone()));
-                    slot.value = value;
-                    one_less(&mut self.latest, slot.save);
-                    slot.save = self.next;
-                    *self.latest.entry(self.next).or_default() += 1;
-                }
-            }
-            None => {
-                let is_below = !is_new && self.added.is_some();
-                let below = if is_below { below()? } else { None };
-                let put = (Arc::from(key), change(below));
-                self.unsaved.push(put.clone());
-                let (key, slot) = slot(put, self.next);
-                self.slots.insert(key, Slot { was_held: is_new.then_some(false), ..slot });
+        if let Some(slot) = over {
+            let value = change(slot.value.clone());
+            let more = held(&value) - held(&slot.value);
+            if slot.value != value {
+                self.unsaved.push((Arc::clone(&slot.key), value.clone()));
+                slot.value = value;
+                one_less(&mut self.latest, slot.save);
+                slot.save = self.next;
                 *self.latest.entry(self.next).or_default() += 1;
             }
+            return Ok(more);
         }
-        Ok(())
+        let is_below = !is_new && self.added.is_some();
+        let below = if is_below { below()? } else { None };
+        let was_held = held(&below);
+        let value = change(below);
+        let more = held(&value) - was_held;
+        let put = (Arc::from(key), value);
+        self.unsaved.push(put.clone());
+        self.slots.extend([slot(put, self.next)]);
+        *self.latest.entry(self.next).or_default() += 1;
+        Ok(more)
     }
 
     pub(super) fn find(&self, key: &[u8]) -> Found<'_> {
@@ -128,18 +132,14 @@ impl Overlay {
             return Found::Nothing;
         }
         match self.slots.get(key) {
-            Some(slot) => Found::Over(slot),
+            Some(slot) => Found::Over(&slot.value),
             None if self.added.is_some() => Found::Below,
             None => Found::Nothing,
         }
     }
 
-    pub(super) fn range(&self, keys: &Keys) -> impl Iterator<Item = (&Arc<[u8]>, &Slot)> {
-        self.slots.range::<[u8], _>(keys.bounds())
-    }
-
-    pub(super) fn range_mut(&mut self, keys: &Keys) -> impl Iterator<Item = (&Arc<[u8]>, &mut Slot)> {
-        self.slots.range_mut::<[u8], _>(keys.bounds())
+    pub(super) fn range(&self, keys: &Keys) -> impl Iterator<Item = (&Arc<[u8]>, &Option<Packed>)> {
+        self.slots.range::<[u8], _>(keys.bounds()).map(|(key, slot)| (key, &slot.value))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -155,32 +155,47 @@ impl Overlay {
         self.journal.values().sum::<usize>() + self.unsaved.len()
     }
 
-    /// Everything that no save has is being saved from now on, and so much is folded.
-    pub(super) fn begin(&mut self, folds: Folds) -> Save {
-        let part = match folds {
-            Folds::Everything => self.slots.iter().map(put).collect(),
-            Folds::Part(most) => self.part(most),
-        };
+    /// Everything that no save has is being saved from now on, and so many slots are folded.
+    pub(super) fn begin(&mut self, folds: Folds, journal: Journal) -> Save {
+        let part = self.part(folds);
         let number = self.next;
         self.next += 1;
-        let kept = match folds {
-            Folds::Everything => self.next,
-            // What earlier saves have was folded, or is in a later one.
-            Folds::Part(_) => self.latest.first_key_value().map_or(number, |(save, _)| *save),
+        let kept = match journal {
+            Journal::GoesOn => self.latest.first_key_value().map_or(number, |(save, _)| *save),
+            Journal::BeginsAnew => {
+                self.put_again_all_but(&part, number);
+                number
+            }
         };
         let stale = self.journal.range(..kept).map(|(save, _)| *save).collect();
         Save { number, puts: std::mem::take(&mut self.unsaved), part, kept, stale }
     }
 
-    /// So many of those that earlier saves have: the ones after the last part, and then the first of all. What is in the next
-    /// save stays, and what is in doubt as long as there are others: it will be put again once it is settled.
-    fn part(&mut self, most: usize) -> Vec<Put> {
+    /// This save is to have every slot that is not folded.
+    fn put_again_all_but(&mut self, part: &[Put], save: Number) {
+        self.unsaved.clear();
+        let mut part = part.iter().peekable();
+        for (key, slot) in &mut self.slots {
+            if part.next_if(|(folded, _)| Arc::ptr_eq(folded, key)).is_none() {
+                one_less(&mut self.latest, slot.save);
+                slot.save = save;
+                self.unsaved.push((Arc::clone(key), slot.value.clone()));
+            }
+        }
+        self.latest.insert(save, self.unsaved.len());
+    }
+
+    /// Some of those that earlier saves have: the ones after the last part, and then the first of all. What is in the next save
+    /// stays.
+    fn part(&mut self, Folds { at_most, at_least }: Folds) -> Vec<Put> {
         let is_old = |slot: &Slot| slot.save < self.next;
         let is_settled = |slot: &Slot| is_old(slot) && !slot.value.as_ref().is_some_and(Packed::is_open);
-        let are_enough = self.slots.values().filter(|slot| is_settled(slot)).take(most).count() == most;
+        let are_enough = self.slots.values().filter(|slot| is_settled(slot)).take(at_least).count() == at_least;
+        let most = if are_enough { at_most } else { at_least };
         let is_part = |(_, slot): &(_, &Slot)| if are_enough { is_settled(slot) } else { is_old(slot) };
         let hand: Bound<&[u8]> = self.hand.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let after = self.slots.range::<[u8], _>((hand, Bound::Unbounded)).filter(is_part);
+        let put = |(key, slot): (&Arc<[u8]>, &Slot)| (Arc::clone(key), slot.value.clone());
         let after: Vec<Put> = after.take(most).map(put).collect();
         let until = self.hand.as_deref().map_or(Bound::Excluded(&[][..]), Bound::Included);
         let before = self.slots.range::<[u8], _>((Bound::Unbounded, until)).filter(is_part);
@@ -201,13 +216,12 @@ impl Overlay {
             return;
         }
         self.slots.retain(|key, slot| {
-            let Some((_, folded)) = part.next_if(|(folded, _)| Arc::ptr_eq(folded, key)) else { return true };
-            slot.was_held = Some(folded.as_ref().is_some_and(Packed::is_held));
+            let is_folded = part.next_if(|(folded, _)| Arc::ptr_eq(folded, key)).is_some();
             let is_put_again = slot.save > save.number;
-            if !is_put_again {
+            if is_folded && !is_put_again {
                 one_less(&mut self.latest, slot.save);
             }
-            is_put_again
+            !is_folded || is_put_again
         });
     }
 
@@ -234,11 +248,7 @@ fn one_less(latest: &mut BTreeMap<Number, usize>, save: Number) {
 }
 
 fn slot((key, value): Put, save: Number) -> (Arc<[u8]>, Slot) {
-    (Arc::clone(&key), Slot { key, value, was_held: None, save })
-}
-
-fn put((key, slot): (&Arc<[u8]>, &Slot)) -> Put {
-    (Arc::clone(key), slot.value.clone())
+    (Arc::clone(&key), Slot { key, value, save })
 }
 
 /// The next entries of a range: what lies over them hides what is below.

@@ -7,7 +7,6 @@ use super::Checkpoint;
 use super::codec::{self, Keys, Packed};
 use super::error::Fault;
 use super::overlay::{Found, merge};
-use super::shards::Shard;
 use super::table::Tables;
 use crate::engine::{Entry, Mark};
 use crate::model::{Id, Stage};
@@ -58,7 +57,7 @@ impl Checkpoint {
         let Some(shard) = memory.shards.get(id.shard()) else { return Ok(None) };
         let key = codec::key(shard.number, id);
         match memory.overlay.find(&key) {
-            Found::Over(slot) => Ok(slot.value.clone()),
+            Found::Over(value) => Ok(value.clone()),
             Found::Below => self.below(&key),
             Found::Nothing => Ok(None),
         }
@@ -67,14 +66,18 @@ impl Checkpoint {
     /// The next entries of a range.
     fn page(&self, which: Which, keys: &Keys, most: usize) -> Result<Vec<(Vec<u8>, Packed)>, Fault> {
         let memory = self.memory.borrow();
-        let over = memory.overlay.range(keys).map(|(key, slot)| {
-            let value = slot.value.clone().filter(|value| which == Which::All || value.is_open());
+        let over = memory.overlay.range(keys).map(|(key, value)| {
+            let value = value.clone().filter(|value| which == Which::All || value.is_open());
             (Arc::clone(key), value)
         });
         match (self.tables()?, which) {
             (None, _) => merge(std::iter::empty(), over, most),
             (Some(tables), Which::All) => merge(tables.entries(keys)?, over, most),
-            (Some(tables), Which::Open) => merge(tables.open_entries(keys)?, over, most),
+            (Some(tables), Which::Open) => {
+                // They would be looked up in vain.
+                let below = tables.open_entries(keys, |key| matches!(memory.overlay.find(key), Found::Over(_)))?;
+                merge(below, over, most)
+            }
         }
     }
 
@@ -122,21 +125,6 @@ impl Checkpoint {
 
     fn number(&self, id: &Id) -> Option<u32> {
         self.memory.borrow().shards.get(id.shard()).map(|shard| shard.number)
-    }
-
-    pub(super) fn held_in(&self, shard: &str) -> Result<u64, Fault> {
-        let memory = &mut *self.memory.borrow_mut();
-        let Some(&Shard { number, held, .. }) = memory.shards.get(shard) else { return Ok(0) };
-        let mut change = 0;
-        for (key, slot) in memory.overlay.range_mut(&Keys::of_shard(number)) {
-            let was_held = match slot.was_held {
-                Some(was_held) => was_held,
-                None => self.below(key)?.is_some_and(|value| value.is_held()),
-            };
-            slot.was_held = Some(was_held);
-            change += i64::from(slot.value.as_ref().is_some_and(Packed::is_held)) - i64::from(was_held);
-        }
-        Ok(held.saturating_add_signed(change))
     }
 
     pub(super) fn shard_ids(&self) -> Result<Vec<Id>, Fault> {

@@ -1,38 +1,36 @@
 //! Saving: one transaction after the other, whether or not anyone waits for it.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant;
 
-use super::codec;
 use super::error::{CheckpointError, Fault};
-use super::overlay::{Folds, Save};
-use super::shards::Shard;
-use super::table::{self, Batch, Held};
+use super::overlay::{Folds, Journal, Save};
+use super::table::{self, Batch};
 use super::{Checkpoint, Mode};
 use crate::engine::Rows;
-
-/// Of the entries that may lie in memory, the part that may be left in the journal at the end: it is read at every opening.
-const LEFT_OVER: usize = 20;
 
 /// A save that folds makes room for this part of what may lie in memory on top, so that the next one need not.
 const SPARE: usize = 8;
 
-/// The journal holds several entries of a key that is put again and again; so many times as many as lie in memory.
-const JOURNAL: usize = 8;
+/// The journal holds several entries of a key that is put again and again: so many times as many as may lie in memory, until it
+/// begins anew.
+const JOURNAL: usize = 4;
+
+/// At the end it holds few that do not lie in memory, this part of those that may: all are read at the next opening.
+const LEFT_OVER: usize = 20;
 
 /// A save that is under way.
 pub(super) struct Saving {
-    task: JoinHandle<Result<Held, Fault>>,
+    task: JoinHandle<Result<(), Fault>>,
     taken: Taken,
 }
 
 /// What a save takes with it; it comes back if the save fails.
 struct Taken {
     save: Arc<Save>,
-    shards: BTreeSet<Arc<str>>,
+    shard_numbers: Vec<u32>,
     is_meta: bool,
 }
 
@@ -65,22 +63,19 @@ impl Checkpoint {
         let Some(Saving { task, .. }) = saving else { return Ok(()) };
         let result = task.await.map_err(Fault::from).flatten();
         let Some(Saving { taken, .. }) = saving.take() else { return Ok(()) };
-        let Taken { save, shards, is_meta } = taken;
+        let Taken { save, shard_numbers, is_meta } = taken;
         let mut memory = self.memory.borrow_mut();
         // From now on they are read as they are after it.
         self.tables.take();
         match result {
-            Ok(held) => {
+            Ok(()) => {
                 memory.overlay.saved(&save);
                 self.has_folded.set(self.has_folded.get() || !save.part.is_empty());
-                for (name, held) in held {
-                    memory.shards.set_held(&name, held);
-                }
                 Ok(())
             }
             Err(fault) => {
                 memory.overlay.failed(Arc::unwrap_or_clone(save));
-                memory.shards.restore_changed(shards);
+                memory.shards.restore_changed(&shard_numbers);
                 memory.is_changed |= is_meta;
                 Err(fault)
             }
@@ -91,30 +86,29 @@ impl Checkpoint {
     fn batch(&self, when: When) -> Result<Option<(Batch, Taken)>, Fault> {
         let memory = &mut *self.memory.borrow_mut();
         let overlay = &mut memory.overlay;
-        let (most, journalled) = (self.sizes.over, overlay.count_journalled());
-        let is_much = match when {
-            When::Now => journalled > JOURNAL * most,
-            When::AtTheEnd => journalled > most / LEFT_OVER,
+        let most = self.sizes.over;
+        let has_entries = overlay.count_unsaved() > 0;
+        let at_most = match overlay.len().checked_sub(most) {
+            Some(beyond) if has_entries => beyond + most / SPARE,
+            _ => 0,
         };
-        let folds = match overlay.len().checked_sub(most) {
-            _ if is_much => Folds::Everything,
-            Some(beyond) if overlay.count_unsaved() > 0 => Folds::Part(beyond + most / SPARE),
-            _ => Folds::Part(0),
+        let folds = Folds { at_most, at_least: at_most.saturating_sub(most) };
+        let most_journalled = match when {
+            When::Now => JOURNAL * most.max(overlay.len()),
+            When::AtTheEnd => overlay.len() + most / LEFT_OVER,
         };
-        let has_entries = folds == Folds::Everything || overlay.count_unsaved() > 0;
-        if !has_entries && !memory.shards.is_changed() && !memory.is_changed {
+        let is_long = overlay.count_journalled() > most_journalled;
+        if !has_entries && !is_long && !memory.shards.are_changed() && !memory.is_changed {
             return Ok(None);
         }
-        if folds != Folds::Part(0) {
+        let journal = if is_long { Journal::BeginsAnew } else { Journal::GoesOn };
+        if folds.at_most > 0 {
             // What is read while it folds is read as it was before, beneath what lies over it.
             self.tables()?;
         }
-        let save = Arc::new(overlay.begin(folds));
-        let changed = memory.shards.take_changed();
-        let folded: BTreeSet<u32> = save.part.iter().filter_map(|(key, _)| codec::number(key)).collect();
-        let is_written = |name: &Arc<str>, shard: &Shard| changed.contains(name) || folded.contains(&shard.number);
-        let shards = memory.shards.iter().filter(|(name, shard)| is_written(name, shard));
-        let shards = shards.map(|(name, shard)| (Arc::clone(name), *shard)).collect();
+        let save = Arc::new(overlay.begin(folds, journal));
+        let shards = memory.shards.take_changed();
+        let shard_numbers = shards.iter().map(|(_, shard)| shard.number).collect();
         let is_meta = std::mem::replace(&mut memory.is_changed, false);
         let mut meta = Vec::new();
         if is_meta {
@@ -133,6 +127,6 @@ impl Checkpoint {
             meta.push((table::CURSORS, cursors.map_err(|error| Fault::Io(error.into()))?));
         }
         let batch = Batch { save: Arc::clone(&save), block: self.sizes.block, shards, meta };
-        Ok(Some((batch, Taken { save, shards: changed, is_meta })))
+        Ok(Some((batch, Taken { save, shard_numbers, is_meta })))
     }
 }

@@ -1,53 +1,68 @@
-//! The shards: their numbers in the keys, their marks, and how many of their entries in the file are held.
+//! The shards: their numbers in the keys, their marks, and how many of their entries are held.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::engine::Mark;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Shard {
     pub(super) number: u32,
     pub(super) mark: Mark,
-    /// Of the entries that have been folded.
+    /// How many of its entries are held.
     pub(super) held: u64,
+    /// It is not in the file as it is here, and no save that is under way has it.
+    is_changed: bool,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Shards {
-    by_name: BTreeMap<Arc<str>, Shard>,
-    by_number: BTreeMap<u32, Arc<str>>,
-    /// Changed since the last save.
-    changed: BTreeSet<Arc<str>>,
+    numbers: BTreeMap<Arc<str>, u32>,
+    by_number: BTreeMap<u32, Shard>,
+}
+
+impl Shard {
+    /// One as it is in the file.
+    pub(super) fn saved(number: u32, mark: Mark, held: u64) -> Self {
+        Self { number, mark, held, is_changed: false }
+    }
+
+    pub(super) fn set_mark(&mut self, mark: Mark) {
+        self.is_changed |= self.mark != mark;
+        self.mark = mark;
+    }
+
+    pub(super) fn add_held(&mut self, more: i64) {
+        self.is_changed |= more != 0;
+        self.held = self.held.saturating_add_signed(more);
+    }
 }
 
 impl Shards {
     /// `None` if two have one number.
     pub(super) fn new(shards: Vec<(Arc<str>, Shard)>) -> Option<Self> {
-        let by_number: BTreeMap<_, _> = shards.iter().map(|(name, shard)| (shard.number, Arc::clone(name))).collect();
+        let by_number: BTreeMap<_, _> = shards.iter().map(|(_, shard)| (shard.number, *shard)).collect();
         let is_sound = by_number.len() == shards.len();
-        is_sound.then(|| Self { by_name: shards.into_iter().collect(), by_number, changed: BTreeSet::new() })
+        let numbers = shards.into_iter().map(|(name, shard)| (name, shard.number)).collect();
+        is_sound.then_some(Self { numbers, by_number })
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Shard> {
-        self.by_name.get(name)
+        self.by_number.get(self.numbers.get(name)?)
+    }
+
+    /// A shard; a new one has the next number.
+    pub(super) fn get_or_new(&mut self, name: &str) -> &mut Shard {
+        let number = self.numbers.get(name).copied().unwrap_or_else(|| {
+            let number = self.next();
+            self.numbers.insert(name.into(), number);
+            number
+        });
+        self.by_number.entry(number).or_insert(Shard { number, is_changed: true, ..Shard::default() })
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Shard)> {
-        self.by_name.iter()
-    }
-
-    /// The number of a shard; a new one has the next.
-    pub(super) fn number(&mut self, name: &str) -> u32 {
-        if let Some(shard) = self.by_name.get(name) {
-            return shard.number;
-        }
-        let number = self.next();
-        let name: Arc<str> = name.into();
-        self.by_number.insert(number, Arc::clone(&name));
-        self.changed.insert(Arc::clone(&name));
-        self.by_name.insert(name, Shard { number, mark: Mark::default(), held: 0 });
-        number
+        self.numbers.iter().filter_map(|(name, number)| Some((name, self.by_number.get(number)?)))
     }
 
     /// The number of the next new shard.
@@ -55,30 +70,24 @@ impl Shards {
         self.by_number.last_key_value().map_or(0, |(last, _)| last + 1)
     }
 
-    pub(super) fn set_mark(&mut self, name: &str, mark: Mark) {
-        self.number(name);
-        if let Some(shard) = self.by_name.get_mut(name).filter(|shard| shard.mark != mark) {
-            shard.mark = mark;
-            self.changed.insert(name.into());
+    pub(super) fn are_changed(&self) -> bool {
+        self.by_number.values().any(|shard| shard.is_changed)
+    }
+
+    /// Those that changed since the last save: the next one has them.
+    pub(super) fn take_changed(&mut self) -> Vec<(Arc<str>, Shard)> {
+        let changed = self.iter().filter(|(_, shard)| shard.is_changed);
+        let changed: Vec<_> = changed.map(|(name, shard)| (Arc::clone(name), *shard)).collect();
+        self.by_number.values_mut().for_each(|shard| shard.is_changed = false);
+        changed
+    }
+
+    /// The save did not take place.
+    pub(super) fn restore_changed(&mut self, numbers: &[u32]) {
+        for number in numbers {
+            if let Some(shard) = self.by_number.get_mut(number) {
+                shard.is_changed = true;
+            }
         }
-    }
-
-    pub(super) fn set_held(&mut self, name: &str, held: u64) {
-        if let Some(shard) = self.by_name.get_mut(name) {
-            shard.held = held;
-        }
-    }
-
-    pub(super) fn is_changed(&self) -> bool {
-        !self.changed.is_empty()
-    }
-
-    /// Those that changed since the last save.
-    pub(super) fn take_changed(&mut self) -> BTreeSet<Arc<str>> {
-        std::mem::take(&mut self.changed)
-    }
-
-    pub(super) fn restore_changed(&mut self, names: BTreeSet<Arc<str>>) {
-        self.changed.extend(names);
     }
 }

@@ -20,7 +20,7 @@ pub(super) const FORMAT: u32 = 1;
 
 /// Small things by name.
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
-/// A shard's number, the two times of its mark, and how many of the `entries` are held.
+/// A shard's number, the two times of its mark, and how many of its entries are held, those in the journal among them.
 type Row = (u32, Option<i64>, Option<i64>, u64);
 const SHARDS: TableDefinition<&str, Row> = TableDefinition::new("shards");
 /// The entries, in [`blocks`].
@@ -99,7 +99,7 @@ pub(super) fn load(database: &Database) -> Result<Loaded, Fault> {
         let (name, row) = shard?;
         let (number, since, full, held) = row.value();
         let mark = Mark { since: time(since)?, full: time(full)? };
-        loaded.shards.push((name.value().into(), Shard { number, mark, held }));
+        loaded.shards.push((name.value().into(), Shard::saved(number, mark, held)));
     }
     for save in transaction.open_table(JOURNAL)?.iter()? {
         let (number, bytes) = save?;
@@ -134,9 +134,15 @@ impl Tables {
         blocks::entries(&self.blocks, keys)
     }
 
-    pub(super) fn open_entries(&self, keys: &Keys) -> Result<impl Iterator<Item = Found>, Fault> {
+    /// The open entries of a range, but those of which the key is hidden.
+    pub(super) fn open_entries(
+        &self,
+        keys: &Keys,
+        is_hidden: impl Fn(&[u8]) -> bool,
+    ) -> Result<impl Iterator<Item = Found>, Fault> {
         let range = self.open.range::<&[u8]>(keys.bounds())?;
-        Ok(range.map(|found| {
+        let shown = range.filter(move |found| !found.as_ref().is_ok_and(|(key, _)| is_hidden(key.value())));
+        Ok(shown.map(|found| {
             let (key, _) = found?;
             let entry = self.entry(key.value())?.ok_or(Fault::Malformed("an open entry is missing"))?;
             Ok((key.value().to_vec(), entry))
@@ -147,7 +153,6 @@ impl Tables {
 /// All that one save changes.
 #[derive(Debug)]
 pub(super) struct Batch {
-    /// The shards of the batch are all of those of its part.
     pub(super) save: Arc<Save>,
     /// A block that gets larger than this is divided.
     pub(super) block: usize,
@@ -155,14 +160,10 @@ pub(super) struct Batch {
     pub(super) meta: Vec<(&'static str, String)>,
 }
 
-/// How many entries the shards hold that a fold has changed.
-pub(super) type Held = Vec<(Arc<str>, u64)>;
-
 /// Does it durably, all of it or nothing.
-pub(super) fn commit(database: &Database, batch: Batch) -> Result<Held, Fault> {
-    let Batch { save, block, mut shards, meta } = batch;
+pub(super) fn commit(database: &Database, batch: Batch) -> Result<(), Fault> {
+    let Batch { save, block, shards, meta } = batch;
     let transaction = database.begin_write()?;
-    let mut held = Held::new();
     let journal = save.journal();
     if journal.is_some() || !save.stale.is_empty() {
         let mut table = transaction.open_table(JOURNAL)?;
@@ -174,17 +175,11 @@ pub(super) fn commit(database: &Database, batch: Batch) -> Result<Held, Fault> {
         }
     }
     if !save.part.is_empty() {
-        let changes = fold(&transaction, &save.part, block)?;
-        for (name, shard) in &mut shards {
-            if let Some(change) = changes.get(&shard.number) {
-                shard.held = shard.held.saturating_add_signed(*change);
-                held.push((Arc::clone(name), shard.held));
-            }
-        }
+        fold(&transaction, &save.part, block)?;
     }
     if !shards.is_empty() {
         let mut table = transaction.open_table(SHARDS)?;
-        for (name, Shard { number, mark, held }) in shards {
+        for (name, Shard { number, mark, held, .. }) in shards {
             let [since, full] = [mark.since, mark.full].map(|time| time.map(codec::nanoseconds));
             table.insert(&*name, (number, since, full, held))?;
         }
@@ -195,20 +190,12 @@ pub(super) fn commit(database: &Database, batch: Batch) -> Result<Held, Fault> {
             table.insert(name, text.as_bytes())?;
         }
     }
-    transaction.commit()?;
-    Ok(held)
+    Ok(transaction.commit()?)
 }
 
-/// Tells by how much the number of held entries changes in each shard.
-fn fold(transaction: &WriteTransaction, puts: &[Put], largest: usize) -> Result<BTreeMap<u32, i64>, Fault> {
+fn fold(transaction: &WriteTransaction, puts: &[Put], largest: usize) -> Result<(), Fault> {
     let mut open = transaction.open_table(OPEN)?;
-    let mut changes: BTreeMap<u32, i64> = BTreeMap::new();
     blocks::put(&mut transaction.open_table(BLOCKS)?, largest, puts, |(key, value), before| {
-        let is_held = |value: Option<&Packed>| value.is_some_and(Packed::is_held);
-        let change = i64::from(is_held(value.as_ref())) - i64::from(is_held(before.as_ref()));
-        if let Some(number) = codec::number(key).filter(|_| change != 0) {
-            *changes.entry(number).or_default() += change;
-        }
         let is_open = |value: Option<&Packed>| value.is_some_and(Packed::is_open);
         match (is_open(before.as_ref()), is_open(value.as_ref())) {
             (false, true) => _ = open.insert(&**key, ())?,
@@ -216,8 +203,7 @@ fn fold(transaction: &WriteTransaction, puts: &[Put], largest: usize) -> Result<
             _ => {}
         }
         Ok(())
-    })?;
-    Ok(changes)
+    })
 }
 
 /// How many bytes of the file the tables take.

@@ -32,7 +32,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
             }
         }
         self.settle_all().await?;
-        let held = self.replica.held(shard).map_err(Fatal::Replica)?;
+        let held = self.replica.held(shard);
         if held == 0 {
             self.rewrite(shard, |_| None).await?;
             self.replica.set_mark(shard, Mark::default());

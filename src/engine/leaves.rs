@@ -159,25 +159,24 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
             self.counts.borrow_mut().unresolved += missed.len() as u64;
         }
         let mut sends = self.decide(b, ready).await?;
-        self.hold_back(b, &mut sends)?;
+        self.hold_back(b, &mut sends);
         self.send(b, Wave::Leaves, sends).await
     }
 
     /// Leaves out the deletes of shards of which a mass would be deleted at once.
-    fn hold_back(&self, b: &mut Batch<'_>, sends: &mut Vec<Send>) -> Result<(), Fatal<R::Error>> {
-        let Some((least, percent)) = self.settings.bounds.mass else { return Ok(()) };
+    fn hold_back(&self, b: &mut Batch<'_>, sends: &mut Vec<Send>) {
+        let Some((least, percent)) = self.settings.bounds.mass else { return };
         let mut deletes: HashMap<Id, u64> = HashMap::new();
         for send in sends.iter().filter(|send| send.is_delete() && send.entry.is_held()) {
             *deletes.entry(send.parcel.change().id.root()).or_default() += 1;
         }
         for (shard, count) in deletes {
-            let held = self.replica.held(&shard).map_err(Fatal::Replica)?;
+            let held = self.replica.held(&shard);
             if count > least && count * 100 > held * percent {
                 self.counts.borrow_mut().held_back.push((shard.clone(), count));
                 b.held_back.insert(shard);
             }
         }
         sends.retain(|send| !send.is_delete() || !b.held_back.contains(send.parcel.change().id.shard()));
-        Ok(())
     }
 }

@@ -298,7 +298,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
                 missing += u64::from(Self::is_missed(&entry));
                 Ok(())
             })?;
-            let held = self.replica.held(&shard).map_err(Fatal::Replica)?;
+            let held = self.replica.held(&shard);
             if missing > self.settings.bounds.guarded && missing > held / 10 && holds(Rule::Guard) {
                 guarded.insert(shard);
             }

@@ -152,7 +152,7 @@ pub(crate) trait Replica {
     fn children(&self, parent: &Id, after: Option<&Id>, most: usize) -> Result<Vec<(Id, Entry)>, Self::Error>;
 
     /// How many entries of a shard are held.
-    fn held(&self, shard: &Id) -> Result<u64, Self::Error>;
+    fn held(&self, shard: &Id) -> u64;
 
     /// Every shard that has a mark, or an entry.
     fn shards(&self) -> Result<Vec<Id>, Self::Error>;

@@ -21,7 +21,7 @@ impl<S: Future<Output = Stop>> Run<'_, S> {
         let listed: HashSet<&Id> = listed.iter().map(|shard| &shard.id).collect();
         let mut unlisted = Vec::new();
         for shard in self.replica.shards()? {
-            if is_subscription(&shard) && !listed.contains(&shard) && self.replica.held(&shard)? > 0 {
+            if is_subscription(&shard) && !listed.contains(&shard) && self.replica.held(&shard) > 0 {
                 unlisted.push(shard);
             }
         }
