@@ -43,7 +43,7 @@ pub enum Command {
     ///
     /// Says what is wrong and how to fix it. It is read-only unless --probe is given.
     Check(CheckArgs),
-    /// Tell how far Port's catalog is from Azure
+    /// Compare Port's catalog with Azure
     ///
     /// What is missing in Port, what is different, and what is extra. Reads both, and writes nothing.
     #[command(override_usage = "azure-incremental drift [OPTIONS] [--all]")]
@@ -54,7 +54,7 @@ pub enum Command {
     Queries,
     /// Send the current state of some resources
     ///
-    /// Resources, groups or subscriptions: an upsert, or a delete if it no longer exists.
+    /// Resources, groups or subscriptions: an upsert of each, or, only with --allow-delete, a delete of what no longer exists.
     // By default, clap lists variables that are set as parts of the usage.
     #[command(override_usage = "azure-incremental resend [OPTIONS] [ID]... [--from <FILE>] [--allow-delete]")]
     Resend(ResendArgs),
@@ -164,7 +164,7 @@ pub struct ResendArgs {
     #[arg(long, value_name = "FILE")]
     pub from: Option<PathBuf>,
 
-    /// Delete from the catalog what Resource Graph does not know any more; otherwise nothing is sent of it
+    /// Delete from the catalog what Resource Graph no longer knows; otherwise nothing is sent for it
     #[arg(long)]
     pub allow_delete: bool,
 }
@@ -222,8 +222,8 @@ pub struct Settings {
     #[arg(long, env = "ENTRA_KINDS", value_name = "KINDS", help_heading = "Scope")]
     pub entra_kinds: Option<String>,
 
-    /// What tells who is in which group: `group` (a group names its members), `user` (a user names the groups), `both` or `none`
-    /// [default: group]
+    /// Which side says who is in which group: `group` (a group names its members), `user` (a user names the groups), `both` or
+    /// `none` [default: group]
     #[arg(long, env = "ENTRA_MEMBERSHIP", value_name = "SIDE", help_heading = "Scope")]
     pub entra_membership: Option<String>,
 
@@ -235,11 +235,12 @@ pub struct Settings {
     #[arg(long, env = "ENTRA_SERVICE_PRINCIPALS", value_name = "FILTER", help_heading = "Scope")]
     pub entra_service_principals: Option<String>,
 
-    /// Tell on which day each user last signed in [default: false]
+    /// Sync the day on which each user last signed in [default: false]
     #[arg(long, env = "ENTRA_SIGN_IN_ACTIVITY", value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Scope")]
     pub entra_sign_in_activity: Option<String>,
 
-    /// Delete more than a fifth of the users, groups, applications or service principals at once, if they are gone [default: false]
+    /// Delete a mass of users, groups, applications or service principals that are gone: more than 100 at once, and more than
+    /// 20 % of their kind [default: false]
     #[arg(long, env = "ALLOW_MASS_DELETE", value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Reliability")]
     pub allow_mass_delete: Option<String>,
 
@@ -272,13 +273,13 @@ pub struct Settings {
     #[arg(long, env = "MAPPING_FILE", value_name = "FILE", help_heading = "Port")]
     pub mapping_file: Option<String>,
 
-    /// With MAPPING_FILE, `drift` or `init --apply`, the client id of the organization's credentials in Port; PORT_CLIENT_SECRET is
-    /// the other half
+    /// With MAPPING_FILE, VERIFY, `drift` or `init --apply`, the client id of the organization's credentials in Port;
+    /// PORT_CLIENT_SECRET is the other half
     #[arg(long, env = "PORT_CLIENT_ID", value_name = "ID", help_heading = "Port")]
     pub port_client_id: Option<String>,
 
-    /// With MAPPING_FILE, `drift` or `init --apply`, the region of the organization in Port: `eu`, `us`, or an https URL
-    /// [default: eu]
+    /// With MAPPING_FILE, VERIFY, `drift` or `init --apply`, the region of the organization in Port: `eu`, `us`, or an https
+    /// URL [default: eu]
     #[arg(long, env = "PORT_BASE_URL", value_name = "REGION", help_heading = "Port")]
     pub port_base_url: Option<String>,
 
@@ -330,12 +331,12 @@ pub struct Settings {
     #[arg(long, env = "RESEND_ALL", value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Reliability")]
     pub resend_all: Option<String>,
 
-    /// With MAPPING_FILE, delete from Port what is of ours and not in Azure any more, once everything was read; makes the run a full
-    /// one [default: false]
+    /// With MAPPING_FILE, delete from Port what this program wrote and Azure no longer has, once everything was read; makes the
+    /// run a full one [default: false]
     #[arg(long, env = "PRUNE", value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Reliability")]
     pub prune: Option<String>,
 
-    /// With PRUNE, how much of what is of ours in Port may be deleted at the most, in percent, 0 to 100 [default: 10]
+    /// With PRUNE, how much of what this program wrote to Port may be deleted at most, in percent, 0 to 100 [default: 10]
     #[arg(long, env = "PRUNE_LIMIT_PERCENT", value_name = "PERCENT", help_heading = "Reliability")]
     pub prune_limit_percent: Option<String>,
 

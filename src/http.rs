@@ -70,6 +70,9 @@ pub(crate) enum Failure {
     Status(StatusError),
     #[error("the answer cannot be understood: {}", printable(.0))]
     Unreadable(String),
+    /// What is to be sent is not at hand, or cannot be.
+    #[error("the request cannot be made: {}", printable(.0))]
+    Unsendable(String),
 }
 
 /// What keeps a connection from being made.
@@ -128,7 +131,7 @@ impl RequestError {
                 error.status.is_server_error()
                     || matches!(error.status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
             }
-            Failure::TooLarge(_) | Failure::Unreadable(_) => false,
+            Failure::TooLarge(_) | Failure::Unreadable(_) | Failure::Unsendable(_) => false,
         }
     }
 
@@ -188,7 +191,7 @@ impl Problem for RequestError {
             }
             Failure::Status(status) if status.codes.iter().any(|code| code == CHALLENGED) => Some(
                 "a policy of the tenant refuses the token: Conditional Access does not allow this machine's location, or the \
-                 principal's sessions were revoked; ask who runs the tenant",
+                 principal's sessions were revoked; ask the tenant's administrator",
             ),
             Failure::Status(status) if status.status.as_u16() == 401 => {
                 Some("a new access token was refused as well; check that AZURE_CLOUD and the endpoints belong together")
@@ -363,7 +366,7 @@ impl Answer {
 /// The header that carries the token; marked so that no log of the client's shows it.
 pub(crate) fn bearer(token: &str, label: &str) -> Result<HeaderValue, RequestError> {
     let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
-        RequestError::new(label, Failure::Unreadable("the access token cannot be sent in a header".into()))
+        RequestError::new(label, Failure::Unsendable("the access token cannot be sent in a header".into()))
     })?;
     value.set_sensitive(true);
     Ok(value)

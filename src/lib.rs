@@ -15,30 +15,33 @@
 //!
 //! # The rooms
 //!
-//! | room | owns | may import |
-//! | --- | --- | --- |
-//! | [`cli`] | the command line: syntax and help, every value still a string | – |
-//! | [`config`] | strings to typed, bounded settings; all invalid ones are reported at once | cli |
-//! | `http` | the client, one bounded attempt, errors and what they say, bounded JSON | config |
-//! | `model` | ids, changes, findings: plain data that knows no vendor | – |
-//! | `engine` | what is read, decided, intended, posted and settled; the traits of source, sink and replica | model |
-//! | [`azure`] | signing in, Resource Manager, the list of subscriptions | config, http |
-//! | `sources::directory` | Microsoft Graph: deltas and their links, objects as rows, the members of groups | azure, engine, … |
-//! | `sources::resource_graph` | query texts, quota, pages and their proof, coverage, rows as findings | azure, engine, … |
-//! | `port` | Port's API: its token, its limits, one attempt at a request, entities in bulk | config, http |
-//! | `sinks::webhook`, `sinks::entities`, `sinks::preview` | the envelope, its signature and its post; mapped entities in bulk; a dry run | engine, http, port, … |
-//! | `checkpoint` | the replica in one file: an embedded database, its integrity, what is set aside | engine |
-//! | `jq` | jq as Port evaluates it, bounded in time, memory and stack | – |
-//! | `mapping` | a mapping of Port's exporters: the entities that a row becomes | jq |
-//! | `comparison` | entities as Port holds them, beside what a mapping makes of a row | config, jq, mapping, port |
-//! | [`report`], [`actions`], `progress` | the run in numbers, for a person, a machine, or GitHub | engine, config |
-//! | `run` | one run: discover, plan, transfer, settle; the only place that sees all | all |
-//! | [`commands`] | what is not a run: check, checkpoint, forget's question, init, queries, completions, the manual | all |
+//! | room | owns |
+//! | --- | --- |
+//! | [`cli`] | the command line: syntax and help, every value still a string |
+//! | [`config`] | strings to typed, bounded settings; all invalid ones are reported at once |
+//! | `http` | the client, one bounded attempt, errors and what they say, bounded JSON |
+//! | `model` | ids, changes, findings: plain data that knows no vendor |
+//! | `engine` | what is read, decided, intended, posted and settled; the traits of source, sink and replica |
+//! | [`azure`] | signing in, Resource Manager, the list of subscriptions, whether something exists |
+//! | `sources::resource_graph` | query texts, quota, pages and their proof, coverage, rows as findings |
+//! | `sources::directory` | Microsoft Graph: deltas and their links, objects as rows, the members of groups |
+//! | `port` | Port's API: its token, its limits, one attempt at a request, entities in bulk |
+//! | `jq` | jq as Port evaluates it, bounded in time, memory and stack |
+//! | `mapping` | a mapping of Port's exporters: the entities that a row becomes |
+//! | `comparison` | entities as Port holds them, beside what a mapping makes of a row |
+//! | `sinks::answers` | whose fault it is that a post was not accepted |
+//! | `sinks::webhook` | the envelope, its signature and its post, and whether Port shows what was posted |
+//! | `sinks::entities` | mapped entities, written in bulk |
+//! | `sinks::preview` | a dry run |
+//! | `checkpoint` | the replica in one file: an embedded database, its integrity, what is set aside |
+//! | [`report`], [`actions`], `progress` | the run in numbers, for a person, a machine, or GitHub |
+//! | `run` | one run: discover, plan, transfer, settle |
+//! | [`commands`] | what is not a run: check, checkpoint, drift, forget's question, init, queries, completions, the manual |
 //!
 //! Each room may also use the utilities: [`error`] (exit codes, and what every error must say of them), `text` (makes words from
-//! outside safe to print), `secrets` (hides them there), `files`, `offload` (another thread for
-//! what takes long), `retry`, [`freshness`], [`logging`], [`signals`], `id`. `pure` is for the bench and the fuzz targets.
-//! `tests/house.rs` holds the table: what it does not allow does not pass.
+//! outside safe to print), `secrets` (hides them there), `files`, `offload` (another thread for what takes long), `retry`,
+//! [`freshness`], [`logging`], [`signals`], `id`. `pure` is for the bench and the fuzz targets. The tables in `tests/house.rs`
+//! say which room may import which, and fail what they do not allow.
 //!
 //! So a further source comes in beside `resource_graph`, or a further sink beside `webhook`, as one folder and one match arm in
 //! `run`, without a change to the other side.

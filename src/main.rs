@@ -126,7 +126,7 @@ fn execute(
         )));
     }
     if let Some(Command::Drift(args)) = &cli.command {
-        config.can_compare()?;
+        config.check_comparable()?;
         logging::init(&log.quieter());
         let output = AutoStream::auto(io::stdout());
         let stop = watch.run(config.run_timeout, |_| ());

@@ -1,4 +1,4 @@
-//! The rooms of the house: which module may import which. The table here is the one in the documentation of the library.
+//! The rooms of the house: which module may import which. The documentation of the library (`src/lib.rs`) says what each owns.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
-/// What any room may use: each owns one thing and knows no other room.
+/// What any room may use: each owns one thing, and imports no more than [`BENEATH`] allows.
 const UTILITIES: [&str; 10] =
     ["error", "files", "freshness", "id", "logging", "offload", "retry", "secrets", "signals", "text"];
 
@@ -60,7 +60,7 @@ const ALL: [&str; 19] = [
     "sources/resource_graph",
 ];
 
-/// What the utilities themselves import, of which none leads up.
+/// What the utilities themselves may import; one without an entry imports nothing.
 const BENEATH: [(&str, &[&str]); 4] = [
     ("text", &["secrets"]),
     ("retry", &["text"]),

@@ -67,7 +67,7 @@ impl SignIn {
 
     fn translate(&self, request: &Request) -> Result<reqwest::RequestBuilder, RequestError> {
         let unsupported = |what: &str| {
-            RequestError::new("sign-in", Failure::Unreadable(format!("a credential wants to send {what}")))
+            RequestError::new("sign-in", Failure::Unsendable(format!("a credential wants to send {what}")))
         };
         let method = reqwest::Method::from_bytes(request.method().as_ref().as_bytes())
             .map_err(|_| unsupported("an unknown method"))?;
@@ -248,10 +248,11 @@ impl GithubIdToken {
 impl ClientAssertion for GithubIdToken {
     async fn secret(&self, _: Option<ClientMethodOptions<'_>>) -> azure_core::Result<String> {
         let label = format!("asking GitHub for an ID token at {}", self.url.origin().ascii_serialization());
+        let unsendable = |problem: &str| RequestError::new(label.as_str(), Failure::Unsendable(problem.into()));
         let unreadable = |problem: &str| RequestError::new(label.as_str(), Failure::Unreadable(problem.into()));
         let request = || {
             let mut bearer = HeaderValue::try_from(format!("Bearer {}", self.token.expose_secret()))
-                .map_err(|_| unreadable("ACTIONS_ID_TOKEN_REQUEST_TOKEN cannot be sent in a header"))?;
+                .map_err(|_| unsendable("ACTIONS_ID_TOKEN_REQUEST_TOKEN cannot be sent in a header"))?;
             bearer.set_sensitive(true);
             Ok(self
                 .http
@@ -296,7 +297,7 @@ impl TokenFile {
 impl ClientAssertion for TokenFile {
     async fn secret(&self, _: Option<ClientMethodOptions<'_>>) -> azure_core::Result<String> {
         self.read()
-            .map_err(|problem| failed(RequestError::new("reading the federated token", Failure::Unreadable(problem))))
+            .map_err(|problem| failed(RequestError::new("reading the federated token", Failure::Unsendable(problem))))
     }
 }
 

@@ -15,7 +15,7 @@ const CODES: [(&str, &str); 17] = [
     ("AADSTS700016", "AZURE_CLIENT_ID names no application in this tenant; check it and AZURE_TENANT_ID"),
     ("AADSTS90002", "AZURE_TENANT_ID names no tenant in this cloud; check it and AZURE_CLOUD"),
     ("AADSTS900023", "AZURE_TENANT_ID is neither a directory id nor a domain"),
-    ("AADSTS53003", "a Conditional Access policy forbids the sign-in; ask who runs the tenant"),
+    ("AADSTS53003", "a Conditional Access policy forbids the sign-in; ask the tenant's administrator"),
     ("AADSTS700213", NO_FEDERATION),
     ("AADSTS70021", NO_FEDERATION),
     ("AADSTS700211", NO_FEDERATION),
@@ -52,12 +52,13 @@ const FAMILIES: [(RangeInclusive<u32>, &str); 18] = [
     (900_000..=909_999, TENANT),
     (9_000_000..=9_099_999, TENANT),
 ];
-const POLICY: &str = "a policy of the tenant, such as Conditional Access, forbids the sign-in; ask who runs the tenant";
+const POLICY: &str =
+    "a policy of the tenant, such as Conditional Access, forbids the sign-in; ask the tenant's administrator";
 const ASSERTION: &str = "the certificate or federated token was not accepted; compare it with those of the application \
                          (Certificates & secrets), and this machine's clock with Azure's";
 const PRINCIPAL: &str = "the principal cannot sign in to this tenant; check AZURE_TENANT_ID and AZURE_CLIENT_ID, and that it is not \
                          disabled or blocked";
-const CONSENT: &str = "the application lacks a consent or an assignment in this tenant; ask who runs the tenant";
+const CONSENT: &str = "the application lacks a consent or an assignment in this tenant; ask the tenant's administrator";
 const APPLICATION: &str = "the application or what proves it was not accepted; check AZURE_CLIENT_ID, AZURE_TENANT_ID and the \
                            secret or certificate";
 const TENANT: &str = "the tenant did not take the request; check AZURE_TENANT_ID, AZURE_CLOUD and AZURE_AUTHORITY_HOST";

@@ -52,7 +52,7 @@ enum Obstacle {
         why: &'static str,
         fault: Fault,
         is_empty: bool,
-        identity: Option<Identity>,
+        file_id: Option<FileId>,
     },
     Error(CheckpointError),
 }
@@ -66,7 +66,7 @@ pub(super) async fn open(path: &Path) -> Result<Opened, CheckpointError> {
     let mut attempts = 0;
     let mut replaced = None;
     loop {
-        let (why, fault, identity) = match attempt(path, access).await {
+        let (why, fault, file_id) = match attempt(path, access).await {
             Ok(opened) => return Ok(Opened { replaced, ..opened }),
             Err(Obstacle::Error(error)) => return Err(error),
             Err(Obstacle::InUse) if Instant::now() >= deadline => {
@@ -85,14 +85,14 @@ pub(super) async fn open(path: &Path) -> Result<Opened, CheckpointError> {
                 tokio::time::sleep(INTERVAL).await;
                 continue;
             }
-            Err(Obstacle::Unfit { why, fault, identity, .. }) => (why, fault, identity),
+            Err(Obstacle::Unfit { why, fault, file_id, .. }) => (why, fault, file_id),
         };
         replaced.get_or_insert_with(|| fault.to_string());
         attempts += 1;
         if attempts > MOST_ATTEMPTS {
             return Err(unusable(path, "replaced", fault));
         }
-        match set_aside(path, why, identity) {
+        match set_aside(path, why, file_id) {
             Ok(Aside::Moved(aside)) => {
                 let (path, aside) = (path.display(), aside.display());
                 tracing::warn!(
@@ -144,8 +144,8 @@ async fn attempt(path: &Path, access: Access) -> Result<Opened, Obstacle> {
     let owned = path.to_owned();
     let opened = tokio::task::spawn_blocking(move || try_open(&owned, access)).await;
     opened.unwrap_or_else(|error| {
-        let identity = fs::metadata(path).ok().as_ref().and_then(Identity::of);
-        Err(Obstacle::Unfit { why: "corrupt", fault: error.into(), is_empty: false, identity })
+        let file_id = fs::metadata(path).ok().as_ref().and_then(FileId::of);
+        Err(Obstacle::Unfit { why: "corrupt", fault: error.into(), is_empty: false, file_id })
     })
 }
 
@@ -153,8 +153,8 @@ fn try_open(path: &Path, access: Access) -> Result<Opened, Obstacle> {
     let action = if access == Access::Read { "read" } else { "written" };
     let refused = |fault: Fault| Obstacle::Error(unusable(path, action, fault));
     let found_before = fs::metadata(path).ok();
-    let identity = found_before.as_ref().and_then(Identity::of);
-    let unfit = |why, fault| Obstacle::Unfit { why, fault, is_empty: false, identity };
+    let file_id = found_before.as_ref().and_then(FileId::of);
+    let unfit = |why, fault| Obstacle::Unfit { why, fault, is_empty: false, file_id };
     if found_before.as_ref().is_some_and(fs::Metadata::is_dir) {
         return Err(unfit("corrupt", Fault::Malformed("it is a directory")));
     }
@@ -167,7 +167,7 @@ fn try_open(path: &Path, access: Access) -> Result<Opened, Obstacle> {
     let file = file.map_err(|error| refused(error.into()))?;
     let is_empty = file.metadata().map_err(|error| refused(error.into()))?.len() == 0;
     if found_before.is_some() && is_empty && access != Access::WriteAnew {
-        return Err(Obstacle::Unfit { why: "corrupt", fault: EMPTY, is_empty: true, identity });
+        return Err(Obstacle::Unfit { why: "corrupt", fault: EMPTY, is_empty: true, file_id });
     }
 
     let storage = FileBackend::new(file).map_err(|error| refused(error.into()))?;
@@ -232,9 +232,9 @@ fn first_byte(path: &Path) -> Option<u8> {
 
 /// Which file it is, whatever its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Identity(u64, u64);
+struct FileId(u64, u64);
 
-impl Identity {
+impl FileId {
     /// `None` where that is not known.
     #[allow(clippy::unnecessary_wraps, reason = "it is known on Unix only")]
     fn of(found: &fs::Metadata) -> Option<Self> {
@@ -260,10 +260,10 @@ enum Aside {
 }
 
 /// Moves what cannot serve to `FILE.{why}-{seconds since the epoch}`, or copies it there and empties it.
-fn set_aside(path: &Path, why: &str, identity: Option<Identity>) -> io::Result<Aside> {
+fn set_aside(path: &Path, why: &str, file_id: Option<FileId>) -> io::Result<Aside> {
     // Through a link: what it names goes, and the link stays.
     let path = &fs::canonicalize(path)?;
-    if Identity::of(&fs::metadata(path)?) != identity {
+    if FileId::of(&fs::metadata(path)?) != file_id {
         return Ok(Aside::Another);
     }
     let now = jiff::Timestamp::now().as_second();

@@ -21,8 +21,8 @@ NO_PROXY                           hosts to reach without the proxy: names, addr
 SSL_CERT_FILE                      file of certificates to trust instead of the system's (Linux)";
 
 pub(crate) const EXIT_CODES: &str = "\
-0  everything found was delivered
-1  something could not be read or delivered
+0  everything found was accepted
+1  something was not read or not accepted
 2  invalid settings or usage
 3  the credentials do not work, or the principal cannot read any subscription
 4  everything was delivered except changes that Port rejected individually
@@ -47,7 +47,7 @@ azure-incremental completions bash > /etc/bash_completion.d/azure-incremental";
 pub(super) const SHORT: &str = "\
 Required settings:
   AZURE_TENANT_ID, AZURE_CLIENT_ID   who signs in; none with az or an identity
-  AZURE_CLIENT_SECRET                how, unless there is something better
+  AZURE_CLIENT_SECRET                its secret, unless you sign in without one
   PORT_WEBHOOK_INGEST_URL            where to post, unless there is a mapping
 
 Common settings:
@@ -62,7 +62,7 @@ Common settings:
   --dry-run                          print what would be sent, send nothing
   --log-format FORMAT                text or json [default: text]
 
-'azure-incremental --help' tells all settings and the exit codes.";
+'azure-incremental --help' lists all settings and the exit codes.";
 
 /// The end of `--help`.
 pub(super) fn long() -> String {
@@ -87,11 +87,11 @@ pub(crate) fn command() -> Command {
         .mut_subcommands(|command| command.disable_version_flag(true))
 }
 
-/// The same for who asks for help: that of a command tells its own options, and not all settings again.
+/// The same for who asks for help: that of a command lists its own options, and not all settings again.
 pub(super) fn helping() -> Command {
     command().mut_subcommands(|command| {
         let name = format!("azure-incremental {}", command.get_name());
-        let end = "Every setting may follow as well: 'azure-incremental --help' tells them.";
+        let end = "Every setting may follow as well: 'azure-incremental --help' lists them.";
         let about = command.get_long_about().or(command.get_about()).cloned().unwrap_or_default();
         let alone = command.clone().bin_name(name).about(about).long_about(None).after_help(end);
         let help = alone.mut_args(|argument| argument.hide_short_help(false)).max_term_width(100).render_help();
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn the_help_of_a_command_tells_its_own_options_alone() {
+    fn the_help_of_a_command_lists_its_own_options_alone() {
         for name in ["check", "drift", "resend", "forget", "init", "checkpoint"] {
             let error = helping().try_get_matches_from(["azure-incremental", name, "-h"]).unwrap_err().to_string();
             assert!(!error.contains("--azure-cloud") && error.contains("Every setting may follow"), "{error}");

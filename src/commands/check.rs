@@ -335,7 +335,8 @@ async fn checkpoint(config: &Config, told: &mut Told) {
         Err(error) => return told.wrong(WHAT, &error),
     };
     let Some(was) = held.terms() else {
-        return told.note(WHAT, format!("{} does not exist yet; the next run reads everything", file.display()));
+        let is_so = if file.exists() { "holds nothing yet" } else { "does not exist yet" };
+        return told.note(WHAT, format!("{} {is_so}; the next run reads everything", file.display()));
     };
     let mapped = config.port.mapping_file.as_deref().and_then(|file| Mapped::read(file).ok());
     let (then, now) = (ScopeTerms::parse(&was.scope), Mapped::terms(mapped.as_ref(), &config.scope));

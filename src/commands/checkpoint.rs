@@ -92,7 +92,7 @@ pub async fn show(
     output: impl Write,
     mut complaints: impl Write,
 ) -> Exit {
-    match print(&file, args, format, &mut Inert(output)).await {
+    match print(&file, args, format, &mut Inert(output), &mut complaints).await {
         Ok(exit) => exit,
         Err(Trouble::Checkpoint(error)) => {
             _ = writeln!(Inert(&mut complaints), "error: {}", error.told());
@@ -129,10 +129,12 @@ async fn print(
     args: &CheckpointArgs,
     format: LogFormat,
     output: &mut impl Write,
+    complaints: &mut impl Write,
 ) -> Result<Exit, Trouble> {
     let checkpoint = Checkpoint::open_to_read(file).await?;
     if checkpoint.terms().is_none() {
-        writeln!(output, "{} does not exist yet", printable(&file.display().to_string()))?;
+        let why = if file.exists() { "holds nothing yet: no run has read anything" } else { "does not exist yet" };
+        _ = writeln!(complaints, "error: {} {why}", printable(&file.display().to_string()));
         return Ok(Exit::Failed);
     }
     if let Some(text) = &args.id {

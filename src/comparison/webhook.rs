@@ -22,7 +22,7 @@ pub(crate) struct Hook {
 pub(crate) enum HookError {
     #[error("Port: {0}")]
     Port(#[from] PortError),
-    #[error("none of Port's webhooks is that of PORT_WEBHOOK_INGEST_URL")]
+    #[error("no webhook in Port has the URL PORT_WEBHOOK_INGEST_URL")]
     Unknown,
     #[error("the mapping cannot be read: {0}")]
     Mapping(String),

@@ -80,9 +80,9 @@ mod tests {
 
     #[test]
     fn everything_but_the_file_has_a_default() {
-        let settings = Settings { checkpoint_file: Some(" checkpoint.json ".into()), ..Settings::default() };
+        let settings = Settings { checkpoint_file: Some(" checkpoint.redb ".into()), ..Settings::default() };
         let config = read(&settings, &[], Reader::checkpoint).unwrap().unwrap();
-        assert_eq!(config.file, PathBuf::from("checkpoint.json"));
+        assert_eq!(config.file, PathBuf::from("checkpoint.redb"));
         assert_eq!(config.overlap, Duration::from_secs(2 * 60 * 60));
         assert_eq!(config.full_every, Duration::from_secs(24 * 60 * 60));
         assert_eq!(config.out_of_scope, OutOfScope::Delete);
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn a_full_comparison_is_due_within_a_year() {
         let settings = Settings {
-            checkpoint_file: Some("checkpoint.json".into()),
+            checkpoint_file: Some("checkpoint.redb".into()),
             full_sync_every_hours: Some("8760".into()),
             ..Settings::default()
         };

@@ -4,7 +4,7 @@ use super::{Config, ConfigError, Problem};
 
 impl Config {
     /// Port's API, to read what the catalog holds, and what makes entities: a mapping file, or a webhook.
-    pub fn can_compare(&self) -> Result<(), ConfigError> {
+    pub fn check_comparable(&self) -> Result<(), ConfigError> {
         let wrong = |variable: &str, problem: &str| Problem { variable: variable.into(), problem: problem.into() };
         let mut problems = Vec::new();
         if self.port.api.is_none() {

@@ -184,7 +184,7 @@ impl Reader<'_> {
             );
         }
         if entra.sign_ins && lacks(EntraKind::User) {
-            self.wrong("ENTRA_SIGN_IN_ACTIVITY", "tells of users: ENTRA_KINDS must have users".into());
+            self.wrong("ENTRA_SIGN_IN_ACTIVITY", "is about users: ENTRA_KINDS must have users".into());
         }
         entra
     }
@@ -239,7 +239,7 @@ impl Reader<'_> {
         let is_full = settings.mode.as_deref().is_some_and(|mode| mode.trim().eq_ignore_ascii_case("full"));
         if entra_is_named && !is_full && !is_set(&settings.checkpoint_file) {
             let problem =
-                "needs CHECKPOINT_FILE: it keeps where the changes go on; without it, only SYNC_MODE=full can be";
+                "needs CHECKPOINT_FILE: it keeps where the changes go on; without it, only SYNC_MODE=full is possible";
             self.wrong(KINDS, problem.into());
         }
         (resources, entra)

@@ -95,7 +95,7 @@ pub struct Config {
     pub run_timeout: Option<Duration>,
     /// Post everything in scope again, whatever the checkpoint says about it. `mode` is then full.
     pub resend_all: bool,
-    /// Delete from Port what is of ours and not in Azure any more, if it is no more than so many percent of what is of ours there.
+    /// Delete from Port what this program wrote and Azure no longer has, if it is at most so many percent of what it wrote.
     /// `mode` is then full.
     pub prune: Option<u64>,
     /// Print what would be posted, and change nothing. `None`: post it.
@@ -111,12 +111,12 @@ impl Config {
     pub fn load(settings: &Settings, environment: Environment<'_>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(settings, environment);
         let dry_run = reader.flag("DRY_RUN", settings.dry_run.as_deref());
-        let resend_all = reader.resend_all();
+        let (mode, resend_all) = (reader.mode(), reader.resend_all());
         let prune = reader.prune();
         let entra = reader.entra();
         let (resources, has_entra) = reader.sources(!entra.kinds.is_empty());
         let config = Self {
-            mode: reader.mode(resend_all || prune.is_some()),
+            mode: if resend_all || prune.is_some() { Mode::Full } else { mode },
             network: NetworkConfig { proxies: reader.proxies(), certificates: reader.certificates() },
             azure: reader.azure(),
             port: reader.port(dry_run),
@@ -167,7 +167,7 @@ impl Wishes {
         let mut reader = Reader::new(settings, &|_| None);
         Self {
             format: reader.log_format(),
-            mode: reader.mode(false),
+            mode: reader.mode(),
             dry_run: reader.flag("DRY_RUN", settings.dry_run.as_deref()).then_some(DryRun::Envelopes),
         }
     }
@@ -201,9 +201,9 @@ impl QueryConfig {
     /// Like [`Config::load`], for fewer settings.
     pub fn load(settings: &Settings, environment: Environment<'_>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(settings, environment);
-        let resend_all = reader.resend_all();
+        let (mode, resend_all) = (reader.mode(), reader.resend_all());
         let config = Self {
-            mode: reader.mode(resend_all),
+            mode: if resend_all { Mode::Full } else { mode },
             scope: reader.scope(),
             window: reader.window(),
             checkpoint: reader.checkpoint(),

@@ -28,10 +28,9 @@ impl Mode {
 const LONGEST_WINDOW_MINUTES: u64 = 6 * 24 * 60;
 
 impl Reader<'_> {
-    pub(super) fn mode(&mut self, resend_all: bool) -> Mode {
+    pub(super) fn mode(&mut self) -> Mode {
         let modes = [("incremental", Mode::Incremental), ("full", Mode::Full)];
-        let mode = self.choice("SYNC_MODE", self.settings.mode.as_deref(), &modes);
-        if resend_all { Mode::Full } else { mode }
+        self.choice("SYNC_MODE", self.settings.mode.as_deref(), &modes)
     }
 
     pub(super) fn resend_all(&mut self) -> bool {
@@ -49,7 +48,7 @@ impl Reader<'_> {
         if !is_set(&self.settings.mapping_file) || !is_set(&self.settings.checkpoint_file) {
             self.wrong(
                 NAME,
-                "needs MAPPING_FILE and CHECKPOINT_FILE: only with both is it known what is of ours".into(),
+                "needs MAPPING_FILE and CHECKPOINT_FILE: only with both is it known what this program wrote".into(),
             );
         }
         Some(limit.unwrap_or(10))
@@ -64,28 +63,33 @@ impl Reader<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::QueryConfig;
     use super::super::testing::read;
     use super::*;
     use crate::cli::Settings;
 
-    fn mode(mode: Option<&str>, resend_all: bool) -> Result<Mode, String> {
+    fn mode(mode: Option<&str>) -> Result<Mode, String> {
         let settings = Settings { mode: mode.map(str::to_owned), ..Settings::default() };
-        read(&settings, &[], |reader| reader.mode(resend_all)).map_err(|error| error.to_string())
+        read(&settings, &[], Reader::mode).map_err(|error| error.to_string())
     }
 
     #[test]
     fn the_name_of_a_mode_is_case_insensitive() {
-        assert_eq!(mode(None, false), Ok(Mode::Incremental));
-        assert_eq!(mode(Some("Full"), false), Ok(Mode::Full));
-        assert_eq!(mode(Some("both"), false), Err("SYNC_MODE is \"both\": expected incremental or full".into()));
+        assert_eq!(mode(None), Ok(Mode::Incremental));
+        assert_eq!(mode(Some("Full")), Ok(Mode::Full));
+        assert_eq!(mode(Some("both")), Err("SYNC_MODE is \"both\": expected incremental or full".into()));
         assert_eq!([Mode::Incremental, Mode::Full].map(Mode::name), ["incremental", "full"]);
     }
 
     #[test]
-    fn resend_all_makes_the_run_a_full_one() {
-        assert_eq!(mode(None, true), Ok(Mode::Full));
-        assert_eq!(mode(Some("incremental"), true), Ok(Mode::Full));
-        assert!(mode(Some("both"), true).is_err(), "SYNC_MODE is still validated");
+    fn resend_all_makes_the_run_a_full_one_and_the_mode_is_validated_all_the_same() {
+        let mode = |mode: &str| {
+            let settings = Settings { mode: Some(mode.into()), resend_all: Some("true".into()), ..Settings::default() };
+            QueryConfig::load(&settings, &|_| None).map(|config| config.mode)
+        };
+        assert_eq!(mode("").unwrap(), Mode::Full);
+        assert_eq!(mode("incremental").unwrap(), Mode::Full);
+        assert!(mode("both").unwrap_err().to_string().contains("SYNC_MODE is \"both\""));
         let settings = Settings { resend_all: Some("true".into()), ..Settings::default() };
         assert_eq!(read(&settings, &[], Reader::resend_all), Ok(true));
         assert_eq!(read(&Settings::default(), &[], Reader::resend_all), Ok(false));

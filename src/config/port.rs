@@ -68,6 +68,13 @@ pub enum Payload {
     Batch,
 }
 
+/// Whether something has to be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    Required,
+    Optional,
+}
+
 impl Reader<'_> {
     pub(super) fn port(&mut self, dry_run: bool) -> PortConfig {
         let concurrency =
@@ -81,7 +88,8 @@ impl Reader<'_> {
             self.wrong(MAPPING_FILE, problem.into());
         }
         let verify = self.verify().filter(|_| !dry_run);
-        let api = self.port_api((mapping_file.is_some() || verify.is_some()) && !dry_run);
+        let is_needed = (mapping_file.is_some() || verify.is_some()) && !dry_run;
+        let api = self.port_api(if is_needed { Need::Required } else { Need::Optional });
         PortConfig { ingest_url, concurrency, payload, signing: self.signing(), api, mapping_file, verify }
     }
 
@@ -95,7 +103,7 @@ impl Reader<'_> {
         if self.settings.mapping_file.as_deref().is_some_and(|text| !text.trim().is_empty()) {
             self.wrong(
                 NAME,
-                "is for a webhook: with MAPPING_FILE, Port's API tells of each entity what became of it".into(),
+                "is for a webhook: with MAPPING_FILE, Port's API reports what became of each entity".into(),
             );
         }
         Some(Verify { limit: Duration::from_secs(limit) })
@@ -114,12 +122,12 @@ impl Reader<'_> {
     }
 
     /// The credentials of Port's API: both of them, or none.
-    pub(super) fn port_api(&mut self, is_needed: bool) -> Option<PortApi> {
+    pub(super) fn port_api(&mut self, need: Need) -> Option<PortApi> {
         let client_id = self.settings.port_client_id.as_deref();
         let client_id = self.set(CLIENT_ID, client_id, Form::Plain).map(str::to_owned);
         let client_secret = self.variable(CLIENT_SECRET);
         let base_url = self.base_url();
-        if !is_needed && client_id.is_none() && client_secret.is_none() {
+        if need == Need::Optional && client_id.is_none() && client_secret.is_none() {
             return None;
         }
         let hint = "set it to what Port shows under … > Credentials";

@@ -3,7 +3,7 @@
 use super::NetworkConfig;
 use super::error::ConfigError;
 use super::limits::Limits;
-use super::port::{Payload, PortApi};
+use super::port::{Need, Payload, PortApi};
 use super::reader::{Environment, Reader};
 use super::signing::SigningConfig;
 use crate::cli::{InitArgs, Settings};
@@ -46,7 +46,7 @@ impl SetUpConfig {
         }
         let entra = !reader.entra().kinds.is_empty();
         let dry_run = reader.flag("DRY_RUN", settings.dry_run.as_deref());
-        let api = reader.port_api(true);
+        let api = reader.port_api(Need::Required);
         let webhook = has_webhook.then_some(webhook);
         let config = |api| Self { network, api, webhook, entra, dry_run, limits: Limits::default() };
         // Without an API there is a problem.

@@ -52,7 +52,7 @@ fn invisible(value: &str, form: Form) -> Option<String> {
     found.map(|(place, c)| {
         let json = if form == Form::Lines { ", or in JSON write it as an escape" } else { "" };
         format!(
-            "holds an invisible character, {} (U+{:04X}), as character {} of its {}: delete it, or type the value anew{json}",
+            "holds an invisible character, {} (U+{:04X}), as character {} of its {}: delete it, or type the value again{json}",
             name(c),
             u32::from(c),
             place + 1,

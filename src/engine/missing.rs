@@ -10,7 +10,7 @@ use super::rules::{Rule, holds};
 use super::{Absent, Answer, Engine, Entry, Fatal, Key, Replica, Rows, Source, State, before};
 use crate::model::{Finding, Id, Scope, Stage};
 
-/// The same where so many are missing that the source may be blind.
+/// How long what is missing is waited for where so much of a shard is that the source may be blind.
 const GUARDED_WAIT: SignedDuration = SignedDuration::from_hours(24);
 
 /// What is asked for in a run, by shard.

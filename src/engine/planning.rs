@@ -14,8 +14,8 @@ const ALIKE: SignedDuration = SignedDuration::from_hours(24);
 pub(super) type Part<'s> = (Extent, Vec<&'s Shard>);
 
 impl<S: Source, R: Replica> Engine<'_, S, R> {
-    /// Which shards are read together, and what of them.
-    /// What the source does not look at it shows no changes of: there is nothing to be read of it, and its mark stays.
+    /// Which shards are read together, and what of them. Of a shard that the source does not look at nothing is read, and its mark
+    /// stays.
     pub(super) fn plan<'s>(&self, listed: &'s [Shard]) -> Result<Vec<Part<'s>>, Fatal<R::Error>> {
         let mut read: Vec<(Extent, Mark, &Shard)> = Vec::new();
         for shard in listed {

@@ -163,7 +163,7 @@ fn body(entities: &[&[u8]]) -> Bytes {
 /// in both is not.
 fn outcomes(label: &str, count: usize, told: Bulk) -> Vec<Result<(), PortError>> {
     let failed = |failure| Err(RequestError::new(label, failure).into());
-    let untold = || failed(Failure::Unreadable("it does not tell what became of the entity".into()));
+    let untold = || failed(Failure::Unreadable("it does not say what became of the entity".into()));
     let mut outcomes: Vec<Result<(), PortError>> = (0..count).map(|_| untold()).collect();
     for done in told.entities {
         if let Some(outcome) = outcomes.get_mut(done.index) {

@@ -72,7 +72,7 @@ impl Port {
         let name = if scope.is_empty() { "azure" } else { scope };
         let agent = format!("azure-incremental/{} ({name})", env!("CARGO_PKG_VERSION"));
         let agent = HeaderValue::from_str(&agent).map_err(|_| {
-            RequestError::new("setting up Port's API", Failure::Unreadable("the tenant's id cannot be sent".into()))
+            RequestError::new("setting up Port's API", Failure::Unsendable("the tenant's id cannot be sent".into()))
         })?;
         let client = http.client_for(&config.base_url)?;
         Ok(Self { http, client, config: config.clone(), agent, token: Mutex::default(), rates: Rates::default() })

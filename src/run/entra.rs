@@ -161,24 +161,28 @@ pub(super) fn is_subscription(shard: &Id) -> bool {
 fn tell(counted: &Counted, report: &mut Report) {
     let Counted { waiting, users_waiting, too_large, hidden, others, unlicensed } = counted;
     if *users_waiting > 0 {
-        report.notes.push(format!("{users_waiting} users are read again later: what lists their groups is behind"));
+        report.notes.push(format!(
+            "{users_waiting} users are read again later: Microsoft Graph's list of their groups lags behind"
+        ));
     }
     if let Some(why) = unlicensed {
         tracing::warn!("sign-ins are not read: {why}");
         report.notes.push("sign-ins are not read, as the tenant has no licence of Entra ID P1 or P2".to_owned());
     }
     if *waiting > 0 {
-        report.notes.push(format!("{waiting} groups are read again later: what lists their members is behind"));
+        report.notes.push(format!(
+            "{waiting} groups are read again later: Microsoft Graph's list of their members lags behind"
+        ));
     }
     if !hidden.is_empty() {
         report.notes.push(format!(
-            "{} groups hide their members, which takes the permission Member.Read.Hidden: nothing is told of them",
+            "{} groups hide their members, which stay as they were: reading them takes the permission Member.Read.Hidden",
             hidden.len()
         ));
     }
     if !others.is_empty() {
         let others: Vec<String> = others.iter().map(|(kind, count)| format!("{count} × {kind}")).collect();
-        report.notes.push(format!("members that are no users are left out: {}", others.join(", ")));
+        report.notes.push(format!("members other than users are left out: {}", others.join(", ")));
     }
     if !too_large.is_empty() {
         report.fail(&Shortfall::TooManyMembers(too_large.iter().cloned().collect()));

@@ -91,7 +91,7 @@ pub(super) fn tell_unmapped(form: &Form, report: &mut Report) {
     }
     if unnamed > 0 {
         report.notes.push(format!(
-            "{unnamed} deletes could not be made: what is left of the resources does not tell their identifiers"
+            "{unnamed} deletes could not be made: what is left of the resources does not give their identifiers"
         ));
     }
     if failed > 0 {

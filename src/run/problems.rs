@@ -29,10 +29,11 @@ pub(crate) enum RunError {
     Hook(#[from] HookError),
     #[error("MAPPING_FILE {} cannot be used:{problem}", .file.display())]
     Mapping { file: PathBuf, problem: String },
-    #[error("Port has no blueprint {0}, of which MAPPING_FILE makes entities")]
+    #[error("MAPPING_FILE creates entities of blueprint {0}, which Port does not have")]
     NoBlueprint(String),
     #[error(
-        "Entra ID's changes go on where the last run ended, which needs CHECKPOINT_FILE; without it, only SYNC_MODE=full can be"
+        "Entra ID's changes go on where the last run ended, which needs CHECKPOINT_FILE; without it, only SYNC_MODE=full is \
+         possible"
     )]
     NoCursor,
     #[error("the principal cannot read any subscription")]
@@ -51,7 +52,7 @@ pub(crate) enum RunError {
     OtherCatalog { file: PathBuf },
     #[error(transparent)]
     Stopped(#[from] Stop),
-    #[error("{0}; something hangs, so that how far it came is not known")]
+    #[error("{0}; something hung; how far the run got is not known")]
     Unfinished(Stop),
 }
 
@@ -104,9 +105,9 @@ impl Problem for RunError {
                 "a run sends every subscription that the principal can read: cancel this one, or take away the principal's role on \
                  it, and run forget once it is not listed any more",
             ),
-            Self::OtherCatalog { .. } => Some("run forget with the settings of the runs, or let a run go first"),
+            Self::OtherCatalog { .. } => Some("run forget with the settings of the runs, or run the sync first"),
             Self::Stopped(_) => None,
-            Self::Unfinished(_) => Some("check the disk of the checkpoint, and that somebody reads the log"),
+            Self::Unfinished(_) => Some("check the disk of the checkpoint, and whether anything still reads the log"),
         }
     }
 }
@@ -149,13 +150,13 @@ pub(super) enum Shortfall {
     Unmapped { rows: u64, first: String },
     #[error("nothing was pruned: {gone} of {held} entities would go, which is more than {limit} %")]
     PruneLimit { gone: u64, held: u64, limit: u64 },
-    #[error("nothing was pruned: Port does not tell who wrote an entity")]
+    #[error("nothing was pruned: Port does not say who wrote an entity")]
     NoOwners,
     #[error("{0} entities are not in Azure, and could not be deleted; the log names each")]
     Unpruned(u64),
     #[error("cannot write the envelopes: {0}")]
     Unprinted(std::io::Error),
-    #[error("{count} {kind} are gone, which is more than a fifth of them: none of them was deleted")]
+    #[error("{count} {kind} are gone, which is more than 100 and more than 20 % of all: none was deleted")]
     MassDelete { kind: String, count: u64 },
     #[error("{} groups have more members than one post holds, and were sent without them: {}", .0.len(), .0.join(", "))]
     TooManyMembers(Vec<String>),

@@ -39,6 +39,6 @@ pub(crate) fn fault_of(request: &RequestError, reset: Option<Duration>) -> Fault
             // Port for somebody else, or something on the way that dislikes what is posted.
             _ => Fault::Denied,
         },
-        Failure::TooLarge(_) | Failure::Unreadable(_) => Fault::Denied,
+        Failure::TooLarge(_) | Failure::Unreadable(_) | Failure::Unsendable(_) => Fault::Denied,
     }
 }

@@ -38,7 +38,7 @@ const FLAGS: [(&str, &str, &str, &str); 42] = [
     ("RESOURCE_TYPES", "--resource-types", "vaults", "Microsoft.KeyVault/vaults"),
     ("RESOURCE_GROUP_TAG_FILTERS", "--resource-group-tag-filters", "{", r#"{"include": {"a": "b"}}"#),
     ("OUT_OF_SCOPE", "--out-of-scope", "drop", "keep"),
-    ("CHECKPOINT_FILE", "--checkpoint-file", "", "checkpoint.json"),
+    ("CHECKPOINT_FILE", "--checkpoint-file", "", "checkpoint.redb"),
     ("CHANGE_OVERLAP_MINUTES", "--change-overlap-minutes", "1441", "0"),
     ("FULL_SYNC_EVERY_HOURS", "--full-sync-every-hours", "0", "8760"),
     ("DEAD_LETTER_FILE", "--dead-letter-file", "", "dead.jsonl"),

@@ -360,7 +360,7 @@ async fn what_is_wrong_with_the_settings_or_the_credentials_is_told_by_the_exit_
     wrong.exits(3).says(&["check PORT_CLIENT_ID and PORT_CLIENT_SECRET"]);
     let other = format!("{}/anotherKeyThanThis", sandbox.origin(Host::Port));
     let other = drift_of_webhook(sandbox).env("PORT_WEBHOOK_INGEST_URL", other).run().await.exits(2);
-    other.says(&["none of Port's webhooks is that of PORT_WEBHOOK_INGEST_URL"]).does_not_say(&["anotherKeyThanThis"]);
+    other.says(&["no webhook in Port has the URL PORT_WEBHOOK_INGEST_URL"]).does_not_say(&["anotherKeyThanThis"]);
     break_down(sandbox, Route::PortSearch, Rule::new(Fault::status(400)));
     drift(sandbox).await.exits(1).says(&["Port: POST ", "status 400"]);
     sandbox.faults().clear();

@@ -237,7 +237,7 @@ async fn answers_are_matched_by_index_and_an_entity_that_none_tells_of_is_not_ta
     settings.port.api.entities.bulk.forgets = Some("vaults".into());
     let sandbox = start(settings).await;
     let checkpoint = file(&sandbox, "checkpoint");
-    let run = full(&sandbox, &checkpoint).await.exits(1).says(&["does not tell what became of the entity"]);
+    let run = full(&sandbox, &checkpoint).await.exits(1).says(&["does not say what became of the entity"]);
     assert!(run.count("failed") > 0, "{run}");
     sandbox.port().api_settings().entities.bulk.forgets = None;
     let run = Program::over_the_api(&sandbox).checkpoint(&checkpoint).run().await.exits(0);
@@ -332,7 +332,7 @@ async fn check_signs_in_to_port_and_looks_for_each_blueprint_of_the_mapping() {
     let path = mapping(sandbox, ".name", "");
     std::fs::write(&path, std::fs::read_to_string(&path).unwrap().replace("azureCloudResources", "nonesuch")).unwrap();
     let wrong = Program::over_the_api(sandbox).env("MAPPING_FILE", &path).args(["check"]).run().await.exits(2);
-    wrong.says(&["Port has no blueprint nonesuch"]);
+    wrong.says(&["entities of blueprint nonesuch, which Port does not have"]);
     let refused =
         Program::over_the_api(sandbox).env("PORT_CLIENT_SECRET", "wrong").args(["check"]).run().await.exits(3);
     refused.says(&["check PORT_CLIENT_ID and PORT_CLIENT_SECRET"]);

@@ -34,7 +34,7 @@ async fn live(sandbox: &Sandbox, told: &Told, lives: impl Fn(&mut sandbox::estat
     let program = |mode| {
         let program = Program::new(sandbox).env("SYNC_MODE", mode).env("CHANGE_WINDOW_MINUTES", "45");
         told.variables.iter().fold(program, |program, (name, value)| match *value {
-            "the checkpoint" => program.checkpoint(&sandbox.directory().join("checkpoint.json")),
+            "the checkpoint" => program.checkpoint(&sandbox.directory().join("checkpoint.redb")),
             value => program.env(name, value),
         })
     };

@@ -193,7 +193,7 @@ impl Trial {
         }
         sandbox.clock().advance(DAY);
         trust(&sandbox);
-        let checkpoint = sandbox.directory().join("checkpoint.json").display().to_string();
+        let checkpoint = sandbox.directory().join("checkpoint.redb").display().to_string();
         let flags = Flags { checkpoint_file: Some(checkpoint), port_webhook_payload: payload, ..Flags::default() };
         let mut config = config(&sandbox, flags, &[]);
         config.limits.retries = 2;
@@ -223,7 +223,7 @@ impl Trial {
 
     /// From when on each subscription is read next.
     fn marks(&self) -> Vec<Option<i64>> {
-        let database = redb::Database::open(self.sandbox.directory().join("checkpoint.json")).unwrap();
+        let database = redb::Database::open(self.sandbox.directory().join("checkpoint.redb")).unwrap();
         let shards = database.begin_read().unwrap().open_table(SHARDS).unwrap();
         shards.iter().unwrap().map(|shard| shard.unwrap().1.value().1).collect()
     }

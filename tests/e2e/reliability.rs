@@ -153,7 +153,7 @@ async fn a_corrupt_checkpoint_is_set_aside_and_everything_is_read() {
 }
 
 #[tokio::test]
-async fn a_checkpoint_of_another_webhook_scope_or_time_means_a_full_run() {
+async fn a_checkpoint_of_another_webhook_or_scope_means_a_full_run() {
     let signed = |program: Program| {
         program.env("PORT_WEBHOOK_SECRET", "another").env("PORT_WEBHOOK_SIGNATURE_HEADER", "x-signature")
     };

@@ -53,7 +53,7 @@ fn talkative(sandbox: &Sandbox, kind: &str) -> Program {
         .env("IDENTITY_HEADER", IDENTITY_HEADER)
         .env("AZURE_FEDERATED_TOKEN_FILE", at("token"))
         .env("DEAD_LETTER_FILE", at("dead.jsonl"))
-        .env("CHECKPOINT_FILE", at("checkpoint.json"))
+        .env("CHECKPOINT_FILE", at("checkpoint.redb"))
         .env("RUN_TIMEOUT_SECONDS", "3")
         .in_a_job(&at("summary"), &at("output"))
 }
@@ -61,8 +61,8 @@ fn talkative(sandbox: &Sandbox, kind: &str) -> Program {
 /// What the run wrote, to anywhere.
 fn everything(run: &Run, directory: &Path) -> String {
     let mut all = format!("{}{}", run.out, run.err);
-    for file in ["dead.jsonl", "checkpoint.json", "checkpoint.json.lock", "summary", "output"] {
-        all += &fs::read_to_string(directory.join(file)).unwrap_or_default();
+    for file in ["dead.jsonl", "checkpoint.redb", "summary", "output"] {
+        all += &String::from_utf8_lossy(&fs::read(directory.join(file)).unwrap_or_default());
     }
     all
 }
@@ -111,7 +111,7 @@ async fn no_secret_shows_whatever_goes_wrong() {
     for route in Route::ALL {
         for fault in echoes.iter().chain(&others).chain(&quotes) {
             sandbox.faults().clear();
-            _ = fs::remove_file(sandbox.directory().join("checkpoint.json"));
+            _ = fs::remove_file(sandbox.directory().join("checkpoint.redb"));
             // Twice, since a first 401 is not told; and what is tried again need not fail for long.
             break_down(&sandbox, route, Rule::new(fault.clone()).times(2));
             let run = talkative(&sandbox, "client-secret").run().await;
@@ -357,10 +357,10 @@ async fn what_is_no_regular_file_is_refused_at_once_and_what_others_could_read_i
     let at = |name: &str| small.sandbox.directory().join(name);
     let program = || {
         Program::full(&small.sandbox)
-            .env("CHECKPOINT_FILE", at("checkpoint.json"))
+            .env("CHECKPOINT_FILE", at("checkpoint.redb"))
             .env("DEAD_LETTER_FILE", at("dead.jsonl"))
     };
-    for file in ["checkpoint.json", "dead.jsonl"] {
+    for file in ["checkpoint.redb", "dead.jsonl"] {
         _ = fs::remove_file(at(file));
         let made = std::process::Command::new("mkfifo").arg(at(file)).status().unwrap();
         assert!(made.success());
@@ -369,11 +369,11 @@ async fn what_is_no_regular_file_is_refused_at_once_and_what_others_could_read_i
         fs::remove_file(at(file)).unwrap();
     }
     program().run().await.exits(0);
-    for file in ["checkpoint.json", "dead.jsonl"] {
+    for file in ["checkpoint.redb", "dead.jsonl"] {
         fs::set_permissions(at(file), fs::Permissions::from_mode(0o644)).unwrap();
     }
     program().run().await.exits(0);
-    for file in ["checkpoint.json", "dead.jsonl"] {
+    for file in ["checkpoint.redb", "dead.jsonl"] {
         assert_eq!(fs::metadata(at(file)).unwrap().permissions().mode() & 0o777, 0o600, "{file}");
     }
 }
@@ -401,11 +401,11 @@ async fn files_are_for_their_owner_alone_and_nothing_is_lost_through_a_link() {
     break_down(&small.sandbox, Route::Webhook, Rule::new(Fault::status(400)).containing("vaults"));
     let program = || {
         Program::full(&small.sandbox)
-            .env("CHECKPOINT_FILE", at("checkpoint.json"))
+            .env("CHECKPOINT_FILE", at("checkpoint.redb"))
             .env("DEAD_LETTER_FILE", at("dead.jsonl"))
     };
     program().run().await.exits(4);
-    for file in ["checkpoint.json", "dead.jsonl"] {
+    for file in ["checkpoint.redb", "dead.jsonl"] {
         assert_eq!(fs::metadata(at(file)).unwrap().permissions().mode() & 0o777, 0o600, "{file}");
     }
     fs::write(at("precious"), "untouched").unwrap();
@@ -415,10 +415,10 @@ async fn files_are_for_their_owner_alone_and_nothing_is_lost_through_a_link() {
     assert_eq!(fs::read(at("precious")).unwrap(), b"untouched");
     fs::remove_file(at("dead.jsonl")).unwrap();
     // The checkpoint may be a link to where it is; what else is there is set aside as it is.
-    fs::remove_file(at("checkpoint.json")).unwrap();
-    symlink(at("precious"), at("checkpoint.json")).unwrap();
+    fs::remove_file(at("checkpoint.redb")).unwrap();
+    symlink(at("precious"), at("checkpoint.redb")).unwrap();
     program().run().await.exits(4).says(&["precious.corrupt-"]);
-    assert!(fs::symlink_metadata(at("checkpoint.json")).unwrap().is_symlink());
+    assert!(fs::symlink_metadata(at("checkpoint.redb")).unwrap().is_symlink());
     let names = fs::read_dir(small.sandbox.directory()).unwrap().map(|entry| entry.unwrap().path());
     let aside = names.into_iter().find(|path| path.display().to_string().contains("precious.corrupt-")).unwrap();
     assert_eq!(fs::read(aside).unwrap(), b"untouched");

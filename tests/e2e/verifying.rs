@@ -142,7 +142,7 @@ async fn what_port_takes_and_loses_is_posted_until_it_is_there() {
 async fn an_audit_log_that_may_not_be_read_is_said_so() {
     let small = Small::start().await;
     small.sandbox.faults().add(Route::PortAudit, Rule::new(Fault::status(403)));
-    late(&small).await.says(&["these credentials may not read in its audit log why"]);
+    late(&small).await.says(&["these credentials may not read its audit log, which says why"]);
     assert_eq!(asked(&small.sandbox, Route::PortAudit), 1);
 }
 
@@ -191,7 +191,7 @@ async fn the_webhook_has_to_be_one_of_ports() {
         format!("{}/{key}", url.rsplit_once('/').unwrap().0)
     };
     let run = verifying(&small.sandbox).env("PORT_WEBHOOK_INGEST_URL", url("another")).run().await.exits(2);
-    run.tells(&["none of Port's webhooks is that of PORT_WEBHOOK_INGEST_URL"]);
+    run.tells(&["no webhook in Port has the URL PORT_WEBHOOK_INGEST_URL"]);
     verifying(&small.sandbox).env("PORT_CLIENT_SECRET", "wrong").run().await.exits(3);
     assert_eq!(posts(), 0, "it is known before anything is posted");
 }

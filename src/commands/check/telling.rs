@@ -94,7 +94,7 @@ impl Told {
         let wrong: Vec<&str> =
             self.lines.iter().filter(|(state, ..)| *state == State::Wrong).map(|(_, what, _)| *what).collect();
         match wrong.first() {
-            None => "ready: nothing that was checked keeps a run from working".into(),
+            None => "ready: all checks passed".into(),
             Some(first) => {
                 let checked = self.lines.iter().filter(|(state, ..)| *state != State::Skipped).count();
                 format!("not ready: {} of {checked} checks failed; fix {first} first", wrong.len())

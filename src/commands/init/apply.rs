@@ -120,7 +120,7 @@ async fn applied(config: &SetUpConfig, args: &InitArgs, problems: &mut Vec<Strin
     let there = port.webhook(webhook::IDENTIFIER).await;
     let handed_over = match there.map(|there| ingest_url(&there.unwrap_or_default())) {
         Err(error) => Err(error.told()),
-        Ok(None) => Err("Port does not tell the URL of the webhook".to_owned()),
+        Ok(None) => Err("Port does not show the URL of the webhook".to_owned()),
         Ok(Some(url)) if !args.gh_secret => return Ok(format!("{url}\n")),
         Ok(Some(url)) => hand_over(url.as_str()).await,
     };

@@ -257,7 +257,7 @@ impl<'a> Delivery<'a> {
                     }
                 }
                 Err(error) => match error.fault() {
-                    Fault::Throttled { after } if self.is_waited_out(began, after) => {
+                    Fault::Throttled { after } if self.wait_out(began, after) => {
                         self.note_retry();
                         continue;
                     }
@@ -301,7 +301,7 @@ impl<'a> Delivery<'a> {
     }
 
     /// Lets every post wait, and tells whether this one is to be tried again after that.
-    fn is_waited_out(&self, began: Instant, asked: Option<Duration>) -> bool {
+    fn wait_out(&self, began: Instant, asked: Option<Duration>) -> bool {
         let granted = asked.map(|asked| self.patience.grant(asked));
         let mut pace = self.pace.borrow_mut();
         if let Some(wait) = pace.refuse(began, granted) {

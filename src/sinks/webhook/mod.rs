@@ -79,7 +79,7 @@ impl<'a> Webhook<'a> {
         let url: Url = url
             .expose()
             .parse()
-            .map_err(|_| RequestError::new(label.as_str(), Failure::Unreadable("its URL is invalid".into())))?;
+            .map_err(|_| RequestError::new(label.as_str(), Failure::Unsendable("its URL is invalid".into())))?;
         secrets::keep_key_of(&url);
         let PortConfig { concurrency: in_flight, payload, .. } = *config;
         let signer = config.signing.as_ref().map(Signer::new);

@@ -218,7 +218,7 @@ impl Proof {
                     let audit = if self.may_read_audit.get() {
                         "its audit log does not say why"
                     } else {
-                        "these credentials may not read in its audit log why"
+                        "these credentials may not read its audit log, which says why"
                     };
                     unshown = Some(WebhookError::Unshown(format!("{} {what}; {audit}", of())));
                 }

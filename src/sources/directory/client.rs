@@ -75,7 +75,7 @@ impl Client {
 
     /// A URL that Graph gave. It carries the access token, so it may lead to Graph alone.
     pub(super) fn link(&self, kind: EntraKind, link: &str) -> Result<Url, DirectoryError> {
-        let url = link.parse().map_err(|_| unreadable(kind, "a link is no URL"))?;
+        let url = link.parse().map_err(|_| unreadable(kind, "a link is not a URL"))?;
         self.api.own(url).map_err(|error| DirectoryError::new(kind, error.into()))
     }
 
@@ -97,7 +97,7 @@ impl Client {
     pub(super) async fn page(&self, kind: EntraKind, url: Url) -> Result<Page, DirectoryError> {
         let page: Page = self.get(kind, url).await?;
         if page.next.is_some() && page.delta.is_some() {
-            return Err(unreadable(kind, "a page leads on, and is the last one"));
+            return Err(unreadable(kind, "a page has both a next link and a delta link"));
         }
         self.rows.set(self.rows.get() + page.value.len() as u64);
         Ok(page)

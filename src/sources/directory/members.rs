@@ -92,7 +92,8 @@ impl Client {
                     Err(error) => return Err(error),
                 };
                 for item in &page.value {
-                    let member = serde_json::from_str(item.get()).map_err(|_| unreadable(kind, "a member is none"))?;
+                    let member = serde_json::from_str(item.get())
+                        .map_err(|_| unreadable(kind, "a list of members has an item that is not an object"))?;
                     members.add(&member, entra);
                 }
                 let Some(next) = page.next else { break };
@@ -143,8 +144,8 @@ impl Client {
                     page => page?,
                 };
                 for item in &page.value {
-                    let named: Named =
-                        serde_json::from_str(item.get()).map_err(|_| unreadable(kind, "a membership is none"))?;
+                    let named: Named = serde_json::from_str(item.get())
+                        .map_err(|_| unreadable(kind, "a list of groups has an item that is not an object"))?;
                     if named.kind == "#microsoft.graph.group" {
                         groups.insert(named.id.to_lowercase());
                     }

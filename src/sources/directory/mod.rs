@@ -66,7 +66,7 @@ struct State {
     opened: Option<(Round, Extent)>,
     /// Why it could not be read.
     failure: Option<DirectoryError>,
-    /// Its last link is not good any more.
+    /// Its last link is no longer valid.
     is_lost: bool,
 }
 
@@ -81,7 +81,7 @@ pub(crate) struct Counted {
     pub(crate) too_large: BTreeSet<String>,
     /// Groups of which it may not be read who is in them.
     pub(crate) hidden: BTreeSet<String>,
-    /// Members that are no users, by their kinds.
+    /// Members other than users, by their kinds.
     pub(crate) others: BTreeMap<String, u64>,
     /// Why sign-ins cannot be read where the tenant has no licence for it.
     pub(crate) unlicensed: Option<String>,
@@ -119,7 +119,7 @@ impl Directory {
         Self { client: Client::new(api), entra, terms, kinds, names, counts, users: RefCell::default(), posted }
     }
 
-    /// Opens the round of each kind at the link that its cursor has. A kind without one, or whose link is not good any more, is
+    /// Opens the round of each kind at the link that its cursor has. A kind without one, or whose link is no longer valid, is
     /// read from the beginning.
     pub(crate) async fn open(&self, cursor: impl Fn(&Id) -> Option<String>) {
         let kinds: Vec<EntraKind> = self.kinds.borrow().keys().copied().collect();
@@ -134,7 +134,7 @@ impl Directory {
             }
             let opened = match self.open_link(kind, &link).await {
                 Err(error) if error.is_of_the_link() => {
-                    tracing::warn!("the link of the last round is not good any more; all are read: {error}");
+                    tracing::warn!("the link of the last round is no longer valid; all are read: {error}");
                     self.lose(kind);
                     self.begin(kind).await.map(|round| (round, Extent::Everything))
                 }
@@ -168,7 +168,7 @@ impl Directory {
         Ok((round, Extent::Changes))
     }
 
-    /// The link of a kind is not good any more.
+    /// The link of a kind is no longer valid.
     fn lose(&self, kind: EntraKind) {
         if let Some(state) = self.kinds.borrow_mut().get_mut(&kind) {
             state.cursor.link.clear();

@@ -233,7 +233,7 @@ fn parsed<'p>(
 
 /// An object of an answer.
 pub(super) fn parse(kind: EntraKind, item: &RawValue) -> Result<Object<'_>, DirectoryError> {
-    Object::parse(item).ok_or_else(|| unreadable(kind, "an object is none"))
+    Object::parse(item).ok_or_else(|| unreadable(kind, "the answer contains an item that is not a directory object"))
 }
 
 /// The GUID of a number.

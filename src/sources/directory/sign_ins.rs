@@ -58,9 +58,10 @@ struct Activity {
 
 impl User {
     fn parse(item: &str) -> Result<Self, DirectoryError> {
-        let user: Self = serde_json::from_str(item).map_err(|_| unreadable(KIND, "a user is none"))?;
+        let user: Self = serde_json::from_str(item)
+            .map_err(|_| unreadable(KIND, "the answer contains an item that is not a user"))?;
         let id = user.id.to_lowercase();
-        if is_guid(&id) { Ok(Self { id, ..user }) } else { Err(unreadable(KIND, "an id is none")) }
+        if is_guid(&id) { Ok(Self { id, ..user }) } else { Err(unreadable(KIND, "the id of a user is not a GUID")) }
     }
 
     /// The beginning of the day on which the user last signed in. Who never did is said to have in the year 1.
