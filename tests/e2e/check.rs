@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::harness::{Program, Run, break_down, empty, envelopes, settled, start};
+use crate::remembered::{file, remembering, until};
 
 fn check(sandbox: &Sandbox) -> Program {
     Program::new(sandbox).without("LOG_FORMAT").args(["check"])
@@ -146,6 +147,23 @@ async fn check_tells_from_when_on_the_next_run_reads() {
         .exits(0);
     let run = check("filtered.json").run().await.exits(2);
     assert_told(&run, "wrong", "checkpoint", "RESOURCE_GROUP_TAG_FILTERS");
+}
+
+#[tokio::test]
+async fn check_tells_that_the_checkpoint_holds_nothing_yet_and_that_a_run_has_it_in_use() {
+    let sandbox = start(settled()).await;
+    let check = || check(&sandbox).checkpoint(&file(&sandbox));
+    remembering(&sandbox).env("AZURE_CLIENT_SECRET", "wrong").run().await.exits(3);
+    let holds_nothing = "holds nothing yet; the next run reads everything";
+    assert_told(&check().run().await.exits(0), "note", "checkpoint", holds_nothing);
+    break_down(&sandbox, Route::Webhook, Rule::new(Fault::Hang).containing("upsert"));
+    // The check knocked at the host.
+    let before = sandbox.requests().count(Route::Webhook);
+    let mut child = remembering(&sandbox).into_command().spawn().unwrap();
+    until("a post", || sandbox.requests().count(Route::Webhook) > before).await;
+    assert_told(&check().run().await.exits(0), "note", "checkpoint", "is in use by another process");
+    child.kill().await.unwrap();
+    assert_told(&check().run().await.exits(0), "ok", "checkpoint", "3 subscriptions, ");
 }
 
 #[tokio::test]

@@ -35,6 +35,7 @@ mod envelopes;
 mod filters;
 mod forget;
 mod full;
+mod interrupted;
 mod living;
 mod matrix;
 mod memory;

@@ -1,15 +1,16 @@
-//! What an operator has at hand: dry run, init, GitHub Actions, completions, freshness.
+//! What an operator has at hand: dry run, init, GitHub Actions, completions, freshness, a look at the checkpoint.
 
 use std::collections::BTreeSet;
 use std::process::Stdio;
 
+use sandbox::Sandbox;
 use sandbox::estate::lower;
 use sandbox::faults::{Fault, Rule};
 use sandbox::requests::Route;
 use serde_json::Value as Json;
 
-use crate::harness::{Program, break_down, envelopes, resource_ids, settled, start};
-use crate::remembered::{file, remembering};
+use crate::harness::{MINUTE, Program, Small, break_down, envelopes, passing, resource_ids, settled, start};
+use crate::remembered::{compared, confirmed, file, remembering, since};
 
 #[tokio::test]
 async fn commands_that_only_print_need_no_credentials() {
@@ -176,4 +177,58 @@ async fn who_made_a_change_is_delivered_only_where_that_is_wished_for() {
     let told = envelopes(&sandbox).await.split_off(plain.len() + logged.len());
     let attributed = told.iter().filter(|envelope| envelope.data["changeAttributes"]["changedBy"].is_string());
     assert_eq!(attributed.count(), 3);
+}
+
+/// `azure-incremental checkpoint` for a person, on the sandbox's own file.
+fn shown<const N: usize>(sandbox: &Sandbox, args: [&str; N]) -> Program {
+    Program::bare().args(["checkpoint", file(sandbox).to_str().unwrap()]).args(args)
+}
+
+#[tokio::test]
+async fn a_person_who_looks_at_a_checkpoint_reads_what_it_holds_what_is_in_doubt_and_how_the_last_run_ended() {
+    let small = Small::start().await;
+    let Small { sandbox, subscription, group, vault } = &small;
+    let root = format!("/subscriptions/{subscription}");
+    confirmed(sandbox).await;
+    let times = [since(sandbox, subscription).await, compared(sandbox, subscription).await];
+    let [read, compared] = times.each_ref().map(|time| &time[..19]);
+    let show = |id: &str| shown(sandbox, ["--id", id]).run();
+    let whole = shown(sandbox, []).run().await.exits(0).says(&["\n3 entities held, 0 in doubt\n", &root]);
+    let whole = whole.says(&["\n    3 held, 0 in doubt\n", "\nlast run: full, started ", ", exit 0\n"]);
+    let whole = whole.says(&[&format!("read up to {read}"), &format!("last compared in full {compared}")]);
+    whole.says(&["1  microsoft.keyvault/vaults\n"]).does_not_say(&["    in doubt  ", "not listed", "{"]);
+    let text = show(&vault.to_uppercase()).await.exits(0).says(&[vault, "held: the catalog accepted content "]);
+    text.says(&["last answered in the run of "]).does_not_say(&["in doubt", "{"]);
+    show(group).await.exits(0).says(&["held: ", "its tags put it in scope"]);
+    let times = [format!("records have been read up to {read}"), format!("last compared in full at {compared}")];
+    show(&root).await.exits(0).says(&times.each_ref().map(String::as_str));
+
+    sandbox.clock().advance(MINUTE);
+    sandbox.estate().touch_resource(vault);
+    break_down(sandbox, Route::Webhook, Rule::new(passing(500)).containing("/vaults/"));
+    remembering(sandbox).run().await.exits(1);
+    let whole = shown(sandbox, []).run().await.exits(0).says(&["\n3 entities held, 1 in doubt\n", ", exit 1\n"]);
+    let why = format!("\n    in doubt  {vault}: Port has not accepted it yet, or did not answer\n");
+    whole.says(&["\nlast run: incremental, started ", &why]);
+    show(vault).await.exits(0).says(&["in doubt: something may or may not have arrived; the next run asks for it"]);
+    show(&format!("{vault}-2")).await.exits(1).says(&["-2 is not in the checkpoint"]);
+    show("vault-1").await.exits(2).says(&["vault-1 is not an id: expected /subscriptions/"]);
+}
+
+#[tokio::test]
+async fn where_there_is_no_checkpoint_to_look_at_or_nothing_in_it_that_is_an_error_and_said_as_one() {
+    let sandbox = start(settled()).await;
+    for why in ["does not exist yet", "holds nothing yet: no run has read anything"] {
+        if why.starts_with("holds") {
+            // A run makes its file before it signs in.
+            remembering(&sandbox).env("AZURE_CLIENT_SECRET", "wrong").run().await.exits(3);
+        }
+        for args in [&[][..], &["--list"], &["--id", "/subscriptions/x"]] {
+            let mut command = shown(&sandbox, []).into_command();
+            let output = command.args(args).output().await.unwrap();
+            let err = String::from_utf8(output.stderr).unwrap();
+            assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b""[..]), "{err}");
+            assert_eq!(err, format!("error: {} {why}\n", file(&sandbox).display()));
+        }
+    }
 }

@@ -19,22 +19,22 @@ use crate::remembered::{
     compared, confirmed, entry, file, remembering, set_aside, signal, state, summary, until, why_full,
 };
 
-const HOUR: Duration = Duration::from_secs(60 * 60);
-const TICK: Duration = Duration::from_secs(20 * 60);
-const PRODUCTION: &str = r#"{"include": {"Environment": "Production"}}"#;
+pub(crate) const HOUR: Duration = Duration::from_secs(60 * 60);
+pub(crate) const TICK: Duration = Duration::from_secs(20 * 60);
+pub(crate) const PRODUCTION: &str = r#"{"include": {"Environment": "Production"}}"#;
 
-fn posts(sandbox: &Sandbox) -> u64 {
+pub(crate) fn posts(sandbox: &Sandbox) -> u64 {
     sandbox.requests().count(Route::Webhook)
 }
 
 /// An ordinary run, after the time between two.
-async fn tick(sandbox: &Sandbox) -> Run {
+pub(crate) async fn tick(sandbox: &Sandbox) -> Run {
     sandbox.clock().advance(TICK);
     remembering(sandbox).run().await
 }
 
 /// Three ticks after a trouble the catalog is right, and the next one has nothing to send.
-async fn assert_heals(sandbox: &Sandbox, scope: &Scope, run: impl Fn() -> Program) {
+pub(crate) async fn assert_heals(sandbox: &Sandbox, scope: &Scope, run: impl Fn() -> Program) {
     for _ in 0..3 {
         sandbox.clock().advance(TICK);
         run().run().await.exits(0);
