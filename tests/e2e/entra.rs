@@ -388,6 +388,7 @@ async fn a_mass_of_deletes_is_held_back_until_it_is_allowed() {
     for _ in 0..2 {
         let held_back = "150 users are gone, which is more than 100 and more than 20 % of all: none was deleted";
         let run = next(&sandbox).await.exits(1).tells(&[held_back, "--allow-mass-delete"]);
+        sandbox.port().settle().await;
         assert_eq!(sandbox.port().with_catalog(|catalog| catalog.count("entra-id-user")), 400, "{run}");
     }
     sandbox.clock().advance(TICK);
