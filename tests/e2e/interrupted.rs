@@ -18,7 +18,9 @@ use sandbox::requests::Route;
 use sandbox::rng::Rng;
 use sandbox::settings::EstateSize;
 
-use crate::harness::{DAY, MINUTE, Program, Small, break_down, empty, envelopes, outline, passing, settled, start};
+use crate::harness::{
+    DAY, Envelope, MINUTE, Program, Small, break_down, empty, envelopes, outline, passing, settled, start,
+};
 use crate::remembered::{compared, confirmed, file, remembering, signal, since, state, until, why_full};
 use crate::replica::{HOUR, PRODUCTION, TICK, assert_heals, posts, tick};
 
@@ -229,9 +231,8 @@ impl Land {
         assert!(if is_recorded { leave(&mut estate) } else { estate.unrecorded(leave) });
     }
 
-    fn group_and_vaults(&self) -> BTreeSet<(String, String)> {
-        let ids = [&self.groups[0], &self.vaults[0], &self.vaults[1]];
-        ids.map(|id| ("delete".to_owned(), id.to_string())).into()
+    fn group_and_vaults(&self) -> BTreeSet<String> {
+        [&self.groups[0], &self.vaults[0], &self.vaults[1]].map(|id| id.to_string()).into()
     }
 }
 
@@ -274,7 +275,7 @@ async fn of_a_subscription_that_was_away_what_leaves_the_scope_is_deleted_and_no
         }
         assert_heals(sandbox, scope, run).await;
         let sent = envelopes(sandbox).await.split_off(before);
-        let deletes: Vec<_> = outline(&sent).into_iter().filter(|(what, _)| *what == "delete").map(owned).collect();
+        let deletes = deletes(&sent);
         assert_eq!((deletes.len(), deletes.into_iter().collect()), (3, land.group_and_vaults()));
         // Past that, what is held of it is proven by nothing: all of it is sent once.
         let is_proven = away < 6 * DAY;
@@ -293,8 +294,10 @@ async fn of_a_subscription_that_was_away_what_leaves_the_scope_is_deleted_and_no
     }
 }
 
-fn owned((what, id): (&str, &str)) -> (String, String) {
-    (what.to_owned(), id.to_owned())
+/// What of these is deleted.
+fn deletes(sent: &[Envelope]) -> Vec<String> {
+    let deletes = outline(sent).into_iter().filter(|(what, _)| *what == "delete");
+    deletes.map(|(_, id)| id.to_owned()).collect()
 }
 
 /// The queries of a run that finds nothing to do.
@@ -445,11 +448,9 @@ async fn what_left_the_scope_or_went_before_the_file_was_lost_is_deleted_by_the_
         let before = envelopes(sandbox).await.len();
         assert_heals(sandbox, scope, run).await;
         let sent = envelopes(sandbox).await.split_off(before);
-        let deletes: BTreeSet<_> =
-            outline(&sent).into_iter().filter(|(what, _)| *what == "delete").map(owned).collect();
         let mut gone = land.group_and_vaults();
-        gone.insert(owned(("delete", &land.vaults[2])));
-        assert_eq!(deletes, gone, "{filter} {age:?} {goes_first}");
+        gone.insert(land.vaults[2].to_string());
+        assert_eq!(BTreeSet::from_iter(deletes(&sent)), gone, "{filter} {age:?} {goes_first}");
     };
     for (filter, scope) in &filters() {
         let cases = [(HOUR, true), (HOUR, false), (5 * DAY, true), (5 * DAY, false)];
