@@ -1,7 +1,6 @@
 //! What was put and is not in the entries of the file yet: it lies over them.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -19,8 +18,6 @@ pub(super) struct Overlay {
     unsaved: Vec<Put>,
     /// How many entries each save in the journal has; of some keys, several.
     journal: BTreeMap<Number, usize>,
-    /// Of how many slots each save has the value, or will have it.
-    latest: BTreeMap<Number, usize>,
     /// The next save.
     next: Number,
     /// The last key that was folded: the next part comes after it.
@@ -86,9 +83,6 @@ impl Overlay {
             overlay.next = save + 1;
             overlay.slots.extend(puts.into_iter().map(|put| slot(put, save)));
         }
-        for slot in overlay.slots.values() {
-            *overlay.latest.entry(slot.save).or_default() += 1;
-        }
         overlay
     }
 
@@ -109,9 +103,7 @@ impl Overlay {
             if slot.value != value {
                 self.unsaved.push((Arc::clone(&slot.key), value.clone()));
                 slot.value = value;
-                one_less(&mut self.latest, slot.save);
                 slot.save = self.next;
-                *self.latest.entry(self.next).or_default() += 1;
             }
             return Ok(more);
         }
@@ -122,8 +114,8 @@ impl Overlay {
         let more = held(&value) - was_held;
         let put = (Arc::from(key), value);
         self.unsaved.push(put.clone());
-        self.slots.extend([slot(put, self.next)]);
-        *self.latest.entry(self.next).or_default() += 1;
+        let (key, slot) = slot(put, self.next);
+        self.slots.insert(key, slot);
         Ok(more)
     }
 
@@ -161,7 +153,7 @@ impl Overlay {
         let number = self.next;
         self.next += 1;
         let kept = match journal {
-            Journal::GoesOn => self.latest.first_key_value().map_or(number, |(save, _)| *save),
+            Journal::GoesOn => self.slots.values().map(|slot| slot.save).min().unwrap_or(number),
             Journal::BeginsAnew => {
                 self.put_again_all_but(&part, number);
                 number
@@ -177,12 +169,10 @@ impl Overlay {
         let mut part = part.iter().peekable();
         for (key, slot) in &mut self.slots {
             if part.next_if(|(folded, _)| Arc::ptr_eq(folded, key)).is_none() {
-                one_less(&mut self.latest, slot.save);
                 slot.save = save;
                 self.unsaved.push((Arc::clone(key), slot.value.clone()));
             }
         }
-        self.latest.insert(save, self.unsaved.len());
     }
 
     /// Some of those that earlier saves have: the ones after the last part, and then the first of all. What is in the next save
@@ -218,9 +208,6 @@ impl Overlay {
         self.slots.retain(|key, slot| {
             let is_folded = part.next_if(|(folded, _)| Arc::ptr_eq(folded, key)).is_some();
             let is_put_again = slot.save > save.number;
-            if is_folded && !is_put_again {
-                one_less(&mut self.latest, slot.save);
-            }
             !is_folded || is_put_again
         });
     }
@@ -234,16 +221,7 @@ impl Overlay {
 impl Save {
     /// What goes into the journal.
     pub(super) fn journal(&self) -> Option<(Number, &[Put])> {
-        (self.number >= self.kept && !self.puts.is_empty()).then_some((self.number, &*self.puts))
-    }
-}
-
-fn one_less(latest: &mut BTreeMap<Number, usize>, save: Number) {
-    if let Entry::Occupied(mut slots) = latest.entry(save) {
-        *slots.get_mut() -= 1;
-        if *slots.get() == 0 {
-            slots.remove();
-        }
+        (!self.puts.is_empty()).then_some((self.number, &*self.puts))
     }
 }
 
