@@ -3,7 +3,8 @@
 use super::batch::Batch;
 use super::rules::{Rule, holds};
 use super::{
-    Absent, Content, Engine, Entry, Fatal, Key, Leaving, Parcel, Rendered, Replica, Resend, Rows, Source, State,
+    Absent, Content, ContentHasher, Engine, Entry, Fatal, Key, Leaving, Parcel, Rendered, Replica, Resend, Rows,
+    Source, State,
 };
 use crate::model::{Change, Finding, Id, Operation, Record, RecordKind, Scope, Stage};
 use crate::offload;
@@ -44,7 +45,7 @@ impl Send {
 impl<S: Source, R: Replica> Engine<'_, S, R> {
     /// The hash of a parcel's content, where anything will remember it.
     pub(super) fn content(&self, parcel: &dyn Parcel) -> Content {
-        if self.replica.remembers() { parcel.content() } else { Content(0) }
+        if self.replica.remembers() { parcel.content(&self.hasher) } else { Content(0) }
     }
 
     /// Whether a record tells of something later than what was sent last: a run that is forgotten may have acted on it, or on
@@ -73,7 +74,8 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         }
         let mut parcels = self.sink.render(changes).await;
         if self.replica.remembers() {
-            parcels = offload::each(parcels, hashed).await;
+            let hasher = self.hasher.clone();
+            parcels = offload::each(parcels, move |parcel| hashed(parcel, &hasher)).await;
         }
         Ok(wanted.into_iter().zip(parcels).filter_map(|(want, parcel)| self.compare(want, parcel)).collect())
     }
@@ -180,8 +182,8 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
             End::Present { is_fresh, may_have_returned } => (is_fresh, may_have_returned),
         };
         let is_same = match entry.state {
-            State::Held(content) => content == parcel.content(),
-            State::Refused(content) => content == parcel.content() && holds(Rule::Refused),
+            State::Held(content) => content == parcel.content(&self.hasher),
+            State::Refused(content) => content == parcel.content(&self.hasher) && holds(Rule::Refused),
             State::Unknown | State::Nothing => false,
         };
         if is_same && !is_fresh && self.settings.resend == Resend::Nothing {
@@ -244,7 +246,7 @@ impl Batch<'_> {
 }
 
 /// The same, whose hash is at hand.
-fn hashed(parcel: Rendered) -> Rendered {
-    _ = parcel.content();
+fn hashed(parcel: Rendered, hasher: &ContentHasher) -> Rendered {
+    _ = parcel.content(hasher);
     parcel
 }

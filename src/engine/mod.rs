@@ -8,6 +8,7 @@
 
 mod batch;
 mod containers;
+mod content;
 mod dead_letters;
 mod decide;
 mod delivery;
@@ -40,12 +41,13 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
 use crate::model::{Change, Id};
+pub(crate) use content::{Content, ContentHasher};
 pub(crate) use dead_letters::{DeadLetterError, DeadLetters};
 pub(crate) use delivery::{Delivered, Order};
 pub(crate) use delivery::{Delivery, LANDING, Posts};
 #[cfg(test)]
 pub(crate) use delivery::{DeliveryError, Wave};
-pub(crate) use replica::{Absent, Content, Entry, Mark, Replica, Rows, State, Terms};
+pub(crate) use replica::{Absent, Entry, Mark, Replica, Rows, State, Terms};
 pub(crate) use resending::Unsent;
 pub use resending::Vanished;
 pub(crate) use sink::{
@@ -217,6 +219,7 @@ pub(crate) struct Engine<'a, S: Source, R: Replica> {
     sink: &'a dyn AnySink,
     replica: &'a R,
     settings: &'a Settings,
+    hasher: ContentHasher,
     /// Of the run, on the source's clock.
     start: Timestamp,
     /// Until the last was given.
@@ -259,6 +262,7 @@ impl<'a, S: Source, R: Replica> Engine<'a, S, R> {
             sink,
             replica,
             settings,
+            hasher: ContentHasher::of_catalog(&settings.terms.sink),
             start,
             orders: RefCell::new(Some(orders)),
             sent: RefCell::default(),

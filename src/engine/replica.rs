@@ -5,11 +5,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::Content;
 use crate::model::{Id, Names, Scope};
-
-/// A hash of all that an entity's upsert says, whenever and however it was found out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Content(pub(crate) u64);
 
 /// What the catalog has of an entity through us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

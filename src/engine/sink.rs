@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::future::{FutureExt, LocalBoxFuture};
 use uuid::Uuid;
 
-use super::Content;
+use super::{Content, ContentHasher};
 use crate::error::Problem;
 use crate::model::{Change, Names};
 
@@ -32,8 +32,8 @@ pub(crate) struct Limits {
 pub(crate) trait Parcel: Any + Send {
     fn change(&self) -> &Change;
 
-    /// A hash of all that its upsert says of the entity. What says how and when it was found out is left out. It is computed once.
-    fn content(&self) -> Content;
+    /// Everything that its upsert says of the entity, without how and when that was found out. It is hashed once.
+    fn content(&self, hasher: &ContentHasher) -> Content;
 
     /// How much of a post it takes.
     fn size(&self) -> usize;

@@ -180,7 +180,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::engine::{Content, Fault, SharedError, SinkError};
+    use crate::engine::{Content, ContentHasher, Fault, SharedError, SinkError};
     use crate::error::Problem;
     use crate::model::Id;
 
@@ -192,7 +192,7 @@ mod tests {
             &self.0
         }
 
-        fn content(&self) -> Content {
+        fn content(&self, _: &ContentHasher) -> Content {
             Content(0)
         }
 

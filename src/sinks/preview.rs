@@ -130,7 +130,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::engine::{Content, Delivered, Delivery, DeliveryError, Order, Rendered, Wave};
+    use crate::engine::{Content, ContentHasher, Delivered, Delivery, DeliveryError, Order, Rendered, Wave};
     use crate::model::{Id, Operation};
     use crate::retry::Patience;
 
@@ -160,7 +160,7 @@ mod tests {
             &self.0
         }
 
-        fn content(&self) -> Content {
+        fn content(&self, _: &ContentHasher) -> Content {
             Content(0)
         }
 

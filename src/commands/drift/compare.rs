@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use uuid::Uuid;
 use super::maker::Maker;
 use super::side::{Seen, Side};
 use crate::comparison::{Normal, illegal};
-use crate::engine::{Content, Fault, Limits, Parcel, Receipt, Sink, SinkError};
+use crate::engine::{Content, ContentHasher, Fault, Limits, Parcel, Receipt, Sink, SinkError};
 use crate::error::{Exit, Problem};
 use crate::mapping::Entity;
 use crate::model::{Change, Names};
@@ -54,10 +53,12 @@ impl Parcel for Made {
         &self.change
     }
 
-    fn content(&self) -> Content {
-        let mut hasher = DefaultHasher::new();
-        self.entities.iter().for_each(|one| (&one.blueprint, &one.identifier, &one.body).hash(&mut hasher));
-        Content(hasher.finish())
+    fn content(&self, hasher: &ContentHasher) -> Content {
+        let mut hasher = hasher.clone();
+        for one in &self.entities {
+            [one.blueprint.as_bytes(), one.identifier.as_bytes(), &one.body].iter().for_each(|part| hasher.write(part));
+        }
+        hasher.finish()
     }
 
     fn size(&self) -> usize {

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::engine::sink::Outcome;
-use crate::engine::{Content, Limits, Parcel, Sink, SinkError};
+use crate::engine::{Content, ContentHasher, Limits, Parcel, Sink, SinkError};
 use crate::model::{Change, Id, Names, Operation};
 
 const PASSING: Fault = Fault::Passing { after: None };
@@ -52,7 +52,7 @@ impl Parcel for Row {
         &self.change
     }
 
-    fn content(&self) -> Content {
+    fn content(&self, _: &ContentHasher) -> Content {
         Content(0)
     }
 

@@ -13,7 +13,8 @@ use super::text::{Fault, Filter};
 use super::world::{State, World};
 use crate::engine::rules::{Rule, holds};
 use crate::engine::{
-    Answer, Content, Found, Intake, Limits, Parcel, Reading, Receipt, Shard, Sight, Sink, SinkError, Source, Window,
+    Answer, Content, ContentHasher, Found, Intake, Limits, Parcel, Reading, Receipt, Shard, Sight, Sink, SinkError,
+    Source, Window,
 };
 use crate::error::Problem;
 use crate::model::{Change, Finding, Id, Names, Operation, RecordKind, Scope, Stage};
@@ -325,7 +326,7 @@ impl Parcel for FakeParcel {
         &self.0
     }
 
-    fn content(&self) -> Content {
+    fn content(&self, _: &ContentHasher) -> Content {
         Content(number(&self.0))
     }
 

@@ -5,9 +5,8 @@ use std::cell::OnceCell;
 use bytes::Bytes;
 use serde_json::json;
 use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
 
-use crate::engine::{Content, Parcel};
+use crate::engine::{Content, ContentHasher, Parcel};
 use crate::mapping::Entity;
 use crate::model::{Change, Names, Operation};
 
@@ -125,19 +124,17 @@ fn bare(change: Change) -> Change {
     Change { row: Bytes::new(), ..change }
 }
 
-/// The first 64 bits of the SHA-256 of the entities.
-fn content(made: &[Entity], is_uncertain: bool) -> Content {
-    let mut sha = Sha256::new();
+fn content(made: &[Entity], is_uncertain: bool, mut hasher: ContentHasher) -> Content {
     for Entity { blueprint, body, .. } in made {
         for part in [blueprint.as_bytes(), body] {
-            sha.update(part.len().to_le_bytes());
-            sha.update(part);
+            hasher.write(&(part.len() as u64).to_le_bytes());
+            hasher.write(part);
         }
     }
     if is_uncertain {
-        sha.update(b"uncertain");
+        hasher.write(b"uncertain");
     }
-    Content(sha.finalize().iter().take(8).fold(0, |bits, byte| bits << 8 | u64::from(*byte)))
+    hasher.finish()
 }
 
 impl Parcel for Mapped {
@@ -145,8 +142,8 @@ impl Parcel for Mapped {
         &self.change
     }
 
-    fn content(&self) -> Content {
-        *self.content.get_or_init(|| content(&self.made, self.is_uncertain))
+    fn content(&self, hasher: &ContentHasher) -> Content {
+        *self.content.get_or_init(|| content(&self.made, self.is_uncertain, hasher.clone()))
     }
 
     fn size(&self) -> usize {

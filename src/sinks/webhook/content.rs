@@ -1,8 +1,6 @@
 //! What an upsert says of its entity, as a hash: the row without what says how and when it was found out.
 
-use sha2::{Digest, Sha256};
-
-use crate::engine::Content;
+use crate::engine::{Content, ContentHasher};
 use crate::http::{brackets, string};
 
 /// Columns that only records of changes have.
@@ -12,25 +10,24 @@ const OF_THE_RECORD: [&[u8]; 4] =
 /// More than a row has.
 const COLUMNS: usize = 32;
 
-/// The first 64 bits of the SHA-256 of an envelope's type and of its row: of the raw text of each column, in the order of their
-/// names. The row is JSON on one line; one that is no object is taken as it is.
-pub(super) fn content(kind: &[u8], row: &[u8]) -> Content {
-    let mut sha = Sha256::new();
-    sha.update(kind);
+/// Hashes an envelope's type and its row: the raw text of each column, in the order of their names. The row is JSON on one
+/// line; one that is no object is taken as it is.
+pub(super) fn content(kind: &[u8], row: &[u8], mut hasher: ContentHasher) -> Content {
+    hasher.write(kind);
     match columns(row) {
         Some(mut columns) => {
             // Stable, so that a name that is there twice does not depend on chance.
             columns.sort_by(|one, other| one.name.cmp(other.name));
             for column in columns.iter().filter(|column| !OF_THE_RECORD.contains(&column.name)) {
-                sha.update(b",");
-                sha.update(column.name);
-                sha.update(b":");
-                sha.update(column.value);
+                hasher.write(b",");
+                hasher.write(column.name);
+                hasher.write(b":");
+                hasher.write(column.value);
             }
         }
-        None => sha.update(row),
+        None => hasher.write(row),
     }
-    Content(sha.finalize().iter().take(8).fold(0, |bits, byte| bits << 8 | u64::from(*byte)))
+    hasher.finish()
 }
 
 /// A column as it stands in its row: its name with the quotes, and its value.
@@ -96,7 +93,11 @@ mod tests {
     const FULL: &str = r#"{"id":"/subscriptions/0B1F6471-1BF0-4DDA-AEC3-111122223333/resourceGroups/rg-Payments-12/providers/Microsoft.Storage/storageAccounts/payments1","resourceId":"/subscriptions/0b1f6471-1bf0-4dda-aec3-111122223333/resourcegroups/rg-payments-12/providers/microsoft.storage/storageaccounts/payments1","name":"payments\"1\\","type":"microsoft.storage/storageaccounts","location":"westeurope","tags":{"Environment":"Production","a}":"{[\\\"","n":[1,[]]},"subscriptionId":"0b1f6471-1bf0-4dda-aec3-111122223333","resourceGroup":"rg-payments-12","rgId":"/subscriptions/0B1F6471-1BF0-4DDA-AEC3-111122223333/resourceGroups/rg-Payments-12","rgName":"rg-Payments-12","rgLocation":"westeurope","rgTags":null,"count":-1.5e3}"#;
 
     fn of(row: &str) -> Content {
-        content(b"resource", row.as_bytes())
+        of_kind("resource", row)
+    }
+
+    fn of_kind(kind: &str, row: &str) -> Content {
+        content(kind.as_bytes(), row.as_bytes(), ContentHasher::of_catalog(""))
     }
 
     #[test]
@@ -124,15 +125,14 @@ mod tests {
 
     #[test]
     fn a_container_is_not_a_resource() {
-        assert_ne!(content(b"resource", b"{}"), content(b"resourceContainer", b"{}"));
+        assert_ne!(of("{}"), of_kind("resourceContainer", "{}"));
     }
 
     #[test]
-    fn it_is_the_same_on_every_machine_and_in_every_version() {
-        assert_eq!(of(r#"{"b":1,"a":"é"}"#), of(r#"{"a":"é","b":1}"#));
-        let digest = Sha256::digest(r#"resource,"a":"é","b":1"#);
-        let bits = digest.iter().take(8).fold(0, |bits, byte| bits << 8 | u64::from(*byte));
-        assert_eq!(of(r#"{"b":1,"a":"é"}"#), Content(bits));
+    fn it_is_the_same_in_every_version() {
+        let mut expected = ContentHasher::of_catalog("");
+        expected.write(r#"resource,"a":"é","b":1"#.as_bytes());
+        assert_eq!(of(r#"{"b":1,"a":"é"}"#), expected.finish());
     }
 
     #[test]
@@ -184,7 +184,7 @@ mod tests {
 
         #[test]
         fn odd_bytes_do_no_harm(row in prop::collection::vec(any::<u8>(), 0..200), text in "[{}\\[\\]\":,\\\\ a1]{0,60}") {
-            content(b"resource", &row);
+            content(b"resource", &row, ContentHasher::of_catalog(""));
             of(&text);
         }
     }

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::content::content;
 use crate::config::Payload;
-use crate::engine::{Content, LANDING, Limits, Parcel};
+use crate::engine::{Content, ContentHasher, LANDING, Limits, Parcel};
 use crate::model::{Change, Operation};
 
 /// The most envelopes of a list.
@@ -68,8 +68,8 @@ impl Parcel for Envelope {
         &self.change
     }
 
-    fn content(&self) -> Content {
-        *self.content.get_or_init(|| content(self.kind(), &self.change.row))
+    fn content(&self, hasher: &ContentHasher) -> Content {
+        *self.content.get_or_init(|| content(self.kind(), &self.change.row, hasher.clone()))
     }
 
     /// With the comma after it.
@@ -194,8 +194,10 @@ mod tests {
         let bare = resource(r#"{"resourceId":"/subscriptions/s/x","tags":{"a":"b"}}"#);
         let record =
             resource(r#"{"resourceId":"/subscriptions/s/x","tags":{"a":"b"},"changeType":"Update","changeTime":"x"}"#);
-        assert_eq!(bare.content(), record.content());
-        assert_ne!(bare.content(), resource(r#"{"resourceId":"/subscriptions/s/x","tags":{"a":"c"}}"#).content());
+        let hasher = &ContentHasher::of_catalog("");
+        assert_eq!(bare.content(hasher), record.content(hasher));
+        let other = resource(r#"{"resourceId":"/subscriptions/s/x","tags":{"a":"c"}}"#);
+        assert_ne!(bare.content(hasher), other.content(hasher));
     }
 
     proptest! {
