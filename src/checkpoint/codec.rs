@@ -249,6 +249,11 @@ impl Packed {
         self.bytes.first().is_some_and(|flags| flags & 3 != 0)
     }
 
+    /// Whether it will be put again soon: nobody knows yet what became of a post.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.bytes.first().is_some_and(|flags| flags & 3 == 1)
+    }
+
     pub(super) fn is_open(&self) -> bool {
         self.is_open
     }
@@ -272,11 +277,8 @@ fn to_time(bytes: [u8; 8]) -> Option<Timestamp> {
     timestamp(i64::from_le_bytes(bytes))
 }
 
-/// Entries that were put, or forgotten, in whatever order. In that of their keys they take the fewest bytes; of several of one
-/// key the last stays the last.
+/// Entries that were put or forgotten. In the order of their keys they take the fewest bytes.
 pub(super) fn journal(puts: &[Put]) -> Vec<u8> {
-    let mut puts: Vec<&Put> = puts.iter().collect();
-    puts.sort_by(|(one, _), (other, _)| one.cmp(other));
     let mut list = Writer::after(&[]);
     for (key, value) in puts {
         list.push(key, &value.as_ref().map_or(Cow::Borrowed(&[][..]), Packed::to_bytes));

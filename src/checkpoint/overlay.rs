@@ -14,9 +14,9 @@ pub(super) type Number = u64;
 #[derive(Debug, Default)]
 pub(super) struct Overlay {
     slots: BTreeMap<Arc<[u8]>, Slot>,
-    /// What no save has, as it was put: of some keys, several.
-    unsaved: Vec<Put>,
-    /// How many entries each save in the journal has; of some keys, several.
+    /// How many slots no save has yet.
+    unsaved: usize,
+    /// The number of entries in each save of the journal. Several saves may have an entry of the same key.
     journal: BTreeMap<Number, usize>,
     /// The next save.
     next: Number,
@@ -28,10 +28,9 @@ pub(super) struct Overlay {
 
 #[derive(Debug)]
 struct Slot {
-    key: Arc<[u8]>,
-    /// `None`: it is forgotten.
+    /// `None`: the entry is forgotten.
     value: Option<Packed>,
-    /// The save that has it, or will have it. After one that failed it is a later one.
+    /// The save that has this value, or will have it.
     save: Number,
 }
 
@@ -65,9 +64,9 @@ pub(super) enum Journal {
 #[derive(Clone, Debug)]
 pub(super) struct Save {
     number: Number,
-    /// What no earlier one has.
+    /// What goes into the journal, in order.
     puts: Vec<Put>,
-    /// What goes among the entries, in order.
+    /// What goes among the entries, in order. The journal must not end with another value of any of them.
     pub(super) part: Vec<Put>,
     /// The first save that the journal has after it, and those that it has not any more.
     kept: Number,
@@ -81,7 +80,7 @@ impl Overlay {
         for (save, puts) in saves {
             overlay.journal.insert(save, puts.len());
             overlay.next = save + 1;
-            overlay.slots.extend(puts.into_iter().map(|put| slot(put, save)));
+            overlay.slots.extend(puts.into_iter().map(|(key, value)| (key, Slot { value, save })));
         }
         overlay
     }
@@ -101,8 +100,8 @@ impl Overlay {
             let value = change(slot.value.clone());
             let more = held(&value) - held(&slot.value);
             if slot.value != value {
-                self.unsaved.push((Arc::clone(&slot.key), value.clone()));
                 slot.value = value;
+                self.unsaved += usize::from(slot.save != self.next);
                 slot.save = self.next;
             }
             return Ok(more);
@@ -112,10 +111,8 @@ impl Overlay {
         let was_held = held(&below);
         let value = change(below);
         let more = held(&value) - was_held;
-        let put = (Arc::from(key), value);
-        self.unsaved.push(put.clone());
-        let (key, slot) = slot(put, self.next);
-        self.slots.insert(key, slot);
+        self.unsaved += 1;
+        self.slots.insert(key.into(), Slot { value, save: self.next });
         Ok(more)
     }
 
@@ -139,12 +136,12 @@ impl Overlay {
     }
 
     pub(super) fn count_unsaved(&self) -> usize {
-        self.unsaved.len()
+        self.unsaved
     }
 
     /// How many entries the journal would have after the next save.
     pub(super) fn count_journalled(&self) -> usize {
-        self.journal.values().sum::<usize>() + self.unsaved.len()
+        self.journal.values().sum::<usize>() + self.unsaved
     }
 
     /// Everything that no save has is being saved from now on, and so many slots are folded.
@@ -152,40 +149,30 @@ impl Overlay {
         let part = self.part(folds);
         let number = self.next;
         self.next += 1;
-        let kept = match journal {
-            Journal::GoesOn => self.slots.values().map(|slot| slot.save).min().unwrap_or(number),
-            Journal::BeginsAnew => {
-                self.put_again_all_but(&part, number);
-                number
-            }
-        };
-        let stale = self.journal.range(..kept).map(|(save, _)| *save).collect();
-        Save { number, puts: std::mem::take(&mut self.unsaved), part, kept, stale }
-    }
-
-    /// This save is to have every slot that is not folded.
-    fn put_again_all_but(&mut self, part: &[Put], save: Number) {
-        self.unsaved.clear();
-        let mut part = part.iter().peekable();
-        for (key, slot) in &mut self.slots {
-            if part.next_if(|(folded, _)| Arc::ptr_eq(folded, key)).is_none() {
-                slot.save = save;
-                self.unsaved.push((Arc::clone(key), slot.value.clone()));
+        let unsaved = std::mem::take(&mut self.unsaved);
+        if journal == Journal::BeginsAnew {
+            self.slots.values_mut().for_each(|slot| slot.save = number);
+        }
+        let mut kept = number;
+        let mut puts = Vec::with_capacity(unsaved);
+        for found in &self.slots {
+            kept = kept.min(found.1.save);
+            if found.1.save == number {
+                puts.push(put(found));
             }
         }
+        let stale = self.journal.range(..kept).map(|(save, _)| *save).collect();
+        Save { number, puts, part, kept, stale }
     }
 
-    /// Some of those that earlier saves have: the ones after the last part, and then the first of all. What is in the next save
-    /// stays.
+    /// Some slots: the ones after the last part, and then the first of all.
     fn part(&mut self, Folds { at_most, at_least }: Folds) -> Vec<Put> {
-        let is_old = |slot: &Slot| slot.save < self.next;
-        let is_settled = |slot: &Slot| is_old(slot) && !slot.value.as_ref().is_some_and(Packed::is_open);
+        let is_settled = |slot: &Slot| !slot.value.as_ref().is_some_and(Packed::is_unknown);
         let are_enough = self.slots.values().filter(|slot| is_settled(slot)).take(at_least).count() == at_least;
         let most = if are_enough { at_most } else { at_least };
-        let is_part = |(_, slot): &(_, &Slot)| if are_enough { is_settled(slot) } else { is_old(slot) };
+        let is_part = |(_, slot): &(_, &Slot)| !are_enough || is_settled(slot);
         let hand: Bound<&[u8]> = self.hand.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let after = self.slots.range::<[u8], _>((hand, Bound::Unbounded)).filter(is_part);
-        let put = |(key, slot): (&Arc<[u8]>, &Slot)| (Arc::clone(key), slot.value.clone());
         let after: Vec<Put> = after.take(most).map(put).collect();
         let until = self.hand.as_deref().map_or(Bound::Excluded(&[][..]), Bound::Included);
         let before = self.slots.range::<[u8], _>((Bound::Unbounded, until)).filter(is_part);
@@ -212,9 +199,12 @@ impl Overlay {
         });
     }
 
-    /// It is not in the file.
-    pub(super) fn failed(&mut self, save: Save) {
-        self.unsaved.splice(..0, save.puts);
+    /// It is not in the file: the next save has what this one had.
+    pub(super) fn failed(&mut self, save: &Save) {
+        for slot in self.slots.values_mut().filter(|slot| slot.save == save.number) {
+            slot.save = self.next;
+            self.unsaved += 1;
+        }
     }
 }
 
@@ -225,8 +215,8 @@ impl Save {
     }
 }
 
-fn slot((key, value): Put, save: Number) -> (Arc<[u8]>, Slot) {
-    (Arc::clone(&key), Slot { key, value, save })
+fn put((key, slot): (&Arc<[u8]>, &Slot)) -> Put {
+    (Arc::clone(key), slot.value.clone())
 }
 
 /// The next entries of a range: what lies over them hides what is below.

@@ -74,7 +74,7 @@ impl Checkpoint {
                 Ok(())
             }
             Err(fault) => {
-                memory.overlay.failed(Arc::unwrap_or_clone(save));
+                memory.overlay.failed(&save);
                 memory.shards.restore_changed(&shard_numbers);
                 memory.is_changed |= is_meta;
                 Err(fault)
