@@ -1,4 +1,4 @@
-//! The HTTP client, a bounded attempt of a request, and the rule for retries.
+//! The HTTP client, a bounded attempt at a request, and the retry rules.
 
 mod json;
 mod on_its_way;
@@ -25,9 +25,9 @@ pub(crate) use json::{brackets, json, place, string};
 pub(crate) use packed::Packed;
 use refusal::CHALLENGED;
 
-/// The most memory that is reserved because a `Content-Length` announces it. A larger response gets room for the largest one
-/// allowed at once: only the pages that are written to take memory, and the rest is given back. Many large responses are read
-/// concurrently, and growing them in steps would fragment the heap.
+/// The most memory that is reserved because a `Content-Length` announces it. A larger response gets room for the
+/// largest one allowed at once: only the pages that are written to take memory, and the rest is given back. Many large
+/// responses are read concurrently, and growing them in steps would fragment the heap.
 const SMALL: usize = 64 << 10;
 
 /// The client, its limits, and a count of retries.
@@ -50,7 +50,7 @@ pub(crate) struct Answer {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{} failed: {failure}", printable(.request))]
 pub(crate) struct RequestError {
-    /// The method and address without query and key, so that they can be shown.
+    /// The method, and the address without query and key, so that it can be shown.
     pub(crate) request: String,
     pub(crate) failure: Failure,
 }
@@ -70,19 +70,19 @@ pub(crate) enum Failure {
     Status(StatusError),
     #[error("the answer cannot be understood: {}", printable(.0))]
     Unreadable(String),
-    /// What is to be sent is not at hand, or cannot be.
+    /// Something to be sent is missing, or cannot be sent.
     #[error("the request cannot be made: {}", printable(.0))]
     Unsendable(String),
 }
 
-/// What keeps a connection from being made.
+/// What prevents a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Obstacle {
     /// The network, a host or a proxy, in a way that may pass.
     Network,
-    /// The host's certificate: nobody that is trusted vouches for it.
+    /// The host's certificate: no trusted authority vouches for it.
     Certificate,
-    /// The host's certificate is not valid at the time of this machine's clock.
+    /// The host's certificate is not valid by this machine's clock.
     Clock,
     /// The proxy, which refuses to connect.
     Proxy,
@@ -159,7 +159,7 @@ impl RequestError {
 }
 
 impl Obstacle {
-    /// What to do about it. The network's has more than one cause, and who asks knows more of them.
+    /// What to do about it. None for the network: it has more than one cause, and the caller knows more.
     pub(crate) fn advice(self) -> Option<&'static str> {
         match self {
             Self::Network => None,
@@ -205,8 +205,8 @@ impl Problem for RequestError {
 }
 
 impl Http {
-    /// Creates a client for up to `connections` concurrent requests to one host. Redirects are never followed, because a server
-    /// must not decide where a token is sent.
+    /// Creates a client for up to `connections` concurrent requests to one host. Redirects are never followed, because
+    /// a server must not decide where a token is sent.
     pub(crate) fn new(connections: usize, limits: Limits, network: NetworkConfig) -> Result<Self, RequestError> {
         let builder = proxy::through(&network.proxies, builder(&limits, &network));
         let client = built(builder.pool_max_idle_per_host(connections))?;
@@ -231,12 +231,12 @@ impl Http {
         &self.limits
     }
 
-    /// Counts one more retry, and tells how many there are.
+    /// Counts one more retry, and returns how many there are.
     pub(crate) fn note_retry(&self) -> u64 {
         self.retried.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// How many retries there were so far.
+    /// How many retries there have been.
     pub(crate) fn retried(&self) -> u64 {
         self.retried.load(Ordering::Relaxed)
     }
@@ -251,7 +251,7 @@ impl Http {
         self.attempt_packed(request, timeout, largest).await?.unpack()
     }
 
-    /// The same, and the response is left as it came.
+    /// The same, but leaves the response as it came.
     pub(crate) async fn attempt_packed(
         &self,
         request: RequestBuilder,
@@ -263,8 +263,8 @@ impl Http {
     }
 
     /// Retries `attempt` while `again` gives the least wait after its error, which must be
-    /// [transient](RequestError::is_transient). Retries up to `Limits::retries` times, with exponential backoff and jitter, or
-    /// after the server's `Retry-After`. No wait ends after `deadline`.
+    /// [transient](RequestError::is_transient). Retries up to `Limits::retries` times, with exponential backoff and
+    /// jitter, or after the server's `Retry-After`. No wait ends after `deadline`.
     pub(crate) async fn retrying<T, A, F>(
         &self,
         who: &str,
@@ -318,9 +318,9 @@ impl Http {
     }
 }
 
-/// What every client begins with: the cryptography of its TLS.
+/// The common base of all clients: the cryptography of its TLS.
 fn bare() -> ClientBuilder {
-    // It is there already if another client was built.
+    // Fails if another client has already installed it.
     _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder()
 }
@@ -363,7 +363,7 @@ impl Answer {
     }
 }
 
-/// The header that carries the token; marked so that no log of the client's shows it.
+/// The header that carries the token, marked so that the client never logs it.
 pub(crate) fn bearer(token: &str, label: &str) -> Result<HeaderValue, RequestError> {
     let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
         RequestError::new(label, Failure::Unsendable("the access token cannot be sent in a header".into()))
@@ -377,7 +377,7 @@ pub(crate) fn label(method: &str, url: &Url) -> String {
     format!("{method} {}{}", url.origin().ascii_serialization(), url.path())
 }
 
-/// The `Date` of a response: what time it is where it comes from.
+/// The `Date` of a response: the time at the server.
 pub(crate) fn date(headers: &HeaderMap) -> Option<Timestamp> {
     jiff::fmt::rfc2822::parse(headers.get(DATE)?.to_str().ok()?).ok().map(|date| date.timestamp())
 }
@@ -395,8 +395,8 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
     Some(then.saturating_sub(now))
 }
 
-/// Describes the causes of a failed exchange, such as name resolution or TLS. reqwest's own message is left out because it
-/// names the URL, which may contain a key.
+/// Describes the causes of a failed exchange, such as name resolution or TLS. reqwest's own message is left out because
+/// it names the URL, which may contain a key.
 fn classify(error: &reqwest::Error, timeout: Duration) -> Failure {
     if error.is_timeout() {
         return Failure::Timeout(timeout);
@@ -405,7 +405,7 @@ fn classify(error: &reqwest::Error, timeout: Duration) -> Failure {
     let mut source = error.source();
     while let Some(cause) = source {
         let text = cause.to_string();
-        // Layers often repeat the cause beneath them, or say only that there is one.
+        // Layers often repeat the cause beneath them, or only say that there is one.
         if !text.starts_with("client error") && !causes.iter().any(|outer| outer.contains(&text)) {
             causes.push(text);
         }

@@ -1,4 +1,4 @@
-//! An authorised, rate-limited request to Resource Manager, or to Microsoft Graph.
+//! Authorised, rate-limited requests to Resource Manager or Microsoft Graph.
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -20,15 +20,15 @@ use super::credential::{Credential, CredentialError};
 use crate::config::{AzureConfig, Limits};
 use crate::http::{self, Answer, Failure, Http, Packed, RequestError, bearer};
 
-/// Resource Manager's token bucket for reads: "Understand how Azure Resource Manager throttles requests", subscription and
-/// tenant limits.
+/// Resource Manager's token bucket for reads: "Understand how Azure Resource Manager throttles requests", subscription
+/// and tenant limits.
 const BUCKET: NonZeroU32 = NonZeroU32::new(250).unwrap();
 const REFILL_PER_SECOND: NonZeroU32 = NonZeroU32::new(25).unwrap();
 
 /// Resource Graph's own limit is 16 MB.
 const LARGEST_ANSWER: usize = 20 << 20;
 
-/// A limit of what is asked, beside the service's own. Every attempt passes it.
+/// A limit on requests, in addition to the service's own. Every attempt passes it.
 pub(crate) trait Limiter {
     type Permit<'a>: Permit
     where
@@ -37,17 +37,17 @@ pub(crate) trait Limiter {
     /// Waits until an attempt may be made.
     async fn acquire(&self) -> Self::Permit<'_>;
 
-    /// How long no attempt may be made, as far as it is known.
+    /// How long no attempt may be made, as far as known.
     fn wait(&self) -> Duration;
 }
 
-/// Leave to make one attempt.
+/// Permission to make one attempt.
 pub(crate) trait Permit {
-    /// Tells what the answer said of the limit.
+    /// Passes on what the answer said about the limit.
     fn settle(self, status: StatusCode, headers: &HeaderMap);
 }
 
-/// Nothing but the service's own rate.
+/// No limit other than the service's own.
 pub(crate) struct Unlimited;
 
 impl Limiter for Unlimited {
@@ -66,19 +66,19 @@ impl Permit for Unlimited {
     fn settle(self, _: StatusCode, _: &HeaderMap) {}
 }
 
-/// How often a request that fails is tried again. Being throttled is no failure of the request's.
+/// How persistently to retry a failing request. Being throttled is not a failure of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effort {
     /// As often as the limits say.
     Full,
-    /// The same, but not where the answers take long to come: it can be asked in parts.
+    /// The same, but not if answers take long to come: the request can be split.
     Divisible,
-    /// Once: it failed a moment ago, and is asked in another form.
+    /// Once: it has just failed, and is sent in another form.
     Brief,
 }
 
 impl Effort {
-    /// How long a request that fails is tried again.
+    /// How long to retry a failing request.
     fn patience(self) -> Duration {
         Duration::from_secs(match self {
             Self::Full => 180,
@@ -87,7 +87,7 @@ impl Effort {
         })
     }
 
-    /// How long an answer is waited for, of this at most.
+    /// How long to wait for an answer, given the longest wait.
     fn timeout(self, longest: Duration) -> Duration {
         match self {
             Self::Full | Self::Divisible => longest,
@@ -106,7 +106,7 @@ pub(crate) enum ApiError {
 }
 
 impl ApiError {
-    /// Whether it is the credentials that are wrong: refused at sign-in, or their token refused here.
+    /// Whether the credentials are wrong: refused at sign-in, or their token refused here.
     pub(crate) fn is_refusal(&self) -> bool {
         match self {
             Self::Credential(CredentialError::Refused(_) | CredentialError::Unusable { .. }) => true,
@@ -116,12 +116,12 @@ impl ApiError {
     }
 }
 
-/// A service of Azure's, signed in to.
+/// An Azure service, signed in to.
 pub(crate) struct Api {
     http: Arc<Http>,
     credential: Credential,
     origin: Url,
-    /// `None`: the service says itself how much it takes.
+    /// `None`: the service itself says how much it takes.
     bucket: Option<DefaultDirectRateLimiter>,
     /// Sent along with every request.
     headers: HeaderMap,
@@ -135,7 +135,8 @@ impl Api {
         Self::new(config, &config.resource_manager, bucket, http)
     }
 
-    /// Microsoft Graph takes what others leave ("Microsoft Graph throttling guidance", priority): nobody waits for this.
+    /// Microsoft Graph serves this with whatever capacity others leave ("Microsoft Graph throttling guidance",
+    /// priority): nobody waits for it.
     pub(crate) fn microsoft_graph(config: &AzureConfig, http: Arc<Http>) -> Result<Self, CredentialError> {
         let api = Self::new(config, &config.microsoft_graph, None, http)?;
         let priority = (HeaderName::from_static("x-ms-throttle-priority"), HeaderValue::from_static("low"));
@@ -163,7 +164,7 @@ impl Api {
         self.origin.origin().ascii_serialization()
     }
 
-    /// The URL of a path of the service's.
+    /// The URL of a path at the service.
     pub(crate) fn url(&self, path_and_query: &str) -> Result<Url, RequestError> {
         self.origin.join(path_and_query).map_err(|error| {
             RequestError::new(format!("{}{path_and_query}", self.origin), Failure::Unreadable(error.to_string()))
@@ -185,7 +186,7 @@ impl Api {
         }
     }
 
-    /// Whether the access token says that the application has a role. One that cannot be read says so of none.
+    /// Whether the access token says that the application has a role. A token that cannot be read has none.
     pub(crate) async fn has_role(&self, role: &str) -> bool {
         self.credential.token().await.is_ok_and(|token| roles(token.token.secret()).iter().any(|own| own == role))
     }
@@ -194,13 +195,13 @@ impl Api {
         self.http.limits()
     }
 
-    /// Reads what is at a URL; errors name it by `label`.
+    /// Reads a URL; errors name it by `label`.
     pub(crate) async fn get(&self, url: Url, label: &str) -> Result<Answer, ApiError> {
         let answer = self.send(url, label, None, &Unlimited, Effort::Full).await?;
         Ok(answer.unpack().map_err(|failure| RequestError::new(label, failure))?)
     }
 
-    /// The same, with more or less patience; the answer is left as it came.
+    /// Posts, with the given persistence; the answer is left as it came.
     pub(crate) async fn post(
         &self,
         url: Url,
@@ -222,7 +223,8 @@ impl Api {
     ) -> Result<Packed, ApiError> {
         let mut used = None;
         match self.exchange(&url, label, body.as_ref(), limiter, effort, &mut used).await {
-            // A token may be revoked before it expires, or be spoilt by a change of keys: a new one shows whether it was that.
+            // A token may be revoked before it expires, or be invalidated by a key change: a new one shows whether that
+            // was it.
             Err(ApiError::Request(error)) if error.status() == Some(StatusCode::UNAUTHORIZED) => {
                 tracing::warn!("{error}; signing in again");
                 if let Some(refused) = used.take() {
@@ -234,7 +236,7 @@ impl Api {
         }
     }
 
-    /// A request and its answer, tried again where that may help. `used` tells the token that went with it last.
+    /// A request and its answer, with retries if they may help. `used` receives the token that was sent last.
     async fn exchange(
         &self,
         url: &Url,
@@ -244,7 +246,7 @@ impl Api {
         effort: Effort,
         used: &mut Option<AccessToken>,
     ) -> Result<Packed, ApiError> {
-        // The credential's own failures were tried again where they arose; here they pass through as they are.
+        // The credential's own failures were retried where they arose; here they pass through unchanged.
         let refused = OnceLock::new();
         let last = Mutex::new(None);
         let (mut failures, mut since) = (0, Instant::now());

@@ -1,4 +1,4 @@
-//! The credential that signs in, and an access token from it.
+//! The credential to sign in with, and its access token.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -23,10 +23,10 @@ use crate::http::{self, Failure, Http, RequestError};
 use crate::secrets;
 use crate::text::printable;
 
-/// A token is renewed so long before it expires.
+/// A token is renewed this long before it expires.
 const RENEWAL: Duration = Duration::from_secs(5 * 60);
 
-/// Where it cannot be renewed it serves until so long before it expires, and the renewal is tried again only now and then:
+/// If it cannot be renewed, it is used until this long before it expires, and the renewal is retried only now and then:
 /// every attempt holds up all requests.
 const LAST_USE: Duration = Duration::from_secs(60);
 const RENEW_AGAIN: Duration = Duration::from_secs(30);
@@ -34,25 +34,25 @@ const RENEW_AGAIN: Duration = Duration::from_secs(30);
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CredentialError {
-    /// Entra ID said no; its message carries the AADSTS code, a few sentences, and ids to trace the request by.
+    /// Entra ID refused; its message has the AADSTS code, a few sentences, and ids to trace the request by.
     #[error("Azure refused the credentials: {}", code(.0).unwrap_or(.0))]
     Refused(String),
     /// The credential has nothing to sign in with.
     #[error("cannot sign in with {}: {problem}", .kind.name())]
     Unusable { kind: CredentialKind, problem: String },
-    /// Entra ID could not be asked, or its answer not be read.
+    /// Entra ID could not be reached, or its answer could not be read.
     #[error("signing in: {0}")]
     Unreachable(RequestError),
 }
 
-/// The code in a message of Entra ID's.
+/// The code in a message from Entra ID.
 pub(super) fn code(message: &str) -> Option<&str> {
     let code = message.get(message.find("AADSTS")?..)?;
     let digits = code.trim_start_matches("AADSTS").find(|c: char| !c.is_ascii_digit());
     code.get(..digits.map_or(code.len(), |digits| "AADSTS".len() + digits))
 }
 
-/// Gives tokens for one scope: the same one until it is about to expire, so that one can be asked for before each request.
+/// Gives tokens for one scope: the same one until it is about to expire, so that callers can ask before each request.
 pub(crate) struct Credential {
     config: AzureConfig,
     http: Arc<Http>,
@@ -63,12 +63,12 @@ pub(crate) struct Credential {
 struct Held {
     inner: Arc<dyn TokenCredential>,
     token: Option<AccessToken>,
-    /// When to try a renewal again that failed.
+    /// When to retry a renewal that failed.
     renew_at: Option<Instant>,
 }
 
 impl Credential {
-    /// The one of the configuration, for the scope of the service at this origin.
+    /// The configured credential, for the scope of the service at this origin.
     pub(crate) fn new(config: &AzureConfig, service: &Url, http: &Arc<Http>) -> Result<Self, CredentialError> {
         let kind = config.credential.kind();
         tracing::info!("signing in with {}, as {}", kind.name(), config.credential.because);
@@ -78,7 +78,7 @@ impl Credential {
     }
 
     pub(crate) async fn token(&self) -> Result<AccessToken, CredentialError> {
-        // Held while the token is renewed: the others would ask for the same.
+        // Held while the token is renewed: the others would request the same one.
         let mut held = self.held.lock().await;
         let lasts = |token: &AccessToken, least: Duration| token.expires_on > OffsetDateTime::now_utc() + least;
         if let Some(token) = &held.token
@@ -88,7 +88,7 @@ impl Credential {
         }
         let renewed = held.inner.get_token(&[&self.scope], None).await;
         match renewed.map_err(|error| explain(self.config.credential.kind(), &error)) {
-            // `azure_identity` takes an answer without a token for an empty one.
+            // `azure_identity` takes an answer without a token for an empty token.
             Ok(token) if token.token.secret().is_empty() => Err(unreadable("it contains no token")),
             Ok(token) => {
                 secrets::keep_token(token.token.secret());
@@ -108,12 +108,12 @@ impl Credential {
         }
     }
 
-    /// Forgets a token that was refused although it has not expired: the next is a new one.
+    /// Forgets a token that was refused before it expired, so that the next one is new.
     pub(crate) async fn discard(&self, refused: &AccessToken) -> Result<(), CredentialError> {
         let mut held = self.held.lock().await;
-        // Another request may have been first.
+        // Another request may have been faster.
         if held.token.as_ref().is_some_and(|token| token.token.secret() == refused.token.secret()) {
-            // `azure_identity` keeps tokens as well, and cannot be told to forget one.
+            // `azure_identity` also caches tokens, and cannot be told to forget one.
             *held = Held { inner: build(&self.config, &self.http)?, token: None, renew_at: None };
         }
         Ok(())
@@ -128,7 +128,7 @@ fn build(config: &AzureConfig, http: &Arc<Http>) -> Result<Arc<dyn TokenCredenti
     let client_options = |sign_in: SignIn| ClientOptions {
         transport: Some(Transport::new(Arc::new(sign_in))),
         cloud: Some(Arc::clone(&cloud)),
-        // Ours tell the cause and keep to a deadline; theirs would wait in silence beneath them.
+        // Our retries log the cause and keep to a deadline; theirs would wait silently underneath.
         retry: RetryOptions::none(),
         ..ClientOptions::default()
     };
@@ -235,7 +235,8 @@ fn unreadable(problem: &str) -> CredentialError {
     CredentialError::Unreachable(RequestError::new("reading the sign-in host's answer", Failure::Unreadable(problem)))
 }
 
-/// Sorts an error of `azure_identity`: our transport's own failure, Entra ID's refusal, or an answer that is neither.
+/// Classifies an error of `azure_identity`: our transport's own failure, Entra ID's refusal, or an answer that is
+/// neither.
 fn explain(kind: CredentialKind, error: &azure_core::Error) -> CredentialError {
     let mut refusal = None;
     let mut source: Option<&(dyn StdError + 'static)> = Some(error);
@@ -258,23 +259,23 @@ fn explain(kind: CredentialKind, error: &azure_core::Error) -> CredentialError {
     }
     match (refusal, kind) {
         (Some(message), CredentialKind::ManagedIdentity) => unusable(kind, &message),
-        // Of Azure DevOps, which speaks before Entra ID does; the headers that it goes on to list are none.
+        // From Azure DevOps, which answers before Entra ID; the list of headers that ends its message is empty.
         (Some(message), CredentialKind::AzurePipelines) if !message.contains("AADSTS") => {
             unusable(kind, message.trim_end_matches(" Headers"))
         }
         (Some(message), _) => CredentialError::Refused(printable(&message).to_string()),
-        // Nothing was asked over the network but what `az` asked for itself.
+        // Nothing was sent over the network except by `az` itself.
         (None, CredentialKind::AzureCli) => unusable(kind, &root(error)),
         (None, _) => unreadable(&root(error)),
     }
 }
 
-/// What an error comes down to.
+/// The root cause of an error.
 fn root(error: &azure_core::Error) -> String {
     let mut root: &(dyn StdError + 'static) = error;
     while let Some(cause) = root.source() {
         root = cause;
     }
-    // Of an answer that may hold a token.
+    // A JSON error may quote an answer with a token, so only its place is kept.
     root.downcast_ref().map_or_else(|| root.to_string(), http::place)
 }

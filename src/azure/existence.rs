@@ -1,7 +1,7 @@
-//! Whether something is there, asked of Resource Manager by its id: the one answer that does not lag.
+//! Whether something exists, according to Resource Manager: the one answer that does not lag.
 //!
-//! "Resources - Get By Id" and "Providers - Get", Azure Resource Manager REST reference. Each type has API versions of its own, which
-//! its provider tells.
+//! "Resources - Get By Id" and "Providers - Get", Azure Resource Manager REST reference. Each type has API versions of
+//! its own, which its provider lists.
 
 use std::collections::HashMap;
 
@@ -13,24 +13,24 @@ use super::api::{Api, ApiError};
 use crate::http::RequestError;
 use crate::id::lower;
 
-/// Of subscriptions, resource groups and providers.
+/// For subscriptions, resource groups and providers.
 const VERSION: &str = "2021-04-01";
 
-/// What Resource Manager, or a provider, calls it that something is not there. A 404 of another name may be about the type, the
-/// provider or the version.
+/// The codes by which Resource Manager, or a provider, says that something does not exist. A 404 with another code may
+/// be about the type, the provider or the version.
 const GONE: [&str; 5] =
     ["NotFound", "ParentResourceNotFound", "ResourceGroupNotFound", "ResourceNotFound", "SubscriptionNotFound"];
 
-/// What Resource Manager says of an id.
+/// What Resource Manager says about an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Existence {
     There,
     Gone,
-    /// It cannot be asked for, or may not be.
+    /// It cannot, or may not, be looked up.
     Unknown,
 }
 
-/// Resource Manager, and the API versions that its providers told.
+/// Resource Manager, and the API versions that its providers listed.
 pub(crate) struct Asking<'a> {
     arm: &'a Api,
     /// By `namespace/type` in lower case.
@@ -57,7 +57,7 @@ impl<'a> Asking<'a> {
         Self { arm, versions: Mutex::default() }
     }
 
-    /// Asks for a subscription, a group or a resource. An error is one of the way there, and not of the id.
+    /// Looks up a subscription, a group or a resource. An error is about reaching the service, not about the id.
     pub(crate) async fn whether(&self, id: &str) -> Result<Existence, ApiError> {
         let Some(parts) = Parts::of(id) else { return Ok(Existence::Unknown) };
         let version = match &parts.kind {
@@ -81,13 +81,13 @@ impl<'a> Asking<'a> {
 
     fn url(&self, path: &str, version: &str) -> Result<Url, RequestError> {
         let mut url = self.arm.url("/")?;
-        // What has a meaning in a path or query is encoded.
+        // This encodes characters with a meaning in a path or query.
         url.set_path(path);
         url.query_pairs_mut().append_pair("api-version", version);
         Ok(url)
     }
 
-    /// The newest version of a type that is no preview, or else the newest; `None` where its provider does not know it.
+    /// The newest stable version of a type, or else the newest preview; `None` if its provider does not know the type.
     async fn version(&self, subscription: &str, namespace: &str, kind: &str) -> Result<Option<String>, ApiError> {
         let mut versions = self.versions.lock().await;
         if !versions.contains_key(namespace) {
@@ -108,7 +108,7 @@ impl<'a> Asking<'a> {
     }
 }
 
-/// Whether it is what was asked for that is refused, and something else might be answered.
+/// Whether the refusal is about what was asked for, so that something else might still be answered.
 fn is_about_the_id(error: &RequestError) -> bool {
     let is_refused = error.status().is_some_and(|status| status.is_client_error());
     is_refused && !error.is_transient() && error.status() != Some(StatusCode::UNAUTHORIZED)
@@ -120,7 +120,7 @@ fn newest(ResourceType { resource_type, api_versions }: ResourceType) -> Option<
     Some((lower(&resource_type), version.clone()))
 }
 
-/// What of an id says how it is asked for.
+/// The parts of an id that decide how to look it up.
 struct Parts<'a> {
     subscription: &'a str,
     /// The last provider's namespace and type, in lower case; `None` for a subscription or a group.
@@ -130,7 +130,7 @@ struct Parts<'a> {
 impl<'a> Parts<'a> {
     fn of(id: &'a str) -> Option<Self> {
         let words: Vec<&str> = id.strip_prefix('/')?.split('/').collect();
-        // A path with dots means another one.
+        // A path with dot segments would mean another path.
         if words.iter().any(|word| matches!(*word, "" | "." | "..")) {
             return None;
         }
@@ -156,7 +156,7 @@ impl<'a> Parts<'a> {
 mod tests {
     use super::*;
 
-    /// Its provider and type, `-` for what has none, empty where the id is none.
+    /// Its provider and type, `-` if it has none, empty if the id is invalid.
     fn kind(id: &str) -> String {
         Parts::of(id).map_or_else(String::new, |parts| {
             parts.kind.map_or("-".into(), |(namespace, kind)| format!("{namespace} {kind}"))

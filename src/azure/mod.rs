@@ -1,7 +1,7 @@
-//! Signing in to Azure, and asking Resource Manager.
+//! Signing in to Azure, and requests to Resource Manager.
 //!
-//! `credential` provides tokens, `api` sends authorised requests to Resource Manager and Microsoft Graph, `subscriptions` lists
-//! what the principal can read, and `existence` asks for single things by their ids.
+//! `credential` provides tokens, `api` sends authorised requests to Resource Manager and Microsoft Graph,
+//! `subscriptions` lists what the principal can read, and `existence` looks up single ids.
 
 pub(crate) mod api;
 pub(crate) mod credential;

@@ -1,5 +1,5 @@
-//! How credentials reach the world: `azure_identity`'s requests go over our client and under our rule of retries, GitHub is
-//! asked for ID tokens, and `az` is run.
+//! How credentials reach the world: `azure_identity` sends its requests through our client and under our retry rules,
+//! GitHub provides ID tokens, and `az` is run.
 
 use std::ffi::OsStr;
 use std::fmt::Display;
@@ -27,13 +27,13 @@ use crate::secrets;
 /// One attempt at the sign-in host; a healthy one answers within a second.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A token is some kilobytes.
+/// A token is a few kilobytes.
 const LARGEST_ANSWER: usize = 1 << 20;
 
-/// No token lives as long.
+/// No token lives this long.
 const LONGEST_LIFE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// The metadata service of Azure's machines ("Azure Instance Metadata Service"), as `azure_identity` addresses it.
+/// The metadata service of Azure VMs ("Azure Instance Metadata Service"), as `azure_identity` addresses it.
 const METADATA_HOST: &str = "169.254.169.254";
 
 /// Sends `azure_identity`'s requests.
@@ -41,25 +41,25 @@ const METADATA_HOST: &str = "169.254.169.254";
 pub(super) struct SignIn {
     http: Arc<Http>,
     client: Client,
-    /// Whether the metadata service is asked, and where in place of its own address.
+    /// Whether to ask the metadata service, and at which address instead of its own.
     #[expect(clippy::option_option, reason = "two questions: whether, and if so, where")]
     metadata: Option<Option<Url>>,
 }
 
 impl SignIn {
-    /// To Entra ID, and to the services of build systems.
+    /// For Entra ID, and the services of build systems.
     pub(super) fn new(http: &Arc<Http>) -> Self {
         Self { http: Arc::clone(http), client: http.client().clone(), metadata: None }
     }
 
-    /// To a service beside the program, which no proxy can reach, nor should: it answers with a token.
+    /// For a local service that no proxy can, or should, reach: it answers with a token.
     pub(super) fn metadata(http: &Arc<Http>, host: Option<Url>) -> Result<Self, RequestError> {
         let client = http.unproxied()?;
         Ok(Self { http: Arc::clone(http), client, metadata: Some(host) })
     }
 
-    /// 404 and 410 of the metadata service mean that it is being updated ("How to use managed identities … to acquire an
-    /// access token", error handling).
+    /// 404 and 410 from the metadata service mean that it is being updated ("How to use managed identities … to acquire
+    /// an access token", error handling).
     fn may_succeed_later(&self, error: &RequestError) -> bool {
         let updating = matches!(error.status(), Some(StatusCode::NOT_FOUND | StatusCode::GONE));
         error.is_transient() || (self.metadata.is_some() && updating)
@@ -75,7 +75,7 @@ impl SignIn {
         for (name, value) in request.headers().iter() {
             let name = HeaderName::try_from(name.as_str()).map_err(|_| unsupported("an impossible header"))?;
             let mut value = HeaderValue::try_from(value.as_str()).map_err(|_| unsupported("an impossible header"))?;
-            // The tokens of build systems and of App Service; the client's logs must not show them.
+            // The tokens of build systems and of App Service, which the client must not log.
             value.set_sensitive(name == AUTHORIZATION || name == "x-identity-header");
             builder = builder.header(name, value);
         }
@@ -85,7 +85,7 @@ impl SignIn {
         }
     }
 
-    /// Where a request goes: to another metadata service than the one at Azure's address, if so configured.
+    /// Where a request goes: to the configured metadata service, if any, instead of the one at Azure's address.
     fn url(&self, url: &Url) -> Url {
         match &self.metadata {
             Some(Some(host)) if url.host_str() == Some(METADATA_HOST) => {
@@ -119,7 +119,7 @@ impl HttpClient for SignIn {
     }
 }
 
-/// Keeps what of a request nobody else must know.
+/// Registers the secrets in a request.
 fn keep_secrets(request: &Request) {
     let header = |name: &str| request.headers().iter().find(|(header, _)| header.as_str().eq_ignore_ascii_case(name));
     for (_, value) in [header("authorization"), header("x-identity-header")].into_iter().flatten() {
@@ -138,19 +138,19 @@ fn keep_secrets(request: &Request) {
     }
 }
 
-/// What of an answer with a token `azure_identity` reckons with and does not check: a lifetime from which no time follows would
+/// The part of a token answer that `azure_identity` calculates with but does not check: a lifetime that overflows would
 /// end the program.
 #[derive(Deserialize)]
 struct Lifetime {
-    /// In seconds from now.
+    /// Seconds from now.
     #[serde(default)]
     expires_in: Value,
-    /// In seconds since the epoch.
+    /// Seconds since the epoch.
     #[serde(default)]
     expires_on: Value,
 }
 
-/// Refuses an answer that is none, or a token of a lifetime that makes no sense.
+/// Refuses an answer that is not JSON, or whose token has an absurd lifetime.
 fn check(body: &[u8], now: SystemTime) -> Result<(), String> {
     let Lifetime { expires_in, expires_on } = serde_json::from_slice(body).map_err(|error| http::place(&error))?;
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -166,8 +166,8 @@ fn check(body: &[u8], now: SystemTime) -> Result<(), String> {
     }
 }
 
-/// A refusal as `azure_identity` can read it: it borrows the texts of one, and takes none for a text that holds an escape, as those
-/// of Entra ID do. `None` where it is no refusal of Entra ID's.
+/// A refusal rewritten so that `azure_identity` can read it: it borrows the strings, which fails for any with an
+/// escape, as those of Entra ID have. `None` if it is not a refusal by Entra ID.
 fn plainly(body: &[u8]) -> Option<Bytes> {
     #[derive(Deserialize)]
     struct Refusal {
@@ -195,7 +195,7 @@ fn plainly(body: &[u8]) -> Option<Bytes> {
     Some(refusal.to_string().into())
 }
 
-/// A success or a refusal that the caller reads for itself, within the time that signing in may take.
+/// A success or a refusal for the caller to read, within the time that signing in may take.
 async fn ask(
     http: &Http,
     label: &str,
@@ -217,13 +217,13 @@ async fn ask(
     http.retrying(label, Some(deadline), |error| again(error).then_some(Duration::ZERO), attempt).await
 }
 
-/// Not of a kind that `azure_identity` would try again beneath us.
+/// Not an error kind that `azure_identity` would retry underneath us.
 fn failed(error: RequestError) -> azure_core::Error {
     azure_core::Error::with_error(ErrorKind::Other, error, "signing in failed")
 }
 
-/// Asks GitHub for a fresh ID token each time: one lives for minutes, and a run may last longer ("OpenID Connect reference",
-/// GitHub's documentation).
+/// Asks GitHub for a fresh ID token each time: it lives for minutes, and a run may last longer ("OpenID Connect
+/// reference", GitHub's documentation).
 #[derive(Debug)]
 pub(super) struct GithubIdToken {
     http: Arc<Http>,
@@ -264,7 +264,7 @@ impl ClientAssertion for GithubIdToken {
         secrets::keep(self.token.expose_secret());
         let answer = ask(&self.http, &label, RequestError::is_transient, request).await.map_err(failed)?;
         let answer = answer.success().map_err(|failure| failed(RequestError::new(label.as_str(), failure)))?;
-        // The answer is a secret: what is wrong with it is told without it.
+        // The answer is a secret, so the error does not quote it.
         let token: IdToken =
             serde_json::from_slice(&answer.body).map_err(|_| failed(unreadable("it contains no ID token")))?;
         secrets::keep_token(&token.value);
@@ -272,19 +272,19 @@ impl ClientAssertion for GithubIdToken {
     }
 }
 
-/// The token of a pod, read anew each time: the platform replaces it before it expires.
+/// The token file of a pod, reread each time: the platform replaces the token before it expires.
 #[derive(Debug)]
 pub(super) struct TokenFile(PathBuf);
 
 impl TokenFile {
-    /// An error where there is no token in it now.
+    /// An error if it holds no token now.
     pub(super) fn new(path: &Path) -> Result<Self, String> {
         let file = Self(path.to_owned());
         file.read()?;
         Ok(file)
     }
 
-    /// What the file holds, without the line break or the byte order mark that tools put around it.
+    /// The contents of the file, without the line break or byte order mark that tools add.
     fn read(&self) -> Result<String, String> {
         let problem = |problem: &dyn Display| format!("{}: {problem}", self.0.display());
         let text = std::fs::read_to_string(&self.0).map_err(|error| problem(&error))?;
@@ -301,7 +301,7 @@ impl ClientAssertion for TokenFile {
     }
 }
 
-/// Runs `az`, for so long at most and without our secrets.
+/// Runs `az`, with a time limit and without our secrets.
 #[derive(Debug)]
 pub(super) struct Shell {
     pub(super) timeout: Duration,

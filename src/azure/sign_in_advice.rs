@@ -1,4 +1,4 @@
-//! What to do when signing in fails, by what Entra ID says.
+//! What to do when signing in fails, depending on what Entra ID says.
 
 use std::ops::RangeInclusive;
 
@@ -31,7 +31,7 @@ const CODES: [(&str, &str); 17] = [
 const NO_FEDERATION: &str = "the application has no federated credential for this; add one whose issuer and subject are \
                              those of the workflow, pod or service connection (Certificates & secrets)";
 
-/// What codes have in common whose numbers lie together, from the same page; the narrower ranges first.
+/// Advice for ranges of related codes, from the same page; narrower ranges first.
 const FAMILIES: [(RangeInclusive<u32>, &str); 18] = [
     (53_000..=53_999, POLICY),
     (530_000..=530_999, POLICY),
@@ -65,7 +65,7 @@ const TENANT: &str = "the tenant did not take the request; check AZURE_TENANT_ID
 const UNKNOWN: &str =
     "look the code up in Microsoft's list of error codes, and the sign-in in the tenant's sign-in logs";
 
-/// What to do about a refusal: by its exact code, or else by the family of the first one.
+/// What to do about a refusal: by its exact code, or else by the range of the first code.
 fn advice(message: &str) -> Option<&'static str> {
     if let Some((_, advice)) = CODES.iter().find(|(code, _)| names(message, code)) {
         return Some(advice);
@@ -143,7 +143,7 @@ impl Problem for ApiError {
     }
 }
 
-/// Whether a message has this code, and not one that only begins alike.
+/// Whether a message has exactly this code, not a longer one that starts with it.
 fn names(message: &str, code: &str) -> bool {
     message.match_indices(code).any(|(at, _)| {
         let rest = message.get(at + code.len()..).unwrap_or_default();

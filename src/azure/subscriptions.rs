@@ -13,7 +13,7 @@ use crate::id::is_guid;
 /// "Subscriptions - List", Azure Resource Manager REST reference.
 const PATH: &str = "/subscriptions?api-version=2022-12-01";
 
-/// A tenant has thousands of subscriptions, a page of the listing a hundred or more of them.
+/// A tenant has thousands of subscriptions; a page lists a hundred or more.
 const MOST_PAGES: usize = 5000;
 
 /// All pages together: some hundred thousand subscriptions, far more than a tenant can have.
@@ -27,41 +27,42 @@ pub(crate) struct Subscription {
     pub(crate) name: String,
     /// `Enabled`, `Warned`, `PastDue`, `Disabled` or `Deleted`.
     pub(crate) state: String,
-    /// What it was bought as, such as `PayAsYouGo_2014-09-01`; empty where Resource Manager does not tell.
+    /// The kind of offer, such as `PayAsYouGo_2014-09-01`; empty if Resource Manager does not say.
     pub(crate) quota_id: String,
-    /// An object, as it came; `None` where there is none.
+    /// An object, as it came; `None` if there is none.
     pub(crate) tags: Option<Box<RawValue>>,
 }
 
 impl Subscription {
-    /// Whether resources can live in it; Resource Graph may leave out the others.
+    /// Whether resources can live in it; Resource Graph may omit the others.
     pub(crate) fn is_active(&self) -> bool {
         matches!(self.state.as_str(), "Enabled" | "Warned" | "PastDue")
     }
 
-    /// Whether Resource Graph may never show it: it is inactive, or an "Access to Azure Active Directory" without resources.
+    /// Whether Resource Graph may never show it: it is inactive, or an "Access to Azure Active Directory" subscription,
+    /// which has no resources.
     pub(crate) fn may_be_left_out(&self) -> bool {
         !self.is_active() || self.quota_id.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("AAD_"))
     }
 
-    /// What the entries of one subscription are ordered by: one that is active goes before others, then the rest as it is written.
+    /// The order among entries of one subscription: active ones first, then by the rest as written.
     fn rank(&self) -> (bool, &str, &str, &str, &str) {
         let tags = self.tags.as_deref().map_or("", RawValue::get);
         (!self.is_active(), &self.name, &self.state, &self.quota_id, tags)
     }
 }
 
-/// What was listed so far, each subscription once.
+/// What has been listed so far, each subscription once.
 #[derive(Default)]
 struct Listing {
     subscriptions: Vec<Subscription>,
     places: HashMap<String, usize>,
-    /// The ids of which there is more than one entry.
+    /// Ids with more than one entry.
     twice: BTreeSet<String>,
 }
 
 impl Listing {
-    /// Takes an entry, and of several with one id the first by its rank, in whatever order they come.
+    /// Adds an entry. Of several with one id, the first by rank is kept, whatever order they come in.
     fn add(&mut self, entry: Subscription) {
         match self.places.entry(entry.id.clone()) {
             Entry::Vacant(place) => {
@@ -118,13 +119,13 @@ struct Policies {
     quota_id: Option<String>,
 }
 
-/// Every subscription, all pages, each once.
+/// All subscriptions from all pages, each once.
 pub(crate) async fn list(arm: &Api) -> Result<Vec<Subscription>, ApiError> {
     let mut listing = Listing::default();
     let mut visited = HashSet::new();
     let mut bytes = 0;
     let first = arm.url(PATH)?;
-    // The same for each page: the path of a further one is the server's own words.
+    // The same label for each page: the path of a further page is the server's choice.
     let label = http::label("GET", &first);
     let mut next = Some(first);
     while let Some(url) = next {

@@ -12,64 +12,64 @@ use crate::model::{Finding, Id, Record, RecordKind};
 /// Shards that are read together, and what was found of them in this run.
 pub(super) struct Batch<'b> {
     pub(super) shards: &'b [Id],
-    /// From when on records of each shard count; `None`: all that there are.
+    /// Since when the records of each shard count; `None` for all records.
     pub(super) windows: HashMap<Id, Option<Timestamp>>,
-    /// Entities that were found: by a record, or asked for.
+    /// Entities that were found, by a record or by asking for them.
     pub(super) found: HashSet<Key>,
-    /// Shards of which nothing was held when they were begun: what is held of them by now was found.
+    /// Shards of which nothing was held when the batch began: whatever is held of them by now was found.
     pub(super) blank: HashSet<Id>,
-    /// Entities that a reading of all rows has shown, in order once it has ended.
+    /// Entities that a full read has shown; sorted once it has ended.
     pub(super) seen: Vec<Key>,
     /// Records whose row is still to be read.
     pub(super) records: HashMap<Key, Record>,
     /// Containers that were found in this run.
     pub(super) met: HashSet<Key>,
-    /// Containers that have a record, and no row yet.
+    /// Containers with a record but no row yet.
     pub(super) awaited: HashSet<Key>,
     /// Containers that a record proves to be gone.
     pub(super) gone: HashSet<Id>,
-    /// Containers that are read afresh.
+    /// Containers whose contents are re-read.
     pub(super) afresh: HashSet<Id>,
-    /// Ids with which every query fails.
+    /// Ids that make every query fail.
     pub(super) failed: HashSet<Id>,
-    /// Shards whose entity goes along with the first of its children.
+    /// Shards whose own entity is sent along with the first of its children.
     pub(super) roots: HashMap<Id, Finding>,
-    /// What has the record of a delete and no row, and waits until all rows were read.
+    /// Findings with a delete record and no row, kept until all rows are read.
     pub(super) missing: Vec<Finding>,
-    /// What has another record and no row, and waits too.
+    /// Findings with another record and no row, kept as well.
     pub(super) missed: Vec<Finding>,
-    /// Deletes of containers, which wait until what is in them has gone.
+    /// Deletes of containers, kept until their contents are gone.
     pub(super) deletes: Vec<Send>,
-    /// Containers that are to be deleted as they are missing, and in which no row was shown in this run.
+    /// Containers to be deleted because they are missing, unless this run shows a row in them.
     pub(super) doomed: HashSet<Key>,
     /// Shards whose deletes are held back, so that their records have to be read again.
     pub(super) held_back: HashSet<Id>,
-    /// Shards of which a row was new, and no record told of it: the source may not show all of them yet.
+    /// Shards with a new row that no record announced: the source may not show all their rows yet.
     untold: RefCell<HashSet<Id>>,
 }
 
 /// What is read of a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Extent {
-    /// What has a record.
+    /// Only what has a record.
     Changes,
     /// All rows as well.
     Everything,
 }
 
-/// What a page is made of.
+/// What a page contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Page {
     Records,
     Rows,
 }
 
-/// What is taken to be late where there are the record of a delete and a row.
+/// Which of the two is assumed to be late when there is both a delete record and a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Late {
-    /// Nobody knows: a later run tells.
+    /// Unknown: a later run will show.
     Either,
-    /// The record counts. Where it was made again, a record will tell of that as well.
+    /// The row, so the record counts. If the entity was created again, a record will say that, too.
     Row,
 }
 
@@ -97,7 +97,7 @@ impl<'b> Batch<'b> {
         }
     }
 
-    /// A container in which a row is shown is there, whether its own row is shown or not.
+    /// A container with a row in it exists, whether or not its own row is shown.
     pub(super) fn note_alive(&mut self, leaf: &Finding) {
         if !self.doomed.is_empty()
             && leaf.exists
@@ -114,7 +114,7 @@ impl<'b> Batch<'b> {
         }
     }
 
-    /// Whether rows of a shard came as a surprise.
+    /// Whether a shard had new rows that no record announced.
     pub(super) fn is_untold(&self, shard: &Id) -> bool {
         self.untold.borrow().contains(shard)
     }
@@ -128,7 +128,7 @@ impl<'b> Batch<'b> {
         self.afresh.contains(container)
     }
 
-    /// Whether something was so before the first record that counts.
+    /// Whether `at` is before the first record that counts.
     pub(super) fn is_before_window(&self, id: &Id, at: Option<Timestamp>) -> bool {
         self.window(id).is_some_and(|since| at.is_none_or(|at| at < since))
     }
@@ -137,13 +137,13 @@ impl<'b> Batch<'b> {
         self.windows.get(id.shard()).copied().flatten()
     }
 
-    /// Whether a record is in the window of its own shard; the question may have been for an earlier one.
+    /// Whether a record is in the window of its own shard; the query may have asked for an earlier one.
     pub(super) fn counts(&self, finding: &Finding) -> bool {
         let window = self.window(finding.id());
         finding.record.is_none_or(|record| window.is_none_or(|since| record.at >= since))
     }
 
-    /// The record of a row that was read without one.
+    /// Adds the record to a row that was read without one.
     pub(super) fn with_record(&self, finding: Finding) -> Finding {
         if finding.record.is_some() || self.records.is_empty() {
             return finding;
@@ -152,7 +152,7 @@ impl<'b> Batch<'b> {
         Finding { record, ..finding }
     }
 
-    /// Holds back what has no row. A delete's record and a row contradict each other: one of them is late.
+    /// Holds back what has no row. A delete record and a row contradict each other: one of them is late.
     pub(super) fn sort(&mut self, finding: Finding, late: Late, shown: &mut Vec<Finding>) {
         let is_delete = finding.record.is_some_and(|record| record.kind == RecordKind::Delete);
         match (finding.exists, is_delete) {
@@ -167,7 +167,7 @@ impl<'b> Batch<'b> {
         }
     }
 
-    /// A row that was read later shows that it is there.
+    /// Drops what a later row has shown to exist.
     pub(super) fn leave_out_seen(&mut self) {
         let seen = &self.seen;
         let is_unseen = |finding: &Finding| seen.binary_search(&Key::of(finding.id())).is_err();

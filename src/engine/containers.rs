@@ -1,4 +1,4 @@
-//! Containers: read by their own rows, which decide the scope of what is in them.
+//! Reads containers by their own rows, which decide the scope of what is in them.
 
 use super::batch::Batch;
 use super::decide::Send;
@@ -8,7 +8,7 @@ use super::{Answer, Engine, Entry, Fatal, Key, Replica, Source, State};
 use crate::model::{Finding, Id, RecordKind, Scope, Stage};
 
 impl<S: Source, R: Replica> Engine<'_, S, R> {
-    /// Containers: those with a record, all that exist where they are read, and those that are missed.
+    /// Handles containers: those with a record, all that exist if they are read, and those that are missing.
     pub(super) async fn containers(
         &self,
         b: &mut Batch<'_>,
@@ -53,7 +53,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         Ok(answer)
     }
 
-    /// Sends what differs of containers that were found; the deletes among them wait until what is in them has gone.
+    /// Sends the changes of the containers found; deletes wait until their contents are gone.
     pub(super) async fn send_containers(
         &self,
         b: &mut Batch<'_>,
@@ -61,7 +61,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
     ) -> Result<(), Fatal<R::Error>> {
         let mut looked_at = Vec::new();
         for finding in findings {
-            // The first look counts: a row may come twice, from replicas that disagree.
+            // The first row counts: a row may come twice, from replicas that disagree.
             if !b.met.insert(Key::of(finding.id())) {
                 continue;
             }
@@ -79,8 +79,8 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         self.send(b, Wave::Containers, sends).await
     }
 
-    /// Notes what a container's own row says of the scope; where that may have changed, or something in it may have been
-    /// missed, it is to be read, and what is held of it is in doubt.
+    /// Notes the scope from a container's own row. If the scope may have changed, or something in the container may
+    /// have been missed, everything in it is to be read, and what is held of it is in doubt.
     pub(super) fn note_container(&self, b: &mut Batch<'_>, finding: &Finding) -> Result<(), Fatal<R::Error>> {
         let id = finding.id();
         let known = self.entry(id)?;
@@ -106,7 +106,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
             self.doubt_all(id)?;
         }
         let noted = if known.is_some() || scope == Scope::In || is_afresh {
-            // A run that is forgotten may have deleted it.
+            // A run lost from the replica may have deleted it.
             let there = entry.there && !is_unread;
             Entry { scope: Some(scope), unread: entry.unread || is_unread, absent: None, there, ..entry }
         } else {
@@ -118,7 +118,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         if known.as_ref() == Some(&noted) { Ok(()) } else { self.put(id, noted) }
     }
 
-    /// Containers that an earlier run has left to be read. This is known before the first leaf is looked at.
+    /// Notes containers that an earlier run left to be read, before any leaf is looked at.
     pub(super) fn note_unread(&self, b: &mut Batch<'_>) -> Result<(), Fatal<R::Error>> {
         for shard in b.shards {
             self.each_open(shard, |id, entry| {
@@ -131,7 +131,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         Ok(())
     }
 
-    /// Nothing is known of what a container holds: what was held is in doubt, and what was deleted may be there again.
+    /// Doubts everything in a container: what was held is in doubt, and what was deleted may be back.
     pub(super) fn doubt_all(&self, container: &Id) -> Result<(), Fatal<R::Error>> {
         self.each_child(container, |id, entry| {
             let doubted = match entry.state {
@@ -143,12 +143,12 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         })
     }
 
-    /// Asks for containers of leaves that nobody has seen: their scope decides, and they go first.
+    /// Asks for containers of leaves that have not been seen: their scope decides, and they are sent first.
     pub(super) async fn meet(&self, b: &mut Batch<'_>, leaves: &[Finding]) -> Result<(), Fatal<R::Error>> {
         let mut strangers: Vec<Id> = Vec::new();
         let mut last = None;
         for leaf in leaves {
-            // Rows come in the order of their ids.
+            // Rows come ordered by id.
             if last == Some(leaf.id().container()) {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! Parcels that the sink rejected individually, kept for whoever fixes them.
+//! Keeps parcels that the sink rejected individually, so that somebody can fix them.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -41,7 +41,7 @@ struct Line<'a> {
 }
 
 impl DeadLetters {
-    /// Opens the file to append to it; a link in its place is refused, and whatever is no regular file.
+    /// Opens the file for appending. Refuses a symbolic link, and anything that is not a regular file.
     pub(crate) fn open(path: &Path) -> Result<Self, DeadLetterError> {
         match files::open(files::private().append(true).create(true), path) {
             Ok(file) => Ok(Self { path: path.to_owned(), file }),
@@ -49,7 +49,7 @@ impl DeadLetters {
         }
     }
 
-    /// Whether a run could open it. Nothing is changed.
+    /// Checks that a run could open the file. Changes nothing.
     pub(crate) fn try_to_open(path: &Path) -> Result<(), DeadLetterError> {
         files::try_to_write(files::private().append(true), path)
             .map_err(|error| DeadLetterError { path: path.to_owned(), error })
@@ -60,7 +60,7 @@ impl DeadLetters {
         let append = || {
             let envelope = serde_json::from_slice(&letter.envelope)?;
             let line = serde_json::to_string(&Line { envelope, status: letter.status, reason: &letter.reason })? + "\n";
-            // One write per line, so that two programs that append do not mix theirs.
+            // One write per line, so that the lines of two appending programs do not mix.
             (&self.file).write_all(inert(&line).as_bytes())
         };
         append().map_err(|error: io::Error| DeadLetterError { path: self.path.clone(), error })

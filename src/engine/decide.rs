@@ -1,4 +1,4 @@
-//! What is wanted of an entity, held against what the catalog has of it.
+//! Compares the desired state of an entity with what the catalog has.
 
 use super::batch::Batch;
 use super::rules::{Rule, holds};
@@ -9,23 +9,23 @@ use super::{
 use crate::model::{Change, Finding, Id, Operation, Record, RecordKind, Scope, Stage};
 use crate::offload;
 
-/// A change that is to be sent.
+/// A change to send.
 pub(super) struct Send {
     pub(super) parcel: Rendered,
-    /// Its entry, on which the decision rests.
+    /// The entry that the decision is based on.
     pub(super) entry: Entry,
-    /// A delete that a record proves.
+    /// Whether it is a delete that a record proves.
     pub(super) is_proven: bool,
 }
 
-/// What is wanted of an entity.
+/// The desired state of an entity.
 struct Wanted {
-    /// Its entry, on which the decision rests.
+    /// The entry that the decision is based on.
     entry: Entry,
     end: End,
 }
 
-/// What it is to come to.
+/// What the entity should become.
 enum End {
     Present { is_fresh: bool, may_have_returned: bool },
     Gone { is_proven: bool },
@@ -36,26 +36,26 @@ impl Send {
         self.parcel.change().operation == Operation::Delete
     }
 
-    /// Whether it is the delete of what is missing, and nothing proves that it is gone.
+    /// Whether it deletes something that is missing, without proof that it is gone.
     pub(super) fn is_missed(&self) -> bool {
         !self.is_proven && matches!(self.entry.absent, Some(Absent::Since(_)))
     }
 }
 
 impl<S: Source, R: Replica> Engine<'_, S, R> {
-    /// The hash of a parcel's content, where anything will remember it.
+    /// The hash of a parcel's content, if it will be remembered.
     pub(super) fn content(&self, parcel: &dyn Parcel) -> Content {
         if self.replica.remembers() { parcel.content(&self.hasher) } else { Content(0) }
     }
 
-    /// Whether a record tells of something later than what was sent last: a run that is forgotten may have acted on it, or on
-    /// one before it.
+    /// Whether a record is newer than what was sent last: a run lost from the replica may have acted on it, or on an
+    /// earlier one.
     pub(super) fn is_fresh(entry: Option<&Entry>, record: Option<&Record>) -> bool {
         let Some(record) = record.filter(|_| holds(Rule::Fresh)) else { return false };
         entry.and_then(|entry| entry.at).is_none_or(|at| record.at > at)
     }
 
-    /// What is to be sent of findings: of a row, that it is so; of what has none, that it is gone.
+    /// Decides what to send for findings: the current state of one with a row, a delete for one without.
     pub(super) async fn decide(
         &self,
         batch: &Batch<'_>,
@@ -80,7 +80,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         Ok(wanted.into_iter().zip(parcels).filter_map(|(want, parcel)| self.compare(want, parcel)).collect())
     }
 
-    /// What is wanted of what was found, if that may have to be sent. A part goes along with its whole.
+    /// The desired state of a finding, if it may have to be sent. A part comes and goes with its whole.
     fn judge(&self, batch: &Batch<'_>, finding: Finding) -> Result<Option<(Change, Wanted)>, Fatal<R::Error>> {
         let id = finding.id();
         if self.is_astray(id)? || (!finding.exists && self.source.whole(id).is_some()) {
@@ -122,7 +122,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
                         && container.as_ref().is_some_and(|container| batch.may_come(container))
                         && group.as_ref().is_none_or(|group| group.scope.is_none())
                     {
-                        // Whether it is in scope shows once its container has a row.
+                        // Its scope is known once its container has a row.
                         self.counts.borrow_mut().unresolved += 1;
                     }
                     if by_container == Scope::Out
@@ -144,7 +144,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         let is_deleted = !exists && record.is_some_and(|record| record.kind == RecordKind::Delete);
         let is_sent = entry.is_held()
             || match container {
-                // Of a container that is read afresh nothing is known, and so all of it is sent.
+                // Nothing is known of a container that is being re-read, so everything in it is sent.
                 Some(container) if exists => entry.at.is_none() && batch.is_afresh(&container) && holds(Rule::OneWrite),
                 Some(container) => {
                     let is_known_out = group.is_some_and(|group| {
@@ -175,7 +175,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         Ok(is_sent.then(|| (change.into_delete(), Wanted { entry, end: End::Gone { is_proven } })))
     }
 
-    /// Holds what is wanted of an entity against what the catalog has of it.
+    /// Compares the desired state of an entity with what the catalog has.
     fn compare(&self, Wanted { mut entry, end }: Wanted, parcel: Rendered) -> Option<Send> {
         let (is_fresh, may_have_returned) = match end {
             End::Gone { is_proven } => return Some(Send { parcel, entry, is_proven }),
@@ -200,16 +200,16 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         Some(Send { parcel, entry, is_proven: false })
     }
 
-    /// Whether a container was out of scope when it was last seen, and nobody could say in this run whether it still is.
+    /// Whether a container was out of scope when last seen, and this run could not tell whether it still is.
     fn is_doubtful(&self, batch: &Batch<'_>, leaf: &Id, container: Option<&Entry>) -> bool {
         let (Some(entry), Some(id)) = (container, leaf.parent()) else { return false };
         let is_in_doubt = entry.state == State::Unknown || entry.unread || entry.absent.is_some();
-        // Before all of a shard was read, what is noted may go by other settings.
+        // Until all of a shard has been read, its entries may stem from other settings.
         (is_in_doubt || self.replica.mark(&leaf.root()).full.is_none()) && !batch.met(&id)
     }
 
-    /// Leaves an entity that is out of scope to whom it may concern, in place of a delete if one `was_due`: the record that it
-    /// goes by tells nothing new from now on.
+    /// Forgets an entity that is out of scope but leaves it in the catalog, in place of a delete if one `was_due`: its
+    /// record counts as handled from now on.
     fn let_go(&self, id: &Id, entry: &Entry, was_due: bool) -> Result<(), Fatal<R::Error>> {
         let kept = match id.stage() {
             Stage::Leaf => None,
@@ -221,21 +221,22 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         self.replica.put(id, kept).map_err(Fatal::Replica)
     }
 
-    /// The delete of what is not there any more.
+    /// The delete of an entity that no longer exists.
     pub(super) fn gone(&self, id: &Id, record: Option<Record>) -> Finding {
         let change = self.source.gone(id);
         debug_assert_eq!(change.operation, Operation::Delete);
         Finding { change, exists: false, scope: None, record }
     }
 
-    /// Whether an entity is missed, and by no record gone.
+    /// Whether an entity is missing, and no record says that it is gone.
     pub(super) fn is_missed(entry: &Entry) -> bool {
         matches!(entry.absent, Some(Absent::Since(_))) && entry.is_held()
     }
 }
 
 impl Batch<'_> {
-    /// Whether the row of a container that has none may only be late. One that nothing tells of, and that was asked for, has none.
+    /// Whether a container without a row may merely be late. One that no record mentions, and that was asked for, has
+    /// none.
     fn may_come(&self, container: &Id) -> bool {
         self.awaited.contains(&Key::of(container)) || !self.met(container)
     }
@@ -245,7 +246,7 @@ impl Batch<'_> {
     }
 }
 
-/// The same, whose hash is at hand.
+/// The same parcel, with its hash computed.
 fn hashed(parcel: Rendered, hasher: &ContentHasher) -> Rendered {
     _ = parcel.content(hasher);
     parcel

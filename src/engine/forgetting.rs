@@ -1,20 +1,21 @@
-//! Deletes all that is held of a shard that is gone for good, and forgets the shard.
+//! Deletes everything held of a shard that is gone for good, and forgets the shard.
 
 use super::decide::Send;
 use super::delivery::Wave;
 use super::{Engine, Entry, Fatal, Mark, PAGE, Replica, Source};
 use crate::model::{Id, Stage};
 
-/// What is deleted first, and what after it.
+/// The order of the deletes.
 const CHILDREN_FIRST: [(Stage, Wave); 3] =
     [(Stage::Leaf, Wave::Leaves), (Stage::Container, Wave::ContainerDeletes), (Stage::Root, Wave::Roots)];
 
 impl<S: Source, R: Replica> Engine<'_, S, R> {
-    /// Sends a delete of all that is held of a shard, and forgets the shard once the sink has accepted every one. Yields how
-    /// many entities are still held; then nothing is forgotten.
+    /// Sends a delete for everything held of a shard, and forgets the shard once the sink has accepted them all.
+    /// Returns how many entities are still held; if any are, nothing is forgotten.
     pub(crate) async fn delete_all(&self, shard: &Id) -> Result<u64, Fatal<R::Error>> {
         let mark = self.replica.mark(shard);
-        // If it is listed again after this was cut short, everything in it is read, and what was deleted is sent again.
+        // If this is cut short and the shard is listed again, everything in it is read, and what was deleted is sent
+        // again.
         self.replica.set_mark(shard, Mark { full: None, ..mark });
         for (stage, wave) in CHILDREN_FIRST {
             let mut after: Option<Id> = None;

@@ -1,8 +1,8 @@
-//! What all posts together have learned of the sink: whether it is down, or only some of what is posted is bad.
+//! What all posts together say about the sink: whether it is down, or only some of the parcels are bad.
 //!
-//! One parcel that fails forever looks like a sink that is down, as long as nothing else is accepted. So failures in a row first
-//! cast doubt, in which nothing is repeated and parcels are posted alone; the next success ends it. Only many different parcels
-//! that fail alone show that it is the sink.
+//! One parcel that fails forever looks like a sink that is down, as long as nothing else is accepted. So failures in a
+//! row first cast doubt: nothing is retried, and parcels are posted alone, until the next success. Only many different
+//! parcels that fail alone show that the sink is to blame.
 
 use std::time::Duration;
 
@@ -10,31 +10,31 @@ use tokio::time::Instant;
 
 use super::Fault;
 
-/// Posts given up in a row because the sink cannot be reached: no parcel can be to blame.
+/// Posts given up in a row because the sink cannot be reached, for which no parcel can be to blame.
 const DOWN_POSTS: u32 = 2;
 
-/// A sink that accepts nothing for so long, over so many attempts. An attempt may take 20 s to fail, so this shows within
-/// about 40 s.
+/// How long, and over how many attempts, a sink must accept nothing. An attempt may take 20 s to fail, so this shows
+/// within about 40 s.
 const FAILING_FOR: Duration = Duration::from_secs(20);
 const FAILING_ATTEMPTS: u32 = 3;
 
-/// Posts given up in a row, whyever, that cast doubt.
+/// Posts given up in a row, for any reason, that cast doubt.
 const DOUBTED_POSTS: u32 = 2;
 
-/// Different parcels that failed alone, in a row. Fewer than that may be side by side and all bad.
+/// Different parcels that failed alone, in a row. Fewer could be adjacent and all bad.
 const BAD_PARCELS: u32 = 50;
 
-/// The state of a sink, as its answers show it. All counts begin again when it accepts something.
+/// The state of a sink, as its answers show it. All counts restart when it accepts something.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     failing_since: Option<Instant>,
-    /// Attempts that failed, and those of them that did not reach the sink.
+    /// Failed attempts, and how many of them did not reach the sink.
     attempts: u32,
     unreached: u32,
-    /// Posts that were given up, and those of them for which no parcel can be to blame.
+    /// Posts given up, and how many of them no parcel can be to blame for.
     given_up: u32,
     blameless: u32,
-    /// Parcels that failed alone, and that were denied alone.
+    /// Parcels that failed alone, and parcels that were denied alone.
     failed: u32,
     denied: u32,
     has_accepted: bool,
@@ -46,7 +46,7 @@ impl Health {
         *self = Self { has_accepted: true, ..Self::default() };
     }
 
-    /// An attempt failed. It may be repeated.
+    /// An attempt failed. It may be retried.
     pub(crate) fn fail(&mut self, fault: Fault) {
         match fault {
             Fault::Unreachable => self.unreached += 1,
@@ -63,7 +63,7 @@ impl Health {
         self.failing_since.get_or_insert_with(Instant::now);
     }
 
-    /// A post of so many parcels failed for good.
+    /// A post of this many parcels failed for good.
     pub(crate) fn give_up(&mut self, fault: Fault, parcels: usize) {
         let alone = u32::from(parcels == 1);
         match fault {
@@ -92,17 +92,17 @@ impl Health {
             || (self.unreached >= FAILING_ATTEMPTS && self.failing_for() >= FAILING_FOR)
     }
 
-    /// Whether the sink denies this run everything, and not only what something on the way dislikes.
+    /// Whether the sink denies everything, rather than something on the way denying some posts.
     pub(crate) fn denies_everything(&self) -> bool {
         !self.has_accepted && self.denied >= BAD_PARCELS
     }
 
-    /// Whether it may be the sink that fails, so that repeating a post would only take time.
+    /// Whether the sink itself may be failing, so that retrying a post would only take time.
     pub(crate) fn is_in_doubt(&self) -> bool {
         self.given_up >= DOUBTED_POSTS || (self.attempts >= FAILING_ATTEMPTS && self.failing_for() >= FAILING_FOR)
     }
 
-    /// Whether, after such a failure of many parcels, one alone tells more than half of them.
+    /// Whether, after such a failure of many parcels, posting one alone says more than posting half of them.
     pub(crate) fn is_asked_singly(&self, fault: Fault) -> bool {
         match fault {
             Fault::Denied => !self.has_accepted,
@@ -114,7 +114,7 @@ impl Health {
         self.has_accepted
     }
 
-    /// Since the first failure after it last accepted something.
+    /// Time since the first failure after the last success.
     pub(crate) fn failing_for(&self) -> Duration {
         self.failing_since.map_or(Duration::ZERO, |since| since.elapsed())
     }

@@ -1,4 +1,4 @@
-//! Leaves: those with a record, all rows where they are due, and what is left once they were read.
+//! Leaves: those with a record, all rows when they are due, and what remains once they are read.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use super::{Absent, Answer, Engine, Entry, Fatal, Key, Replica, Source};
 use crate::model::{Finding, Id, Record, RecordKind, Scope, Stage};
 
 impl<S: Source, R: Replica> Engine<'_, S, R> {
-    /// A page of leaves: sends what differs of those that are there, and holds the others back.
+    /// Takes a page of leaves: sends those that exist and differ, and holds the others back.
     pub(super) async fn leaves(
         &self,
         b: &mut Batch<'_>,
@@ -48,8 +48,8 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
                 b.seen.push(key);
             }
             let finding = b.with_record(finding);
-            // From the row of a container with the record of a delete nothing follows: the one or the other is late, and
-            // everything in it would be read afresh.
+            // A container with both a row and a delete record proves nothing: one of the two is late, and acting on the
+            // row would re-read everything in the container.
             let is_in_doubt =
                 stage == Stage::Container && finding.record.is_some_and(|record| record.kind == RecordKind::Delete);
             if !b.found.contains(&key) && !is_in_doubt {
@@ -59,7 +59,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         news
     }
 
-    /// All rows of leaves where they are due; else those in containers that are read afresh.
+    /// Reads all rows of leaves if they are due, otherwise those in containers that are re-read.
     pub(super) async fn rows(
         &self,
         b: &mut Batch<'_>,
@@ -82,7 +82,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         let answer = if let Some(all) = all {
             self.take_coming(all, async |page| self.leaves(b, Page::Rows, page).await).await?
         } else if within.is_empty() {
-            // Of nothing all is read.
+            // Nothing to read counts as all read.
             return Ok(
                 is_selective.then(|| Answer { covered: b.shards.iter().cloned().collect(), ..Answer::default() })
             );
@@ -97,7 +97,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         self.note_failed(b, answer.as_ref())?;
         if let Some(answer) = &answer {
             for container in b.afresh.iter().filter(|container| answer.covered.contains(container.shard())) {
-                // Of one that was out of scope, and was not seen itself, nothing was concluded.
+                // A container that was out of scope, and was not itself seen, is still undecided.
                 let is_over = |entry: &Entry| entry.scope != Some(Scope::Out) || b.met(container);
                 if let Some(entry) = self.entry(container)?.filter(is_over) {
                     self.put(container, Entry { unread: false, ..entry })?;
@@ -116,7 +116,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         Ok(answer)
     }
 
-    /// What is left once all rows were read: what is gone, and what is missed.
+    /// Handles what remains once all rows are read: what is gone, and what is missing.
     pub(super) async fn end(
         &self,
         b: &mut Batch<'_>,
@@ -125,7 +125,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         b.leave_out_seen();
         let mut ready = Vec::new();
         for container in &b.gone {
-            // They went along with it, without a record of their own: once they are asked for, nothing more is waited for.
+            // They went along with it, without a record of their own: asking for them once is enough.
             self.each_child(container, |id, entry| {
                 if entry.is_held() && !b.is_found(&id) {
                     self.put(&id, Entry { absent: Some(Absent::Proven), ..entry })?;
@@ -163,7 +163,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         self.send(b, Wave::Leaves, sends).await
     }
 
-    /// Leaves out the deletes of shards of which a mass would be deleted at once.
+    /// Drops the deletes of shards that would lose too much at once.
     fn hold_back(&self, b: &mut Batch<'_>, sends: &mut Vec<Send>) {
         let Some((least, percent)) = self.settings.bounds.mass else { return };
         let mut deletes: HashMap<Id, u64> = HashMap::new();

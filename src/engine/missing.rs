@@ -1,4 +1,4 @@
-//! What is missing: asked for by id, and gone once it stays gone.
+//! Missing entities: asked for by id, and gone once they stay missing.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,23 +10,23 @@ use super::rules::{Rule, holds};
 use super::{Absent, Answer, Engine, Entry, Fatal, Key, Replica, Rows, Source, State, before};
 use crate::model::{Finding, Id, Scope, Stage};
 
-/// How long what is missing is waited for where so much of a shard is that the source may be blind.
+/// How long to wait for missing entities if so many of a shard are missing that the source may be blind.
 const GUARDED_WAIT: SignedDuration = SignedDuration::from_hours(24);
 
-/// What is asked for in a run, by shard.
+/// What to ask for in a run, collected shard by shard.
 #[derive(Default)]
 struct Question {
     ids: Vec<Id>,
-    /// What may only show late, and since when it is waited for.
+    /// What may merely be late, and since when it has been missing.
     watched: Vec<(Absent, Id)>,
-    /// Shards in which so much is missing that their rows are read once instead.
+    /// Shards with so much missing that all their rows are read instead.
     large: Vec<Id>,
 }
 
 impl<S: Source, R: Replica> Engine<'_, S, R> {
-    /// Asks for all of a stage that is missing or in doubt and was not found otherwise. `missed` has a record and no row;
-    /// `is_all_read` tells of which shards all rows were read, so that what was not among them is suspect. Yields what was
-    /// found, and the deletes of what is gone.
+    /// Asks for everything of a stage that is missing or in doubt and was not found otherwise. `missed` are the
+    /// findings with a record but no row; `is_all_read` says whether all rows of a shard were read, which makes
+    /// anything not among them suspect. Returns what was found, and deletes for what is gone.
     pub(super) async fn ask(
         &self,
         b: &mut Batch<'_>,
@@ -50,7 +50,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         ids.extend(self.some_of(watched));
         let mut found = Vec::new();
         if !ids.is_empty() || !large.is_empty() {
-            // That they are missed is written down before anybody is asked.
+            // The replica notes durably what is missing before the source is asked.
             self.save().await?;
         }
         if !ids.is_empty()
@@ -64,7 +64,8 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         Ok(found)
     }
 
-    /// The oldest and the newest of what is watched: what comes late comes soon or, after an outage, all of it.
+    /// The oldest and the newest of the watched ids: a late row comes soon or, after an outage, together with all
+    /// others.
     fn some_of(&self, mut watched: Vec<(Absent, Id)>) -> impl Iterator<Item = Id> + use<S, R> {
         watched.sort_unstable();
         let half = self.settings.bounds.watched / 2;
@@ -73,7 +74,8 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         watched.into_iter().chain(newest).map(|(_, id)| id)
     }
 
-    /// Notes since when an entity with a record and without a row is missed, and tells whether it is asked for now.
+    /// Notes since when an entity with a record but no row has been missing. Returns its id if it is to be asked for
+    /// now.
     fn note_missed(&self, b: &Batch<'_>, finding: &Finding) -> Result<Option<Id>, Fatal<R::Error>> {
         let (id, kind) = (finding.id(), &finding.change.kind);
         let known = self.entry(id)?;
@@ -111,7 +113,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         Ok(Some(id.clone()))
     }
 
-    /// Notes that what all rows of a shard lack is missed.
+    /// Notes as missing what a full read of a shard did not show.
     fn note_suspects(&self, b: &Batch<'_>, shard: &Id, stage: Stage) -> Result<(), Fatal<R::Error>> {
         if b.blank.contains(shard) {
             return Ok(());
@@ -132,7 +134,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         }
     }
 
-    /// Everything of a shard that is asked for: what is open, what is due, and what is in a container that is missed.
+    /// Collects everything of a shard to ask for: what is open, what is due, and what is in a missing container.
     fn gather(
         &self,
         b: &Batch<'_>,
@@ -165,7 +167,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         if holds(Rule::Along) {
             for container in missed_containers {
                 self.each_child(&container, |id, entry| {
-                    // What is open is asked for already.
+                    // Open entries are asked for already.
                     let is_new = entry.is_held() && !entry.is_open() && !b.is_found(&id);
                     if is_new && ids.len() <= most {
                         ids.push(id);
@@ -182,7 +184,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         Ok(())
     }
 
-    /// What an answer says of the ids that were asked for.
+    /// Evaluates the answer about the ids that were asked for.
     fn conclude(
         &self,
         b: &mut Batch<'_>,
@@ -194,7 +196,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         self.note_failed(b, Some(answer))?;
         let asked: HashSet<&Id> = ids.iter().collect();
         let mut shown = HashSet::new();
-        // The shards' own rows may be among them, to show what was looked at.
+        // The shards' own rows may be among the findings, to show coverage.
         for finding in findings.into_iter().filter(|finding| asked.contains(finding.id())) {
             self.note_shown(&finding)?;
             shown.insert(finding.id().clone());
@@ -209,7 +211,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         self.take_gone(due, found)
     }
 
-    /// Reads all rows of a shard once, in place of asking for very many.
+    /// Reads all rows of a shard once, instead of asking for very many ids.
     async fn look_through(
         &self,
         b: &mut Batch<'_>,
@@ -261,7 +263,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         }
     }
 
-    /// Notes that an entity was asked for and has no row, and tells whether it has been missed for long enough.
+    /// Notes that an entity was asked for and has no row. Returns its id if it has been missing for long enough.
     fn note_absent(&self, id: &Id) -> Result<Option<Id>, Fatal<R::Error>> {
         let Some(entry) = self.entry(id)? else { return Ok(None) };
         if self.is_astray(id)? {
@@ -288,7 +290,8 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         Ok(is_due.then(|| id.clone()))
     }
 
-    /// Of what has been missed for long enough, that which is gone. A mass of it may be the source's blindness, and waits.
+    /// Counts as gone what has been missing for long enough. If that is a large share of a shard, the source may be
+    /// blind, and all of it waits.
     fn take_gone(&self, due: Vec<Id>, found: &mut Vec<Finding>) -> Result<(), Fatal<R::Error>> {
         let shards: HashSet<Id> = due.iter().map(Id::root).collect();
         let mut guarded = HashSet::new();
@@ -319,7 +322,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
     }
 }
 
-/// Whether an entity is still to be asked for, as nothing has told of it.
+/// Whether an entity still has to be asked for, because nothing else has shown its state.
 fn is_open_question(entry: &Entry) -> bool {
     match entry.state {
         State::Unknown => holds(Rule::AskUnknown) || entry.absent.is_some(),
@@ -329,7 +332,7 @@ fn is_open_question(entry: &Entry) -> bool {
     }
 }
 
-/// Whether it was deleted as it was missing: it may come back.
+/// Whether it was deleted because it was missing, so that it may come back.
 fn is_watched(entry: &Entry) -> bool {
     entry.state == State::Nothing && matches!(entry.absent, Some(Absent::Since(_))) && holds(Rule::Watch)
 }

@@ -1,10 +1,10 @@
-//! The middle: compares what a source shows with what the replica holds, and sends the difference to a sink.
+//! The core: compares what a source shows with what the replica holds, and sends the difference to a sink.
 //!
-//! It knows changes, shards, containers and leaves, and no vendor. A run goes through the same steps for each batch of shards
-//! (`planning`, `reading`): the records and, once a day, all rows of `containers` and `leaves` are read; what is missing is
-//! asked for (`missing`); what is wanted of each entity is compared with its entry (`decide`); what differs is written down as
-//! intended, posted (`delivery`) and settled (`posting`). Marks follow reading alone: what was not delivered is an entry that
-//! says so.
+//! It knows changes, shards, containers and leaves, and no vendor. A run takes the same steps for each batch of shards
+//! (`planning`, `reading`): it reads the records and, once a day, all rows of `containers` and `leaves`, asks for what
+//! is missing (`missing`), compares the desired state of each entity with its entry (`decide`), writes down each
+//! difference as intended, posts it (`delivery`) and settles it (`posting`). Marks depend on reading alone: an
+//! undelivered change is an entry that says so.
 
 mod batch;
 mod containers;
@@ -56,27 +56,27 @@ pub(crate) use sink::{
 pub(crate) use source::{Answer, Found, Intake, Reading, Source, Window};
 pub(crate) use tally::{Counted, KindCounts, Settled, Tally};
 
-/// Entries that are looked at, and changes that are posted, at once.
+/// Entries to look at, and changes to post, at a time.
 const PAGE: usize = 1000;
 
-/// Records no longer prove what the entries say once they are this old: Azure may keep them for only 7 days.
+/// Entries older than this are no longer backed by records: Azure may keep records for only 7 days.
 pub(crate) const RECORDS_KEPT: SignedDuration = SignedDuration::from_hours(6 * 24);
 
-/// How late a row is at most, with much to spare. Of what is older than this and exists, a full read shows the row.
+/// The longest delay of a row, with plenty of margin: a full read shows the row of everything that exists and is older.
 const ROWS_LATE: SignedDuration = SignedDuration::from_hours(24);
 
-/// How long a row may come and go before it counts as gone.
+/// How long a row must be missing to count as gone: until then it may come and go.
 const WAIT: SignedDuration = SignedDuration::from_mins(30);
 
-/// How long what is gone is asked for in case that it shows after all: rows that come and go do so within a day.
+/// How long to keep asking for what is gone, in case it shows up after all: rows that come and go do so within a day.
 const WATCH: SignedDuration = SignedDuration::from_hours(48);
 
-/// How a run goes about it.
+/// The settings of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     /// What the replica must belong to.
     pub(crate) terms: Terms,
-    /// How far before the last run records are read again.
+    /// How far back before the last run to read records again.
     pub(crate) overlap: SignedDuration,
     pub(crate) full: Full,
     pub(crate) first: First,
@@ -85,22 +85,23 @@ pub(crate) struct Settings {
     pub(crate) bounds: Bounds,
 }
 
-/// How much of something is much.
+/// Limits and thresholds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    /// Changes that are intended in one durable write, and posted after it.
+    /// Changes per durable write of intentions, which are posted after it.
     pub(crate) page: usize,
-    /// Ids of a shard that are asked for one by one; of more all rows are read.
+    /// Ids of a shard to ask for one by one; beyond this, all its rows are read.
     pub(crate) asked: usize,
-    /// Of what may only show late, ids that are asked for in a run: half of them the oldest, half the newest.
+    /// Ids to ask for in a run that may merely be late: half of them the oldest, half the newest.
     pub(crate) watched: usize,
-    /// Entities of a shard that may be missing, or a tenth of it, before the source is taken for blind.
+    /// How many entities of a shard may be missing (or a tenth of it, if that is more) before the source counts as
+    /// blind.
     pub(crate) guarded: u64,
     /// How long something is missing before it counts as gone.
     pub(crate) wait: SignedDuration,
-    /// How long something that is gone, or never showed, is asked for in case that it shows after all.
+    /// How long to keep asking for something that is gone, or never showed, in case it shows up after all.
     pub(crate) watch: SignedDuration,
-    /// More deletes of a shard than so many, and than so many percent of what is held of it, are not sent.
+    /// Deletes of a shard are held back if they exceed both this number and this percentage of what is held of it.
     pub(crate) mass: Option<(u64, u64)>,
 }
 
@@ -115,21 +116,21 @@ impl Default for Bounds {
 pub(crate) enum Full {
     /// In this run.
     Now,
-    /// When the last time is so long ago.
+    /// Once the last full read is this long ago.
     Every(SignedDuration),
-    /// In no run: nothing is remembered, and what changed in this time is all there is to it.
+    /// Never: nothing is remembered, and only changes within this window are read.
     Never { window: SignedDuration },
 }
 
-/// When the first reading of all rows of a shard counts as one.
+/// When the first full read of a shard counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum First {
-    /// Once another one agrees: rows of a shard that is new, or newly shown, come late.
+    /// Once a second one agrees: rows of a new, or newly visible, shard come late.
     Confirmed,
     AtOnce,
 }
 
-/// What becomes of entities that leave the scope.
+/// What happens to entities that leave the scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Leaving {
     Delete,
@@ -137,66 +138,66 @@ pub(crate) enum Leaving {
     Keep,
 }
 
-/// What of that which is read and is held already is sent.
+/// Whether to send again what is read and already held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Resend {
     Nothing,
     All,
 }
 
-/// A shard as the source lists it: it exists.
+/// A shard that the source lists, so it exists.
 #[derive(Clone, Debug)]
 pub(crate) struct Shard {
     pub(crate) id: Id,
-    /// The upsert of its own entity, where it has one.
+    /// The upsert of its own entity, if it has one.
     pub(crate) root: Option<Change>,
     pub(crate) sight: Sight,
 }
 
-/// Whether the source looks at a shard, as a row of it or of what is in it has just shown.
+/// Whether the source covers a shard, as a row of the shard or of something in it has just shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sight {
     Covered,
     NotCovered,
-    /// It could not be asked.
+    /// The source could not be asked.
     Unknown,
 }
 
-/// A shard that is listed, and that the source does not look at.
+/// A shard that is listed but not covered by the source.
 #[derive(Clone, Debug)]
 pub(crate) struct Uncovered {
     pub(crate) id: Id,
-    /// Up to when its records have been read; `None`: it was never looked at.
+    /// Its records have been read up to this time; `None` if it was never covered.
     pub(crate) since: Option<Timestamp>,
-    /// Whether an earlier run has met it.
+    /// Whether an earlier run saw it.
     pub(crate) is_known: bool,
 }
 
-/// What a run has compared.
+/// What a run found and decided.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counts {
-    /// Entities that were read and are as the catalog has them.
+    /// Entities that were read and match the catalog.
     pub(crate) same: u64,
-    /// Entities that were read and are as the catalog rejected them.
+    /// Entities that were read and are still as the catalog rejected them.
     pub(crate) still_refused: u64,
-    /// Changes that were decided to be sent.
+    /// Changes to be sent.
     pub(crate) differ: u64,
-    /// Entities with a record and without a row, or whose container has none, so that their scope is not known.
+    /// Entities with a record but no row, or whose container has no row, so that their scope is unknown.
     pub(crate) unresolved: u64,
-    /// Entities with a record whose kind never had a row: nothing is to be waited for. One of their kinds.
+    /// Entities with a record whose kind never had a row, so that there is nothing to wait for; and one of their kinds.
     pub(crate) rowless: (u64, Option<Arc<str>>),
-    /// Entities with which every query failed. Everything else was read.
+    /// Entities that make every query fail. Everything else was read.
     pub(crate) unreadable: u64,
     pub(crate) uncovered: Vec<Uncovered>,
-    /// Shards of which all rows were read, and are proven to be all.
+    /// Shards whose rows were all read, and proven complete.
     pub(crate) whole: Vec<Id>,
-    /// Entities that are absent, in shards where so many are that none is taken for gone yet.
+    /// Absent entities in shards where so many are absent that none counts as gone yet.
     pub(crate) guarded: u64,
-    /// Deletes that were not sent, as they are a mass of a shard's: by shard.
+    /// Deletes that were held back, by shard, because the shard had too many.
     pub(crate) held_back: Vec<(Id, u64)>,
 }
 
-/// Whether an accepted upsert is of an entity that the catalog did not have, as far as is remembered.
+/// Whether an accepted upsert was for an entity new to the catalog, as far as is remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Novelty {
     New,
@@ -208,7 +209,7 @@ pub(crate) enum Novelty {
 pub(crate) enum Fatal<E> {
     #[error(transparent)]
     Replica(E),
-    /// Nobody takes what is to be posted any more; why is known there.
+    /// Nobody takes orders to post any more; the receiver knows why.
     #[error("stopped before everything was read")]
     Stopped,
 }
@@ -220,35 +221,35 @@ pub(crate) struct Engine<'a, S: Source, R: Replica> {
     replica: &'a R,
     settings: &'a Settings,
     hasher: ContentHasher,
-    /// Of the run, on the source's clock.
+    /// The start of the run, on the source's clock.
     start: Timestamp,
-    /// Until the last was given.
+    /// `None` after the last order.
     orders: RefCell<Option<mpsc::Sender<Order>>>,
-    /// Entities that were intended in this run.
+    /// Entities whose changes were intended in this run.
     sent: RefCell<HashSet<Key>>,
-    /// Orders to post that were given, and how many of them, the first ones, are known to be settled.
+    /// How many post orders were given, and how many of them, counted from the first, are known to be settled.
     posted: Cell<u64>,
     settled: Cell<u64>,
     counts: RefCell<Counts>,
     failures: RefCell<Vec<S::Error>>,
-    /// What went wrong with the replica where it could not be told.
+    /// A replica error that could not be returned where it happened.
     broken: RefCell<Option<R::Error>>,
 }
 
-/// A short hash of an id, for what is remembered of many within a run.
+/// A short hash of an id, for sets of many ids within a run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Key(u64);
 
 impl Key {
     fn of(id: &Id) -> Self {
-        // Another in every run: nobody can choose two names that are taken for one.
+        // Seeded anew in every run, so that nobody can choose two names that collide.
         static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::default);
         Self(HASHER.hash_one(id.as_str()))
     }
 }
 
 impl<'a, S: Source, R: Replica> Engine<'a, S, R> {
-    /// An engine, and the orders that it will give to whoever posts.
+    /// An engine, and the receiver of the orders that it will give.
     pub(crate) fn new(
         source: &'a S,
         sink: &'a dyn AnySink,
@@ -280,7 +281,7 @@ impl<'a, S: Source, R: Replica> Engine<'a, S, R> {
         self.start
     }
 
-    /// Gives no more orders: whoever posts may end.
+    /// Gives no more orders, so that the delivery may end.
     pub(crate) fn close(&self) {
         self.orders.take();
     }
@@ -294,12 +295,12 @@ impl<'a, S: Source, R: Replica> Engine<'a, S, R> {
         self.counts.borrow().clone()
     }
 
-    /// What could not be read. The rest was.
+    /// What could not be read. Everything else was.
     pub(crate) fn take_failures(&self) -> Vec<S::Error> {
         self.failures.take()
     }
 
-    /// What the source answered; why it did not is kept for the end.
+    /// The source's answer; an error is kept for the end.
     fn kept<T>(&self, answer: Result<T, S::Error>) -> Option<T> {
         answer.map_err(|error| self.failures.borrow_mut().push(error)).ok()
     }
@@ -316,7 +317,7 @@ impl<'a, S: Source, R: Replica> Engine<'a, S, R> {
         self.replica.save().await.map_err(Fatal::Replica)
     }
 
-    /// Goes through what a look-up yields page by page.
+    /// Goes through the results of a look-up page by page.
     fn each(
         mut next: impl FnMut(Option<&Id>) -> Result<Vec<(Id, Entry)>, R::Error>,
         mut act: impl FnMut(Id, Entry) -> Result<(), Fatal<R::Error>>,
@@ -357,12 +358,13 @@ impl<'a, S: Source, R: Replica> Engine<'a, S, R> {
     }
 }
 
-/// From when on records are read of what nothing is known of: of what may be gone, and of what may not show yet.
+/// How far back to read records if nothing is known of a shard: for entities that may be gone, and for entities that
+/// may not show yet.
 pub(crate) fn kept_and_recent(start: Timestamp) -> (Timestamp, Timestamp) {
     (before(start, RECORDS_KEPT), before(start, ROWS_LATE))
 }
 
-/// A time so long before another.
+/// The time `back` before `time`.
 fn before(time: Timestamp, back: SignedDuration) -> Timestamp {
     time.checked_sub(back).unwrap_or(Timestamp::MIN)
 }

@@ -1,4 +1,4 @@
-//! What a replica still says when a run opens it.
+//! What is still valid in a replica when a run opens it.
 
 use jiff::SignedDuration;
 
@@ -10,8 +10,8 @@ use crate::model::Id;
 const FUTURE: SignedDuration = SignedDuration::from_mins(10);
 
 impl<S: Source, R: Replica> Engine<'_, S, R> {
-    /// Takes the replica for what it is worth: what it says of another sink, or said too long ago, is in doubt; with another
-    /// scope everything is to be compared. Shards that are not listed today are left alone otherwise.
+    /// Distrusts what no longer applies: entries are in doubt if they are for another sink or too old; with another
+    /// scope, everything is to be compared. Shards that are not listed today are otherwise left alone.
     pub(crate) async fn open(&self, listed: &[Id]) -> Result<(), Fatal<R::Error>> {
         let terms = &self.settings.terms;
         if let Some(was) = self.replica.terms() {
@@ -32,7 +32,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         }
         if self.settings.resend == Resend::All {
             for shard in listed {
-                // By the next run, if this one does not get that far.
+                // The next run resends if this one does not get that far.
                 self.rewrite(shard, |entry| Some(if entry.is_held() { entry.doubted() } else { entry })).await?;
                 let mark = self.replica.mark(shard);
                 self.replica.set_mark(shard, Mark { full: None, ..mark });
@@ -41,7 +41,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         for shard in listed {
             let since = self.replica.mark(shard).since;
             let age = since.map(|since| self.start.duration_since(since));
-            // Nor does a mark that this run's clock has not come to say anything.
+            // A mark later than this run's clock says nothing either.
             if age.is_some_and(|age| age > RECORDS_KEPT || age < -FUTURE) {
                 if holds(Rule::Old) {
                     self.forget(shard).await?;
@@ -53,7 +53,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         Ok(())
     }
 
-    /// Of all that is held of a shard nobody knows whether it is so; all of it is to be read, with all records that there are.
+    /// Doubts everything held of a shard; all of it is to be read, with all available records.
     async fn forget(&self, shard: &Id) -> Result<(), Fatal<R::Error>> {
         self.rewrite(shard, |entry| {
             Some(if entry.is_held() {
@@ -68,8 +68,8 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         Ok(())
     }
 
-    /// Changes or forgets every entry of a shard, page by page. What is saved in between says no less than before: the marks go after
-    /// this, and with them the terms.
+    /// Changes or forgets every entry of a shard, page by page. Saving in between loses nothing: the marks, and with
+    /// them the terms, change only after this.
     pub(super) async fn rewrite(
         &self,
         shard: &Id,

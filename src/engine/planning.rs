@@ -1,4 +1,4 @@
-//! What is read of which shards: everything, or what changed since when, and which of them together.
+//! Plans what to read of each shard (everything, or changes since a time), and which shards to read together.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -7,15 +7,16 @@ use super::rules::{Rule, holds};
 use super::{Engine, Fatal, Full, Mark, Replica, Shard, Sight, Source, Uncovered, before};
 use crate::model::Id;
 
-/// Shards whose records are read from times further apart than this are asked about apart: the one would read far too much.
+/// Shards whose records are read from times further apart than this are queried separately: together, far too much
+/// would be read of one of them.
 const ALIKE: SignedDuration = SignedDuration::from_hours(24);
 
 /// Shards that are read together.
 pub(super) type Part<'s> = (Extent, Vec<&'s Shard>);
 
 impl<S: Source, R: Replica> Engine<'_, S, R> {
-    /// Which shards are read together, and what of them. Of a shard that the source does not look at nothing is read, and its mark
-    /// stays.
+    /// Plans which shards are read together, and what of them. A shard that the source does not cover is not read, and
+    /// its mark stays.
     pub(super) fn plan<'s>(&self, listed: &'s [Shard]) -> Result<Vec<Part<'s>>, Fatal<R::Error>> {
         let mut read: Vec<(Extent, Mark, &Shard)> = Vec::new();
         for shard in listed {
@@ -32,7 +33,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
             let full = match self.settings.full {
                 Full::Now => true,
                 Full::Never { .. } => false,
-                // Without a mark of the records, only those are read that no row tells of.
+                // Without a mark, only those records are read that no row stands for, so all rows are needed.
                 Full::Every(_) if mark.since.is_none() => true,
                 Full::Every(every) => match mark.full {
                     None => true,
@@ -64,7 +65,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         Ok(batches)
     }
 
-    /// Where nothing is remembered, no later run may see the record again.
+    /// If nothing is remembered, no later run may see the record again.
     pub(super) fn late(&self) -> Late {
         if self.replica.remembers() { Late::Either } else { Late::Row }
     }

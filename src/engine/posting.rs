@@ -1,4 +1,4 @@
-//! From the decision to send to the answer: intended durably, handed over to be posted, settled.
+//! From the decision to send to the answer: intended durably, handed over for posting, settled.
 
 use tokio::sync::oneshot;
 
@@ -12,11 +12,11 @@ use crate::model::{Change, Id, Names, Operation, Stage};
 /// Orders that wait to be posted.
 pub(super) const WAITING: usize = 1;
 
-/// Parcels of an order: what waits is in memory, and as many follow as soon as there is a place for them.
+/// Parcels per order. A waiting order is in memory, and the next one follows as soon as there is room.
 const TOGETHER: usize = 400;
 
 impl<S: Source, R: Replica> Engine<'_, S, R> {
-    /// Posts what was decided, page by page. Of one entity only one content is posted in a run: the first might be applied
+    /// Posts what was decided, page by page. A run posts only one content of an entity: the first might be applied
     /// after the second.
     pub(super) async fn post(&self, wave: Wave, mut sends: Vec<Send>) -> Result<(), Fatal<R::Error>> {
         for void in sends.extract_if(.., |send| send.parcel.is_void()) {
@@ -24,7 +24,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         }
         if holds(Rule::Once) {
             let mut sent = self.sent.borrow_mut();
-            // Where nothing is remembered, leaves are not either: memory stays flat, however many there are.
+            // If nothing is remembered, neither are leaves, so that memory stays flat however many there are.
             let is_kept = self.replica.remembers() || self.settings.resend == Resend::All;
             sends.retain(|send| {
                 let id = &send.parcel.change().id;
@@ -51,12 +51,12 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         Ok(())
     }
 
-    /// From here on nobody knows what the catalog has, until it answers.
+    /// From here until the catalog answers, nobody knows what it has.
     fn intend(&self, send: &Send) -> Result<(), Fatal<R::Error>> {
         let change = send.parcel.change();
         let entry = match change.id.stage() {
             Stage::Leaf => send.entry.clone(),
-            // What is held back until the end may have become unread meanwhile.
+            // An entry that was held back until the end may have become unread in the meantime.
             Stage::Root | Stage::Container => self.entry(&change.id)?.unwrap_or(Entry::NEW),
         };
         let intended = Entry {
@@ -70,7 +70,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         self.put(&change.id, intended)
     }
 
-    /// Waits until everything that was posted so far is settled.
+    /// Waits until everything posted so far is settled.
     pub(crate) async fn settle_all(&self) -> Result<(), Fatal<R::Error>> {
         let posted = self.posted.get();
         if self.settled.get() < posted {
@@ -85,11 +85,11 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         }
     }
 
-    /// Notes what became of a parcel, and tells what that made of its entity.
+    /// Notes what became of a parcel. Returns whether its entity is new.
     pub(crate) fn settle(&self, parcel: &dyn Parcel, settled: Settled) -> Novelty {
         self.try_settle(parcel, settled).unwrap_or_else(|fatal| {
             if let Fatal::Replica(error) = fatal {
-                // Told where the run waits for its posts.
+                // Returned when the run waits for its posts.
                 self.broken.borrow_mut().get_or_insert(error);
             }
             Novelty::Known
@@ -103,7 +103,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
             Settled::Accepted if is_upsert => State::Held(self.content(parcel)),
             Settled::Accepted => State::Nothing,
             Settled::Rejected if is_upsert => State::Refused(self.content(parcel)),
-            // It may have arrived, or not: it stays in doubt, as it was intended.
+            // It may or may not have arrived: its entry stays in doubt, as `intend` left it.
             Settled::Rejected | Settled::Failed => return Ok(Novelty::Known),
         };
         let mut was_there = true;
@@ -123,13 +123,13 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         }
         let keeps_children = was_there && holds(Rule::There);
         if id.stage() != Stage::Leaf && !keeps_children && holds(Rule::Relation) {
-            // Their relation to it may have found nothing.
+            // Their relations to it may have pointed to nothing.
             self.doubt_children(id)?;
         }
         Ok(if was_there || !self.replica.remembers() { Novelty::Known } else { Novelty::New })
     }
 
-    /// What is remembered of what was deleted.
+    /// What to remember of a deleted entity.
     fn deleted(&self, id: &Id, entry: &Entry) -> Option<Entry> {
         let absent = match entry.absent {
             None | Some(Absent::Proven) => None,
@@ -142,7 +142,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         is_remembered.then_some(gone)
     }
 
-    /// What is held of its children is in doubt.
+    /// Doubts the children of an entity that are held.
     pub(super) fn doubt_children(&self, parent: &Id) -> Result<(), Fatal<R::Error>> {
         if !self.replica.remembers() {
             return Ok(());

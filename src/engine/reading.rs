@@ -24,13 +24,13 @@ pub(super) struct Coming<E> {
     answer: oneshot::Receiver<Result<Answer, E>>,
 }
 
-/// Begins to deliver a reading: what does so, and what comes of it.
+/// Starts to deliver a reading: returns the future that delivers it, and the receiving end.
 fn begin<T: Reading>(
     opening: impl Future<Output = Result<T, T::Error>>,
 ) -> (impl Future<Output = ()>, Coming<T::Error>) {
     let (intake, pages) = mpsc::channel(1);
     let (told, answer) = oneshot::channel();
-    // Who does not take it any more need not be told.
+    // The receiver may be gone already.
     let delivering = async {
         let answer = async { opening.await?.deliver(intake).await };
         _ = told.send(answer.await);
@@ -38,7 +38,7 @@ fn begin<T: Reading>(
     (delivering, Coming { pages, answer })
 }
 
-/// Takes what is being delivered. Nothing more is once that has ended.
+/// Runs `delivering` alongside `taking`, and drops it once `taking` has ended.
 async fn beside<T>(delivering: impl Future, taking: impl Future<Output = T>) -> T {
     let delivering = async {
         delivering.await;
@@ -51,18 +51,18 @@ async fn beside<T>(delivering: impl Future, taking: impl Future<Output = T>) -> 
     }
 }
 
-/// Batches of shards that are read side by side.
+/// Batches of shards that are read concurrently.
 const BATCHES_AT_ONCE: usize = 2;
 
 impl<S: Source, R: Replica> Engine<'_, S, R> {
-    /// Reads all shards that are listed, each batch to its end whatever becomes of the others. What could not be read is kept
+    /// Reads all listed shards, each batch to its end whatever becomes of the others. What could not be read is kept
     /// for [`Engine::take_failures`].
     pub(crate) async fn run(&self, listed: &[Shard]) -> Result<(), Fatal<R::Error>> {
         let ids: Vec<Id> = listed.iter().map(|shard| shard.id.clone()).collect();
         self.open(&ids).await?;
         let batches = self.plan(listed)?;
         self.roots_alone(listed).await?;
-        // What reads a batch is large, and what polls it is deep: it has no place on the stack.
+        // The future that reads a batch is large, and polled deep down: it is boxed to keep it off the stack.
         stream::iter(batches.iter().map(|(extent, shards)| self.read_batch(*extent, shards).boxed_local()))
             .buffer_unordered(BATCHES_AT_ONCE)
             .try_collect()
@@ -84,9 +84,9 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         let full = extent == Extent::Everything;
         let cursor = if let ([alone], false) = (&ids[..], full) { self.replica.cursor(alone) } else { None };
         let reads_all = full && self.source.unseen() == Scope::In;
-        // Read side by side, taken one after the other: all leaves last.
+        // Read concurrently, taken one after the other: all leaves last.
         let (delivering, leaves) = reads_all.then(|| begin(self.source.leaves(&ids))).unzip();
-        // Both are large, and would be copied from frame to frame.
+        // Both futures are large, and would be copied from frame to frame.
         let delivering = delivering.map(FutureExt::boxed_local);
         let taking = async {
             let opened = futures::try_join!(self.source.changes(&ids, window, cursor), async {
@@ -100,7 +100,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         beside(OptionFuture::from(delivering), taking.boxed_local()).await
     }
 
-    /// Shards that are read in full, and of which nothing is held.
+    /// Shards that are read in full, and have no entries yet.
     fn blank(&self, shards: &[Id], extent: Extent) -> Result<HashSet<Id>, Fatal<R::Error>> {
         let mut blank = HashSet::new();
         for shard in shards.iter().filter(|_| extent == Extent::Everything) {
@@ -111,7 +111,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         Ok(blank)
     }
 
-    /// Takes what was read of a batch in order.
+    /// Takes the readings of a batch in order.
     async fn take_batch(
         &self,
         extent: Extent,
@@ -166,7 +166,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
                 self.replica.set_cursor(id, self.source.cursor(id));
             }
             let mark = self.replica.mark(id);
-            // Rows of a new shard, or of a new role, come late: the first comparison counts once another one agrees.
+            // Rows of a new shard, or of a new role, come late: the first full read counts once a second one agrees.
             let is_first = mark.full.is_none() && (mark.since.is_none() || b.is_untold(id));
             let is_confirmed = !is_first || self.settings.first == First::AtOnce || !holds(Rule::Confirmed);
             self.replica.set_mark(
@@ -181,7 +181,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         self.save().await
     }
 
-    /// Takes a reading page by page. What fails is kept, and makes it prove nothing.
+    /// Takes a reading page by page. An error is kept, and the reading then proves nothing.
     pub(super) async fn take<T: Reading<Error = S::Error>>(
         &self,
         reading: T,
@@ -191,7 +191,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         beside(delivering, self.take_coming(coming, page)).await
     }
 
-    /// The same of a reading that is being delivered.
+    /// The same for a reading that is already being delivered.
     pub(super) async fn take_coming(
         &self,
         mut coming: Coming<S::Error>,
@@ -204,8 +204,8 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         Ok(self.kept(answer).filter(|answer| answer.failed.is_empty() || holds(Rule::Poison)))
     }
 
-    /// The shards' own entities. They are listed, so they are there. Where nothing is remembered, one that has not changed goes
-    /// along with the first of its children, or after all containers in a full run.
+    /// Sends the shards' own entities. They are listed, so they exist. If nothing is remembered, an unchanged one is
+    /// sent along with the first of its children or, in a full run, after all containers.
     pub(super) async fn roots(
         &self,
         b: &mut Batch<'_>,
@@ -227,7 +227,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         self.post(Wave::Roots, sends).await
     }
 
-    /// The own entities of shards that the source does not look at: they are listed all the same.
+    /// Sends the root entities of shards that the source does not cover: they are listed all the same.
     async fn roots_alone(&self, listed: &[Shard]) -> Result<(), Fatal<R::Error>> {
         let uncovered: Vec<&Shard> = listed.iter().filter(|shard| shard.sight == Sight::NotCovered).collect();
         let mut batch = Batch::new(&[], HashMap::new());
@@ -238,14 +238,14 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         }
     }
 
-    /// Shards of which nothing was sent that their own entity could go along with.
+    /// Sends the remaining root entities: those of shards of which no child was sent.
     async fn rest_of_roots(&self, b: &mut Batch<'_>) -> Result<(), Fatal<R::Error>> {
         let roots = std::mem::take(&mut b.roots);
         let sends = self.decide(b, roots.into_values()).await?;
         self.post(Wave::Roots, sends).await
     }
 
-    /// Sends what is to be sent of a shard; where nothing is remembered, its own entity goes first.
+    /// Sends changes of a shard; if nothing is remembered, the shard's own entity goes first.
     pub(super) async fn send(&self, b: &mut Batch<'_>, wave: Wave, sends: Vec<Send>) -> Result<(), Fatal<R::Error>> {
         if !b.roots.is_empty() {
             let mut roots = Vec::new();
@@ -263,7 +263,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         self.post(wave, sends).await
     }
 
-    /// What every query fails with is in doubt, and asked for alone from now on.
+    /// An id that makes every query fail is in doubt, and asked for alone from now on.
     pub(super) fn note_failed(&self, b: &mut Batch<'_>, answer: Option<&Answer>) -> Result<(), Fatal<R::Error>> {
         for id in answer.iter().flat_map(|answer| &answer.failed) {
             let entry = self.entry(id)?.unwrap_or(Entry::NEW);
@@ -275,7 +275,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         Ok(())
     }
 
-    /// Forgets what was deleted once no record of it can be read again.
+    /// Forgets deleted entities once their records cannot be read again.
     pub(super) fn sweep(&self, shard: &Id) -> Result<(), Fatal<R::Error>> {
         let overlap = if holds(Rule::Tombstone) { self.settings.overlap } else { SignedDuration::ZERO };
         let mark = self.replica.mark(shard);

@@ -1,30 +1,33 @@
-//! What relates to entities that are new to the catalog, or may have been gone for a while, and is read again: its relation to
-//! them may have found nothing, and no record need tell of it.
+//! Re-reads what relates to entities that are new to the catalog, or may have been gone for a while: its relation may
+//! have pointed to nothing, and there need not be a record of that.
 //!
-//! It is about relations across shards. That of a child to its parent follows the ids, and the entries know it.
+//! This is about relations across shards. The relation of a child to its parent follows from the ids, and the entries
+//! know it.
 
 use jiff::SignedDuration;
 
 use super::{Engine, Entry, Fatal, Replica, Source, before};
 use crate::model::{Id, Stage};
 
-/// How long what relates to a new entity is asked for, as the answer may be older than the relation.
+/// How long to keep asking what relates to a new entity: the answer may be older than the relation.
 const LATE: SignedDuration = SignedDuration::from_hours(1);
 
 impl<S: Source, R: Replica> Engine<'_, S, R> {
-    /// Whether entities of a shard that has been read relate to this one. Of one that has not, all are read.
+    /// Whether entities of a shard that has been read may relate to this one. A shard that has not been read yet will
+    /// be read in full.
     pub(super) fn has_relations(&self, id: &Id) -> bool {
         let is_read = |shard: &Id| self.replica.mark(shard).since.is_some();
         id.stage() == Stage::Leaf && self.source.relating(&id.root()).iter().any(is_read)
     }
 
-    /// The entry of an entity that may have been gone for a while, as it was missed, was told of and is as before, or its record says
-    /// so: what relates to it may have been read without it. It counts as new.
+    /// The entry of an entity that may have been gone for a while: it was missing, or is unchanged despite a fresh
+    /// record, or its record says so. What relates to it may have been read without it, so it counts as new.
     pub(super) fn perhaps_back(&self, id: &Id, entry: Entry) -> Entry {
         if entry.there && self.has_relations(id) { Entry { there: false, ..entry.doubted() } } else { entry }
     }
 
-    /// Whether this is a part of something that the catalog does not have. It is forgotten then: once the whole comes, it is asked for.
+    /// Whether this is part of a whole that the catalog does not have. If so, it is forgotten, and asked for once the
+    /// whole comes.
     pub(super) fn is_astray(&self, id: &Id) -> Result<bool, Fatal<R::Error>> {
         match self.source.whole(id).filter(|_| self.replica.remembers()) {
             Some(whole) => Ok(!self.entry(&whole)?.is_some_and(|whole| whole.there && !whole.names.are_none())),
@@ -32,7 +35,8 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         }
     }
 
-    /// Notes of a shard's entities that are new to the catalog what relates to them: it is asked for when its own shard is read.
+    /// Notes what relates to entities of a shard that are new to the catalog: it is asked for when its own shard is
+    /// read.
     pub(super) async fn note_relations(&self, shard: &Id) -> Result<(), Fatal<R::Error>> {
         if self.source.relating(shard).is_empty() {
             return Ok(());
@@ -51,7 +55,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
             return Ok(());
         }
         let Some(related) = self.kept(self.source.related(&ids).await) else { return Ok(()) };
-        // What was sent last before one came is sent again even if it is as before: the relation was dropped.
+        // What was last sent before one of them came is sent again even if it is unchanged: the relation was dropped.
         let came = new.iter().filter_map(|(_, entry)| entry.at).max();
         for id in related {
             match self.entry(&id)? {

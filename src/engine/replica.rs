@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::Content;
 use crate::model::{Id, Names, Scope};
 
-/// What the catalog has of an entity through us.
+/// What the catalog has of an entity from us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     /// It accepted this.
@@ -20,7 +20,7 @@ pub(crate) enum State {
     Nothing,
 }
 
-/// Since when an entity is missed: something says that it should be there, and no row shows it.
+/// Since when an entity has been missing: something says that it should exist, and no row shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Absent {
     /// A record says that it was deleted: there is nothing to wait for.
@@ -28,7 +28,7 @@ pub(crate) enum Absent {
     Since(Timestamp),
 }
 
-/// What is remembered of an entity. Without an entry it was never posted.
+/// What is remembered of an entity. An entity without an entry was never posted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) state: State,
@@ -37,21 +37,21 @@ pub(crate) struct Entry {
     pub(crate) absent: Option<Absent>,
     /// It is certainly in the catalog, whatever its content.
     pub(crate) there: bool,
-    /// Of a container: what its own row said last.
+    /// For a container: what its own row said last.
     pub(crate) scope: Option<Scope>,
-    /// Of a container: everything in it is to be read. Of a leaf: it is to be read again.
+    /// For a container: everything in it is to be read. For a leaf: it is to be read again.
     pub(crate) unread: bool,
-    /// Of a leaf, which has no scope: it is new to the catalog, and what relates to it is to be read again.
+    /// For a leaf, which has no scope: it is new to the catalog, and what relates to it is to be read again.
     pub(crate) fresh: bool,
-    /// Under which names something of it is, or may be, in the catalog.
+    /// The names under which the catalog has, or may have, something of it.
     pub(crate) names: Names,
 }
 
-/// Whether entities of a kind have rows. Of some kinds there are records of change only.
+/// Whether entities of a kind have rows. Some kinds have change records only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rows {
     Shown,
-    /// One of the kind is waited for, as the first of it may come late.
+    /// One entity of the kind is being waited for, as the first row of a kind may come late.
     Awaited,
 }
 
@@ -69,7 +69,7 @@ pub(crate) struct Mark {
 pub(crate) struct Terms {
     /// The catalog: [`super::Sink::identity`].
     pub(crate) sink: String,
-    /// What decides which entities belong in it.
+    /// What decides which entities belong in the catalog.
     pub(crate) scope: String,
 }
 
@@ -85,12 +85,13 @@ impl Entry {
         names: Names::UNKNOWN,
     };
 
-    /// Whether something of it is, or may be, in the catalog.
+    /// Whether the catalog has, or may have, something of it.
     pub(crate) fn is_held(&self) -> bool {
         self.state != State::Nothing
     }
 
-    /// Whether a run has to look at it though nothing tells of it: it is in doubt, or to be forgotten some time.
+    /// Whether a run has to look at it even if nothing mentions it: it is in doubt, or is to be forgotten at some
+    /// point.
     pub(crate) fn is_open(&self) -> bool {
         match self.state {
             State::Unknown => true,
@@ -99,25 +100,24 @@ impl Entry {
         }
     }
 
-    /// Whether the catalog may not have of it what it should.
+    /// Whether the catalog may differ from what it should have.
     pub(crate) fn is_in_doubt(&self) -> bool {
         self.is_held() && self.is_open()
     }
 
-    /// The same, of which nobody knows what the catalog has.
+    /// The same entry, with the state in the catalog unknown.
     pub(crate) fn doubted(self) -> Self {
         Self { state: State::Unknown, ..self }
     }
 }
 
-/// The memory of a run. What is put is seen at once, and lasts once it is saved.
+/// The memory of a run. Writes are visible at once, and durable once saved.
 ///
-/// Entries come in an order of the replica's own, in which those of a shard are together: `after` is the last one that came.
+/// Entries come in the replica's own order, which keeps those of a shard together; `after` is the last one returned.
 pub(crate) trait Replica {
     type Error: Error + 'static;
 
-    /// Whether there is anything before this run and after it. Else only what is put of roots and containers is kept, and for
-    /// this run.
+    /// Whether anything is remembered between runs. If not, only roots and containers are kept, and only for this run.
     fn remembers(&self) -> bool;
 
     /// What it belonged to when it was last saved; `None` if it is new.
@@ -125,8 +125,8 @@ pub(crate) trait Replica {
 
     fn set_terms(&self, terms: Terms);
 
-    /// Whether entities of this kind have rows, as far as is remembered; `None` if one came up for the first time. Where nothing is
-    /// remembered, they may have.
+    /// Whether entities of this kind have rows, as far as is remembered; `None` if the kind comes up for the first
+    /// time. If nothing is remembered, they may have.
     fn rows_of(&self, kind: &str) -> Option<Rows>;
 
     fn note_rows(&self, kind: &Arc<str>, rows: Rows);
@@ -136,16 +136,16 @@ pub(crate) trait Replica {
     /// Replaces an entry, or forgets it.
     fn put(&self, id: &Id, entry: Option<Entry>) -> Result<(), Self::Error>;
 
-    /// Replaces an entry by what follows from it. `change` asks for nothing here.
+    /// Replaces an entry by the result of `change`, which must not use the replica.
     fn update(&self, id: &Id, change: impl FnOnce(Option<Entry>) -> Option<Entry>) -> Result<(), Self::Error>;
 
-    /// The next entries of a shard, its own among them.
+    /// The next entries of a shard, including its own.
     fn entries(&self, shard: &Id, after: Option<&Id>, most: usize) -> Result<Vec<(Id, Entry)>, Self::Error>;
 
     /// The next entries of a shard that are open.
     fn open_entries(&self, shard: &Id, after: Option<&Id>, most: usize) -> Result<Vec<(Id, Entry)>, Self::Error>;
 
-    /// The next entries whose parent this is.
+    /// The next entries with this parent.
     fn children(&self, parent: &Id, after: Option<&Id>, most: usize) -> Result<Vec<(Id, Entry)>, Self::Error>;
 
     /// How many entries of a shard are held.
@@ -158,11 +158,11 @@ pub(crate) trait Replica {
 
     fn set_mark(&self, shard: &Id, mark: Mark);
 
-    /// Where the source goes on with the records of a shard, in its own words; `None` where their times say that.
+    /// Where the source resumes reading the records of a shard, in its own format; `None` if their times are enough.
     fn cursor(&self, shard: &Id) -> Option<String>;
 
     fn set_cursor(&self, shard: &Id, cursor: Option<String>);
 
-    /// Makes all that was put durable, all of it or nothing.
+    /// Makes everything that was put durable, atomically.
     async fn save(&self) -> Result<(), Self::Error>;
 }

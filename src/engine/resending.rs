@@ -1,4 +1,4 @@
-//! Sends some entities as they are now: the way to fix one, or all that were rejected.
+//! Sends some entities as they are now, to fix one, or all that were rejected.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,7 +10,7 @@ use super::{Engine, Fatal, Key, Replica, Shard, Source};
 use crate::model::{Finding, Id, Record, RecordKind, Scope, Stage};
 use crate::text::printable;
 
-/// What becomes of what is to be sent, and is not there.
+/// What to do if an entity that is to be sent does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vanished {
     /// Nothing is sent: its id may be misspelt.
@@ -19,21 +19,21 @@ pub enum Vanished {
     Delete,
 }
 
-/// What was not sent of what was named.
+/// What was named but not sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Unsent {
     /// Ids that could not be looked up.
     pub(crate) unknown: u64,
-    /// Ids of what is not there, and was left.
+    /// Ids of entities that do not exist and were left alone.
     pub(crate) vanished: u64,
 }
 
-/// Ids that are asked about at once.
+/// Ids to ask about at once.
 const AT_ONCE: usize = 200;
 
 impl<S: Source, R: Replica> Engine<'_, S, R> {
-    /// Sends an upsert of each of these that exists in scope, and a delete of what does not exist, where that is allowed, parents
-    /// first.
+    /// Sends an upsert for each entity that exists in scope and, if allowed, a delete for each that does not exist,
+    /// parents first.
     pub(crate) async fn resend(
         &self,
         listed: &[Shard],
@@ -98,7 +98,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         let are_there: Vec<Id> =
             containers.iter().chain(&leaves).filter(|finding| finding.exists).map(|one| one.id().clone()).collect();
         self.send_containers(b, containers).await?;
-        // A container goes along with what is sent of it only.
+        // A container is sent along only with leaves that are sent.
         let (leaves, strays): (Vec<Finding>, Vec<Finding>) =
             leaves.into_iter().partition(|leaf| leaf.exists && leaf.scope != Some(Scope::Out));
         self.meet(b, &leaves).await?;

@@ -1,13 +1,13 @@
-//! The rules of the replica by name. Each can be taken out in a test, which must then find a history that goes wrong.
+//! The engine's rules by name. A test can switch each one off, and must then find a history that goes wrong.
 
 /// A rule that the engine follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Rule {
     /// Records are read again over the overlap.
     Overlap,
-    /// A mark moves only after an answer that was complete.
+    /// A mark moves only after a complete answer.
     Proof,
-    /// A mark moves only after an answer that looked at the shard.
+    /// A mark moves only after an answer that covers the shard.
     Cover,
     /// All rows are read again after a day.
     Daily,
@@ -17,69 +17,69 @@ pub(crate) enum Rule {
     FullRecords,
     /// Without a mark, all records that are kept are read.
     Retention,
-    /// What is missing from a full read is asked for.
+    /// Entities missing from a full read are asked for.
     Suspects,
-    /// What is missed is noted before it is asked for.
+    /// Missing entities are noted before they are asked for.
     Noted,
-    /// What is new, has a record and no row, is watched.
+    /// A new entity with a record but no row is watched.
     WatchNew,
-    /// What is held, has a record and no row, is asked for.
+    /// A held entity with a record but no row is asked for.
     DoubtHeld,
-    /// What is unknown is asked for.
+    /// Entities in an unknown state are asked for.
     AskUnknown,
-    /// What is in a container that is missed is asked for with it.
+    /// Entities in a missing container are asked for along with it.
     Along,
-    /// What was deleted for being absent, or never showed, is asked for once an hour.
+    /// Entities that were deleted for being absent, or never showed, are asked for once an hour.
     Watch,
-    /// The watch begins when the delete was accepted.
+    /// The watch restarts when the delete is accepted.
     WatchAnew,
-    /// An answer that did not look at a shard says nothing of what is missing.
+    /// An answer that does not cover a shard says nothing about entities missing from it.
     Covering,
-    /// What is missing is gone only after a while.
+    /// A missing entity counts as gone only after a while.
     Wait,
-    /// A mass of what is missing is gone only after a day.
+    /// If very many entities are missing, they count as gone only after a day.
     Guard,
-    /// What a record says is deleted needs no wait.
+    /// An entity that a record says was deleted counts as gone at once.
     Proven,
     /// A container's own row decides its scope.
     OwnScope,
-    /// A container whose scope differs from its entry's is read afresh.
+    /// A container whose scope differs from its entry's is re-read.
     Differs,
-    /// A container whose fresh record may have moved it is read afresh.
+    /// A container whose fresh record may have changed its scope is re-read.
     Afresh,
-    /// What a container that is read afresh holds is in doubt until it was sent.
+    /// Everything in a container that is re-read is in doubt until it is sent.
     OneWrite,
-    /// A container that is gone by proof takes along what is in it.
+    /// A container that is proven gone takes its contents along.
     GoneChildren,
-    /// A record that is newer than what was sent last makes it be sent.
+    /// A record newer than what was sent last makes the entity be sent again.
     Fresh,
-    /// What was rejected is not sent again as it is.
+    /// A rejected entity is not sent again unchanged.
     Refused,
-    /// A fresh delete is sent though nothing is held.
+    /// A fresh delete is sent even if nothing is held.
     GoneFresh,
-    /// No delete is sent of what is in a container that is known to be out of scope …
+    /// No delete is sent for an entity in a container that is known to be out of scope …
     KnownOut,
-    /// … and was before the window.
+    /// … since before the window.
     KnownSince,
     /// A deleted entity is remembered while its record may be read again.
     Tombstone,
     /// Parents are settled before their children are sent.
     Order,
-    /// One content of an entity in a run.
+    /// A run sends only one content of an entity.
     Once,
-    /// What is about to be posted is in doubt, durably.
+    /// An entity is marked as in doubt, durably, before it is posted.
     Intend,
-    /// The children of a parent that was not there are sent again.
+    /// The children of a parent that was missing are sent again.
     Relation,
-    /// A parent that was there keeps its children.
+    /// The children of a parent that was there are not sent again.
     There,
-    /// With another sink nothing holds.
+    /// With another sink, no entry is valid.
     Sink,
-    /// With another scope everything is compared.
+    /// With another scope, everything is compared.
     Scope,
-    /// What is older than the records are kept does not hold.
+    /// Entries older than the retention of records are not valid.
     Old,
-    /// An entity with which every query fails holds up no other.
+    /// An entity that makes every query fail does not hold up the others.
     Poison,
 }
 
@@ -106,7 +106,7 @@ mod switched {
         OFF.get() != Some(rule)
     }
 
-    /// Does something without a rule.
+    /// Runs `act` without a rule.
     pub(crate) fn without<T>(rule: Option<Rule>, act: impl FnOnce() -> T) -> T {
         OFF.set(rule);
         let result = act();

@@ -13,70 +13,70 @@ use super::{Content, ContentHasher};
 use crate::error::Problem;
 use crate::model::{Change, Names};
 
-/// What a sink takes.
+/// The limits of a sink.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Posts under way at once.
+    /// Concurrent posts.
     pub(crate) in_flight: NonZeroUsize,
     /// Upserts in a post.
     pub(crate) parcels: NonZeroUsize,
-    /// Deletes in a post. Where it is another number, no post has both.
+    /// Deletes in a post. If this differs from `parcels`, no post mixes the two.
     pub(crate) deletes: NonZeroUsize,
-    /// The sum of [`Parcel::size`] in a post of more than one.
+    /// The sum of [`Parcel::size`] in a post of more than one parcel.
     pub(crate) bytes: usize,
-    /// How long posts under way may take to end once the run is to stop.
+    /// How long posts in flight may take to end once the run is to stop.
     pub(crate) landing: Duration,
 }
 
-/// A change as a sink takes it.
+/// A change in the form that a sink takes.
 pub(crate) trait Parcel: Any + Send {
     fn change(&self) -> &Change;
 
-    /// Everything that its upsert says of the entity, without how and when that was found out. It is hashed once.
+    /// A hash of everything its upsert says of the entity, except how and when that was found out. It is computed once.
     fn content(&self, hasher: &ContentHasher) -> Content;
 
-    /// How much of a post it takes.
+    /// How many bytes of a post it takes.
     fn size(&self) -> usize;
 
-    /// What is kept of it where it is rejected: JSON, as it was posted.
+    /// The JSON to keep of it if it is rejected, as it was posted.
     fn letter(&self) -> Bytes;
 
-    /// Under which names the catalog will have what its upsert makes.
+    /// The names that its upsert creates in the catalog.
     fn names(&self) -> Names {
         Names::UNKNOWN
     }
 
-    /// Whether nothing is to be sent, as the catalog takes nothing of it and has nothing of it.
+    /// Whether there is nothing to send, because the catalog neither takes nor has anything of it.
     fn is_void(&self) -> bool {
         false
     }
 }
 
-/// Whose fault it is that a post was not accepted.
+/// What to blame if a post is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// The same post may be accepted later, not before `after` where that is told.
+    /// The same post may be accepted later, but not before `after`, if given.
     Passing { after: Option<Duration> },
-    /// The sink cannot be reached at all: the same, and so it is with every other post.
+    /// Like `Passing`, but the sink cannot be reached at all, and so every other post would fail, too.
     Unreachable,
-    /// Its limit is used up. The same, and it says nothing of the post.
+    /// Like `Passing`, but the sink's limit is used up, which says nothing about the post.
     Throttled { after: Option<Duration> },
-    /// That of what was posted: it will never be accepted.
+    /// The contents: the post will never be accepted.
     Rejected,
-    /// That of what a parcel refers to, which is not there. It may be accepted once that is.
+    /// Something that a parcel refers to and that is not there. It may be accepted once that is.
     Awaits,
-    /// Nobody's, as far as is known: it was taken, and the catalog does not show it.
+    /// Nothing, as far as is known: the post was taken, but the catalog does not show it.
     Unproven,
-    /// Not that of what was posted: the address or the rights are wrong, or something on the way dislikes it.
+    /// Not the contents: the address or the permissions are wrong, or something on the way dislikes it.
     Denied,
-    /// Nobody takes anything any more, and that is no error.
+    /// The receiving end is closed, which is not an error.
     Closed,
     /// Nothing will be accepted any more, whatever is tried.
     Broken,
 }
 
 impl Fault {
-    /// Whether the same may be accepted in this run, without anything else being there by then.
+    /// Whether the same post may be accepted in this run, without anything else having to be there first.
     pub(crate) fn may_pass(self) -> bool {
         matches!(self, Self::Passing { .. } | Self::Unreachable | Self::Throttled { .. })
     }
@@ -86,27 +86,27 @@ impl Fault {
 pub(crate) trait SinkError: Problem + Any {
     fn fault(&self) -> Fault;
 
-    /// The HTTP status of the answer, where there was one.
+    /// The HTTP status of the answer, if there was one.
     fn status(&self) -> Option<u16> {
         None
     }
 
-    /// What the sink says of a parcel that it rejected.
+    /// What the sink says about a parcel that it rejected.
     fn reason(&self) -> String {
         self.to_string()
     }
 }
 
-/// What became of one parcel: it is final, or the parcel awaits another, or the post was interrupted before it came to it. A post of
-/// which nothing is settled fails as a whole.
+/// What became of one parcel: it is final, or the parcel waits for another one, or the post was interrupted before its
+/// turn. A post in which nothing is settled fails as a whole.
 pub(crate) type Outcome<E> = Result<(), E>;
 
 /// The answer to a post that was not refused as a whole.
 #[derive(Clone, Debug)]
 pub(crate) struct Receipt<E> {
-    /// One for each parcel, in their order.
+    /// One per parcel, in the same order.
     pub(crate) outcomes: Vec<Outcome<E>>,
-    /// How long the sink asks to wait before the next post, whichever it is.
+    /// How long the sink asks to wait before the next post of any kind.
     pub(crate) pause: Option<Duration>,
 }
 
@@ -116,7 +116,7 @@ impl<E> From<Vec<Outcome<E>>> for Receipt<E> {
     }
 }
 
-/// A rejected parcel, for whoever fixes it.
+/// A rejected parcel, for somebody to fix.
 #[derive(Clone, Debug)]
 pub(crate) struct Letter {
     /// [`Parcel::letter`].
@@ -138,30 +138,30 @@ pub(crate) trait Sink {
     type Parcel: Parcel;
     type Error: SinkError + Clone;
 
-    /// What messages call it.
+    /// Its name in messages.
     fn name(&self) -> &'static str;
 
-    /// Which catalog it is: with another, nothing that is remembered holds.
+    /// Which catalog it is: with another one, nothing that is remembered is valid.
     fn identity(&self) -> String;
 
     fn limits(&self) -> Limits;
 
-    /// Changes as they are to be posted, each with the names under which something of its entity is, or may be, in the catalog. A
-    /// parcel for each, in their order.
+    /// Renders changes for posting: one parcel per change, in the same order. Each change comes with the names under
+    /// which something of its entity is, or may be, in the catalog.
     async fn render(&self, changes: Vec<(Change, Names)>) -> Vec<Self::Parcel>;
 
-    /// One attempt at a post of these parcels. `delivery` is the same in every attempt at the same post. What became of each, or
-    /// why the whole of it was not accepted.
+    /// Makes one attempt to post these parcels. `delivery` is the same in every attempt at the same post. Returns what
+    /// became of each parcel, or why the post as a whole was not accepted.
     async fn send(&self, parcels: &[&Self::Parcel], delivery: Uuid) -> Result<Receipt<Self::Error>, Self::Error>;
 }
 
-/// A parcel of a sink, whichever it is.
+/// A parcel of any sink.
 pub(crate) type Rendered = Box<dyn Parcel>;
 
-/// An error of a sink, whichever it is.
+/// An error of any sink.
 pub(crate) type SharedError = Rc<dyn SinkError>;
 
-/// A sink, whichever it is: the engine is compiled once for all of them.
+/// Any sink: the engine is compiled once for all of them.
 pub(crate) trait AnySink {
     /// [`Sink::name`].
     fn name(&self) -> &'static str;
@@ -175,7 +175,7 @@ pub(crate) trait AnySink {
     /// [`Sink::render`].
     fn render(&self, changes: Vec<(Change, Names)>) -> LocalBoxFuture<'_, Vec<Rendered>>;
 
-    /// [`Sink::send`], of parcels that this sink rendered.
+    /// [`Sink::send`], for parcels that this sink rendered.
     fn send<'a>(
         &'a self,
         parcels: &'a [Rendered],

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::model::{Change, Finding, Id, Scope};
 
-/// Where a source puts what it finds, page by page. When nobody takes them any more, the reading ends.
+/// Where a source puts what it finds, page by page. The reading ends when the receiver is dropped.
 pub(crate) type Intake = mpsc::Sender<Vec<Finding>>;
 
 /// Which records are read.
@@ -16,24 +16,24 @@ pub(crate) type Intake = mpsc::Sender<Vec<Finding>>;
 pub(crate) enum Window {
     /// All after this time.
     Since(Timestamp),
-    /// For shards of which nothing is known, and all of which is read: all of containers since `kept`, and of leaves those
-    /// whose row is not there: deletes since `kept`, the others since `recent`.
+    /// For shards of which nothing is known, and whose rows are all read: for containers all records since `kept`; for
+    /// leaves without a row, deletes since `kept` and the others since `recent`.
     Everything { kept: Timestamp, recent: Timestamp },
 }
 
-/// What a reading that came to its end has shown. All that it found is in the intake.
+/// What a reading that came to its end has shown. Everything it found is in the intake.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Answer {
-    /// The shards that were really looked at: a row of each is in the answer, or in one asked for right beside it. Of records
-    /// nothing shows that; they are read of shards that were just looked at.
+    /// The shards that the answer really covers: it, or an answer to a query made alongside, has a row of each. Records
+    /// show no coverage; they are read for shards that were just found covered.
     pub(crate) covered: HashSet<Id>,
-    /// Ids with which every query fails. Everything else came.
+    /// Ids that make every query fail. Everything else was read.
     pub(crate) failed: Vec<Id>,
-    /// Shards of which something could not be read, and none of which is in `covered`. The source tells why.
+    /// Shards that could not be fully read, none of which is in `covered`. The source reports why.
     pub(crate) unread: HashSet<Id>,
 }
 
-/// What was found of some ids.
+/// What was found for some ids.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Found {
     /// Those that have a row.
@@ -41,31 +41,31 @@ pub(crate) struct Found {
     pub(crate) answer: Answer,
 }
 
-/// A reading that has begun: its first page is there or under way, nothing of it is delivered.
+/// A reading that has begun: its first page is there or on its way, but nothing has been delivered.
 pub(crate) trait Reading {
     type Error;
 
-    /// Reads all of it into `intake`. An error means that something may be missing; what came is as good as it would be
-    /// otherwise.
+    /// Reads everything into `intake`. An error means that something may be missing; what was delivered is valid all
+    /// the same.
     async fn deliver(self, intake: Intake) -> Result<Answer, Self::Error>;
 }
 
-/// A source of entities: what exists, and what its records tell.
+/// A source of entities: what exists, and what its records say.
 pub(crate) trait Source {
     type Error: Error + 'static;
     type Reading<'a>: Reading<Error = Self::Error>
     where
         Self: 'a;
 
-    /// The most shards that are asked about together.
+    /// The most shards per query.
     fn together(&self) -> usize;
 
-    /// Whether a container that nobody has seen is in scope.
+    /// Whether a container that has not been seen is in scope.
     fn unseen(&self) -> Scope;
 
-    /// The latest records of entities in `window`, each with its current row: of roots and containers, and of leaves. `cursor` is
-    /// what [`Source::cursor`] said of the shard when they were last read, where it is asked about alone and not all of its rows
-    /// are read as well.
+    /// The latest records of entities in `window`, each with its current row: of roots and containers, and of leaves.
+    /// `cursor` is what [`Source::cursor`] returned when the shard was last read; it is passed only if the shard is
+    /// read alone and not in full.
     async fn changes<'a>(
         &'a self,
         shards: &'a [Id],
@@ -73,7 +73,7 @@ pub(crate) trait Source {
         cursor: Option<String>,
     ) -> Result<(Self::Reading<'a>, Self::Reading<'a>), Self::Error>;
 
-    /// Where the records of a shard go on that were read to their end; `None` where times are enough.
+    /// Where to resume the records of a shard that were read to their end; `None` if times are enough.
     fn cursor(&self, shard: &Id) -> Option<String>;
 
     /// All containers that exist.
@@ -85,18 +85,21 @@ pub(crate) trait Source {
     /// All leaves that exist in these containers of these shards.
     async fn within<'a>(&'a self, shards: &'a [Id], containers: &'a [Id]) -> Result<Self::Reading<'a>, Self::Error>;
 
-    /// Those of these ids that have a row, whatever the filters; the shards' own containers are asked for with them.
+    /// Those of these ids that have a row, regardless of filters. The shards' own containers are asked for along with
+    /// them.
     async fn ask(&self, ids: &[Id]) -> Result<Found, Self::Error>;
 
-    /// The shards whose entities relate to those of this one, or are parts of them; none where relations follow the ids.
+    /// The shards with entities that relate to those of this one, or are parts of them; none if relations follow from
+    /// the ids.
     fn relating(&self, shard: &Id) -> Vec<Id>;
 
-    /// The entity of which this one is a part: something that is told of it apart, and is in the catalog as long as it is.
+    /// The whole that this entity is a part of. A part is reported separately, and is in the catalog as long as its
+    /// whole is.
     fn whole(&self, id: &Id) -> Option<Id>;
 
-    /// The entities of those shards which relate to any of these, or are parts of one.
+    /// The entities of those shards that relate to any of these, or are parts of one.
     async fn related(&self, ids: &[Id]) -> Result<Vec<Id>, Self::Error>;
 
-    /// The delete of what has no row, from its id alone.
+    /// The delete of an entity without a row, built from its id alone.
     fn gone(&self, id: &Id) -> Change;
 }

@@ -11,18 +11,18 @@ use crate::freshness::{Freshness, Waits};
 use crate::model::{Change, Operation};
 use crate::text::printable;
 
-/// Kinds that are counted each on its own. Azure has some hundreds in use in a large estate; the rest share a line.
+/// Kinds with a count of their own. A large Azure estate uses some hundreds; the rest share a line.
 const MOST_KINDS: usize = 1000;
 const OTHER_KINDS: &str = "other types";
 
 /// No kind has a longer name.
 const LONGEST_KIND: usize = 200;
 
-/// What is to be remembered of a change that was posted.
+/// What to remember of a change that was posted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Settled {
     Accepted,
-    /// It was rejected individually, and whoever is to fix it has it.
+    /// It was rejected individually, and reported to whoever has to fix it.
     Rejected,
     Failed,
 }
@@ -32,7 +32,7 @@ pub(crate) enum Settled {
 pub(crate) struct KindCounts {
     /// Accepted.
     pub(crate) upserts: u64,
-    /// Upserts of entities that the catalog did not have before, as far as is remembered.
+    /// Upserts of entities that were new to the catalog, as far as is remembered.
     pub(crate) new: u64,
     /// Accepted.
     pub(crate) deletes: u64,
@@ -49,7 +49,7 @@ pub(crate) struct Counted {
     pub(crate) deletes: u64,
     /// Rejected individually.
     pub(crate) rejected: u64,
-    /// Taken, and not shown by the catalog.
+    /// Taken, but not shown by the catalog.
     pub(crate) unproven: u64,
     /// Neither accepted nor rejected.
     pub(crate) failed: u64,
@@ -60,7 +60,7 @@ pub(crate) struct Tally<'a> {
     dead_letters: Option<&'a DeadLetters>,
     counted: Counted,
     kinds: BTreeMap<Arc<str>, KindCounts>,
-    /// The source's time, and when it was that.
+    /// The source's time, and when that was on this machine's clock.
     clock: Option<(Timestamp, Instant)>,
     waits: Waits,
 }
@@ -70,12 +70,12 @@ impl<'a> Tally<'a> {
         Self { dead_letters, counted: Counted::default(), kinds: BTreeMap::new(), clock: None, waits: Waits::new() }
     }
 
-    /// Sets the clock by the source's: changes are dated by that one.
+    /// Sets the clock to the source's, by which changes are dated.
     pub(crate) fn starts_at(&mut self, start: Timestamp) {
         self.clock = Some((start, Instant::now()));
     }
 
-    /// Counts what became of a parcel, logs it, and tells what is to be remembered of it.
+    /// Counts what became of a parcel, logs it, and returns what to remember of it.
     pub(crate) fn record(&mut self, parcel: &dyn Parcel, outcome: &Delivered) -> Settled {
         let change = parcel.change();
         let settled = match outcome {
@@ -115,7 +115,7 @@ impl<'a> Tally<'a> {
         settled
     }
 
-    /// Counts an upsert that was recorded as one of an entity that is new.
+    /// Counts a recorded upsert as one of a new entity.
     pub(crate) fn note_new(&mut self, change: &Change) {
         self.counts_of(&change.kind).new += 1;
     }
@@ -147,7 +147,7 @@ impl<'a> Tally<'a> {
         self.kinds.entry(if is_counted { Arc::clone(kind) } else { OTHER_KINDS.into() }).or_default()
     }
 
-    /// How long ago a change was, on the source's clock. What it has in its future took no time.
+    /// How long ago a change was, on the source's clock. A change in that clock's future took no time.
     fn since(&self, change: Timestamp) -> Option<Duration> {
         let (start, then) = self.clock?;
         let before = start.duration_since(change) + SignedDuration::try_from(then.elapsed()).ok()?;
@@ -162,12 +162,12 @@ impl<'a> Tally<'a> {
         &self.kinds
     }
 
-    /// How long after their changes accepted parcels arrived.
+    /// How long accepted parcels took to arrive after their changes.
     pub(crate) fn freshness(&self) -> Option<Freshness> {
         self.waits.in_short()
     }
 
-    /// Whether what was rejected may be taken for rejected: where nothing was accepted, the sink itself may be wrong.
+    /// Whether rejections can be believed: if nothing was accepted, the sink itself may be wrong.
     pub(crate) fn is_trustworthy(&self) -> bool {
         self.counted.rejected == 0 || self.counted.upserts + self.counted.deletes > 0
     }
@@ -184,7 +184,7 @@ mod tests {
     use crate::error::Problem;
     use crate::model::Id;
 
-    /// With what is kept of it.
+    /// A change, and what its letter contains.
     struct Row(Change, &'static str);
 
     impl Parcel for Row {

@@ -1,4 +1,4 @@
-//! The JSON of an answer: bounded in depth, and what is said of one that is wrong.
+//! The JSON of a response: bounded in depth, with safe descriptions of what is invalid.
 
 use memchr::memchr2;
 use serde_json::error::Category;
@@ -7,7 +7,7 @@ use super::Failure;
 use super::refusal::LONGEST_MESSAGE;
 use crate::text::printable_up_to;
 
-/// The deepest JSON that is accepted. Resources are about ten levels deep, and a consumer downstream may have no limit.
+/// The deepest JSON that is accepted. Resources are about ten levels deep, and downstream consumers may have no limit.
 const DEEPEST: usize = 128;
 
 /// Parses the body of a response as JSON.
@@ -21,7 +21,7 @@ pub(crate) fn json<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, F
         }
         [b'{' | b'[', ..] => serde_json::from_slice(body).map_err(|error| unreadable(error.to_string())),
         other => {
-            // Long enough that a secret in it is recognised before the text is cut.
+            // Long enough for a secret in it to be recognised before the text is cut.
             let text = String::from_utf8_lossy(other.get(..LONGEST_MESSAGE).unwrap_or(other)).into_owned();
             let beginning = printable_up_to(&text, 80);
             Err(unreadable(format!("it is not JSON, but begins with {beginning}")))
@@ -29,7 +29,8 @@ pub(crate) fn json<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, F
     }
 }
 
-/// Describes where JSON that may contain a secret is invalid. The parser's own message is left out because it quotes the text.
+/// Describes where JSON that may contain a secret is invalid. The parser's own message is left out because it quotes
+/// the text.
 pub(crate) fn place(error: &serde_json::Error) -> String {
     let what = match error.classify() {
         Category::Io | Category::Eof => "it is truncated",
@@ -48,7 +49,7 @@ fn is_too_deep(json: &[u8]) -> bool {
     })
 }
 
-/// The brackets of a text outside of its strings, each with what comes after it.
+/// The brackets in a text outside of strings, each with what follows it.
 pub(crate) fn brackets(text: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -65,7 +66,7 @@ pub(crate) fn brackets(text: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     })
 }
 
-/// How long the string is with which a text begins, quotes and all.
+/// The length of the string that a text begins with, including its quotes.
 pub(crate) fn string(text: &[u8]) -> Option<usize> {
     let mut rest = text.strip_prefix(b"\"")?;
     loop {

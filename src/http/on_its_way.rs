@@ -1,5 +1,5 @@
-//! When a request is on its way. With HTTP/2 many share a connection, which takes so many at once as the server says: the others
-//! wait in the client, and no time that an answer has begins until their turn.
+//! When a request is really sent. With HTTP/2, many requests share a connection, which takes as many at once as the
+//! server allows. The others wait in the client, and their timeouts do not start until their turn.
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
@@ -15,12 +15,12 @@ use tokio::sync::oneshot;
 
 use super::{Answer, Failure, Http};
 
-/// How often a server may refuse a request at once, having done nothing with it, before that counts as a failure.
+/// How often a server may turn a request away unprocessed before that counts as a failure.
 const MOST_REFUSALS: u32 = 3;
 
 impl Http {
-    /// One attempt at a post of which so many go side by side: its time begins once it is on its way. Those before it on the same
-    /// connection may take as much time each. `request` makes it, without its body.
+    /// One attempt at a post among many concurrent ones: its timeout starts when it is sent. Those ahead of it on the
+    /// same connection may each take as long. `request` makes it, without its body.
     pub(crate) async fn attempt_post(
         &self,
         request: impl Fn() -> RequestBuilder,
@@ -56,14 +56,14 @@ impl Http {
     }
 }
 
-/// A body that tells when it is first asked for, which is once its request has a connection, or a stream of one.
+/// A body that signals when it is first polled, which is when its request has a connection, or a stream of one.
 struct Announced {
     bytes: Option<Bytes>,
     asked: Option<oneshot::Sender<()>>,
 }
 
 impl Announced {
-    /// The body, and what is ready once it is asked for or given up.
+    /// The body, and a receiver that completes when the body is polled or dropped.
     fn new(bytes: Bytes) -> (Self, oneshot::Receiver<()>) {
         let (asked, is_asked) = oneshot::channel();
         (Self { bytes: Some(bytes), asked: Some(asked) }, is_asked)
@@ -75,7 +75,7 @@ impl Body for Announced {
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        // Nobody waits for it any more if it was given up.
+        // The receiver is gone if the attempt was given up.
         _ = self.asked.take().map(|asked| asked.send(()));
         Poll::Ready(self.bytes.take().map(|bytes| Ok(Frame::data(bytes))))
     }
@@ -89,8 +89,9 @@ impl Body for Announced {
     }
 }
 
-/// Whether the server did nothing with the request, and says so: it takes fewer at once than it was sent before it said how
-/// many, or closes the connection in good order (RFC 9113, section 8.7). The client cannot send such a body again by itself.
+/// Whether the server says that it did nothing with the request: it was sent more at once than it takes before it could
+/// say so, or it closes the connection gracefully (RFC 9113, section 8.7). The client cannot resend such a body by
+/// itself.
 fn is_refused(error: &reqwest::Error) -> bool {
     let mut source = error.source();
     while let Some(cause) = source {
@@ -111,7 +112,7 @@ mod tests {
     use super::*;
     use crate::config::{Limits, NetworkConfig};
 
-    /// What becomes of a post to a server that refuses so many streams, and then answers; and how many it saw.
+    /// Posts to a server that refuses this many streams and then answers. Returns the result, and how many it saw.
     #[expect(clippy::default_trait_access, reason = "the crate of the response is no dependency")]
     async fn posted(refused: usize) -> (Result<Answer, Failure>, usize) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,4 +1,4 @@
-//! A response as it came: compressed, it takes a tenth of the memory for as long as it waits.
+//! A response as it came: compressed, it takes a tenth of the memory while it waits.
 
 use std::io::Read;
 
@@ -9,16 +9,16 @@ use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 
 use super::{Answer, Failure, SMALL};
 
-/// The one coding that servers are offered, "Content Codings", RFC 9110, section 8.4.1.3.
+/// The one coding offered to servers, "Content Codings", RFC 9110, section 8.4.1.3.
 pub(super) const GZIP: &str = "gzip";
 
-/// The most that DEFLATE makes of a byte.
+/// The most bytes that DEFLATE makes of one.
 const EXPANSION: usize = 1032;
 
 /// A complete response whose body may be compressed.
 pub(crate) struct Packed {
     answer: Answer,
-    /// The most bytes that it may be.
+    /// The largest size when decompressed, in bytes.
     largest: usize,
 }
 
@@ -27,7 +27,7 @@ impl Packed {
         Self { answer, largest }
     }
 
-    /// How many bytes came.
+    /// How many bytes were received.
     pub(crate) fn len(&self) -> usize {
         self.answer.body.len()
     }
@@ -45,7 +45,7 @@ impl Packed {
         if self.answer.status.is_success() { Ok(self) } else { Err(Failure::Status(self.unpack()?.refusal())) }
     }
 
-    /// Decompresses it.
+    /// Decompresses the body.
     pub(crate) fn unpack(self) -> Result<Answer, Failure> {
         let Self { answer, largest } = self;
         let coding = answer.headers.get(CONTENT_ENCODING).map_or(&b""[..], |coding| coding.as_bytes());
@@ -57,7 +57,7 @@ impl Packed {
 }
 
 fn decompressed(packed: &[u8], largest: usize) -> Result<Bytes, Failure> {
-    // How long it will be stands at the end, modulo 2³² (RFC 1952, section 2.3.1).
+    // The decompressed length is at the end, modulo 2³² (RFC 1952, section 2.3.1).
     let told = packed.last_chunk().map_or(0, |length| u32::from_le_bytes(*length));
     let told = usize::try_from(told).unwrap_or(largest).min(packed.len().saturating_mul(EXPANSION));
     let mut body = Vec::with_capacity(if told > SMALL { largest } else { told });

@@ -1,4 +1,4 @@
-//! The proxy on the way: whether there is one, and what it says where it opens no tunnel.
+//! The proxy in between: whether there is one, and what it says when it opens no tunnel.
 
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ use tokio::net::TcpStream;
 use super::{Failure, Obstacle};
 use crate::config::Proxies;
 
-/// A proxy that has just refused a tunnel refuses it again at once.
+/// The timeout for asking a proxy again: one that has just refused a tunnel refuses again at once.
 const ASKING: Duration = Duration::from_secs(5);
 
-/// What the client says of a tunnel that was not opened.
+/// The client's messages for a tunnel that was not opened.
 const NEEDS_PASSWORD: &str = "tunnel error: proxy authorization required";
 const UNSUCCESSFUL: &str = "tunnel error: unsuccessful";
 
-/// Leads requests through the proxy of the configuration, and by no variable of the client's own.
+/// Sends requests through the configured proxies, and ignores the client's own environment variables.
 pub(super) fn through(proxies: &Proxies, builder: ClientBuilder) -> ClientBuilder {
-    // There, the system's settings may name one.
+    // On these systems, the system settings may name a proxy.
     if proxies.is_empty() && cfg!(any(windows, target_os = "macos")) {
         return builder;
     }
@@ -27,7 +27,8 @@ pub(super) fn through(proxies: &Proxies, builder: ClientBuilder) -> ClientBuilde
     builder.no_proxy().proxy(Proxy::custom(move |url| proxies.of(url).cloned()))
 }
 
-/// Tells a proxy's refusal from a failure that may pass. The client does not tell the status, so the proxy is asked again.
+/// Tells a proxy's refusal apart from a failure that may pass. The client does not report the status, so the proxy is
+/// asked again.
 pub(super) async fn explain(failure: Failure, url: Option<&Url>, proxies: &Proxies) -> Failure {
     let Failure::Connect { cause, obstacle: Obstacle::Network } = &failure else { return failure };
     let status = if cause.contains(NEEDS_PASSWORD) {
@@ -47,7 +48,7 @@ fn may_pass(status: u16) -> bool {
     matches!(status, 408 | 429 | 500..)
 }
 
-/// The status with which the proxy for this URL answers CONNECT. `None` where it cannot be asked, as over TLS.
+/// The status that the proxy for this URL answers CONNECT with. `None` if it cannot be asked, such as over TLS.
 async fn ask(url: &Url, proxies: &Proxies) -> Option<u16> {
     let proxy = Matcher::builder().all(proxies.of(url)?.as_str()).build().intercept(&url.as_str().parse().ok()?)?;
     let address = proxy.uri();

@@ -2,12 +2,12 @@
 
 use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 
-/// Limits on what is kept of an error: characters of its message, characters of each code, and number of codes.
+/// Limits on what is kept of an error: characters of its message, characters per code, and number of codes.
 pub(super) const LONGEST_MESSAGE: usize = 2000;
 const LONGEST_CODE: usize = 100;
 const MOST_CODES: usize = 16;
 
-/// The error of a claims challenge.
+/// The error code of a claims challenge.
 pub(super) const CHALLENGED: &str = "insufficient_claims";
 
 /// Reads the codes and the message from an error body: Azure's `{"error": {code, message, details}}`, Port's
@@ -60,8 +60,8 @@ fn cut(mut text: String, most: usize) -> String {
     text
 }
 
-/// Whether a policy asks for more than the token shows ("Claims challenges, claims requests and client capabilities", Microsoft
-/// Entra): `error="insufficient_claims"`, or another error with `claims="…"`.
+/// Whether a policy asks for more than the token shows ("Claims challenges, claims requests and client capabilities",
+/// Microsoft Entra): `error="insufficient_claims"`, or another error with `claims="…"`.
 pub(super) fn is_challenge(headers: &HeaderMap) -> bool {
     headers.get_all(WWW_AUTHENTICATE).iter().any(|challenge| {
         let challenge = String::from_utf8_lossy(challenge.as_bytes()).to_ascii_lowercase();

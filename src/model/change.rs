@@ -7,25 +7,25 @@ use jiff::Timestamp;
 
 use super::Id;
 
-/// What is to be done to an entity of the catalog.
+/// What to do to an entity of the catalog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Operation {
     Upsert,
     Delete,
 }
 
-/// What the catalog is to be told of an entity: the source's row as it came, and the little that everybody must know of it.
+/// What to tell the catalog about an entity: the source's row as it came, and the few fields that every part needs.
 #[derive(Clone, Debug)]
 pub(crate) struct Change {
     pub(crate) id: Id,
     pub(crate) operation: Operation,
-    /// What an envelope calls it: `resource`, `user`.
+    /// Its name in an envelope: `resource`, `user`.
     pub(crate) label: &'static str,
-    /// What kind of thing it is, for counts: a resource's type, in lower case.
+    /// The kind of thing, for counts: a resource's type, in lower case.
     pub(crate) kind: Arc<str>,
-    /// When it was changed, as far as the source tells.
+    /// When it was changed, as far as the source says.
     pub(crate) changed_at: Option<Timestamp>,
-    /// Who or what made the change, where that was asked for.
+    /// Who or what made the change, if that was asked for.
     pub(crate) actor: Option<Box<Actor>>,
     /// JSON on one line, for the sink to render; often a slice of the page that it came in.
     pub(crate) row: Bytes,
@@ -39,7 +39,7 @@ pub(crate) struct Actor {
 }
 
 impl Change {
-    /// The same, but as a delete.
+    /// The same change as a delete.
     pub(crate) fn into_delete(self) -> Self {
         Self { operation: Operation::Delete, ..self }
     }

@@ -1,19 +1,19 @@
-//! What a source has found of an entity: evidence, and no conclusion.
+//! What a source has found about an entity: evidence, not conclusions.
 
 use jiff::Timestamp;
 
 use super::{Change, Id};
 
-/// What one answer shows of an entity: its current row, its latest record of a change, or both.
+/// What one answer shows of an entity: its current row, its latest change record, or both.
 #[derive(Clone, Debug)]
 pub(crate) struct Finding {
-    /// The change that would be sent: an upsert of the row, or, where there is none, a delete.
+    /// The change that would be sent: an upsert of the row or, without a row, a delete.
     pub(crate) change: Change,
     /// Whether it has a current row.
     pub(crate) exists: bool,
-    /// What its own row says of the scope. A leaf without a word of its own is in scope as its container is.
+    /// What its own row says about the scope. A leaf that says nothing has the scope of its container.
     pub(crate) scope: Option<Scope>,
-    /// The latest record of a change in the window that was asked for.
+    /// The latest change record in the window that was asked for.
     pub(crate) record: Option<Record>,
 }
 
@@ -24,17 +24,18 @@ pub(crate) enum Scope {
     Out,
 }
 
-/// A record of a change, as far as the rules go by it.
+/// A change record, reduced to what the rules depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) at: Timestamp,
     pub(crate) kind: RecordKind,
-    /// Whether what it tells of may have moved a container into or out of scope, with all that is in it: a create, or a change
-    /// of what the filter looks at.
+    /// Whether the change may have moved a container, with everything in it, into or out of scope: a create, or a
+    /// change to what the filter looks at.
     pub(crate) moves_scope: bool,
-    /// Of a delete: what is gone may come back, and no record need tell of that.
+    /// For a delete: the entity may come back, possibly without a record of that.
     pub(crate) may_return: bool,
-    /// Of what exists: it may have been gone meanwhile, and a run that is forgotten may have acted on that.
+    /// For an existing entity: it may have been gone in the meantime, and a run lost from the replica may have acted on
+    /// that.
     pub(crate) may_have_returned: bool,
 }
 
@@ -46,7 +47,7 @@ pub(crate) enum RecordKind {
 }
 
 impl Record {
-    /// Of a change that moves nothing into or out of scope, and after which nothing comes back.
+    /// For a change that does not affect the scope, and after which nothing comes back.
     pub(crate) const fn new(at: Timestamp, kind: RecordKind) -> Self {
         Self { at, kind, moves_scope: false, may_return: false, may_have_returned: false }
     }

@@ -1,4 +1,4 @@
-//! The id of an entity: a path of up to three parts, which says what it belongs to.
+//! The id of an entity: a path of up to three parts that says what it belongs to.
 
 use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
@@ -8,16 +8,16 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-/// Ids, by a hash that is quick for texts as long as they are.
+/// Ids, with a hash that is fast for strings of their length.
 pub(crate) type Ids = HashSet<Id, RandomState>;
 
-/// Something of each id.
+/// A value for each id.
 pub(crate) type ById<T> = HashMap<Id, T, RandomState>;
 
-/// An id in lower case, as its source writes it: a shard, a container in it, a leaf in either.
+/// An id in lower case, as its source writes it: of a shard, a container in it, or a leaf in either.
 ///
-/// A shard is what is read, and moves on, together. The source that makes an id says where its parts end; for Azure they are
-/// `/subscriptions/S`, `/resourcegroups/G` and the rest.
+/// A shard is read, and its mark moves, as a whole. The source that makes an id says where its parts end; for Azure
+/// they are `/subscriptions/S`, `/resourcegroups/G` and the rest.
 #[derive(Clone)]
 pub(crate) struct Id {
     text: Arc<str>,
@@ -25,7 +25,7 @@ pub(crate) struct Id {
     container_end: u16,
 }
 
-/// Where in the path an entity stands. Parents come first: what is of an earlier stage is settled before the next begins.
+/// An entity's level in the path. Parents come first: one stage is settled before the next begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Stage {
     /// The shard's own entity.
@@ -38,8 +38,8 @@ impl Id {
     /// The longest text that an id may have, in bytes.
     pub(crate) const LONGEST: usize = u16::MAX as usize;
 
-    /// An id whose shard and container end at these bytes; without a container both are the same. `None` where these are no
-    /// boundaries of the text, or it is too long.
+    /// An id whose shard and container end at these bytes; both are the same if there is no container. `None` if these
+    /// are not character boundaries, or the text is too long.
     pub(crate) fn new(text: impl Into<Arc<str>>, shard_end: usize, container_end: usize) -> Option<Self> {
         let text = text.into();
         let is_split = text.len() <= Self::LONGEST
@@ -71,7 +71,7 @@ impl Id {
         self.text.get(..self.shard_end()).unwrap_or(&self.text)
     }
 
-    /// The text of the container's id; of the shard's where there is none.
+    /// The text of the container's id, or of the shard's if there is no container.
     pub(crate) fn container(&self) -> &str {
         self.text.get(..self.container_end()).unwrap_or(&self.text)
     }
@@ -85,7 +85,7 @@ impl Id {
         }
     }
 
-    /// The container of a leaf, or the shard of what has none; `None` for a shard.
+    /// The container of a leaf, or the shard if it has none; `None` for a shard.
     pub(crate) fn parent(&self) -> Option<Self> {
         let parent = |text: &str| Self {
             text: text.into(),
@@ -117,7 +117,7 @@ impl fmt::Debug for Id {
     }
 }
 
-// One text is one entity, however it is divided.
+// The same text is the same entity, however it is divided.
 impl PartialEq for Id {
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text

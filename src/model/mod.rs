@@ -1,4 +1,4 @@
-//! What sources, engine, sinks and checkpoint speak of: plain data that knows no vendor.
+//! The vocabulary of sources, engine, sinks and checkpoint: plain data that knows no vendor.
 
 mod change;
 mod finding;

@@ -1,20 +1,20 @@
-//! What a catalog knows an entity by.
+//! The names of an entity in a catalog.
 
 use std::sync::Arc;
 
-/// Between two names; no name contains it.
+/// The separator between names; no name contains it.
 const SEPARATOR: char = '\n';
 
-/// The names under which a catalog holds what became of an entity, as its sink tells. With them it can be deleted though nothing is
-/// left of what they were made of. They may be unknown, or known to be none.
+/// The names under which a catalog holds what an entity became, as reported by its sink. They allow deleting it even if
+/// nothing is left of what they were made from. They may be unknown, or known to be none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Names(Option<Arc<str>>);
 
 impl Names {
-    /// Where a sink deletes by the id alone, or nothing was ever noted.
+    /// If a sink deletes by id alone, or nothing was ever noted.
     pub(crate) const UNKNOWN: Self = Self(None);
 
-    /// These names, each once. One that cannot be noted is left out.
+    /// These names, each once. A name that cannot be noted is left out.
     pub(crate) fn known<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         let mut known: Vec<&str> = Vec::new();
         for name in names {
@@ -25,12 +25,12 @@ impl Names {
         Self(Some(known.join("\n").into()))
     }
 
-    /// From how they were noted.
+    /// Parses the noted form.
     pub(crate) fn from_text(text: impl Into<Arc<str>>) -> Self {
         Self(Some(text.into()))
     }
 
-    /// How they are noted; `None` where they are unknown.
+    /// The noted form; `None` if they are unknown.
     pub(crate) fn as_text(&self) -> Option<&str> {
         self.0.as_deref()
     }
@@ -39,7 +39,7 @@ impl Names {
         self.0.is_some()
     }
 
-    /// Whether it is known that there is none.
+    /// Whether there are known to be none.
     pub(crate) fn are_none(&self) -> bool {
         self.is_known() && self.iter().next().is_none()
     }
@@ -48,7 +48,7 @@ impl Names {
         self.0.iter().flat_map(|names| names.split(SEPARATOR)).filter(|name| !name.is_empty())
     }
 
-    /// All of both. Where one is unknown, the other.
+    /// The names of both; if one side is unknown, the other side's.
     pub(crate) fn with(&self, others: &Self) -> Self {
         match (self.is_known(), others.is_known()) {
             (true, true) if self == others => self.clone(),

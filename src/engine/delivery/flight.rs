@@ -1,4 +1,4 @@
-//! Posts under way, and what follows from the end of each.
+//! Posts in flight, and what follows when each one ends.
 
 use std::collections::VecDeque;
 
@@ -9,27 +9,27 @@ use super::{Delivered, Delivery, DeliveryError, Posts};
 use crate::engine::{Fault, Limits, Outcome, Receipt, Rendered, SharedError};
 use crate::model::Ids;
 
-/// Parcels between two lines of the log.
+/// Parcels between two log lines.
 const LOGGED: usize = 100;
 
-/// Parcels that may wait for what they refer to. More of them are a mapping that is wrong.
+/// Parcels that may wait for what they refer to. More than this means that the mapping is wrong.
 const MOST_AWAITING: usize = 10_000;
 
-/// What goes into one post.
+/// The contents of one post.
 pub(super) struct Part {
     pub(super) parcels: Vec<Rendered>,
     pub(super) tries: Tries,
 }
 
-/// How often a part is tried.
+/// How often to try a part.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tries {
-    /// Once, because the whole was tried for long.
+    /// Once, because the whole was tried for long enough.
     One,
     AsPatient,
 }
 
-/// A post that came to its end.
+/// A post that has ended.
 pub(super) struct Posted {
     pub(super) part: Part,
     pub(super) result: Result<Receipt<SharedError>, SharedError>,
@@ -41,18 +41,18 @@ pub(super) enum End {
     Error(DeliveryError),
 }
 
-/// Posts under way, and those that wait for a place among them.
+/// Posts in flight, and those waiting for a place among them.
 pub(super) struct Flight<'a, R> {
     delivery: &'a Delivery<'a>,
-    /// Posts under way at once.
+    /// Posts in flight at once.
     most: usize,
     waiting: VecDeque<Part>,
     pub(super) posts: FuturesUnordered<LocalBoxFuture<'a, Posted>>,
-    /// The ids in either.
+    /// The ids in both.
     ids: Ids,
-    /// What refers to something that was not there, and why it was not taken.
+    /// Parcels that refer to something that was not there, and why they were not taken.
     awaiting: Vec<(Rendered, SharedError)>,
-    /// Something was accepted after the first of them came.
+    /// Whether something was accepted after the first of them came.
     has_accepted: bool,
     limits: Limits,
     settled: usize,
@@ -78,7 +78,7 @@ impl<'a, R: FnMut(Rendered, Delivered)> Flight<'a, R> {
         }
     }
 
-    /// Divides parcels among posts, and begins each.
+    /// Divides parcels into posts, and starts each.
     pub(super) async fn post_all(&mut self, parcels: Vec<Rendered>) -> Result<(), End> {
         for post in Posts::new(self.limits, parcels) {
             self.post(post).await?;
@@ -86,7 +86,7 @@ impl<'a, R: FnMut(Rendered, Delivered)> Flight<'a, R> {
         Ok(())
     }
 
-    /// Begins a post as soon as there is a place for it, and none of its ids is under way.
+    /// Starts a post as soon as there is a place for it and none of its ids is in flight.
     async fn post(&mut self, parcels: Vec<Rendered>) -> Result<(), End> {
         while parcels.iter().any(|parcel| self.ids.contains(&parcel.change().id)) {
             self.land_one().await?;
@@ -100,7 +100,7 @@ impl<'a, R: FnMut(Rendered, Delivered)> Flight<'a, R> {
         Ok(())
     }
 
-    /// The one point that bounds posts under way.
+    /// The one place that limits posts in flight.
     fn fill(&mut self) {
         while self.posts.len() < self.most {
             let Some(part) = self.waiting.pop_front() else { break };
@@ -109,7 +109,7 @@ impl<'a, R: FnMut(Rendered, Delivered)> Flight<'a, R> {
         }
     }
 
-    /// Waits until everything is settled, but for what awaits something that did not come.
+    /// Waits until everything is settled, except parcels that wait for something that did not come.
     pub(super) async fn land(&mut self) -> Result<(), End> {
         loop {
             while !self.posts.is_empty() {
@@ -123,7 +123,7 @@ impl<'a, R: FnMut(Rendered, Delivered)> Flight<'a, R> {
         }
     }
 
-    /// Tells what still awaits something: nothing more will come in this run.
+    /// Records the parcels that are still waiting: nothing more will come in this run.
     pub(super) fn give_up_waiting(&mut self) {
         for (parcel, error) in std::mem::take(&mut self.awaiting) {
             self.tell(parcel, delivered(error));
@@ -137,7 +137,7 @@ impl<'a, R: FnMut(Rendered, Delivered)> Flight<'a, R> {
         }
     }
 
-    /// Waits for the attempts under way, and begins nothing more.
+    /// Waits for the attempts in flight, and starts nothing more.
     pub(super) async fn land_posts(&mut self) {
         self.most = 0;
         while self.delivery.under_way.get() > 0 {
@@ -158,7 +158,7 @@ impl<'a, R: FnMut(Rendered, Delivered)> Flight<'a, R> {
             Ok(receipt) => {
                 let is_interrupted =
                     |outcome: &Outcome<SharedError>| outcome.as_ref().is_err_and(|error| error.fault().may_pass());
-                // One that got nowhere would go on forever.
+                // A post that made no progress would be repeated forever.
                 let got_on = !receipt.outcomes.iter().all(is_interrupted);
                 let mut rest = Vec::new();
                 for (parcel, outcome) in part.parcels.into_iter().zip(receipt.outcomes) {
@@ -186,13 +186,13 @@ impl<'a, R: FnMut(Rendered, Delivered)> Flight<'a, R> {
         Ok(())
     }
 
-    /// A post that failed as a whole: whose fault it is, the sink's, some parcel's, or that of the way there.
+    /// Settles a post that failed as a whole: the sink, a parcel, or something on the way may be to blame.
     fn settle_failure(&mut self, part: Part, error: SharedError) -> Result<(), End> {
         let Part { parcels, tries } = part;
         let fault = error.fault();
         let is_asked_singly = {
             let mut health = self.delivery.health.borrow_mut();
-            // The whole of it was given up before.
+            // The whole post was counted when it was given up.
             if tries == Tries::AsPatient || !matches!(fault, Fault::Passing { .. }) {
                 health.give_up(fault, parcels.len());
             }
@@ -238,7 +238,7 @@ impl<'a, R: FnMut(Rendered, Delivered)> Flight<'a, R> {
         Ok(())
     }
 
-    /// Lets the parts of a post go before all that waits.
+    /// Queues the parts of a post ahead of all other waiting posts.
     fn divide(&mut self, mut parcels: Vec<Rendered>, first: usize, fault: Fault) {
         let rest = parcels.split_off(first);
         for parcels in [rest, parcels] {
@@ -257,7 +257,7 @@ impl<'a, R: FnMut(Rendered, Delivered)> Flight<'a, R> {
         }
     }
 
-    /// What denied some posts was the sink, if it accepted none.
+    /// If the sink accepted nothing, it is the sink that denied the posts.
     pub(super) fn verdict(&self) -> Result<(), End> {
         match &self.denial {
             Some(error) if !self.delivery.health.borrow().has_accepted() => {
@@ -269,7 +269,7 @@ impl<'a, R: FnMut(Rendered, Delivered)> Flight<'a, R> {
     }
 }
 
-/// What became of a parcel that met this error alone.
+/// What became of a parcel that got this error when posted alone.
 fn delivered(error: SharedError) -> Delivered {
     match error.fault() {
         Fault::Rejected => Delivered::Rejected(error),

@@ -1,5 +1,5 @@
-//! Posts parcels to a sink: so many posts at once, in the order of their waves, again where that may help, in ever smaller parts
-//! where a post fails as a whole.
+//! Posts parcels to a sink: a limited number of posts at once, in the order of their waves, retried if that may help,
+//! and in ever smaller parts if a post fails as a whole.
 
 mod flight;
 mod pace;
@@ -23,11 +23,11 @@ use flight::{End, Flight, Part, Posted, Tries};
 use pace::Pace;
 pub(crate) use posts::Posts;
 
-/// How long posts to a server may take to end once the run is to stop. What kills a process gives it 10 s before, and a job of
-/// GitHub's 7.5 s before the second signal.
+/// How long posts to a server may take to end once the run is to stop. A stopped process gets 10 s before it is killed,
+/// and a GitHub job 7.5 s before the second signal.
 pub(crate) const LANDING: Duration = Duration::from_secs(6);
 
-/// Parcels that may be posted side by side. Everything of one wave is settled before another begins.
+/// Parcels that may be posted concurrently. Everything in one wave is settled before another begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wave {
     Roots,
@@ -36,13 +36,13 @@ pub(crate) enum Wave {
     ContainerDeletes,
 }
 
-/// What is to be done next.
+/// What to do next.
 pub(crate) enum Order {
     Post {
         wave: Wave,
         parcels: Vec<Rendered>,
     },
-    /// To answer once everything before it is settled.
+    /// Answer once everything before it is settled.
     Settle(oneshot::Sender<()>),
 }
 
@@ -52,13 +52,13 @@ pub(crate) enum Delivered {
     Accepted,
     /// Rejected individually: it will never be accepted.
     Rejected(SharedError),
-    /// It was taken, and the catalog does not show it: it may still come.
+    /// Taken, but not shown by the catalog: it may still appear.
     Unproven(SharedError),
     /// Not delivered.
     Failed(SharedError),
 }
 
-/// Why a delivery ended before everything was posted, or came to nothing.
+/// Why a delivery ended before everything was posted, or posted nothing.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DeliveryError {
     /// Every other post would be denied as well.
@@ -66,7 +66,7 @@ pub(crate) enum DeliveryError {
     Denied { sink: &'static str, error: SharedError },
     #[error("{sink} is down: nothing was accepted for {} s; last error: {error}", .since.as_secs())]
     Down { sink: &'static str, error: SharedError, since: Duration },
-    /// It is there, and takes less than is posted.
+    /// It is there, but takes less than is posted.
     #[error("{sink} throttled everything for {} min; last error: {error}", .since.as_secs() / 60)]
     Throttled { sink: &'static str, error: SharedError, since: Duration },
     #[error("{0}")]
@@ -82,24 +82,24 @@ impl Problem for DeliveryError {
     }
 }
 
-/// One delivery to a sink. It may carry out orders of several at once: they share the places of posts under way, and what is known
-/// of the sink.
+/// One delivery to a sink. It may carry out several streams of orders at once: they share the limit of posts in flight,
+/// and what is known of the sink.
 pub(crate) struct Delivery<'a> {
     sink: &'a dyn AnySink,
     patience: Patience,
-    /// How long everything may be refused for the sink's limit.
+    /// How long the sink's limit may refuse everything.
     longest_throttle: Duration,
     /// Never borrowed across an await.
     health: RefCell<Health>,
     pace: RefCell<Pace>,
     /// A throttle is over.
     eased: Notify,
-    /// Attempts under way, of which none begins any more once the run is to stop.
+    /// Attempts in flight. No new ones start once the run is to stop.
     under_way: Cell<usize>,
     places: Semaphore,
     landed: Notify,
     is_stopping: Cell<bool>,
-    /// Nobody takes anything any more.
+    /// The receiving end is closed.
     is_closed: Cell<bool>,
     retried: Cell<u64>,
     first_id: Uuid,
@@ -126,21 +126,21 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// Whether it ended because nobody takes anything any more.
+    /// Whether it ended because the receiving end was closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.is_closed.get()
     }
 
-    /// How many attempts were repetitions so far.
+    /// How many attempts so far were retries.
     pub(crate) fn retried(&self) -> u64 {
         self.retried.get()
     }
 
-    /// Carries out orders as they come, and tells `record` what became of each parcel. What is not settled when it ends is not
-    /// told. It ends early when the sink as a whole is down or denies everything, when nobody takes anything any more, or when
-    /// `stop` is ready: then posts under way may still end.
+    /// Carries out orders as they come, and reports to `record` what became of each parcel. Whatever is not settled
+    /// when it ends is not reported. It ends early if the sink as a whole is down or denies everything, if the
+    /// receiving end is closed, or when `stop` is ready; posts in flight may then still end.
     ///
-    /// Two parcels of one id are never under way together, nor two of different waves: what arrives last is what stays.
+    /// Two parcels of one id are never in flight together, nor are two of different waves: the last to arrive wins.
     pub(crate) async fn run(
         &self,
         mut orders: mpsc::Receiver<Order>,
@@ -152,7 +152,7 @@ impl<'a> Delivery<'a> {
         let pump = async {
             let mut wave = None;
             loop {
-                // The only place that waits for both sides: the next order is taken while posts are under way.
+                // The only place that waits for both sides: the next order is taken while posts are in flight.
                 let order = loop {
                     tokio::select! {
                         Some(posted) = flight.posts.next() => flight.settle(posted)?,
@@ -168,7 +168,7 @@ impl<'a> Delivery<'a> {
                     }
                     Some(Order::Settle(answer)) => {
                         flight.land().await?;
-                        // Whoever asked may have left.
+                        // The receiver may be gone.
                         _ = answer.send(());
                     }
                     None => {
@@ -207,14 +207,15 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// The id of the next post. The first is random, and the others follow from it: one call for randomness is dear.
+    /// The id of the next post. The first is random, and the others are derived from it: a call for randomness is
+    /// expensive.
     fn next_id(&self) -> Uuid {
         let number = self.posts.get();
         self.posts.set(number + 1);
         Uuid::from_u128(self.first_id.as_u128() ^ u128::from(number))
     }
 
-    /// Posts a part, again where that may help. Every attempt carries the same delivery id.
+    /// Posts a part, with retries if they may help. Every attempt carries the same delivery id.
     async fn post(&self, part: Part) -> Posted {
         let delivery = self.next_id();
         let result = retry::retrying(
@@ -228,13 +229,13 @@ impl<'a> Delivery<'a> {
         Posted { part, result }
     }
 
-    /// Counts one more, and tells how many there are.
+    /// Counts one more, and returns how many there are.
     fn note_retry(&self) -> u64 {
         self.retried.set(self.retried.get() + 1);
         self.retried.get()
     }
 
-    /// Waits for the post's turn, and makes an attempt; again while everything is refused for the sink's limit.
+    /// Waits for the post's turn, and makes an attempt, again and again while the sink's limit refuses everything.
     async fn attempt(&self, parcels: &[Rendered], delivery: Uuid) -> Result<Receipt<SharedError>, SharedError> {
         loop {
             let _place = self.places.acquire().await;
@@ -266,7 +267,7 @@ impl<'a> Delivery<'a> {
                         self.health.borrow_mut().fail(fault);
                         let is_let_through = match fault {
                             Fault::Rejected | Fault::Denied => true,
-                            // One that asks to wait may be a throttle by another name.
+                            // An answer that asks to wait may be a throttle by another name.
                             Fault::Passing { after: None } => error.status().is_some(),
                             _ => false,
                         };
@@ -300,7 +301,7 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// Lets every post wait, and tells whether this one is to be tried again after that.
+    /// Makes every post wait. Returns whether this one is to be tried again afterwards.
     fn wait_out(&self, began: Instant, asked: Option<Duration>) -> bool {
         let granted = asked.map(|asked| self.patience.grant(asked));
         let mut pace = self.pace.borrow_mut();

@@ -1,11 +1,11 @@
-//! When the next post may begin: after the wait that the sink asks for, or, where it refuses posts for its limit and does not say
-//! for how long, after a pause of our own; and how fast posts follow one another after that.
+//! When the next post may start: after the wait that the sink asks for, or after a pause of our own if the sink refuses
+//! posts because of its limit without saying for how long. Also, how fast posts follow one another after that.
 //!
-//! Each pause without a hint is twice as long as the one before, up to a minute. After it one post goes alone, and its answer
-//! tells whether the throttle is over. What was accepted since the last throttle, over the time until this one ended, is the rate
-//! that is kept to from then on. It may be too low, as the last pause may have been longer than need be, or others may have used
-//! up the limit. So it grows by half whenever nothing was refused for as long as it was measured over, or for a minute, until it
-//! is refused again or holds back nothing any more.
+//! Each pause without a hint is twice as long as the one before, up to a minute. One post goes alone after it, and its
+//! answer shows whether the throttle is over. The rate from then on is what was accepted since the last throttle,
+//! divided by the time until this one ended. It may be too low, because the last pause was longer than necessary, or
+//! because others used up the limit. So it grows by half whenever nothing was refused for as long as it was measured
+//! over, or for a minute, until the sink refuses again or the rate no longer holds anything back.
 
 use std::time::Duration;
 
@@ -14,24 +14,24 @@ use tokio::time::Instant;
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// The longest that a rate is kept to before a higher one is tried.
+/// The longest time to keep to a rate before trying a higher one.
 const KEPT: Duration = Duration::from_secs(60);
 
 /// Posts closer together than this are not held back.
 const CLOSEST: Duration = Duration::from_millis(10);
 
-/// Since when everything is refused for the limit.
+/// Since when the limit has refused everything.
 #[derive(Clone, Copy, Debug)]
 struct Throttle {
     since: Instant,
-    /// The last refusal of a post that began after the one before. What was under way by then tells nothing new.
+    /// The last refusal of a post that started after the one before. Posts in flight at that time say nothing new.
     refused: Instant,
     /// The pause after it, if the sink does not ask for a longer one.
     own: Duration,
     is_hinted: bool,
 }
 
-/// Posts that were accepted, and since when.
+/// How many posts were accepted, and since when.
 #[derive(Clone, Copy, Debug)]
 struct Window {
     since: Instant,
@@ -42,18 +42,18 @@ struct Window {
 pub(super) struct Pace {
     paused_until: Option<Instant>,
     throttle: Option<Throttle>,
-    /// How far posts are apart, and when the next may begin by that.
+    /// The time between posts, and when that allows the next one.
     interval: Option<Duration>,
     next: Option<Instant>,
     /// How long that was measured over.
     measured_over: Option<Duration>,
     window: Option<Window>,
-    /// The one before, if no throttle was between them.
+    /// The window before, if no throttle was between them.
     earlier: Option<Window>,
 }
 
 impl Pace {
-    /// How long to wait before asking again. If there is no need to, the post that asks has its turn.
+    /// How long to wait before asking again. If there is no need to wait, it is the caller's turn.
     pub(super) fn wait(&mut self) -> Option<Duration> {
         let now = Instant::now();
         if let Some(until) = self.paused_until.max(self.next).filter(|until| *until > now) {
@@ -64,12 +64,13 @@ impl Pace {
         None
     }
 
-    /// No post begins for so long.
+    /// No post starts for this long.
     pub(super) fn pause_for(&mut self, wait: Duration) {
         self.paused_until = self.paused_until.max(Some(Instant::now() + wait));
     }
 
-    /// A post that began then was refused for the limit, and maybe asked to wait. If that is news, how long all posts wait.
+    /// A post that started at `began` was refused because of the limit, and perhaps asked to wait. If that is news,
+    /// returns how long all posts wait.
     pub(super) fn refuse(&mut self, began: Instant, asked: Option<Duration>) -> Option<Duration> {
         let now = Instant::now();
         let before = self.throttle;
@@ -77,7 +78,7 @@ impl Pace {
             self.pause_for(asked.unwrap_or_default());
             return None;
         }
-        // A hint is believed until it proves wrong.
+        // A hint is trusted until it proves wrong.
         let own = match before {
             Some(before) => (before.own * 2).clamp(FIRST, LONGEST),
             None if asked.is_some() => Duration::ZERO,
@@ -91,7 +92,7 @@ impl Pace {
         Some(wait)
     }
 
-    /// A post that began then was not refused for the limit. Whether that ends a throttle.
+    /// A post that started at `began` was not refused because of the limit. Returns whether that ends a throttle.
     pub(super) fn accept(&mut self, began: Instant) -> bool {
         let now = Instant::now();
         let ended = self.throttle.filter(|throttle| began >= throttle.refused);
@@ -103,7 +104,7 @@ impl Pace {
             self.next = self.interval.map(|interval| now + interval);
             (self.throttle, self.earlier, self.window) = (None, None, None);
         } else if self.throttle.is_none() && self.window.is_some_and(|window| now - window.since >= kept) {
-            // Of a longer one, most was spent with nothing to post.
+            // Most of a longer window was spent with nothing to post.
             self.earlier = self.window.take().filter(|window| now - window.since < 2 * kept);
             self.interval = self.interval.map(|interval| interval * 2 / 3).filter(|interval| *interval >= CLOSEST);
         }
@@ -111,7 +112,7 @@ impl Pace {
         ended.is_some()
     }
 
-    /// Takes note of how far apart, on average, those posts were that were accepted lately.
+    /// Measures the average time between recently accepted posts.
     fn measure(&mut self, now: Instant) {
         let windows = || [self.earlier, self.window].into_iter().flatten();
         let time = windows().map(|window| window.since).min().map(|since| now - since);
@@ -120,7 +121,7 @@ impl Pace {
         (self.interval, self.measured_over) = (interval, time);
     }
 
-    /// For how long everything has been refused for the limit.
+    /// How long the limit has refused everything.
     pub(super) fn throttled_for(&self) -> Duration {
         self.throttle.map_or(Duration::ZERO, |throttle| throttle.since.elapsed())
     }
@@ -183,7 +184,7 @@ mod tests {
         assert_eq!(pace.wait(), None, "a sink that says when it takes more is not measured");
     }
 
-    /// A throttle without a hint that is over after so long, with so many posts accepted before it.
+    /// A throttle without a hint that ends after `seconds`, with `accepted` posts before it.
     async fn throttled(pace: &mut Pace, accepted: u32, seconds: f32) {
         for _ in 0..accepted {
             assert_eq!(pace.wait(), None);

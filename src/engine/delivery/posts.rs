@@ -1,4 +1,4 @@
-//! What goes into which post.
+//! Divides parcels into posts.
 
 use std::iter::Peekable;
 use std::ops::Deref;
@@ -7,8 +7,8 @@ use std::vec;
 use crate::engine::{Limits, Parcel};
 use crate::model::{Ids, Operation};
 
-/// Divides parcels among posts, in their order, as many in each as fit. No id is in a post twice, since a sink need not say in
-/// which order it takes what a post holds.
+/// Divides parcels into posts, in order, with as many in each as fit. No id is in a post twice, since a sink need not
+/// say in which order it applies the contents of a post.
 pub(crate) struct Posts<P> {
     parcels: Peekable<vec::IntoIter<P>>,
     limits: Limits,
@@ -16,7 +16,7 @@ pub(crate) struct Posts<P> {
 }
 
 impl<P: Deref<Target: Parcel>> Posts<P> {
-    /// Posts within these limits; a parcel that is larger goes alone.
+    /// Posts within these limits; a larger parcel goes alone.
     pub(crate) fn new(limits: Limits, parcels: Vec<P>) -> Self {
         Self { parcels: parcels.into_iter().peekable(), limits, ids: Ids::default() }
     }

@@ -114,7 +114,7 @@ struct Attempt {
     delivery: Uuid,
 }
 
-/// A sink that answers as it is told, and holds the engine to its promises.
+/// A sink with scripted answers that checks the engine's promises.
 struct Fake<F> {
     limits: Limits,
     patience: Patience,
@@ -126,7 +126,7 @@ struct Fake<F> {
 }
 
 impl<F: Fn(&[u32], usize) -> Result<Receipt<Refusal>, Refusal>> Fake<F> {
-    /// `answer` is given the names in a post, and how many attempts were made before, of any post.
+    /// `answer` gets the names in a post, and how many attempts were made before, of any post.
     fn new(in_flight: usize, parcels: usize, answer: F) -> Self {
         let some = |number| NonZeroUsize::new(number).unwrap();
         let limits = Limits {
@@ -213,7 +213,7 @@ fn accept(names: &[u32]) -> Result<Receipt<Refusal>, Refusal> {
     Ok(vec![Ok(()); names.len()].into())
 }
 
-/// An answer to posts with some bad parcels in them.
+/// Answers posts, some with bad parcels in them.
 fn unless_bad(bad: BTreeMap<u32, Fault>) -> impl Fn(&[u32], usize) -> Result<Receipt<Refusal>, Refusal> {
     move |names, _| match names.iter().find_map(|name| bad.get(name)) {
         Some(fault) => Err(Refusal(*fault)),
@@ -221,7 +221,7 @@ fn unless_bad(bad: BTreeMap<u32, Fault>) -> impl Fn(&[u32], usize) -> Result<Rec
     }
 }
 
-/// What was told of a parcel.
+/// What was reported for a parcel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Accepted,
@@ -455,7 +455,7 @@ async fn a_receipt_may_tell_of_each_parcel() {
     }
 }
 
-/// An answer that takes a parcel only once the one with the next number was accepted.
+/// An answer that takes a parcel only once the one with the next number has been accepted.
 fn in_turn(last: u32) -> impl Fn(&[u32], usize) -> Result<Receipt<Refusal>, Refusal> {
     let there = RefCell::new(BTreeSet::new());
     move |names, _| {
@@ -487,7 +487,7 @@ async fn what_awaits_something_that_never_comes_fails_at_the_end_after_few_attem
     assert!(ended.result.is_ok());
 }
 
-/// An answer to posts that settles so many parcels of each and is then interrupted.
+/// Answers that settle `settled` parcels of each post and are then interrupted.
 fn interrupted_after(settled: usize, fault: Fault) -> impl Fn(&[u32], usize) -> Result<Receipt<Refusal>, Refusal> {
     move |names, _| {
         let outcome = |at| if at < settled { Ok(()) } else { Err(Refusal(fault)) };
@@ -529,7 +529,7 @@ async fn deletes_go_apart_where_a_post_takes_another_number_of_them() {
 async fn a_parcel_that_fails_forever_costs_its_own_retries_only() {
     for (in_flight, parcels) in [(1, 1), (25, 1), (5, 100)] {
         for bad in [1, 10, 30, 49] {
-            // Side by side, and the first of all.
+            // Adjacent, and at the very beginning.
             let sink = Fake::new(in_flight, parcels, unless_bad((0..bad).map(|name| (name, PASSING)).collect()));
             let ended = leaves(&sink, 0..1000).await;
             assert!(ended.result.is_ok(), "{bad} in {parcels}, {in_flight} at once: {:?}", ended.result);
@@ -622,7 +622,8 @@ async fn a_throttle_is_waited_out_for_as_long_as_a_run_may_take_whatever_hint_it
     }
 }
 
-/// A limit of so many posts in a time, from the first of them on or at any moment, in which it says no to all others.
+/// A limit of `most` posts per `period`, counted from the first of them or, if it `slides`, at any moment. All other
+/// posts are refused.
 fn limited(most: usize, period: Duration, slides: bool) -> impl Fn(&[u32], usize) -> Result<Receipt<Refusal>, Refusal> {
     let accepted = RefCell::new(Vec::<Instant>::new());
     move |names, _| {
@@ -840,7 +841,7 @@ proptest! {
         let sink = Fake::new(in_flight, parcels, move |names: &[u32], before| {
             if blips.contains(&before) { Err(Refusal(PASSING)) } else { accept(names) }
         });
-        // In each order its parcels have names of their own kind, by which they are told apart.
+        // A name modulo 4 is its wave, so that the orders can be told apart.
         let orders: Vec<(Wave, Vec<Row>)> = orders
             .into_iter()
             .map(|(wave, names)| (waves[wave], rows(names.into_iter().map(|name| name * 4 + u32::try_from(wave).unwrap()))))

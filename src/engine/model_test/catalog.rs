@@ -1,4 +1,4 @@
-//! A catalog: what it has, and what it does by itself when a parent is missing or goes.
+//! A catalog: what it has, and what it does by itself when a parent is missing or deleted.
 
 use std::collections::BTreeMap;
 
@@ -9,18 +9,18 @@ use crate::model::{Id, Operation, Stage};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Kept {
     pub(super) content: u64,
-    /// Whether it found its parent when it came.
+    /// Whether its parent was there when it came.
     pub(super) is_related: bool,
 }
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Catalog {
     pub(super) has: BTreeMap<Id, Kept>,
-    /// Posts without an answer, which are applied once the run is over.
+    /// Posts without an answer, which are applied after the run.
     pub(super) late: Vec<(Operation, Id, u64)>,
-    /// Whether what is related to an entity goes with it.
+    /// Whether deleting an entity deletes what relates to it.
     cascades: bool,
-    /// Whether a relation to what is missing gets lost.
+    /// Whether a relation to a missing entity is dropped.
     relates: bool,
 }
 
@@ -29,7 +29,7 @@ impl Catalog {
         Self { cascades, relates, ..Self::default() }
     }
 
-    /// Does what was posted, and tells whether that changed anything.
+    /// Applies what was posted, and returns whether that changed anything.
     pub(super) fn apply(&mut self, operation: Operation, id: &Id, content: u64) -> bool {
         match operation {
             Operation::Upsert => {

@@ -1,4 +1,4 @@
-//! The end of a play: all troubles are over, a few ticks later the catalog is as the estate is, and nothing more is posted.
+//! The end of a play: all faults end, a few ticks later the catalog matches the estate, and nothing more is posted.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::world::{DAY, MINUTE, World, is_within};
 use crate::engine::Entry;
 use crate::model::{Id, Scope, Stage};
 
-/// Ordinary ticks after the troubles.
+/// Ordinary ticks after the faults.
 const TICKS: usize = 4;
 const WATCH: i64 = 2 * DAY;
 
@@ -74,7 +74,7 @@ impl Play {
             }
         }
         for id in has.keys().filter(|id| !wanted.contains_key(*id)) {
-            // What went without a record, and what no memory has: only a listing of the catalog could tell.
+            // If it went without a record, and no memory has it, only a listing of the catalog could tell.
             let went_untold = world.quiet.contains(id) || judge.is_long || judge.scoped_at > 0;
             if !(judge.unknowable.contains(id) && went_untold) {
                 all.push(Difference::LeftOver(id.clone()));
@@ -84,7 +84,7 @@ impl Play {
         all
     }
 
-    /// Whether all that differs was hidden when everything was read, so that the next full run finds it.
+    /// Whether all differences were hidden during the full read, so that the next full run finds them.
     fn is_left_to_a_full_run(&self, left: &[Difference]) -> bool {
         let world = self.world.borrow();
         let judge = self.judge.borrow();
@@ -113,7 +113,7 @@ impl Play {
         self.run(&Tick { full, ..Tick::default() });
     }
 
-    /// Ends the troubles, and tells what is wrong then. `full`: a full run is allowed for.
+    /// Ends the faults, and returns what is wrong afterwards. `full`: a full run is allowed for.
     pub(super) fn finish(&mut self, full: bool) -> Vec<String> {
         self.world.borrow_mut().settle();
         let mut full = full || self.judge.borrow().is_long;
@@ -127,7 +127,7 @@ impl Play {
             self.tick(0, true);
         }
         if !left.is_empty() && (full || self.judge.borrow().is_guarding) {
-            // What only its absence tells takes half an hour more, and a guarded mass a day.
+            // What only shows by its absence takes half an hour more, and a guarded mass a day.
             for minutes in [40, 40, GUARDED_WAIT / MINUTE + 60, 20] {
                 self.tick(minutes, false);
             }

@@ -1,4 +1,4 @@
-//! A source, a sink and a replica in memory, each of which gives way at every step, so that a run can end there.
+//! A source, a sink and a replica in memory. Each yields at every step, so that a run can end there.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -19,10 +19,10 @@ use crate::engine::{
 use crate::error::Problem;
 use crate::model::{Change, Finding, Id, Names, Operation, RecordKind, Scope, Stage};
 
-/// Findings in a page of the source.
+/// Findings per page of the source.
 const PAGE: usize = 2;
 
-/// Gives way once: time goes on, and the run may end here.
+/// Yields once: time goes on, and the run may end here.
 pub(super) async fn give_way() {
     let mut has_waited = false;
     std::future::poll_fn(|context| {
@@ -35,7 +35,7 @@ pub(super) async fn give_way() {
     .await;
 }
 
-/// The content of an entity as the catalog is to have it; of a leaf its tag is no part.
+/// The content that the catalog should have for an entity; a leaf's tag is not part of it.
 pub(super) fn content(id: &Id, state: State) -> u64 {
     match id.stage() {
         Stage::Leaf => state.version.into(),
@@ -71,7 +71,7 @@ pub(super) struct FakeSource<'w> {
     pub(super) world: &'w RefCell<World>,
     pub(super) scope: Filter,
     pub(super) together: usize,
-    /// What of the shards it looks at, as it told at the start of the run.
+    /// What it covered of the shards at the start of the run.
     pub(super) looked: RefCell<HashSet<Id>>,
 }
 
@@ -85,7 +85,7 @@ enum What {
 pub(super) struct FakeReading<'s> {
     source: &'s FakeSource<'s>,
     what: What,
-    /// Leaves, or else what they are in.
+    /// Leaves; otherwise the containers they are in.
     leaves: bool,
     covered: HashSet<Id>,
     unread: HashSet<Id>,
@@ -129,7 +129,7 @@ impl FakeSource<'_> {
             return Err(NoAnswer);
         }
         let mut covered = match what {
-            // They do not show what is looked at.
+            // Records do not show coverage.
             What::Records(_) => self.looked.borrow().clone(),
             What::Rows | What::Within(_) => world.look(shards),
         };
@@ -140,7 +140,7 @@ impl FakeSource<'_> {
 }
 
 impl FakeReading<'_> {
-    /// The next page after an id, as it is now, and the last id that was looked at for it.
+    /// The next page after an id, as of now, and the last id that was looked at for it.
     fn page(&self, after: Option<&Id>, failed: &mut Vec<Id>) -> (Vec<Finding>, Option<Id>) {
         let mut world = self.source.world.borrow_mut();
         let mut page = Vec::new();
@@ -164,7 +164,7 @@ impl FakeReading<'_> {
             }
             page.push(finding);
             if page.len() == PAGE {
-                // What comes from another replica may be one row behind.
+                // A page from another replica may be one row behind.
                 let last = if world.flickers() { page[0].id().clone() } else { id };
                 return (page, Some(last));
             }
@@ -316,7 +316,7 @@ impl SinkError for NotAccepted {
 
 pub(super) struct FakeParcel(Change);
 
-/// What an upsert says.
+/// The content in an upsert.
 pub(super) fn number(change: &Change) -> u64 {
     change.row.first().map_or(0, |digit| u64::from(digit - b'0'))
 }

@@ -1,4 +1,4 @@
-//! Histories by chance, in five profiles.
+//! Random histories, in five profiles.
 
 use super::random::Random;
 use super::text::{Act, Cut, Fault, Filter, Operation, Setup, Step, Tick};
@@ -8,7 +8,7 @@ use crate::model::{Id, Stage};
 /// What may happen in a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Profile {
-    /// Everything but a file that goes back, and changes that nobody tells of.
+    /// Everything except a file that goes back, and changes without a record.
     Troubles,
     /// The file goes back, or is lost; rows are never late.
     Rollback,
@@ -24,14 +24,14 @@ impl Profile {
     pub(super) const ALL: [Self; 5] = [Self::Troubles, Self::Rollback, Self::Silent, Self::Calm, Self::Plain];
 }
 
-/// Makes up a history.
+/// Generates a history.
 struct Author {
     random: Random,
     profile: Profile,
     used: Vec<Id>,
 }
 
-/// The history of a seed, and what it is played in.
+/// The history of a seed, and its setup.
 pub(super) fn history(seed: u64) -> (Setup, Vec<Step>) {
     let profile = Profile::ALL[usize::try_from(seed % 5).unwrap()];
     Author { random: Random::new(seed.wrapping_mul(0x9e37_79b9)), profile, used: Vec::new() }.write()
@@ -90,7 +90,7 @@ impl Author {
         }
     }
 
-    /// An entity; often one to which something has happened before.
+    /// An entity; often one that something has already happened to.
     fn id(&mut self, stage: Stage) -> Id {
         let known: Vec<Id> = self.used.iter().filter(|id| id.stage() == stage).cloned().collect();
         let id = if !known.is_empty() && self.random.chance(0.4) { self.random.of(&known) } else { self.any_id(stage) };
@@ -206,7 +206,7 @@ impl Author {
     }
 }
 
-/// Whether a container that went without a word of what was in it comes back: nobody tells of that then.
+/// Whether a container that was dropped without records of its contents comes back: there is no record of that.
 fn brings_back_quietly(steps: &[Step]) -> bool {
     let mut dropped = Vec::new();
     steps.iter().any(|step| {

@@ -1,4 +1,4 @@
-//! What it costs, in numbers: idle runs, runs that are cut short, and one entity that never comes through.
+//! Measures costs: idle runs, runs that are cut short, and an entity that never gets through.
 
 use super::play::Play;
 use super::text::{setup, steps};
@@ -31,7 +31,8 @@ fn a_run_with_nothing_new_posts_and_asks_nothing() {
 
 #[test]
 fn a_first_run_that_is_cut_again_and_again_gets_whole() {
-    // What was under way at a cut is posted again: one, or at a kill all since the last page was written down.
+    // What was in flight at a cut is posted again: one post, or after a kill everything since the last page was written
+    // down.
     for (cut, at, in_vain) in [("term", 28, 1), ("kill", 32, 3)] {
         let mut play = played(ESTATE, "");
         let mut runs = 0;
@@ -45,7 +46,7 @@ fn a_first_run_that_is_cut_again_and_again_gets_whole() {
     }
 }
 
-/// Nine days of ticks, with a full run a day and a change beside it now and then: what the bad one costs.
+/// Nine days of ticks, with a full run a day and an occasional change elsewhere: what the bad entity costs.
 fn nine_days_with(fault: &str) -> (u64, usize) {
     let bad = "s0/g0/r0";
     let mut play = played(ESTATE, &format!("run; fault {fault} {bad}; update {bad}; mark"));

@@ -1,4 +1,4 @@
-//! A replica in memory, and the disk below it.
+//! A replica in memory, and the disk beneath it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +12,7 @@ use super::world::is_within;
 use crate::engine::{Entry, Mark, Replica, Rows, State, Terms};
 use crate::model::Id;
 
-/// Entries that come at once.
+/// Entries per page.
 const PAGE: usize = 3;
 
 /// What a replica holds.
@@ -29,13 +29,13 @@ pub(super) struct Data {
 pub(super) struct FakeReplica {
     data: RefCell<Data>,
     durable: RefCell<Rc<Data>>,
-    /// Saves that began, and the last that came to the disk.
+    /// Saves begun, and the last one to reach the disk.
     begun: Cell<u64>,
     written: Cell<u64>,
 }
 
 impl Data {
-    /// What was rejected is to be tried again.
+    /// Marks what was rejected for another try.
     pub(super) fn resend(&mut self) {
         for entry in self.entries.values_mut().filter(|entry| matches!(entry.state, State::Refused(_))) {
             entry.state = State::Unknown;
@@ -54,7 +54,7 @@ impl FakeReplica {
         *self.durable.borrow_mut() = data;
     }
 
-    /// Begins with what is on the disk.
+    /// Starts from what is on the disk.
     pub(super) fn reopen(&self) {
         *self.data.borrow_mut() = Data::clone(&self.durable());
     }
@@ -162,7 +162,8 @@ impl Replica for FakeReplica {
         };
     }
 
-    /// Only what was put before it began is sure to be durable; it may end before or after it has come to the disk.
+    /// Only what was put before the save began is sure to be durable; the save may end before or after it reaches the
+    /// disk.
     async fn save(&self) -> Result<(), Infallible> {
         let number = self.begun.get() + 1;
         self.begun.set(number);

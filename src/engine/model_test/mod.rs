@@ -1,8 +1,8 @@
-//! The engine against a little estate that lies, and a catalog that fails, over histories by chance: however a history went,
-//! a few quiet ticks later the catalog is right, and nothing more is posted.
+//! Random histories of the engine with a little estate that lies, and a catalog that fails: whatever happened, a few
+//! quiet ticks later the catalog is right, and nothing more is posted.
 //!
-//! `ENGINE_HISTORIES` says how many, `ENGINE_SEED` from which on. A failure is told as the shortest history that still fails,
-//! in words that `ENGINE_HISTORY` and `ENGINE_SETUP` play again.
+//! `ENGINE_HISTORIES` is the number of histories, `ENGINE_SEED` the first seed. A failure is reported as the shortest
+//! history that still fails, as text that `ENGINE_HISTORY` and `ENGINE_SETUP` replay.
 
 mod catalog;
 mod end;
@@ -22,7 +22,7 @@ use std::fmt::Write;
 use histories::{Profile, history};
 use shrink::{shrink, tell, wrong};
 
-/// Failures that are shown.
+/// Failures to show.
 const SHOWN: usize = 5;
 
 fn number(name: &str, default: u64) -> u64 {
@@ -91,7 +91,7 @@ fn a_history_that_is_told_is_played_again() {
     assert!(end.is_empty(), "\n{}", tell(&setup, &steps, &end));
 }
 
-/// While histories are tried, a panic is a result, and no news.
+/// While histories are tried, a panic is a result, and not reported.
 struct Quiet(Option<Hook>);
 
 type Hook = Box<dyn Fn(&std::panic::PanicHookInfo<'_>) + Sync + Send>;

@@ -1,4 +1,4 @@
-//! Plays a history: the real engine against the fakes, and what is against the promises.
+//! Plays a history with the real engine and the fakes, and notes broken promises.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,16 +20,16 @@ use crate::engine::tally::Settled;
 use crate::engine::{Bounds, Engine, Entry, First, Full, Leaving, Parcel, Replica, Resend, Settings, Terms};
 use crate::model::{Id, Operation};
 
-/// Entities of a shard that may be missing before that is a mass of them.
+/// How many entities of a shard may be missing before the guard applies.
 pub(super) const GUARDED: usize = 3;
 pub(super) const WAIT: i64 = 30 * MINUTE;
 pub(super) const GUARDED_WAIT: i64 = DAY;
 /// Longer than records can be relied on.
 const LONG: i64 = 5 * DAY;
-/// No run takes so many steps.
+/// No run takes this many steps.
 const ENDLESS: u64 = 50_000;
 
-/// What a play has cost.
+/// The costs of a play.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Costs {
     pub(super) posts: u64,
@@ -41,29 +41,29 @@ pub(super) struct Costs {
     pub(super) polls: u64,
 }
 
-/// What judges a play: the catalogs, what is known of what was hidden from the engine, and what was wrong.
+/// Judges a play: the catalogs, what was hidden from the engine, and what went wrong.
 pub(super) struct Judge {
     pub(super) catalogs: BTreeMap<char, Catalog>,
     pub(super) sink: char,
     pub(super) scope: Filter,
     setup: Setup,
     tick: Tick,
-    /// The shard that a person has taken for gone in this tick.
+    /// The shard that somebody declared gone in this tick.
     forgotten: Option<Id>,
     posted: u64,
     pub(super) costs: Costs,
     pub(super) wrong: Vec<String>,
-    /// What was deleted for being out of sight.
+    /// What was deleted because it was out of sight.
     deleted: BTreeSet<Id>,
     pub(super) scoped_at: i64,
     pub(super) hidden_at: BTreeMap<Id, i64>,
     pub(super) ever: BTreeSet<Id>,
-    /// What no memory holds any more.
+    /// What no replica or catalog remembers any more.
     pub(super) unknowable: BTreeSet<Id>,
     pub(super) is_long: bool,
-    /// Whether records could not be read, and were old once they could.
+    /// Whether records could not be read, and were old by the time they could.
     was_poisoned: bool,
-    /// Whether therefore a mass of what is missing only shows by its absence, and is left for later.
+    /// Whether, for that reason, a mass of entities shows only by its absence, and is left for later.
     pub(super) is_guarding: bool,
 }
 
@@ -112,7 +112,7 @@ impl Judge {
         if is_lost { Settled::Failed } else { Settled::Accepted }
     }
 
-    /// A delete of what is there is wrong, unless it was long out of sight; and then not of a mass at once.
+    /// Deleting something that exists is wrong, unless it was out of sight for long and is not part of a mass.
     fn judge_delete(&mut self, world: &World, id: &Id) {
         let is_seen = |of: &Id| {
             let touched = world.touched.get(of).copied().unwrap_or(NEVER);
@@ -211,7 +211,7 @@ impl Play {
         judge.costs.asked = judge.costs.asked.max(world.asked);
     }
 
-    /// A run, step by step, to its end or until it is cut.
+    /// Runs step by step, to the end or until it is cut.
     fn go(&self, tick: &Tick) {
         let settings = self.settings(tick.full);
         let (scope, start) = (self.judge.borrow().scope, time(self.world.borrow().now));
@@ -335,7 +335,7 @@ impl Play {
         }
     }
 
-    /// What was rejected is tried again.
+    /// Marks what was rejected for another try.
     pub(super) fn resend(&self) {
         let mut data = Data::clone(&self.replica.durable());
         data.resend();

@@ -1,4 +1,4 @@
-//! Chance that can be had again: the same seed, the same numbers.
+//! Reproducible randomness: the same seed gives the same numbers.
 
 #[derive(Clone, Debug)]
 pub(super) struct Random(u64);
@@ -21,7 +21,7 @@ impl Random {
         self.next() % most
     }
 
-    /// Between nothing and one.
+    /// Between zero and one.
     pub(super) fn share(&mut self) -> f64 {
         self.below(1 << 20) as f64 / f64::from(1 << 20)
     }

@@ -1,4 +1,4 @@
-//! Each rule of the replica is needed: a history that ends right with it, and wrong, or dearer, without it.
+//! Each rule of the replica is needed: a history ends right with it, and wrong or at a higher cost without it.
 
 use super::histories::history;
 use super::number;
@@ -55,13 +55,13 @@ const NEEDED: &[(Rule, &str, &str)] = &[
     ),
 ];
 
-/// What a history costs from its mark on.
+/// The cost of a history from its mark on.
 type Cost = fn(&Costs) -> u64;
 
 const POSTS: Cost = |costs| costs.posts;
 const FULL_READS: Cost = |costs| costs.full_reads;
 
-/// Histories that cost at most so much, and more without the rule.
+/// Histories that cost at most this much, and more without the rule.
 const CHEAP: &[(Rule, &str, &str, Cost, u64)] = &[
     (
         Rule::KnownOut,
@@ -155,7 +155,7 @@ fn what_shows_after_the_first_reading_is_found_by_the_next() {
     assert_eq!(differences(Some(Rule::Confirmed)).len(), 1);
 }
 
-/// Looks for the shortest histories that need a rule: `ENGINE_RULE` names it.
+/// Searches for the shortest histories that need the rule named by `ENGINE_RULE`.
 #[test]
 fn a_history_that_needs_a_rule_is_looked_for() {
     let Ok(name) = std::env::var("ENGINE_RULE") else { return };

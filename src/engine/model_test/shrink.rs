@@ -1,4 +1,4 @@
-//! Makes a history that goes wrong as short and as simple as it can be.
+//! Makes a failing history as short and simple as possible.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -6,7 +6,7 @@ use super::play::Play;
 use super::text::{Filter, Setup, Step, Tick};
 use crate::engine::rules::{Rule, without};
 
-/// What is wrong after a history, if anything, with all rules or without one. To fall over is wrong as well.
+/// What is wrong after a history, if anything, with all rules or without one. A panic is wrong, too.
 pub(super) fn wrong(setup: &Setup, steps: &[Step], rule: Option<Rule>) -> Vec<String> {
     let play = || {
         let mut play = Play::new(setup);
@@ -20,7 +20,7 @@ pub(super) fn wrong(setup: &Setup, steps: &[Step], rule: Option<Rule>) -> Vec<St
     })
 }
 
-/// Leaves out steps, and simplifies those that are left and the world, as long as it stays bad.
+/// Drops steps, and simplifies the remaining ones and the world, as long as the history stays bad.
 pub(super) fn shrink(
     mut setup: Setup,
     mut steps: Vec<Step>,
@@ -79,7 +79,7 @@ fn shorter(setup: &Setup, mut steps: Vec<Step>, is_bad: &impl Fn(&Setup, &[Step]
     steps
 }
 
-/// Simpler steps in the place of one.
+/// Simpler steps to replace one.
 fn simpler(step: &Step) -> Vec<Step> {
     match step {
         Step::Act(operation) => (0..3)
@@ -110,7 +110,7 @@ fn simpler(step: &Step) -> Vec<Step> {
     }
 }
 
-/// A history for people: it can be played again.
+/// A history in readable form, which can be replayed.
 pub(super) fn tell(setup: &Setup, steps: &[Step], wrong: &[String]) -> String {
     let steps: Vec<String> = steps.iter().map(ToString::to_string).collect();
     format!("  in {setup}\n    {}\n  it ends with: {}", steps.join(";\n    "), wrong.join("; "))

@@ -1,4 +1,4 @@
-//! Histories as text: what a test says, and what a failure shows.
+//! Histories as text: what a test contains, and what a failure shows.
 
 use std::fmt;
 
@@ -33,7 +33,7 @@ words! {
 }
 
 words! {
-    /// What is wrong with the source (the first ten) or the catalog.
+    /// A fault of the source (the first ten) or the catalog.
     Fault {
         Uncovered = "uncovered", Flaky = "flaky", Unlisted = "unlisted", Short = "short", Shut = "shut", Hide = "hide",
         HideRow = "hiderow", HideRecords = "hiderec", Poison = "poison",
@@ -53,7 +53,7 @@ pub(super) enum Filter {
     Tagged(u8),
 }
 
-/// An act, and how late the row of either replica and the record show it.
+/// An act, and how late each replica's row and the record show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Operation {
     pub(super) act: Act,
@@ -66,16 +66,16 @@ pub(super) struct Operation {
 pub(super) struct Tick {
     pub(super) seed: Option<u64>,
     pub(super) cut: Option<(Cut, u64)>,
-    /// At a kill all that was noted is on the disk, by chance.
+    /// At a kill, everything noted may be on the disk, at random.
     pub(super) lazy: bool,
     pub(super) fail: Option<u64>,
-    /// A post that is applied, and whose answer is lost.
+    /// A post that is applied but whose answer is lost.
     pub(super) lost: Option<u64>,
-    /// A post whose answer is lost, and which is applied when the run is over.
+    /// A post whose answer is lost, and which is applied after the run.
     pub(super) late: Option<u64>,
     pub(super) during: Option<(u64, Operation)>,
     pub(super) full: bool,
-    /// In place of a run, all that is held of this shard is deleted, unless it is listed.
+    /// In place of a run, everything held of this shard is deleted, unless it is listed.
     pub(super) forget: Option<Id>,
 }
 
@@ -87,7 +87,7 @@ pub(super) enum Step {
     Run(Tick),
     Fault(Fault, Option<Id>),
     Mend(Fault),
-    /// The file is as it was so many runs ago.
+    /// The file goes back this many runs.
     Back(usize),
     Lose,
     Sink(char),
@@ -96,7 +96,7 @@ pub(super) enum Step {
     Mark,
 }
 
-/// The world and the settings that a history is played in.
+/// The world and the settings of a history.
 #[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Setup {
@@ -111,7 +111,7 @@ pub(super) struct Setup {
     pub(super) cascades: bool,
     pub(super) relates: bool,
     pub(super) daily: bool,
-    /// Without troubles, so that posts in vain are counted.
+    /// Without faults, so that posts in vain are counted.
     pub(super) plain: bool,
     /// A full run at the end is allowed for.
     pub(super) full: bool,
@@ -194,7 +194,7 @@ fn filter_of(text: &str) -> Filter {
     if text == "all" { Filter::All } else { Filter::Tagged(text.parse().unwrap()) }
 }
 
-/// A setup; what is not said is as small and calm as can be.
+/// A setup; anything not given is as small and calm as possible.
 pub(super) fn setup(text: &str) -> Setup {
     let mut setup = Setup::default();
     for word in text.split_whitespace() {

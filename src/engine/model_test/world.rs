@@ -1,4 +1,4 @@
-//! A small estate: what is true, and what its late and forgetful witness shows of it.
+//! A small estate: what is true, and what its late and forgetful source shows of it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -12,21 +12,21 @@ pub(super) const MINUTE: i64 = 60;
 pub(super) const HOUR: i64 = 60 * MINUTE;
 pub(super) const DAY: i64 = 24 * HOUR;
 
-/// Rows and records are at most this late.
+/// The longest delay of rows and records.
 pub(super) const OVERLAP: i64 = 2 * HOUR;
 /// How long records are kept.
 const RETENTION: i64 = 7 * DAY;
 /// Long before everything.
 pub(super) const NEVER: i64 = i64::MIN / 4;
 
-/// What an entity is: its content goes back and forth between two, and so does its tag.
+/// The state of an entity: its content alternates between two values, and so does its tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct State {
     pub(super) version: u8,
     pub(super) tag: u8,
 }
 
-/// From when on each of two replicas shows a state, or that there is none.
+/// Since when each of two replicas shows a state, or that there is none.
 struct Shown {
     from: [i64; 2],
     state: Option<State>,
@@ -45,23 +45,23 @@ pub(super) struct World {
     shown: BTreeMap<Id, Vec<Shown>>,
     records: BTreeMap<Id, Vec<Told>>,
     pub(super) faults: BTreeMap<Fault, Vec<Id>>,
-    /// When an entity last came, went, or crossed the filter's line.
+    /// When an entity last came, went, or moved into or out of scope.
     pub(super) touched: BTreeMap<Id, i64>,
     /// What went without a record.
     pub(super) quiet: BTreeSet<Id>,
-    /// From when on a first read of a shard asked for the records of leaves that have no row.
+    /// Since when a first read of a shard asked for the records of leaves that have no row.
     pub(super) recent: BTreeMap<Id, i64>,
     pub(super) random: Random,
-    /// Whether each row comes from either replica by chance.
+    /// Whether each row comes from a random replica.
     flickers: bool,
-    /// Whether of two records with the same time a delete counts as the earlier one.
+    /// Whether, of two records with the same time, a delete counts as the earlier one.
     pub(super) breaks_ties: bool,
     pub(super) queries: u64,
     pub(super) asked: usize,
     pub(super) full_reads: usize,
 }
 
-/// An id in its three kinds: `s0`, `s0/g0`, `s0/g0/r0`; and `s0/l0`, a leaf without a container.
+/// An id of any stage: `s0`, `s0/g0`, `s0/g0/r0`; and `s0/l0`, a leaf without a container.
 pub(super) fn id(text: &str) -> Id {
     let shard = text.find('/').unwrap_or(text.len());
     let container = match text.get(shard + 1..) {
@@ -128,7 +128,7 @@ impl World {
         self.records.entry(id.clone()).or_default().push(told);
     }
 
-    /// One act in the estate. An act without sense does nothing.
+    /// One act in the estate. An act that makes no sense does nothing.
     pub(super) fn act(&mut self, operation: &Operation) {
         use RecordKind::{Create, Delete, Update};
         self.now += 1;
@@ -187,7 +187,7 @@ impl World {
         }
     }
 
-    /// Every fault ends, and what was late is there.
+    /// Ends every fault, and shows everything that was late.
     pub(super) fn settle(&mut self) {
         self.faults.clear();
         let now = self.now;
@@ -203,17 +203,17 @@ impl World {
         self.faults.get(&fault).is_some_and(|outer| outer.iter().any(|outer| is_within(id, outer)))
     }
 
-    /// Whether a fault is on of this very entity.
+    /// Whether a fault applies to this very entity.
     pub(super) fn is_at(&self, fault: Fault, id: &Id) -> bool {
         self.faults.get(&fault).is_some_and(|ids| ids.contains(id))
     }
 
-    /// Whether something comes from the other replica this time.
+    /// Whether this answer comes from the other replica.
     pub(super) fn flickers(&mut self) -> bool {
         self.flickers && self.random.chance(0.5)
     }
 
-    /// The row as one of the replicas shows it, hidden or not.
+    /// The row as one of the replicas shows it, whether or not a fault hides it.
     pub(super) fn replicated(&mut self, id: &Id) -> Option<State> {
         let replica = usize::from(self.flickers());
         let shown = self.shown.get(id)?.iter().rev().find(|shown| shown.from[replica] <= self.now);
@@ -227,7 +227,7 @@ impl World {
         self.replicated(id)
     }
 
-    /// What of these shards an answer looks at.
+    /// Which of these shards an answer covers.
     pub(super) fn look(&mut self, shards: &[Id]) -> HashSet<Id> {
         self.queries += 1;
         let is_seen = |shard: &&Id| {
@@ -237,7 +237,7 @@ impl World {
         shards.iter().filter(is_seen).cloned().collect()
     }
 
-    /// The latest record of an entity from this time on.
+    /// The latest record of an entity since a time.
     pub(super) fn latest(&self, id: &Id, since: i64) -> Option<Record> {
         if self.is_on(Fault::HideRecords, &id.root()) {
             return None;
@@ -260,20 +260,20 @@ impl World {
         latest
     }
 
-    /// Every entity that ever was, after this one.
+    /// Every entity that ever existed, after this one.
     pub(super) fn after(&self, after: Option<&Id>) -> Vec<Id> {
         use std::ops::Bound::{Excluded, Unbounded};
         let from = after.map_or(Unbounded, Excluded);
         self.shown.range::<Id, _>((from, Unbounded)).map(|(id, _)| id.clone()).collect()
     }
 
-    /// Whether a record of it was asked for: a first read leaves the older ones of leaves to the rows.
+    /// Whether a record of it was asked for: a first read leaves the older records of leaves to the rows.
     pub(super) fn was_told(&self, id: &Id) -> bool {
         let recent = self.recent.get(id.shard()).filter(|_| id.stage() == Stage::Leaf).copied().unwrap_or(NEVER);
         self.records.get(id).is_some_and(|records| records.iter().any(|told| told.at >= recent))
     }
 
-    /// How many posts in vain the records allow for: one each, and for a container's those of what is in it.
+    /// How many posts in vain the records allow for: one each, and for a container one more for each entity in it.
     pub(super) fn allowance(&self) -> u64 {
         let within = |id: &Id| self.shown.keys().filter(|of| of.parent().as_ref() == Some(id)).count();
         let price = |id: &Id| if id.stage() == Stage::Container { 1 + within(id) } else { 1 };

@@ -1,4 +1,4 @@
-//! Questions to Microsoft Graph, and their pages.
+//! Requests to Microsoft Graph, and the pages it returns.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -17,10 +17,11 @@ use crate::azure::api::{Api, Effort, Unlimited};
 use crate::config::EntraKind;
 use crate::http::{self, RequestError};
 
-/// Ids that are asked for at once ("directoryObject: getByIds", Microsoft Graph v1.0 reference).
+/// Ids per request ("directoryObject: getByIds", Microsoft Graph v1.0 reference).
 const MOST_IDS: usize = 1000;
 
-/// How often is asked what fails for want of a licence: where there is one, some of the answers say that there is none.
+/// How often to try a request that fails for lack of a licence: even in a licensed tenant, some answers claim that
+/// there is none.
 const TRIES: usize = 3;
 
 /// Microsoft Graph.
@@ -31,7 +32,7 @@ pub(super) struct Client {
     rows: Cell<u64>,
 }
 
-/// A page of a list or of a delta. It leads on or, the last of a delta, to the next round.
+/// A page of a list or of a delta. It links to the next page or, at the end of a delta, to the next round.
 #[derive(Deserialize)]
 pub(super) struct Page {
     #[serde(default)]
@@ -48,12 +49,12 @@ impl Client {
         Self { api, sign_ins, requests: Cell::new(0), rows: Cell::new(0) }
     }
 
-    /// Requests that were answered so far.
+    /// Requests answered so far.
     pub(super) fn requests(&self) -> u64 {
         self.requests.get()
     }
 
-    /// Objects, and members of groups, that they were answered with.
+    /// Objects, and members of groups, in those answers.
     pub(super) fn rows(&self) -> u64 {
         self.rows.get()
     }
@@ -63,23 +64,23 @@ impl Client {
         self.api.first_date()
     }
 
-    /// Whether answers show who is in a group that hides its members.
+    /// Whether answers show the members of groups that hide them.
     pub(super) async fn shows_hidden(&self) -> bool {
         self.api.has_role("Member.Read.Hidden").await
     }
 
-    /// The URL of a path of version 1.0.
+    /// The URL of a path in version 1.0.
     pub(super) fn url(&self, kind: EntraKind, path: &str) -> Result<Url, DirectoryError> {
         self.api.url(&format!("/v1.0/{path}")).map_err(|error| DirectoryError::new(kind, error.into()))
     }
 
-    /// A URL that Graph gave. It carries the access token, so it may lead to Graph alone.
+    /// A URL from Graph. It is requested with the access token, so it may only lead to Graph.
     pub(super) fn link(&self, kind: EntraKind, link: &str) -> Result<Url, DirectoryError> {
         let url = link.parse().map_err(|_| unreadable(kind, "a link is not a URL"))?;
         self.api.own(url).map_err(|error| DirectoryError::new(kind, error.into()))
     }
 
-    /// Reads what tells of sign-ins, in its turn.
+    /// Reads sign-ins, one request at a time.
     pub(super) async fn sign_ins<T: DeserializeOwned>(&self, url: Url) -> Result<T, DirectoryError> {
         let mut tries = 0;
         loop {
@@ -104,14 +105,15 @@ impl Client {
     }
 
     pub(super) async fn get<T: DeserializeOwned>(&self, kind: EntraKind, url: Url) -> Result<T, DirectoryError> {
-        // A link holds a token of some hundred characters, which nobody wants to read.
+        // A link holds a token of several hundred characters, which is noise in a log.
         let label = format!("GET {}{}", url.origin().ascii_serialization(), url.path());
         let answer = self.api.get(url, &label).await.map_err(|error| DirectoryError::new(kind, error))?;
         self.requests.set(self.requests.get() + 1);
         answer.json().map_err(|failure| DirectoryError::new(kind, RequestError::new(label, failure).into()))
     }
 
-    /// Which of these GUIDs exist: "directoryObject: getByIds" returns only those. With the names under which users sign in.
+    /// Which of these GUIDs exist ("directoryObject: getByIds" returns only those), with the names that users sign in
+    /// with.
     pub(super) async fn names(
         &self,
         kind: EntraKind,

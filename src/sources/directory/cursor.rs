@@ -1,4 +1,4 @@
-//! Where a delta goes on, and what is to be read again: the text that the checkpoint keeps of a kind.
+//! Where a delta resumes, and what to read again: the text that the checkpoint keeps for a kind.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,68 +6,68 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// How long an answer may be older than a change that a delta has told of.
+/// How long an answer may lag behind a change that a delta has reported.
 const LATE: SignedDuration = SignedDuration::from_hours(1);
 
-/// Members that are remembered of all groups together. Of more, only the groups are.
+/// Members to remember for all groups together. Beyond this, only the groups are remembered.
 const MOST_HINTS: usize = 20_000;
 
-/// How far two rounds are apart where only one is known: as far as the workflow in the documentation has them.
+/// The assumed time between rounds if only one is known: the schedule of the documented workflow.
 const USUALLY_APART: SignedDuration = SignedDuration::from_mins(15);
 
-/// Rounds of which it is remembered when they were.
+/// Rounds whose times are remembered.
 const ROUNDS: usize = 8;
 
-/// What is remembered of a kind between two runs.
+/// What is remembered of a kind between runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Cursor {
-    /// What the link depends on: the tenant, the service, what is asked for and what is wanted of it.
+    /// What the link depends on: the tenant, the service, what is requested, and what is wanted of it.
     pub(super) terms: String,
-    /// Properties that are not asked for, as Graph refuses them.
+    /// Properties that are not requested, because Graph refuses them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(super) without: BTreeSet<String>,
     pub(super) link: String,
-    /// When the last rounds came to their ends, the latest last.
+    /// When the last rounds ended, the latest last.
     #[serde(default)]
     pub(super) rounds: Vec<Timestamp>,
-    /// Groups that hide their members have shown them.
+    /// Groups that hide their members have been shown with them.
     #[serde(default)]
     pub(super) shows_hidden: bool,
-    /// Objects that are read again, by GUID, as an answer may have been older than what the delta told.
+    /// Objects to read again, by GUID, because an answer may have been older than what the delta reported.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) again: BTreeMap<String, Again>,
 }
 
-/// An object that is read again.
+/// An object to read again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Again {
-    /// When a delta last told of it.
+    /// When a delta last reported it.
     since: Timestamp,
-    /// It told that the object is gone.
+    /// The object was reported as gone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     is_gone: bool,
-    /// Members that joined, and those that left, as far as that is certain; of a user, groups that were joined and left.
+    /// Members that joined, and those that left, as far as that is certain; for a user, groups joined and left.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     members: BTreeMap<String, Hint>,
 }
 
-/// What a delta told of a member last.
+/// What a delta last reported of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Hint {
     Joined,
     Left,
-    /// Both, in an order that nobody knows.
+    /// Both, in unknown order.
     Either,
 }
 
 impl Again {
-    /// Told of now.
+    /// Reported now.
     pub(super) fn new(now: Timestamp) -> Self {
         Self { since: now, is_gone: false, members: BTreeMap::new() }
     }
 
-    /// Told of now as gone. For as long as answers may be older, none that shows it counts.
+    /// Reported now as gone. Answers that still show it do not count as long as they may be older.
     pub(super) fn gone(now: Timestamp) -> Self {
         Self { is_gone: true, ..Self::new(now) }
     }
@@ -76,7 +76,7 @@ impl Again {
         self.is_gone
     }
 
-    /// Adds what one round tells; in a round no order is promised.
+    /// Adds a report from within one round, which promises no order.
     pub(super) fn hint(&mut self, member: String, hint: Hint) {
         self.members
             .entry(member)
@@ -92,7 +92,7 @@ impl Again {
         self.members.into_iter()
     }
 
-    /// Adds to all that are read again what a later round told of one.
+    /// Adds a later round's report of one object to all objects to read again.
     pub(super) fn note(all: &mut BTreeMap<String, Self>, guid: String, later: Self) {
         match all.entry(guid) {
             Entry::Occupied(mut known) => known.get_mut().overlay(later),
@@ -100,14 +100,14 @@ impl Again {
         }
     }
 
-    /// Adds what a later round told.
+    /// Adds a later round's report.
     pub(super) fn overlay(&mut self, later: Self) {
         self.since = self.since.max(later.since);
         self.is_gone = later.is_gone;
         self.members.extend(later.members);
     }
 
-    /// Whether an answer with these members, in order, may be older than what was told.
+    /// Whether an answer with these members may be older than what was reported.
     pub(super) fn contradicts(&self, members: &BTreeSet<String>) -> bool {
         self.members.iter().any(|(member, hint)| match hint {
             Hint::Joined => !members.contains(member),
@@ -116,35 +116,35 @@ impl Again {
         })
     }
 
-    /// Whether no answer is older any more.
+    /// Whether answers can no longer be older.
     pub(super) fn is_over(&self, now: Timestamp) -> bool {
         now.duration_since(self.since) >= LATE
     }
 }
 
 impl Cursor {
-    /// From the checkpoint; one that depends on something else is none.
+    /// From the checkpoint; `None` if it depends on something else.
     pub(super) fn parse(text: &str, terms: &str) -> Option<Self> {
         serde_json::from_str::<Self>(text).ok().filter(|cursor| cursor.terms == terms)
     }
 
-    /// A round comes to its end, and the next begins at a link.
+    /// Ends a round: the next begins at a link.
     pub(super) fn go_on(&mut self, link: String, now: Timestamp) {
         self.link = link;
         self.rounds.push(now);
         self.rounds.drain(..self.rounds.len().saturating_sub(ROUNDS));
     }
 
-    /// Whether there may have been a round since that is forgotten, as the checkpoint is an older one: the last that is known was as
-    /// long ago as two rounds take at least.
+    /// Whether a later round may have been forgotten because the checkpoint is an older copy: the last known round is
+    /// at least as long ago as two rounds take.
     pub(super) fn is_perhaps_older(&self, now: Timestamp) -> bool {
         let apart = self.rounds.iter().zip(self.rounds.iter().skip(1)).map(|(one, next)| next.duration_since(*one));
-        // A schedule is not kept to the second.
+        // Schedules are not exact to the second.
         let two = apart.min().unwrap_or(USUALLY_APART) * 19 / 10;
         self.rounds.last().is_none_or(|last| now.duration_since(*last) >= two)
     }
 
-    /// For the checkpoint. More members than it keeps are left out.
+    /// For the checkpoint, which limits the number of members; the rest is left out.
     pub(super) fn to_text(&self) -> Option<String> {
         let mut kept = self.clone();
         let mut hints = 0;

@@ -12,7 +12,7 @@ use crate::http::{Failure, RequestError};
 pub(crate) enum DirectoryError {
     #[error("Microsoft Graph, {}: {source}", .kind.name())]
     Request { kind: EntraKind, source: ApiError },
-    /// Its role is missing.
+    /// The role is missing.
     #[error(
         "Microsoft Graph, {}: the principal may not read them; grant it the application permission {}: {source}",
         .kind.name(), .kind.role()
@@ -20,7 +20,7 @@ pub(crate) enum DirectoryError {
     Denied { kind: EntraKind, source: ApiError },
     #[error("Microsoft Graph, {}: {problem}", .kind.name())]
     Unreadable { kind: EntraKind, problem: String },
-    /// Nobody wants the rest.
+    /// The receiver takes nothing more.
     #[error("stopped before everything was read")]
     Stopped,
 }
@@ -31,7 +31,7 @@ impl DirectoryError {
         if is_denied { Self::Denied { kind, source } } else { Self::Request { kind, source } }
     }
 
-    /// Whether it only says that something else ended the reading.
+    /// Whether it only means that something else ended the reading.
     pub(crate) fn is_stop(&self) -> bool {
         matches!(self, Self::Stopped)
     }
@@ -57,13 +57,13 @@ impl DirectoryError {
         matches!(self, Self::Denied { .. })
     }
 
-    /// Whether the tenant has no licence for what was asked, or is said to have none.
+    /// Whether the tenant has no licence for the request, or is claimed to have none.
     pub(super) fn is_unlicensed(&self) -> bool {
         self.has_code(&["Authentication_RequestFromNonPremiumTenantOrB2CTenant"])
     }
 
-    /// Whether the link of a delta is too old, or the service began anew: 40X with `syncStateNotFound`, or 410 ("Use delta query to
-    /// track changes", Microsoft Graph).
+    /// Whether the link of a delta is too old, or the service has restarted the delta: 40X with `syncStateNotFound`, or
+    /// 410 ("Use delta query to track changes", Microsoft Graph).
     pub(super) fn is_of_the_link(&self) -> bool {
         let is_gone = self.request().is_some_and(|error| error.status() == Some(StatusCode::GONE));
         is_gone || self.has_code(&["syncStateNotFound", "syncStateInvalid", "resyncRequired"])
@@ -74,7 +74,7 @@ impl DirectoryError {
         self.has_code(&["Directory_ExpiredPageToken"])
     }
 
-    /// What Graph says of a request that it refuses.
+    /// Graph's message when it refuses a request.
     pub(super) fn refusal(&self) -> Option<&str> {
         match &self.request()?.failure {
             Failure::Status(status) if status.status == StatusCode::BAD_REQUEST => Some(&status.message),

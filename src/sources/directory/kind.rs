@@ -1,11 +1,11 @@
-//! The kinds of directory objects that are read: what each is called, and what is asked for of it.
+//! The kinds of directory objects that are read: their names, and what to request for each.
 
 use crate::config::EntraKind;
 use crate::id::is_guid;
 use crate::model::Id;
 
-/// What is asked for of an object, `id` apart: "user resource type" and the like, Microsoft Graph v1.0 reference. Without a list,
-/// Graph leaves out properties such as `accountEnabled`.
+/// What to request of an object, besides `id`: "user resource type" and the like, Microsoft Graph v1.0 reference.
+/// Without a list, Graph leaves out properties such as `accountEnabled`.
 const USER: &[&str] = &[
     "userPrincipalName",
     "displayName",
@@ -32,14 +32,14 @@ const SERVICE_PRINCIPAL: &[&str] = &[
     "createdDateTime",
 ];
 
-/// Properties that Graph may not have, or not select, and that no blueprint requires.
+/// Properties that Graph may lack or be unable to select, and that no blueprint requires.
 const OPTIONAL: &[&str] = &["createdDateTime"];
 
 impl EntraKind {
-    /// What is told of users apart.
+    /// Kinds that are read separately for users.
     pub(super) const APART: [Self; 2] = [Self::SignIn, Self::Membership];
 
-    /// As shards name it, and paths, where it is a list.
+    /// Its name in shards and, for a list, in paths.
     pub(super) fn segment(self) -> &'static str {
         match self {
             Self::User => "users",
@@ -51,7 +51,7 @@ impl EntraKind {
         }
     }
 
-    /// The list whose delta tells of it.
+    /// The list whose delta reports it.
     pub(super) fn list(self) -> &'static str {
         match self {
             Self::Membership => Self::Group.segment(),
@@ -59,7 +59,7 @@ impl EntraKind {
         }
     }
 
-    /// What is asked for of each object.
+    /// The properties to request of each object.
     pub(super) fn properties(self) -> &'static [&'static str] {
         match self {
             Self::User => USER,
@@ -70,12 +70,12 @@ impl EntraKind {
         }
     }
 
-    /// Whether it goes without a property that Graph refuses by name.
+    /// Whether it can be read without a property that Graph refuses by name.
     pub(super) fn can_do_without(self, property: &str) -> bool {
         OPTIONAL.contains(&property) || !self.properties().contains(&property)
     }
 
-    /// The property by which an object shows that all of it came.
+    /// The property whose presence shows that an object is complete.
     pub(super) fn essential(self) -> &'static str {
         match self {
             Self::User => "userPrincipalName",
@@ -85,7 +85,7 @@ impl EntraKind {
         }
     }
 
-    /// The roles of which one is needed: "Permissions", Microsoft Graph v1.0 reference.
+    /// The roles, one of which is needed: "Permissions", Microsoft Graph v1.0 reference.
     pub(crate) fn role(self) -> &'static str {
         match self {
             Self::User => "User.Read.All",
@@ -96,7 +96,7 @@ impl EntraKind {
         }
     }
 
-    /// The shard that its objects are in.
+    /// The shard of its objects.
     pub(crate) fn shard(self) -> Option<Id> {
         let name = self.segment().to_lowercase();
         Id::new(name.as_str(), name.len(), name.len())
@@ -112,13 +112,13 @@ impl EntraKind {
         Self::ALL.into_iter().chain(Self::APART).find(|kind| kind.segment().eq_ignore_ascii_case(segment))
     }
 
-    /// The kind that a shard, or what is in it, is of.
+    /// The kind of a shard, or of an id in it.
     pub(crate) fn of(id: &Id) -> Option<Self> {
         Self::by_segment(id.shard())
     }
 }
 
-/// The id of an object that is written `users/GUID`.
+/// The id of an object given as `users/GUID`.
 pub(crate) fn id_of(text: &str) -> Option<Id> {
     let (segment, guid) = text.split_once('/')?;
     let kind = EntraKind::by_segment(segment)?;

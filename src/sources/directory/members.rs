@@ -1,4 +1,4 @@
-//! Who is in a group, and in which groups a user is.
+//! The members of a group, and the groups of a user.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,32 +12,32 @@ use super::object::Member;
 use super::round::guid_of;
 use crate::config::{Entra, EntraKind};
 
-/// Pages of a list that are asked for, the most that Graph gives.
+/// The page size to request for a list, the largest that Graph allows.
 const PAGE: usize = 999;
 
-/// How often a list is read anew whose pages became too old.
+/// How often to restart a list whose pages expired.
 const RESTARTS: usize = 3;
 
-/// What a body holds of members: 512 KiB, and 39 bytes each.
+/// The members that fit a body: 512 KiB, at 39 bytes each.
 const MOST_MEMBERS: usize = 13_000;
 
-/// The members of a group, all of them.
+/// All members of a group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Members {
-    /// Users, whether they are wanted or not, by GUID.
+    /// Users by GUID, wanted or not.
     pub(super) users: BTreeSet<String>,
-    /// Those that are wanted.
+    /// The users that are wanted.
     pub(super) wanted: Vec<String>,
     /// Members of other kinds, such as devices, by their kinds.
     pub(super) others: BTreeMap<String, u64>,
-    /// There are more than one post holds, and they are not named.
+    /// There are more members than one post holds, so they are not named.
     pub(super) is_too_large: bool,
-    /// Those of a group that hides them would be among them.
+    /// If the group hides members, they would be among them.
     pub(super) shows_hidden: bool,
 }
 
 impl Members {
-    /// Of users that are all wanted, as numbers.
+    /// From users, as numbers, that are all wanted.
     pub(super) fn of(mut users: Vec<u128>) -> Self {
         users.sort_unstable();
         users.dedup();
@@ -48,7 +48,7 @@ impl Members {
         Self { users: users.iter().cloned().collect(), wanted: users, ..Self::default() }
     }
 
-    /// What to read again if these are not the users that a round has shown: the one or the other is older.
+    /// What to read again if these are not the users that a round has shown: one of the two is older.
     pub(super) fn unlike(&self, mut shown: Vec<u128>, now: Timestamp) -> Option<Again> {
         shown.sort_unstable();
         shown.dedup();
@@ -77,7 +77,8 @@ impl Members {
 }
 
 impl Client {
-    /// Reads the direct members of a group ("List group members", Microsoft Graph v1.0 reference); `None` if there is none.
+    /// Reads the direct members of a group ("List group members", Microsoft Graph v1.0 reference); `None` if there is
+    /// no such group.
     pub(super) async fn members(&self, guid: &str, entra: &Entra) -> Result<Option<Members>, DirectoryError> {
         let kind = EntraKind::Group;
         let path = format!("groups/{guid}/members?$select=id,userType,accountEnabled&$top={PAGE}");
@@ -107,9 +108,10 @@ impl Client {
         Err(unreadable(kind, "the pages of a group's members become too old before they are read"))
     }
 
-    /// The groups that a user is in directly, as GUIDs.
+    /// The groups that a user is directly in, as GUIDs.
     pub(super) async fn groups_of(&self, user: &str) -> Result<BTreeSet<String>, DirectoryError> {
-        // The first wants a role that is wider than the others that are needed; then what it is in by way of a group comes as well.
+        // The first request needs a wider role than all others; the second also returns groups that the user is in
+        // indirectly.
         let groups = match self.groups_by(EntraKind::User, user, "memberOf").await {
             Err(error) if error.is_denied() => self.groups_by(EntraKind::User, user, "transitiveMemberOf").await?,
             groups => groups?,
@@ -117,7 +119,7 @@ impl Client {
         Ok(groups.unwrap_or_default())
     }
 
-    /// The same, and nothing else; `None` if there is no such user.
+    /// The same, without a fallback; `None` if there is no such user.
     pub(super) async fn member_of(&self, user: &str) -> Result<Option<BTreeSet<String>>, DirectoryError> {
         self.groups_by(EntraKind::Membership, user, "memberOf").await
     }

@@ -1,7 +1,8 @@
-//! Which groups users are in, told of the users.
+//! Group memberships from the users' side: which groups each user is in.
 //!
-//! The delta of groups tells who joined and who left; of those users their groups are then read whole, and again for as long as an
-//! answer may be older than that. From its beginning it tells who is in each group, which the other way round is all of it.
+//! The delta of groups reports who joined and who left. The groups of those users are then read in full, and again for
+//! as long as an answer may be older than the report. A delta from the beginning shows the members of every group;
+//! inverted, that is everything.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::pin::pin;
@@ -20,14 +21,14 @@ use crate::model::{Finding, Id, Operation, Record, Scope};
 
 const KIND: EntraKind = EntraKind::Membership;
 
-/// In the place of a group: nobody has so many.
+/// Stands for no group: nobody has this many.
 const NO_GROUP: u32 = u32::MAX;
 
-/// Users that are named at once.
+/// Users looked up by name at a time.
 const PAGE: usize = 1000;
 
 impl Directory {
-    /// Reads a round into the intake, and with it what is to be read again.
+    /// Reads a round, and whatever is to be read again, into the intake.
     pub(super) async fn read_memberships(
         &self,
         round: Round,
@@ -60,7 +61,7 @@ impl Directory {
         Ok(())
     }
 
-    /// What a round told of groups, by user.
+    /// What a round reported of groups, by user.
     async fn hinted(
         &self,
         groups: BTreeMap<String, Again>,
@@ -73,7 +74,7 @@ impl Directory {
                     users.entry(user).or_insert_with(|| Again::new(now)).hint(group.clone(), hint);
                 }
             } else if let Some(members) = self.client.members(&group, &self.entra).await? {
-                // It was told of, and not why: it may have come back.
+                // The group was reported without a reason: it may have come back.
                 let new = |user| (user, Again::new(now));
                 members.wanted.into_iter().map(new).for_each(|(user, again)| _ = users.entry(user).or_insert(again));
             }
@@ -81,9 +82,9 @@ impl Directory {
         Ok(users)
     }
 
-    /// Everybody who is in a group, with all groups, and who is known and in none.
+    /// Delivers everybody who is in a group, with all their groups, and known users who are in none.
     async fn all_memberships(&self, slices: HashMap<u128, Vec<u128>>, intake: &Intake) -> Result<(), DirectoryError> {
-        // As bytes, without the room between that numbers of this size would take.
+        // As bytes, without the padding that 128-bit numbers would need.
         let mut pairs: Vec<([u8; 16], u32)> = Vec::with_capacity(slices.values().map(Vec::len).sum());
         let mut groups: Vec<u128> = Vec::with_capacity(slices.len());
         for (group, users) in slices {
@@ -109,7 +110,8 @@ impl Directory {
         Ok(())
     }
 
-    /// Reads the groups of users of whom an answer may have been older than what was told. Those that are to be read once more.
+    /// Reads the groups of users for whom an answer may have been older than the report. Returns those to read once
+    /// more.
     async fn memberships_again(
         &self,
         again: BTreeMap<String, Again>,
@@ -134,7 +136,7 @@ impl Directory {
                     self.counts.borrow_mut().users_waiting += 1;
                     None
                 }
-                // The user is gone, or not there yet.
+                // The user is gone, or not yet there.
                 (None, _) => None,
             };
             deliver(intake, finding.into_iter().collect()).await?;
@@ -144,7 +146,7 @@ impl Directory {
         Ok(read.into_iter().filter(|(_, again)| !again.is_over(now)).collect())
     }
 
-    /// The groups of these users, as far as the users exist.
+    /// The groups of these users, as far as they exist.
     pub(super) async fn ask_memberships(&self, guids: &[&str]) -> Result<Vec<Finding>, DirectoryError> {
         let guids: Vec<String> = guids.iter().map(|guid| (*guid).to_owned()).collect();
         let names = self.client.names(KIND, &guids).await?;
@@ -174,7 +176,7 @@ impl Directory {
         Some(Finding { change, exists: true, scope: Some(Scope::In), record })
     }
 
-    /// The parts of users that are in these groups.
+    /// The memberships of the users in these groups.
     pub(super) async fn memberships_of(&self, groups: &[&str]) -> Result<HashSet<Id>, DirectoryError> {
         let reading = stream::iter(groups).map(async |group| self.client.members(group, &self.entra).await);
         let mut read = pin!(reading.buffer_unordered(AT_ONCE));

@@ -1,10 +1,11 @@
-//! The directory of Entra ID as a source, by Microsoft Graph: a kind of objects is a shard, an object a leaf.
+//! The Entra ID directory as a source, through Microsoft Graph: a kind of objects is a shard, an object a leaf.
 //!
-//! `kind` says what is asked for of each; `client` asks, `round` reads a delta, `members` who is in a group, `memberships` which
-//! groups a user is in, `sign_ins` when users signed in; `object` makes rows of what comes, and `cursor` is what the checkpoint keeps
-//! of a kind. A delta from its beginning shows everything and is the reading of all rows; one from a link shows what changed. The
-//! delta of groups tells which groups changed, and hints who joined and who left: the members are then read whole, and again for as
-//! long as an answer may be older than the change.
+//! `kind` says what to request for each kind; `client` sends the requests, `round` reads a delta, `members` the members
+//! of a group, `memberships` the groups of a user, and `sign_ins` when users signed in; `object` turns answers into
+//! rows, and `cursor` is what the checkpoint keeps for a kind. A delta from the beginning shows everything and serves
+//! as the full read; one from a link shows what changed. The delta of groups says which groups changed, and hints at
+//! who joined and who left: the members are then read in full, and again for as long as an answer may be older than the
+//! change.
 
 mod client;
 mod cursor;
@@ -39,7 +40,7 @@ use kind::guid;
 use reading::ById;
 use round::{Extent, Round};
 
-/// Single objects, and lists of members, that are read at once.
+/// Single objects, and lists of members, that are read concurrently.
 const AT_ONCE: usize = 8;
 
 /// Microsoft Graph, as far as the principal can read it.
@@ -48,42 +49,42 @@ pub(crate) struct Directory {
     entra: Entra,
     terms: String,
     kinds: RefCell<BTreeMap<EntraKind, State>>,
-    /// What the report calls the kinds.
+    /// The names of the kinds in the report.
     names: BTreeMap<EntraKind, Arc<str>>,
     counts: RefCell<Counted>,
-    /// Users that a round from the beginning has shown, where it is told of them in which groups they are.
+    /// Users shown by a round from the beginning, if their memberships are read, too.
     users: RefCell<HashSet<u128>>,
-    /// The kinds that are posted, of those that others relate to or are parts of.
+    /// The kinds whose objects are posted, among those that others relate to or are parts of.
     posted: watch::Sender<BTreeSet<EntraKind>>,
 }
 
-/// What is known of a kind in this run.
+/// The state of a kind in this run.
 #[derive(Default)]
 struct State {
-    /// With which the run began; changed as it goes on.
+    /// The cursor that the run began with; it changes as the run goes on.
     cursor: Cursor,
-    /// The round that goes on where the last one ended, or one from the beginning, its first page there.
+    /// The round that continues from the last one, or one from the beginning, with its first page read.
     opened: Option<(Round, Extent)>,
-    /// Why it could not be read.
+    /// Why the kind could not be read.
     failure: Option<DirectoryError>,
     /// Its last link is no longer valid.
     is_lost: bool,
 }
 
-/// What a run noticed of groups and sign-ins, for its report.
+/// What a run noticed about groups and sign-ins, for its report.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counted {
-    /// Groups whose members wait for an answer that is as new as the delta.
+    /// Groups whose members need an answer that is as new as the delta.
     pub(crate) waiting: u64,
     /// Users whose groups do.
     pub(crate) users_waiting: u64,
     /// Groups with more members than one post holds.
     pub(crate) too_large: BTreeSet<String>,
-    /// Groups of which it may not be read who is in them.
+    /// Groups whose members may not be read.
     pub(crate) hidden: BTreeSet<String>,
     /// Members other than users, by their kinds.
     pub(crate) others: BTreeMap<String, u64>,
-    /// Why sign-ins cannot be read where the tenant has no licence for it.
+    /// Why sign-ins cannot be read, if the tenant has no licence for them.
     pub(crate) unlicensed: Option<String>,
 }
 
@@ -94,19 +95,19 @@ pub(crate) struct Reading<'a> {
 }
 
 enum What {
-    /// There is nothing to be read.
+    /// There is nothing to read.
     Nothing,
-    /// There are none of these, and all of them are read.
+    /// There are none of these, and all of them count as read.
     None(HashSet<Id>),
     Round(EntraKind, Round),
-    /// All of it, from the beginning.
+    /// Everything, from the beginning.
     Beginning(EntraKind),
-    /// Who signed in since then; `None`: all users.
+    /// Who has signed in since then; `None` for all users.
     SignIns(Option<String>),
 }
 
 impl Directory {
-    /// `tenant` is a part of what a link is good for.
+    /// `tenant` is part of what a link depends on.
     pub(crate) fn new(api: Api, entra: Entra, tenant: &str) -> Self {
         let terms = format!("{tenant} {} {}", api.origin(), entra.terms());
         let kinds = entra.all_kinds().into_iter().map(|kind| (kind, State::default())).collect();
@@ -119,7 +120,7 @@ impl Directory {
         Self { client: Client::new(api), entra, terms, kinds, names, counts, users: RefCell::default(), posted }
     }
 
-    /// Opens the round of each kind at the link that its cursor has. A kind without one, or whose link is no longer valid, is
+    /// Opens each kind's round at the link in its cursor. A kind without a link, or whose link is no longer valid, is
     /// read from the beginning.
     pub(crate) async fn open(&self, cursor: impl Fn(&Id) -> Option<String>) {
         let kinds: Vec<EntraKind> = self.kinds.borrow().keys().copied().collect();
@@ -138,7 +139,7 @@ impl Directory {
                     self.lose(kind);
                     self.begin(kind).await.map(|round| (round, Extent::Everything))
                 }
-                // What changed while they did not show, no later round tells.
+                // No later round reports what changed while the members were not shown.
                 Ok((_, Extent::Changes))
                     if ((kind == EntraKind::Group && self.reads_members()) || kind == EntraKind::Membership)
                         && !has_shown
@@ -168,7 +169,7 @@ impl Directory {
         Ok((round, Extent::Changes))
     }
 
-    /// The link of a kind is no longer valid.
+    /// Drops the link of a kind, which is no longer valid.
     fn lose(&self, kind: EntraKind) {
         if let Some(state) = self.kinds.borrow_mut().get_mut(&kind) {
             state.cursor.link.clear();
@@ -176,7 +177,7 @@ impl Directory {
         }
     }
 
-    /// The kinds, whether each could be read so far, and whether nothing holds that is remembered of where it was.
+    /// The kinds, whether each could be read so far, and whether what is remembered of its position is no longer valid.
     pub(crate) fn shards(&self) -> Vec<(Id, Sight, bool)> {
         let kinds = self.kinds.borrow();
         let shard = |(kind, state): (&EntraKind, &State)| {
@@ -208,14 +209,14 @@ impl Directory {
         self.counts.borrow().clone()
     }
 
-    /// Objects of a kind are posted: what is found of others that relate to them, or are parts of them, may be handed over.
+    /// Notes that objects of a kind are posted: those that relate to them, or are parts of them, may now be delivered.
     pub(crate) fn note_posted(&self, kind: EntraKind) {
         self.posted.send_modify(|posted| _ = posted.insert(kind));
     }
 
-    /// Waits until that is so.
+    /// Waits until objects of a kind are posted.
     pub(crate) async fn until_posted(&self, kind: EntraKind) {
-        // The sender lasts as long as the directory.
+        // The sender lives as long as the directory.
         _ = self.posted.subscribe().wait_for(|posted| posted.contains(&kind)).await;
     }
 
@@ -223,7 +224,7 @@ impl Directory {
         self.client.first_date().unwrap_or_else(Timestamp::now)
     }
 
-    /// The round that was opened, if it is of this extent.
+    /// The opened round, if it has this extent.
     fn take_opened(&self, kind: EntraKind, extent: Extent) -> Option<Round> {
         let mut kinds = self.kinds.borrow_mut();
         let opened = &mut kinds.get_mut(&kind)?.opened;
@@ -265,14 +266,14 @@ impl Directory {
         }
     }
 
-    /// What is asked for of an object.
+    /// The properties to request of an object.
     fn select(&self, kind: EntraKind) -> Vec<&str> {
         let kinds = self.kinds.borrow();
         let is_given = |name: &&str| kinds.get(&kind).is_none_or(|state| !state.cursor.without.contains(*name));
         std::iter::once("id").chain(self.properties(kind).into_iter().filter(is_given)).collect()
     }
 
-    /// The properties of a row: those that every one has, and those that a mapping reads.
+    /// The properties of a row: those that every row has, and those that a mapping reads.
     fn properties(&self, kind: EntraKind) -> Vec<&str> {
         let always = kind.properties();
         let more = self.entra.more.get(&kind).into_iter().flatten().map(String::as_str);
@@ -283,13 +284,13 @@ impl Directory {
         self.kinds.borrow().get(&kind).map(|state| state.cursor.again.clone()).unwrap_or_default()
     }
 
-    /// Whether an object was told to be gone, and an answer that shows it may be older.
+    /// Whether an object was reported as gone, so that an answer that shows it may be older.
     fn is_gone(&self, kind: EntraKind, guid: &str) -> bool {
         let kinds = self.kinds.borrow();
         kinds.get(&kind).and_then(|state| state.cursor.again.get(guid)).is_some_and(Again::is_gone)
     }
 
-    /// Has an object read again for as long as an answer may be behind.
+    /// Has an object read again for as long as answers may lag.
     fn read_later(&self, kind: EntraKind, guid: &str) {
         let now = self.now();
         if let Some(state) = self.kinds.borrow_mut().get_mut(&kind) {
@@ -297,7 +298,7 @@ impl Directory {
         }
     }
 
-    /// A round came to its end, and the next begins at a link.
+    /// Ends a round: the next begins at a link.
     fn go_on(&self, kind: EntraKind, link: String, shows_hidden: bool, again: BTreeMap<String, Again>) {
         let now = self.now();
         if let Some(state) = self.kinds.borrow_mut().get_mut(&kind) {
@@ -313,7 +314,7 @@ impl Directory {
         Change { id, operation, label, kind, changed_at: None, actor: None, row }
     }
 
-    /// The delete of an object, of which its id is all that is known.
+    /// The delete of an object, built from its id alone.
     fn delete(&self, kind: EntraKind, guid: &str) -> Option<Change> {
         Some(self.gone(&kind.id(guid)?))
     }
@@ -323,20 +324,21 @@ impl Directory {
         self.kinds.borrow().contains_key(&kind)
     }
 
-    /// Whether groups have members.
+    /// Whether groups are read with their members.
     fn reads_members(&self) -> bool {
         self.entra.membership.is_of_groups()
     }
 }
 
-/// Whether a mapping can have a property by this name. Sign-ins are no part of what changes, and members are asked for apart.
+/// Whether a mapping can use a property of this name. Sign-ins are not part of a change, and members are read
+/// separately.
 fn is_property(name: &str) -> bool {
     let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     is_name && !["id", "members", "groups", "signInActivity"].contains(&name)
 }
 
-/// Hands findings over, unless nobody takes them.
+/// Delivers findings, unless the receiver is gone.
 async fn deliver(intake: &Intake, findings: Vec<Finding>) -> Result<(), DirectoryError> {
     if findings.is_empty() {
         return Ok(());
@@ -370,7 +372,7 @@ impl Source for Directory {
             return Ok((Reading { directory: self, what: What::Nothing }, Reading { directory: self, what }));
         }
         let opened = kind.and_then(|kind| Some((kind, self.take_opened(kind, Extent::Changes)?)));
-        // Beside a round from the beginning it could be the older one of the two, or the newer.
+        // Next to a round from the beginning, either could be the older one.
         let opened = opened.filter(|_| cursor.is_some());
         let what = opened.map_or(What::Nothing, |(kind, round)| What::Round(kind, round));
         Ok((Reading { directory: self, what: What::Nothing }, Reading { directory: self, what }))
@@ -419,7 +421,7 @@ impl Source for Directory {
                 found.answer.covered.extend(kind.shard());
                 continue;
             }
-            // Whoever may not ask for all of them at once asks for each.
+            // Without permission to look them all up at once, each is looked up by itself.
             let existing: Vec<String> = match self.client.names(kind, &guids).await {
                 Err(error) if error.is_denied() => guids.iter().map(|guid| (*guid).to_owned()).collect(),
                 existing => existing?.into_keys().collect(),
@@ -437,7 +439,7 @@ impl Source for Directory {
         Ok(found)
     }
 
-    /// Groups relate to users, what is told of users apart is a part of them, and may relate to groups.
+    /// Groups relate to users. The kinds read separately for users are parts of them, and may relate to groups.
     fn relating(&self, shard: &Id) -> Vec<Id> {
         let all = [EntraKind::Group, EntraKind::SignIn, EntraKind::Membership];
         let relates = |kind: &EntraKind| match (EntraKind::of(shard), kind) {

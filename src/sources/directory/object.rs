@@ -1,4 +1,4 @@
-//! An object of the directory as an answer shows it, and the row that it becomes.
+//! A directory object as an answer shows it, and the row made of it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,16 +13,16 @@ use crate::config::{Entra, EntraKind, EntraUsers};
 use crate::id::is_guid;
 use crate::model::Scope;
 
-/// The tenants of Microsoft's own service principals, of which every tenant has hundreds.
+/// The tenants of Microsoft's own service principals; every tenant has hundreds of those.
 const MICROSOFT: [&str; 2] = ["f8cdef31-a31e-4b4a-93e4-5f571e91255a", "72f988bf-86f1-41af-91ab-2d7cd011db47"];
 
-/// What a delta tells of members.
+/// The property in which a delta reports members.
 const MEMBERS: &str = "members@delta";
 
-/// The type of those members that are users.
+/// The type of members that are users.
 const USER: &str = "#microsoft.graph.user";
 
-/// An object of a page, its values as they came.
+/// An object on a page, with its values as they came.
 pub(super) struct Object<'a> {
     guid: String,
     life: Life,
@@ -37,7 +37,7 @@ struct Removed<'a> {
     reason: Cow<'a, str>,
 }
 
-/// A member, or one that left.
+/// A member, or one that has left.
 #[derive(Deserialize)]
 pub(super) struct Member<'a> {
     #[serde(borrow)]
@@ -52,7 +52,7 @@ pub(super) struct Member<'a> {
     account_enabled: Option<bool>,
 }
 
-/// What became of an object.
+/// What happened to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Life {
     There,
@@ -63,7 +63,7 @@ pub(super) enum Life {
 }
 
 impl<'a> Object<'a> {
-    /// `None` where it is none.
+    /// `None` if it is not an object.
     pub(super) fn parse(item: &'a RawValue) -> Option<Self> {
         let fields: BTreeMap<&str, &RawValue> = serde_json::from_str(item.get()).ok()?;
         let guid: String = serde_json::from_str(fields.get("id")?.get()).ok()?;
@@ -91,19 +91,19 @@ impl<'a> Object<'a> {
         &self.members
     }
 
-    /// As it came, without the members, of which there may be very many.
+    /// The object as it came, without its members, which may be very many.
     pub(super) fn to_raw(&self) -> Box<RawValue> {
         let fields = self.fields.iter().filter(|(name, _)| **name != MEMBERS);
         let fields: BTreeMap<&str, &RawValue> = fields.map(|(name, value)| (*name, *value)).collect();
         serde_json::value::to_raw_value(&fields).unwrap_or_else(|_| self.whole.to_owned())
     }
 
-    /// Whether properties came, and not members alone or less than was asked for.
+    /// Whether its properties came, rather than only members or less than was requested.
     pub(super) fn is_whole(&self, kind: EntraKind) -> bool {
         self.raw(kind.essential()).is_some()
     }
 
-    /// A hash of what it says of itself; members apart.
+    /// A hash of what it says about itself, without members.
     pub(super) fn content(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.life().hash(&mut hasher);
@@ -125,12 +125,12 @@ impl<'a> Object<'a> {
         self.raw(name).is_some_and(|value| value.get() == if wanted { "true" } else { "false" })
     }
 
-    /// Whether it is hidden who its members are.
+    /// Whether it hides its members.
     pub(super) fn is_hidden(&self) -> bool {
         self.text("visibility").is_some_and(|visibility| visibility.eq_ignore_ascii_case("HiddenMembership"))
     }
 
-    /// Whether it is wanted. What a delta tracks cannot be filtered by Graph.
+    /// Whether it is wanted. Graph cannot filter by what a delta tracks.
     pub(super) fn scope(&self, kind: EntraKind, entra: &Entra) -> Scope {
         let is_in = match kind {
             EntraKind::User => {
@@ -149,7 +149,8 @@ impl<'a> Object<'a> {
         if is_in { Scope::In } else { Scope::Out }
     }
 
-    /// The row: every property in a fixed order, null where it was never set, and an empty address too, as Port takes none.
+    /// The row: all properties in a fixed order, null if never set. An empty address is null, too, as Port does not
+    /// accept it.
     pub(super) fn row(&self, properties: &[&str], members: Option<&Value>) -> Bytes {
         let guid = self.guid();
         let mut row = format!("{{\"id\":{}", json!(guid));
@@ -157,7 +158,7 @@ impl<'a> Object<'a> {
             let value = self.raw(name).map_or("null", RawValue::get);
             let is_empty = *name == "mail" && value == "\"\"";
             let value = if is_empty { "null" } else { value };
-            // Blueprints require a name, and not everything has one.
+            // Blueprints require a name, which not every object has.
             if *name == "displayName" && matches!(value, "null" | "\"\"") {
                 let name = self.text("appId").map_or_else(|| guid.to_owned(), Cow::into_owned);
                 row += &format!(",\"displayName\":{}", json!(name));
@@ -190,7 +191,7 @@ impl Member<'_> {
         self.removed.is_some()
     }
 
-    /// Whether it is a user that is wanted. What may not be read of it is taken for what is wanted.
+    /// Whether it is a user that is wanted. What may not be read of it counts as wanted.
     pub(super) fn is_in(&self, entra: &Entra) -> bool {
         self.is_user() && is_wanted(entra.users, self.user_type.as_deref(), self.account_enabled != Some(false))
     }

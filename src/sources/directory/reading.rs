@@ -1,4 +1,4 @@
-//! What comes of objects: findings, with the members of groups, and of those that are read again or by id.
+//! From objects to findings: groups with their members, and objects read again or by id.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::pin::pin;
@@ -18,20 +18,20 @@ use crate::config::{EntraKind, EntraMember, EntraUsers};
 use crate::engine::Intake;
 use crate::model::{Change, Finding, Operation, Record, RecordKind, Scope};
 
-/// Findings that are handed over together.
+/// Findings delivered together.
 const PAGE: usize = 200;
 
-/// Objects that changed and are held until their round ends. More of them are handed over as they come.
+/// Changed objects held back until their round ends. Any more are delivered as they come.
 const MOST_HELD: usize = 20_000;
 
-/// An object that was read by its id.
+/// An object read by its id.
 pub(super) enum ById {
     There(Box<RawValue>),
     Gone,
 }
 
 impl Directory {
-    /// Reads a round into the intake, and with it what is to be read again.
+    /// Reads a round, and whatever is to be read again, into the intake.
     pub(super) async fn read(
         &self,
         kind: EntraKind,
@@ -61,12 +61,12 @@ impl Directory {
                 if notes_users && object.life() == Life::There {
                     self.users.borrow_mut().insert(key(object.guid()));
                 }
-                // What a round tells of an object may be contradicted later in it; and the members of a group are still to come.
+                // A round may contradict itself later, and the members of a group are still to come.
                 let is_held = has_members || (extent == Extent::Changes && held.len() < MOST_HELD);
                 match object.life() {
                     Life::There if !object.is_whole(kind) => torn.push(object.guid().to_owned()),
                     _ if is_held => _ = held.insert(object.guid().to_owned(), object.to_raw()),
-                    // It would be deleted, and may only be an older state.
+                    // It would be deleted, but may only be an older state.
                     Life::There if object.scope(kind, &self.entra) == Scope::Out => {
                         outside.push(object.guid().to_owned());
                     }
@@ -84,7 +84,7 @@ impl Directory {
         again.retain(|guid, again| !(again.is_gone() && told_of.contains(guid)));
         again.extend(gone.into_iter().map(|guid| (guid, Again::gone(now))));
         if extent == Extent::Everything {
-            // What shows by its id, and not in the round, may have gone with no later round to tell of it.
+            // What is found by its id, but was not in the round, may have gone without a later round reporting it.
             again.values_mut().filter(|again| !again.is_gone()).for_each(|again| again.overlay(Again::new(now)));
         }
         outside.retain(|guid| !contradictory.contains(guid));
@@ -127,16 +127,17 @@ impl Directory {
         Ok(())
     }
 
-    /// What is found of an object of a round, with the record of one from a link; its members apart.
+    /// The finding for an object in a round, without its members; with a record if the round is from a link.
     fn plain(&self, kind: EntraKind, object: &Object<'_>, record: Option<Record>) -> Option<Finding> {
         match object.life() {
             Life::There => self.finding(kind, object, None, record),
-            // Without a record, what is gone was never seen, and is no news.
+            // Without a record, something gone was never seen, and is not news.
             Life::Deleted | Life::Purged => self.removed(kind, object, record?.at),
         }
     }
 
-    /// Groups with the members that a round from the beginning has shown. Yields those of which other answers show others.
+    /// Delivers groups with the members shown by a round from the beginning. Returns those for which other answers show
+    /// other members.
     async fn all_groups(
         &self,
         groups: HashMap<String, Box<RawValue>>,
@@ -145,7 +146,7 @@ impl Directory {
         intake: &Intake,
     ) -> Result<Vec<(String, Again)>, DirectoryError> {
         let now = self.now();
-        // Of a member a delta tells nothing but its id.
+        // A delta reports nothing of a member except its id.
         let are_all_wanted = self.entra.users == EntraUsers::default();
         let with_members = stream::iter(groups).map(|(guid, raw)| {
             let slices = slices.remove(&key(&guid)).unwrap_or_default();
@@ -168,7 +169,7 @@ impl Directory {
         while let Some(group) = read.next().await {
             let (raw, members, older) = group?;
             unlike.extend(older);
-            // One that is not there any more is told of by the next round.
+            // A group that no longer exists is reported by the next round.
             let Some(members) = members else { continue };
             findings.extend(self.group(&raw, members, None)?);
             if findings.len() >= PAGE {
@@ -179,7 +180,7 @@ impl Directory {
         Ok(unlike)
     }
 
-    /// Reads objects of which an answer may have been older than what was told. Those that are to be read once more.
+    /// Reads objects for which an answer may have been older than the report. Returns those to read once more.
     async fn read_again(
         &self,
         (kind, extent): (EntraKind, Extent),
@@ -213,7 +214,7 @@ impl Directory {
                     }
                 }
                 ById::There(raw) => self.finding(kind, &parse(kind, &raw)?, None, told),
-                // What does not show among all is asked for anyway.
+                // What is missing from a full read is asked for anyway.
                 ById::Gone if extent == Extent::Everything => None,
                 ById::Gone => self.missing(kind, &guid, record),
             };
@@ -235,7 +236,7 @@ impl Directory {
         }
     }
 
-    /// What is found of one object that exists, a group with its members.
+    /// The finding for an existing object; a group has its members.
     pub(super) async fn found(&self, kind: EntraKind, raw: &RawValue) -> Result<Option<Finding>, DirectoryError> {
         let object = parse(kind, raw)?;
         self.read_later(kind, object.guid());
@@ -248,7 +249,7 @@ impl Directory {
         }
     }
 
-    /// A group with its members, where they are known and one post holds them.
+    /// A group with its members, if they are known and fit one post.
     fn group(
         &self,
         raw: &RawValue,
@@ -261,7 +262,7 @@ impl Directory {
         for (kind, count) in members.others {
             *counts.others.entry(kind).or_default() += count;
         }
-        // Without the right to read them, hidden members look like none.
+        // Without permission to read them, hidden members look like none.
         let is_too_large = members.is_too_large;
         let is_unknown = object.is_hidden() && members.users.is_empty() && !is_too_large && !members.shows_hidden;
         if is_unknown {
@@ -288,7 +289,7 @@ impl Directory {
         Some(Finding { change, exists: true, scope: Some(scope), record })
     }
 
-    /// Others as a row names them.
+    /// The names by which a row refers to other objects.
     pub(super) fn named<'g>(&self, guids: impl IntoIterator<Item = &'g String>) -> Value {
         let name = |guid: &String| match self.entra.member {
             EntraMember::Id => json!(guid),
@@ -297,12 +298,12 @@ impl Directory {
         guids.into_iter().map(name).collect()
     }
 
-    /// What is there, and not wanted.
+    /// An object that exists but is not wanted.
     fn outside(&self, kind: EntraKind, guid: &str, record: Option<Record>) -> Option<Finding> {
         Some(Finding { change: self.delete(kind, guid)?, exists: true, scope: Some(Scope::Out), record })
     }
 
-    /// What has no answer: it is gone, or not there yet.
+    /// An object without an answer: it is gone, or not yet there.
     fn missing(&self, kind: EntraKind, guid: &str, record: Record) -> Option<Finding> {
         Some(Finding { change: self.delete(kind, guid)?, exists: false, scope: Some(Scope::In), record: Some(record) })
     }
@@ -314,7 +315,7 @@ impl Directory {
         Some(Finding { change, exists: false, scope: Some(Scope::In), record: Some(record) })
     }
 
-    /// The record of a change that a round from a link shows: all that is known of its time is that it was before now.
+    /// The record of a change from a round that began at a link: its only known time is before now.
     pub(super) fn record(&self, kind: EntraKind, now: Timestamp) -> Record {
         let kinds = self.kinds.borrow();
         let may_have_returned = kinds.get(&kind).is_some_and(|state| state.cursor.is_perhaps_older(now));

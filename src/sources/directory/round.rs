@@ -1,7 +1,7 @@
-//! One round of a delta: its pages, from a link or from the beginning, to the link of the next.
+//! One round of a delta: its pages, from a link or from the beginning, up to the link of the next round.
 //!
-//! "Use delta query to track changes", Microsoft Graph: pages come in no order, some are empty, an object may come several times
-//! and with several states, and the members of a group in slices over several pages.
+//! "Use delta query to track changes", Microsoft Graph: pages come in no order, some are empty, an object may come
+//! several times and in several states, and the members of a group come in slices across several pages.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -15,44 +15,44 @@ use super::error::DirectoryError;
 use super::object::{Life, Object};
 use crate::config::EntraKind;
 
-/// How often a round is begun anew whose pages became too old.
+/// How often to restart a round whose pages expired.
 const RESTARTS: usize = 3;
 
 /// What a round shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Extent {
-    /// Everything that there is.
+    /// Everything that exists.
     Everything,
     /// What changed since the round before.
     Changes,
 }
 
-/// A round whose first page is there.
+/// A round with its first page read.
 pub(super) struct Round {
     pub(super) kind: EntraKind,
     extent: Extent,
-    /// Where it begins, to begin anew.
+    /// Where it begins, for restarts.
     url: Url,
     first: Option<Page>,
 }
 
-/// What a round told, beside the objects themselves.
+/// What a round reported, besides the objects themselves.
 #[derive(Debug, Default)]
 pub(super) struct Told {
-    /// Objects of which it told several things, so that nobody knows which is the last.
+    /// Objects with several reports, so that the last one is unknown.
     pub(super) contradictory: HashSet<String>,
-    /// Objects that it showed before its pages became too old and it was begun anew, and not after that.
+    /// Objects shown before the pages expired and the round was restarted, but not afterwards.
     pub(super) lost: Vec<String>,
-    /// What it told of members, by group: of a round from a link, who joined and who left.
+    /// Reports of members, by group: for a round from a link, who joined and who left.
     pub(super) members: BTreeMap<String, Again>,
-    /// The same of a round from the beginning: all of them, as numbers, since there may be millions.
+    /// The same for a round from the beginning: all members, as numbers, since there may be millions.
     pub(super) slices: HashMap<u128, Vec<u128>>,
     /// Where the next round begins.
     pub(super) link: String,
 }
 
 impl Round {
-    /// Asks for the first page.
+    /// Requests the first page.
     pub(super) async fn open(
         client: &Client,
         kind: EntraKind,
@@ -63,8 +63,8 @@ impl Round {
         Ok(Self { kind, extent, url, first: Some(first) })
     }
 
-    /// Reads it to its end, page by page. `take` is given the objects of a page, those that came before with the same content
-    /// left out; the next page is asked for meanwhile.
+    /// Reads it to its end, page by page. `take` gets the objects of a page, except repeats with the same content,
+    /// while the next page is requested.
     pub(super) async fn read(
         mut self,
         client: &Client,
@@ -88,7 +88,7 @@ impl Round {
                     }
                 };
                 let taking = async {
-                    // The request goes out before anything is made of what came.
+                    // This sends the request before the last page is processed.
                     tokio::task::yield_now().await;
                     take(parsed((kind, self.extent), &page, &mut seen, &mut told, now)?).await
                 };
@@ -122,19 +122,19 @@ impl Round {
     }
 }
 
-/// What a round has shown so far, by the objects' numbers, with a hash of what it said of each.
+/// What a round has shown so far, by the objects' numbers, with a hash of what it said about each.
 enum Seen {
-    /// Looked up as objects come.
+    /// Checked as objects come.
     Changes(HashMap<u128, u64>),
-    /// Of all that there is: looked through at the end, as it takes less memory. Whoever is given an object twice takes it once.
+    /// For a full read: checked at the end, which takes less memory. Consumers tolerate repeats.
     Everything {
         shown: Vec<([u8; 16], u32)>,
-        /// Before it was begun anew.
+        /// From before the restart.
         before: Vec<([u8; 16], u32)>,
     },
 }
 
-/// Whether an object came before, and as what.
+/// Whether an object came before, and with what content.
 enum News {
     New,
     Same,
@@ -165,15 +165,15 @@ impl Seen {
         }
     }
 
-    /// The round is begun anew: what it shows from here on is newer.
+    /// Restarts the round: what it shows from here on is newer.
     fn begin_anew(&mut self) {
         if let Self::Everything { shown, before } = self {
             before.append(shown);
         }
     }
 
-    /// Objects of which several things were told, as far as that is found at the end, and those that were shown only before the round
-    /// was begun anew.
+    /// Objects with contradictory reports, as far as they are only found at the end, and those shown only before the
+    /// restart.
     fn end(self) -> (Vec<String>, Vec<String>) {
         let Self::Everything { mut shown, before } = self else { return (Vec::new(), Vec::new()) };
         let guid = |object: [u8; 16]| guid_of(u128::from_be_bytes(object));
@@ -188,7 +188,7 @@ impl Seen {
     }
 }
 
-/// The objects of a page that are new, or say something else than before.
+/// The objects on a page that are new, or differ from before.
 fn parsed<'p>(
     (kind, extent): (EntraKind, Extent),
     page: &'p Page,
@@ -216,7 +216,7 @@ fn parsed<'p>(
                 }
             }
         }
-        // Properties and members of a group may come apart.
+        // The properties and the members of a group may come separately.
         let is_part = object.life() == Life::There && !object.is_whole(kind);
         if is_part && kind != EntraKind::Group {
             objects.push(object);

@@ -1,7 +1,7 @@
-//! When users last signed in: no delta has it, and it goes by a role, a licence, a rate and a page size of its own.
+//! When users last signed in: no delta reports it, and it has a role, a licence, a rate and a page size of its own.
 //!
-//! "List users" and "signInActivity resource type", Microsoft Graph v1.0 reference: `AuditLog.Read.All` and a licence of Entra ID P1
-//! or P2; without the latter every request fails that asks for it, and in some tenants with one many do.
+//! "List users" and "signInActivity resource type", Microsoft Graph v1.0 reference: `AuditLog.Read.All` and a licence
+//! for Entra ID P1 or P2. Without the licence, every request for it fails; in some tenants with one, many do.
 
 use std::collections::BTreeMap;
 
@@ -22,25 +22,25 @@ const KIND: EntraKind = EntraKind::SignIn;
 
 const SELECT: &str = "$select=id,userPrincipalName,signInActivity";
 
-/// Users on a page: the most that Graph gave in 2025, and in 2023. At last it is asked for its own default.
+/// Users per page: the most that Graph gave in 2025, and in 2023. As a last resort, Graph's own default.
 const PAGES: [&str; 3] = ["&$top=500", "&$top=120", ""];
 
-/// What it says of a page that is too large.
+/// Graph's message for a page that is too large.
 const TOO_LARGE: &str = "Cannot query data for more than";
 
-/// How often a list is read anew whose pages became too old.
+/// How often to restart a list whose pages expired.
 const RESTARTS: usize = 3;
 
-/// How late a sign-in shows.
+/// The longest delay of a sign-in.
 const LATE: SignedDuration = SignedDuration::from_hours(2);
 
-/// Users that are asked for one by one in a run, as few may be in a minute.
+/// Users to look up one by one in a run: only a few per minute are allowed.
 const MOST_ASKED: usize = 10;
 
-/// In seconds.
+/// Seconds.
 const DAY: i64 = 24 * 60 * 60;
 
-/// A user of such a list.
+/// A user in the list.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct User {
@@ -64,7 +64,7 @@ impl User {
         if is_guid(&id) { Ok(Self { id, ..user }) } else { Err(unreadable(KIND, "the id of a user is not a GUID")) }
     }
 
-    /// The beginning of the day on which the user last signed in. Who never did is said to have in the year 1.
+    /// The start of the day of the last sign-in. Users who never signed in are reported as year 1.
     fn day(&self) -> Option<Timestamp> {
         let last = self.sign_in_activity.as_ref()?.last_sign_in_date_time?;
         let day = Timestamp::from_second(last.as_second().div_euclid(DAY) * DAY).ok()?;
@@ -73,7 +73,7 @@ impl User {
 }
 
 impl Directory {
-    /// Reads who signed in since then, or of all users. Whether it could be: it takes a licence.
+    /// Reads who has signed in since then, or all users. Returns whether that was possible: it takes a licence.
     pub(super) async fn read_sign_ins(&self, since: Option<&str>, intake: &Intake) -> Result<bool, DirectoryError> {
         let next = self.now().checked_sub(LATE).unwrap_or_default();
         let filter = since.map(|since| format!("&$filter=signInActivity/lastSignInDateTime ge {since}"));
@@ -109,7 +109,7 @@ impl Directory {
         Err(unreadable(KIND, "the pages of the users become too old before they are read"))
     }
 
-    /// Those of these users that could be asked for. Whether all of them were.
+    /// Looks up these users as far as possible. Returns whether all of them were looked up.
     pub(super) async fn ask_sign_ins(&self, guids: &[&str]) -> Result<(Vec<Finding>, bool), DirectoryError> {
         let mut findings = Vec::new();
         for guid in guids.iter().take(MOST_ASKED) {
@@ -124,7 +124,7 @@ impl Directory {
         Ok((findings, guids.len() <= MOST_ASKED))
     }
 
-    /// Asks for one user. Why sign-ins cannot be read, where the tenant has no licence for it.
+    /// Asks for one user. Returns why sign-ins cannot be read, if the tenant has no licence for them.
     pub(crate) async fn look_at_sign_ins(&self) -> Result<Option<String>, DirectoryError> {
         let url = self.client.url(KIND, &format!("users?{SELECT}&$top=1"))?;
         match self.client.sign_ins::<Page>(url).await {

@@ -1,4 +1,4 @@
-//! What a query may not join: rows of records, and groups of resources, asked for by id and put together here.
+//! What a query may not join (rows to records, and groups to resources) is queried by id and joined here.
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -16,12 +16,12 @@ use super::reading::{Opened, Reader, Setting};
 use super::slots::Slots;
 use crate::model::{Change, Finding, Id, RecordKind, Scope, Stage};
 
-/// Columns of a group's row, and what they are called in the row of a resource in it.
+/// Columns of a group's row, and their names in the row of a resource in it.
 const OF_GROUP: [(&str, &str); 4] =
     [("id", "rgId"), ("name", "rgName"), ("location", "rgLocation"), ("tags", "rgTags")];
 
 impl<'a, P: Pages> Reader<'a, P> {
-    /// Puts to findings what their query may not join.
+    /// Adds to findings what their query may not join.
     pub(super) async fn complete(
         &self,
         findings: Vec<Finding>,
@@ -34,8 +34,8 @@ impl<'a, P: Pages> Reader<'a, P> {
         }
     }
 
-    /// Puts the rows that there are to records. As in the joined query, what is known to exist is no absent resource, and
-    /// what changed in a group that is out of scope is left out.
+    /// Adds the existing rows to records. As in the joined query, an existing resource does not count as absent, and
+    /// changes in a group that is out of scope are left out.
     async fn with_rows(
         &self,
         records: Vec<Finding>,
@@ -49,7 +49,8 @@ impl<'a, P: Pages> Reader<'a, P> {
         }
         let mut groups = HashMap::new();
         if matches!(self.query, Query::ChangedResources { .. }) {
-            // A row has its group, which tells whether it is in scope; what is gone has none yet.
+            // A row has its group's columns, but with filters the group itself says whether it is in scope; what is
+            // gone has no columns yet.
             let is_filtered = !self.setting.scope.tag_filters.is_empty();
             let ids: Vec<Id> = leaves.into_iter().filter(|id| is_filtered || !rows.contains_key(id)).collect();
             groups = self.groups(&ids, subscriptions).await?;
@@ -71,7 +72,7 @@ impl<'a, P: Pages> Reader<'a, P> {
         Ok(findings)
     }
 
-    /// Puts their groups to resources.
+    /// Adds the columns of their groups to resources.
     async fn with_groups(
         &self,
         findings: Vec<Finding>,
@@ -91,7 +92,7 @@ impl<'a, P: Pages> Reader<'a, P> {
         findings.collect::<Result<_, _>>().map_err(|error| self.unreadable(&error))
     }
 
-    /// The rows of the groups that these are in.
+    /// The rows of the groups that these ids are in.
     async fn groups(&self, ids: &[Id], subscriptions: &Rc<[&'a str]>) -> Result<HashMap<Id, Finding>, GraphError> {
         let groups: HashSet<Id> =
             ids.iter().filter_map(Id::parent).filter(|group| group.stage() == Stage::Container).collect();
@@ -106,7 +107,7 @@ impl<'a, P: Pages> Reader<'a, P> {
         Ok(rows)
     }
 
-    /// All that a query by id finds, over those of the subscriptions that its ids are in.
+    /// Everything that a query by id finds, sent over only those subscriptions that its ids are in.
     async fn rows(&self, query: Query<'_>, subscriptions: &Rc<[&'a str]>) -> Result<HashMap<Id, Finding>, GraphError> {
         let ids = query.ids().unwrap_or_default().iter();
         let named: HashSet<&str> =
@@ -115,7 +116,7 @@ impl<'a, P: Pages> Reader<'a, P> {
         if subscriptions.is_empty() {
             return Ok(HashMap::new());
         }
-        // This reading waits for that one: it must not wait for this one's place.
+        // The outer reading waits for this one, so this one must not wait for the outer one's slot.
         let slots = Slots::new(1);
         let setting = Setting { slots: &slots, ..self.setting };
         let (intake, mut taken) = mpsc::channel(1);
@@ -130,21 +131,21 @@ impl<'a, P: Pages> Reader<'a, P> {
         let (answer, rows) = tokio::join!(read, take);
         match answer {
             Ok(answer) => self.answer.borrow_mut().failed.extend(answer.failed),
-            // None of these subscriptions can be read, which the others need not wait for.
+            // None of these subscriptions can be read; the others need not wait for that.
             Err(error) if error.is_stop() && named.iter().all(|guid| self.setting.lessons.is_unread(guid)) => {}
             Err(error) => return Err(error),
         }
         Ok(rows)
     }
 
-    /// Whether nothing has kept a row from being read.
+    /// Whether nothing prevented a row from being read.
     fn is_read(&self, id: &Id) -> bool {
         let is_lost = |arm: ArmId<'_>| self.setting.lessons.is_unread(arm.subscription());
         !ArmId::parse(id.as_str()).is_some_and(is_lost) && !self.answer.borrow().failed.contains(id)
     }
 }
 
-/// The row of what exists, with the record and its columns.
+/// The row of something that exists, with the record and its columns.
 fn joined(row: Finding, record: Finding) -> Result<Finding, serde_json::Error> {
     let scope = if row.id().stage() == Stage::Leaf { record.scope } else { row.scope };
     let Change { changed_at, actor, row: columns, .. } = record.change;
@@ -167,7 +168,7 @@ fn in_group(resource: Finding, group: &Finding) -> Result<Finding, serde_json::E
     Ok(Finding { change: Change { row, ..resource.change }, ..resource })
 }
 
-/// A row with those columns of another that it does not have itself.
+/// A row, with those columns of another that it lacks.
 fn with_others(row: &Bytes, other: &Bytes) -> Result<Bytes, serde_json::Error> {
     let (mut columns, other) = (Columns::parse(row)?, Columns::parse(other)?);
     let own: HashSet<String> = columns.0.iter().map(|(name, _)| name.clone().into_owned()).collect();

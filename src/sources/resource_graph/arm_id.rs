@@ -1,8 +1,8 @@
 //! The id of an ARM resource, taken apart once: subscription, resource group, type.
 //!
 //! "Resource ID" in the Azure Resource Manager docs:
-//! `/subscriptions/{guid}[/resourceGroups/{name}][/providers/{namespace}/{type}/{name}[/{type}/{name}…]]`, where a further
-//! `/providers/…` behind a resource is an extension of it.
+//! `/subscriptions/{guid}[/resourceGroups/{name}][/providers/{namespace}/{type}/{name}[/{type}/{name}…]]`, where a
+//! further `/providers/…` after a resource is an extension of it.
 
 use std::borrow::Cow;
 
@@ -15,10 +15,10 @@ const SUBSCRIPTIONS: &str = "subscriptions";
 const GROUPS: &str = "resourcegroups";
 const PROVIDERS: &str = "providers";
 
-/// What is of no other provider is of this one.
+/// The provider of everything that names no other.
 const RESOURCES: &str = "microsoft.resources";
 
-/// An id in any case, and what its parts are.
+/// An id in any case, with its parts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ArmId<'a> {
     text: &'a str,
@@ -27,8 +27,8 @@ pub(crate) struct ArmId<'a> {
 }
 
 impl<'a> ArmId<'a> {
-    /// `None` where the text does not begin with `/subscriptions/` and something behind it: a management group, or a tenant's
-    /// own resource. A slash at the end is part of the text, as it is to KQL.
+    /// `None` unless the text begins with `/subscriptions/` and has something after it: otherwise it is a management
+    /// group, or a resource of the tenant itself. A trailing slash is part of the text, as it is to KQL.
     pub(crate) fn parse(text: &'a str) -> Option<Self> {
         let mut words = text.split('/');
         if !words.next()?.is_empty() || !words.next()?.eq_ignore_ascii_case(SUBSCRIPTIONS) {
@@ -52,11 +52,12 @@ impl<'a> ArmId<'a> {
         self.group
     }
 
-    /// The type in lower case: `namespace/type`, with the types of its parents between, those of an extension its own.
+    /// The type in lower case: `namespace/type`, including the types of its parents; for an extension, only its own
+    /// types.
     pub(crate) fn kind(&self) -> String {
         let mut kind = RESOURCES.to_owned();
         let mut words = self.text.split('/').skip(1).filter(|word| !word.is_empty());
-        // Types and names come by turns, so that a name may be anything, "providers" too.
+        // Types and names alternate, so that a name may be anything, even "providers".
         while let Some(word) = words.next() {
             if word.eq_ignore_ascii_case(PROVIDERS) {
                 kind = words.next().map(lower).unwrap_or_default();
@@ -78,8 +79,8 @@ impl<'a> ArmId<'a> {
     }
 }
 
-/// The id of a resource, a group or a subscription by its ARM id in any case, in lower case as KQL's `tolower` has it. `None`
-/// where it is in no subscription, or longer than any id.
+/// The id of a resource, a group or a subscription from its ARM id in any case, in lower case as by KQL's `tolower`.
+/// `None` if it is in no subscription, or too long.
 pub(crate) fn id_of(text: &str) -> Option<Id> {
     let is_lower = !text.bytes().any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii());
     let text = if is_lower { Cow::Borrowed(text) } else { Cow::Owned(lower(text)) };
@@ -87,13 +88,13 @@ pub(crate) fn id_of(text: &str) -> Option<Id> {
     Id::new(&*text, arm.shard_end(), arm.container_end())
 }
 
-/// The id as Azure writes it, in lower case: what is in the tenant is here [under](crate::id::under) a subscription.
+/// The id as Azure writes it, in lower case: what is in the tenant is [under](crate::id::under) a subscription here.
 pub(super) fn text_of(id: &Id) -> &str {
     let rest = id.as_str().get(id.shard_end()..).unwrap_or_default();
     rest.strip_prefix('/').filter(|rest| rest.starts_with("/providers/")).unwrap_or(id.as_str())
 }
 
-/// What an envelope calls what stands there.
+/// The name of a stage in an envelope.
 pub(super) fn label_of(stage: Stage) -> &'static str {
     match stage {
         Stage::Leaf => "resource",
@@ -161,7 +162,7 @@ mod tests {
 
     #[test]
     fn case_is_lowered_as_kql_lowers_it_and_parts_end_between_characters() {
-        // Ⱥ is longer in lower case, and İ has none of one character.
+        // Ⱥ is longer in lower case, and the lower case of İ is two characters.
         let id = id_of("/subscriptions/ΣΑΣ/resourceGroups/ȺÜİ/providers/a.b/c/ΟΔΟΣ").unwrap();
         assert_eq!(id.as_str(), "/subscriptions/σασ/resourcegroups/ⱥüİ/providers/a.b/c/οδοσ");
         assert_eq!((id.shard(), id.container()), ("/subscriptions/σασ", "/subscriptions/σασ/resourcegroups/ⱥüİ"));

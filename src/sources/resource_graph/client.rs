@@ -21,42 +21,42 @@ use crate::model::{self, Finding, Stage};
 use crate::offload;
 use crate::text::printable;
 
-/// A page of so many bytes as it comes, some hundred rows, is opened on another thread.
+/// A page of this many bytes as received, a few hundred rows, is opened on another thread.
 const LARGE: usize = 8 << 10;
 
 /// "Resources", Azure Resource Graph REST reference.
 const PATH: &str = "/providers/Microsoft.ResourceGraph/resources?api-version=2024-04-01";
 
-/// Answers single pages: Resource Graph, or what a test puts in its place.
+/// Provides single pages: Resource Graph, or a test double.
 pub(super) trait Pages {
     /// A page as it came.
     type Closed;
 
     async fn page(&self, request: Request<'_>) -> Result<Self::Closed, GraphError>;
 
-    /// Its rows, which take many times the memory. It was asked for by this name, in this scope.
+    /// Opens a page, whose rows take many times the memory. It answers the query of this name, in this scope.
     async fn open(&self, page: Self::Closed, name: &'static str, scope: &Scope) -> Result<Page, GraphError>;
 
-    /// So many rows are going to come.
+    /// Announces rows that will come.
     fn announce(&self, rows: u64);
 
-    /// So many have come.
+    /// Counts rows that came.
     fn count(&self, rows: u64);
 }
 
-/// What is asked for.
+/// A request for one page of a query.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Request<'a> {
-    /// What errors call it.
+    /// Its name in errors.
     pub(super) name: &'static str,
     pub(super) text: &'a str,
-    /// GUIDs, 1,000 at most.
+    /// GUIDs, at most 1,000.
     pub(super) subscriptions: &'a [&'a str],
     pub(super) skip_token: Option<&'a str>,
     pub(super) effort: Effort,
 }
 
-/// Resource Graph, and what came of asking it.
+/// Resource Graph, and statistics of what it answered.
 pub(crate) struct Client {
     arm: Api,
     quota: Quota,
@@ -69,29 +69,29 @@ pub(crate) struct Client {
     matched: Mutex<Matched>,
 }
 
-/// What of the filters matched anything.
+/// Which parts of the filters matched anything.
 #[derive(Default)]
 struct Matched {
     group: bool,
     types: HashSet<Arc<str>>,
 }
 
-/// The answer to a question that fits a page.
+/// The answer to a query that fits on one page.
 #[derive(Debug, Default)]
 pub(crate) struct Answered {
-    /// Rows that there are.
+    /// Rows in total.
     pub(crate) total: u64,
-    /// The first of them, as many as were asked for.
+    /// The first of them, up to the number requested.
     pub(crate) rows: Vec<Box<RawValue>>,
     pub(crate) quota: Option<QuotaTold>,
 }
 
-/// What an answer said of the quota, in its words.
+/// The quota as an answer reported it, verbatim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct QuotaTold {
-    /// Queries that are left.
+    /// Queries left.
     pub(crate) remaining: String,
-    /// `hh:mm:ss` until they are counted from the start.
+    /// `hh:mm:ss` until the count resets.
     pub(crate) resets_after: Option<String>,
 }
 
@@ -131,7 +131,7 @@ impl Client {
         &self.arm
     }
 
-    /// The time of Resource Graph when it first told.
+    /// The time at Resource Graph when it first reported it.
     pub(crate) fn azure_time(&self) -> Option<Timestamp> {
         self.azure_time.get().copied()
     }
@@ -141,23 +141,23 @@ impl Client {
         self.queries.load(Ordering::Relaxed)
     }
 
-    /// Rows that it answered with, but for those that only tell what was looked at.
+    /// Rows in its answers, except those that only show coverage.
     pub(crate) fn rows(&self) -> u64 {
         self.rows.load(Ordering::Relaxed)
     }
 
-    /// Rows that it said there are, of all queries so far.
+    /// Rows it announced for all queries so far.
     pub(crate) fn announced(&self) -> u64 {
         self.announced.load(Ordering::Relaxed)
     }
 
-    /// Ids of which it has more than one row.
+    /// Ids with more than one row.
     pub(crate) fn duplicates(&self) -> u64 {
         self.duplicates.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
     }
 
-    /// Asks a small question of up to 1,000 subscriptions, by their GUIDs: how many rows there are, and the first `top`, 1,000 at
-    /// most. Nothing of it is proven. Errors call it by `name`.
+    /// Sends a small query over up to 1,000 subscriptions, given by GUID. Returns how many rows there are, and the
+    /// first `top`, at most 1,000. Nothing about the answer is proven. Errors call the query `name`.
     pub(crate) async fn ask(
         &self,
         name: &'static str,
@@ -199,7 +199,7 @@ impl Client {
         }
     }
 
-    /// Counts rows that have no id here, and names the first of them.
+    /// Counts rows without an id of ours, and logs the first of them.
     fn note_elsewhere(&self, page: &Page) {
         let mut others = page.rows.iter().filter(|row| matches!(row, Row::Elsewhere(_)));
         let Some(first) = others.next() else { return };
@@ -226,7 +226,8 @@ impl Client {
         }
     }
 
-    /// Of a scope, what nothing matched that was read: whether no group did, and the types of which there was nothing.
+    /// The parts of a scope that matched nothing that was read: whether no group matched, and the types without
+    /// resources.
     pub(crate) fn unmatched(&self, scope: &Scope) -> (bool, Vec<String>) {
         let matched = self.matched.lock().unwrap_or_else(PoisonError::into_inner);
         let types = scope.resource_types.iter().map(ResourceType::as_str);
@@ -234,7 +235,7 @@ impl Client {
         (scope.is_filtered() && !matched.group, missing.collect())
     }
 
-    /// Counts each id that has more than one row once a run, and names the first.
+    /// Counts each id with more than one row once per run, and logs the first.
     fn note_duplicates(&self, page: &Page) {
         let mut known = self.duplicates.lock().unwrap_or_else(PoisonError::into_inner);
         if let (true, Some(first)) = (known.is_empty(), page.duplicates.first()) {
@@ -248,7 +249,7 @@ impl Client {
 }
 
 impl Pages for Client {
-    /// `None`: there is nothing to look at.
+    /// `None`: Resource Graph covers none of the subscriptions.
     type Closed = Option<Packed>;
 
     async fn page(&self, request: Request<'_>) -> Result<Self::Closed, GraphError> {
@@ -286,7 +287,7 @@ impl Pages for Client {
     }
 }
 
-/// More than 10,000 subscriptions in scope: the service leaves some out, and says so in a header only.
+/// With more than 10,000 subscriptions in scope, the service omits some, and says so only in a header.
 fn left_subscriptions_out(headers: &HeaderMap) -> bool {
     headers
         .get("x-ms-tenant-subscription-limit-hit")

@@ -1,5 +1,5 @@
-//! What becomes of a question that was not answered: it is asked over less. A question too heavy, or a subscription with which
-//! every query fails, is found by quarters of the subscriptions; a row, by `poison`.
+//! Handles a query that was not answered, by asking for less. Quartering the subscriptions helps if the query is too
+//! heavy, and finds a subscription that makes every query fail; `poison` finds a row that does.
 
 use std::rc::Rc;
 
@@ -12,17 +12,17 @@ use super::queries::Slice;
 use super::reading::{Portion, Reader, sized};
 use crate::azure::api::Effort;
 
-/// Parts of a page that is too large for the service.
+/// How many parts to split a result into that is too large for the service.
 pub(super) const FINER: u32 = 4;
 
-/// Parts of the subscriptions that a question was not answered over.
+/// How many parts to split subscriptions into after a failed query.
 const QUARTERS: usize = 4;
 
-/// Parts of this many may be too large because of many large rows. Of more, it is a single row.
+/// Up to this many parts, one may be too large because of many large rows. Beyond that, a single row is to blame.
 const MANY_PARTS: u32 = 1 << 10;
 
 impl<'a, P: Pages> Reader<'a, P> {
-    /// What becomes of a portion that was not answered. Yields how many rows of it came.
+    /// Handles a portion that was not answered. Returns how many of its rows came.
     pub(super) async fn in_trouble(
         &self,
         portion: Portion<'a>,
@@ -52,8 +52,8 @@ impl<'a, P: Pages> Reader<'a, P> {
         }
     }
 
-    /// Reads a portion over the quarters of its subscriptions, which takes as many queries as halves do, and half the time. All
-    /// are asked at once: one that is answered shows that the service is well.
+    /// Reads a portion by quarters of its subscriptions, which takes as many queries as halving, and half the time. All
+    /// are queried at once: one that is answered shows that the service works.
     async fn quarters(&self, portion: Portion<'a>, readings: u32, error: GraphError) -> Result<u64, GraphError> {
         let lessons = self.setting.lessons;
         if lessons.has_lost_enough() {
@@ -73,7 +73,7 @@ impl<'a, P: Pages> Reader<'a, P> {
             lessons.answered_over(most);
         }
         let mut came = 0;
-        // What was answered goes first, so that its page does not wait for what the others come to.
+        // Answered quarters go first, so that their pages do not wait for the outcome of the others.
         for (first, quarter) in answered {
             came += self.over(quarter, readings, Some(first)).await?;
         }
@@ -81,7 +81,7 @@ impl<'a, P: Pages> Reader<'a, P> {
         Ok(came + try_join_all(searches).await?.into_iter().sum::<u64>())
     }
 
-    /// The first page of a portion that may fail as what it is part of has.
+    /// The first page of a portion that may fail just like the larger one did.
     async fn first_of(&self, portion: &Portion<'_>) -> Result<Page, GraphError> {
         let text = self.query.text(self.setting.scope, &portion.slice, self.joins());
         let (name, effort, subscriptions) = (self.query.name(), Effort::Brief, &portion.subscriptions);
@@ -89,7 +89,7 @@ impl<'a, P: Pages> Reader<'a, P> {
         self.setting.page(request).await.map(sized)
     }
 
-    /// Goes on without a subscription that is asked about alone and not answered.
+    /// Continues without a subscription that was queried alone and not answered.
     fn without(&self, subscriptions: &[&str], error: GraphError) -> Result<u64, GraphError> {
         match subscriptions {
             [alone] if matches!(error.trouble(), Some(Trouble::Broken | Trouble::Refused)) => {

@@ -1,10 +1,10 @@
-//! Why Resource Graph gave no whole answer, what that means for the run, and what a person can do about it.
+//! Why Resource Graph gave no complete answer, what that means for the run, and what a person can do about it.
 
 use crate::azure::api::ApiError;
 use crate::error::{Exit, Problem};
 use crate::http::{Failure, RequestError};
 
-/// Why a query's result is not here, or not whole.
+/// Why a query's result is missing or incomplete.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GraphError {
     #[error("the query for {query}: {source}")]
@@ -32,17 +32,17 @@ pub(crate) enum GraphError {
         "the query for {query}: Resource Graph left subscriptions out, as too many were in scope; lower SUBSCRIPTION_BATCH_SIZE"
     )]
     LeftOut { query: &'static str },
-    /// Nobody wants the rest.
+    /// The receiver takes nothing more.
     #[error("stopped before everything was read")]
     Stopped,
 }
 
-/// What is wrong with an answer that may be there for less.
+/// A problem with an answer that asking for less may solve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trouble {
-    /// It is larger than the service answers.
+    /// It is larger than the service allows.
     TooLarge,
-    /// The service, or its answer, breaks: perhaps over one of the rows, or because the question is too heavy.
+    /// The service fails, or its answer is broken, perhaps because of a row, or because the query is too heavy.
     Broken,
     /// It is refused, perhaps because of one of the subscriptions.
     Refused,
@@ -50,7 +50,7 @@ pub(super) enum Trouble {
     Joins,
 }
 
-/// One of the codes in an answer of 400 that names no subscription that Resource Graph knows for the principal.
+/// One of the codes of a 400 answer when Resource Graph knows none of the given subscriptions for the principal.
 const LOOKS_AT_NONE: &str = "NoValidSubscriptionsInQueryRequest";
 
 impl Problem for GraphError {
@@ -86,18 +86,18 @@ impl Problem for GraphError {
 }
 
 impl GraphError {
-    /// Whether it only says that something else ended the reading.
+    /// Whether it only means that something else ended the reading.
     pub(crate) fn is_stop(&self) -> bool {
         matches!(self, Self::Stopped)
     }
 
-    /// Whether it only says that Resource Graph looks at none of the subscriptions that were named.
+    /// Whether it only means that Resource Graph covers none of the given subscriptions.
     pub(super) fn looks_at_none(&self) -> bool {
         let Self::Request { source: ApiError::Request(RequestError { failure, .. }), .. } = self else { return false };
         matches!(failure, Failure::Status(status) if status.codes.iter().any(|code| code.eq_ignore_ascii_case(LOOKS_AT_NONE)))
     }
 
-    /// Whether asking for less may help. Not where the credentials, the network or the quota are the reason.
+    /// The problem, if asking for less may solve it; `None` if the cause is the credentials, the network or the quota.
     pub(super) fn trouble(&self) -> Option<Trouble> {
         let Self::Request { source: ApiError::Request(RequestError { failure, .. }), .. } = self else { return None };
         match failure {
@@ -116,7 +116,7 @@ impl GraphError {
         }
     }
 
-    /// Whether there was no answer at all in the time that one is waited for.
+    /// Whether no answer at all came within the timeout.
     pub(super) fn is_silence(&self) -> bool {
         matches!(
             self,
@@ -124,7 +124,7 @@ impl GraphError {
         )
     }
 
-    /// Whether it may be the number of subscriptions that the service failed over. An answer that makes no sense, or a refusal,
+    /// Whether the service may have failed because of the number of subscriptions. A nonsensical answer, or a refusal,
     /// is due to one of them.
     pub(super) fn is_of_many(&self) -> bool {
         let is_sense = |failure: &Failure| !matches!(failure, Failure::Unreadable(_));
@@ -136,7 +136,7 @@ impl GraphError {
     }
 }
 
-/// Whether a code refuses a query for its joins, such as `DisallowedMaxNumberOfRemoteTables`.
+/// Whether a code refuses a query because of its joins, such as `DisallowedMaxNumberOfRemoteTables`.
 fn is_of_joins(code: &str) -> bool {
     let code = code.to_ascii_lowercase();
     ["join", "union", "remotetable"].iter().any(|word| code.contains(word))

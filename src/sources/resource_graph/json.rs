@@ -1,4 +1,4 @@
-//! Rows as JSON that is mostly passed through: string columns, and columns that are taken out.
+//! Rows as JSON that is mostly passed through: string columns, and the removal of columns.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,7 +9,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
-/// A string column: borrowed where the JSON allows it, empty where it is null.
+/// A string column: borrowed if the JSON allows it, empty if it is null.
 #[derive(Default)]
 pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
 
@@ -47,7 +47,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// JSON without its line breaks, which can only be whitespace between its tokens: files of rows have one per line.
+/// JSON without line breaks, which can only be whitespace between tokens: files of rows have one row per line.
 pub(super) fn on_one_line(json: Bytes) -> Bytes {
     if !(json.contains(&b'\n') || json.contains(&b'\r')) {
         return json;
@@ -55,7 +55,7 @@ pub(super) fn on_one_line(json: Bytes) -> Bytes {
     json.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect()
 }
 
-/// A row without some of its columns; the others are as they came, in their order.
+/// A row without some of its columns; the others are unchanged, in the same order.
 pub(super) fn without(row: &[u8], names: &[&str]) -> Result<Bytes, serde_json::Error> {
     let mut columns = Columns::parse(row)?;
     columns.0.retain(|(name, _)| !names.contains(&&**name));

@@ -9,8 +9,8 @@ use crate::config::{ResourceType, TagCondition, TagFilters};
 use crate::id::lower;
 use crate::model::Id;
 
-/// A string literal. KQL escapes with a backslash ("The string data type", Kusto docs); doubling a quote would silently drop
-/// it, as two literals side by side are concatenated.
+/// A string literal. KQL escapes with a backslash ("The string data type", Kusto docs). Doubling a quote would silently
+/// drop it, because adjacent literals are concatenated.
 pub(crate) struct Literal<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Literal<'_> {
@@ -22,7 +22,8 @@ impl fmt::Display for Literal<'_> {
                 '\n' => f.write_str("\\n")?,
                 '\r' => f.write_str("\\r")?,
                 '\t' => f.write_str("\\t")?,
-                // A literal ends at a line's end, and these are line ends or controls to one reader or another.
+                // A literal ends at a line break, and some reader or other treats these as line breaks or control
+                // characters.
                 c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}') => {
                     write!(f, "\\u{:04x}", u32::from(c))?;
                 }
@@ -49,15 +50,15 @@ pub(crate) fn datetime(at: Timestamp) -> String {
     format!("datetime({at:.3})")
 }
 
-/// The condition that a resource's type, in column `type` and lower case, is one of these; `None` where all are.
+/// The condition that a resource's type, in column `type` and lower case, is one of these; `None` for all types.
 pub(crate) fn type_condition(types: &[ResourceType]) -> Option<String> {
     (!types.is_empty()).then(|| format!("type in ({})", list(types.iter().map(ResourceType::as_str))))
 }
 
-/// The condition that a group's tags, in the dynamic column `tags` and wholly in lower case, match; `None` where all do.
+/// The condition that a group's tags, in the dynamic column `tags` and all in lower case, match; `None` if all do.
 ///
-/// Names and values match case-insensitively ("Use tags to organize your Azure resources": tag names are case-insensitive,
-/// and so are values here). Tags are lowered as one text, since KQL looks names up case-sensitively.
+/// Names and values match case-insensitively ("Use tags to organize your Azure resources": tag names are
+/// case-insensitive, and so are values here). Tags are lowered as one text, since KQL looks names up case-sensitively.
 pub(crate) fn tag_condition(filters: &TagFilters, tags: &str) -> Option<String> {
     let included = filters.include.iter().map(|condition| equals(condition, tags));
     let excluded = filters.exclude.iter().map(|condition| format!("not({})", equals(condition, tags)));
@@ -70,18 +71,18 @@ fn equals(condition: &TagCondition, tags: &str) -> String {
     let value = lower(&condition.value);
     let equal = format!("tostring({tags}[{}]) == {}", Literal(&name), Literal(&value));
     if value.is_empty() {
-        // A missing tag reads as an empty string too.
+        // A missing tag also reads as an empty string.
         format!("(isnotnull({tags}[{}]) and {equal})", Literal(&name))
     } else {
         equal
     }
 }
 
-/// The condition that an update, whose `changes` stand in this column as text in lower case, may have changed what a filter
-/// looks at: it names a tag of the filter, or does not tell all that it changed. `None` without filters.
+/// The condition that an update may have changed what a filter looks at: its `changes`, in this column as lower-case
+/// text, name a tag of the filter, or do not list everything that changed. `None` without filters.
 ///
-/// "Get resource changes": `changes` has a property for each path that changed, each with `isTruncated`; it may come later than
-/// the record.
+/// "Get resource changes": `changes` has a property for each path that changed, each with `isTruncated`, and may be
+/// later than the record.
 pub(crate) fn retag_condition(filters: &TagFilters, changes: &str) -> Option<String> {
     let conditions = filters.include.iter().chain(&filters.exclude);
     let named: Vec<String> = conditions
@@ -95,13 +96,13 @@ pub(crate) fn retag_condition(filters: &TagFilters, changes: &str) -> Option<Str
     (!named.is_empty()).then(|| format!("{untold}\n    or {}", named.join(" or ")))
 }
 
-/// The longest part of a text that JSON never escapes, whoever writes it. A text that contains the whole contains this too.
+/// The longest part of a text that no JSON writer escapes. A text that contains the whole contains this part, too.
 fn plain_part(text: &str) -> &str {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, ' ' | '_' | '-' | '.');
     text.split(|c| !is_plain(c)).max_by_key(|part| part.len()).unwrap_or_default()
 }
 
-/// The condition that puts an id in one of `of` parts, by the hash of its lower-case form. KQL's `%` is never negative.
+/// The condition that an id is in one of `of` parts, by the hash of its lower-case form. KQL's `%` is never negative.
 pub(crate) fn part_condition(id: &str, part: u32, of: u32) -> Option<String> {
     (of > 1).then(|| format!("hash({id}) % {of} == {part}"))
 }

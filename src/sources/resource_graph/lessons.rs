@@ -1,4 +1,4 @@
-//! What a run learns from queries that fail: what one query has shown holds for all that follow.
+//! What a run learns from failed queries: what one query has shown applies to all later ones.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -16,41 +16,41 @@ use super::queries::{Joins, Query};
 use crate::azure::api::Effort;
 use crate::model::Finding;
 
-/// Queries that fail in a row before Resource Graph is taken to be down. Dividing 1,000 subscriptions takes 21 down to the first
-/// one, and a few readings run side by side.
+/// Queries that fail in a row before Resource Graph counts as down. Dividing 1,000 subscriptions takes 21 queries to
+/// get down to the first one, and a few readings run concurrently.
 const MOST_FAILURES: u32 = 100;
 
-/// The same in time that only failing queries took. A query that is under way then may take another minute.
+/// The same limit in time during which all queries failed. A query in flight by then may take another minute.
 const LONGEST_FAILURE: Duration = Duration::from_secs(150);
 
-/// The same over the whole run, whatever was answered in between: what is not answered after that is not divided any more. The
-/// search among 1,000 subscriptions takes a minute, and five steps of a quarter of one.
+/// The same limit over the whole run, regardless of answers in between: after that, failed queries are no longer
+/// divided. The search among 1,000 subscriptions takes a minute, plus five steps of a quarter of one.
 const LONGEST_LOSS: Duration = Duration::from_secs(225);
 
 /// What a run has learned so far.
 pub(super) struct Lessons {
     together: Cell<usize>,
     is_divided: Cell<bool>,
-    /// Queries, by their names, that are refused for their joins.
+    /// Names of queries that are refused because of their joins.
     refused: RefCell<BTreeSet<&'static str>>,
     has_answered: Cell<bool>,
-    /// The run is over one subscription: there is nothing else to go on with.
+    /// The run has only one subscription, so there is nothing else to continue with.
     is_of_one: Cell<bool>,
     failing: Cell<Failing>,
     /// The last answer that was opened made no sense.
     is_garbled: Cell<bool>,
     /// All failures of the run.
     lost: Cell<Failing>,
-    /// A query had no answer at all: others are not waited for as long.
+    /// A query got no answer at all, so others are not waited for as long.
     has_hung: Cell<bool>,
-    /// Subscriptions of which nothing can be read, and why, until that is told.
+    /// Subscriptions that cannot be read, and why, until that is reported.
     unread: RefCell<BTreeMap<Box<str>, Option<GraphError>>>,
-    /// How many resources a subscription has, by the look at them.
+    /// How many resources each subscription has, from the query for coverage.
     sizes: RefCell<HashMap<Box<str>, u64>>,
 }
 
-/// Failures, and the time in which at least one of them was waited for. Of those without an answer only the time counts: many
-/// are waited for side by side.
+/// Failures, and the time in which at least one of them was awaited. If there was no answer, only the time counts: many
+/// are awaited concurrently.
 #[derive(Clone, Copy, Default)]
 struct Failing {
     count: u32,
@@ -59,7 +59,7 @@ struct Failing {
 }
 
 impl Failing {
-    /// With another one, from `start` to `now`.
+    /// Adds a failure that lasted from `start` to `now`.
     fn and(self, is_silence: bool, start: Instant, now: Instant) -> Self {
         let start = self.until.map_or(start, |until| until.max(start));
         Self { count: self.count + u32::from(!is_silence), took: self.took + (now - start), until: Some(now) }
@@ -67,7 +67,7 @@ impl Failing {
 }
 
 impl Lessons {
-    /// `together` subscriptions are asked about at once, until that proves to be too many.
+    /// Queries are sent over `together` subscriptions, until that proves to be too many.
     pub(super) fn new(together: NonZeroUsize) -> Self {
         Self {
             together: Cell::new(together.get()),
@@ -89,8 +89,8 @@ impl Lessons {
         self.is_of_one.set(subscriptions == 1);
     }
 
-    /// How much is tried before less is asked for. One of several subscriptions is not waited for at length, even if it is asked
-    /// about alone: that would look as if nothing was answered any more.
+    /// How persistently to try before asking for less. One of several subscriptions is not waited for at length, even
+    /// if it is queried alone: it would look as if nothing was answered any more.
     pub(super) fn effort(&self) -> Effort {
         match (self.has_hung.get(), self.is_of_one.get()) {
             (true, _) => Effort::Brief,
@@ -99,7 +99,7 @@ impl Lessons {
         }
     }
 
-    /// The most subscriptions that are asked about at once.
+    /// The most subscriptions per query.
     pub(super) fn together(&self) -> usize {
         self.together.get()
     }
@@ -115,7 +115,7 @@ impl Lessons {
         }
     }
 
-    /// Tells the first time that a query is asked again over fewer subscriptions.
+    /// Logs the first time that a query is repeated over fewer subscriptions.
     pub(super) fn tell_divided(&self, subscriptions: usize, error: &GraphError) {
         if self.is_divided.replace(true) {
             tracing::debug!("over {subscriptions} subscriptions at once: {error}; asking about a quarter of them");
@@ -132,18 +132,18 @@ impl Lessons {
         if self.refused.borrow().contains(query.name()) { Joins::Refused } else { Joins::Allowed }
     }
 
-    /// Notes that a query is refused for its joins.
+    /// Notes that a query is refused because of its joins.
     pub(super) fn refuse_joins(&self, query: Query<'_>, error: &GraphError) {
         if self.refused.borrow_mut().insert(query.name()) {
             tracing::info!("{error}; from now on its parts are asked for one after the other");
         }
     }
 
-    /// Notes what became of a query that was asked at `start`.
+    /// Notes the outcome of a query that was sent at `start`.
     pub(super) fn note(&self, start: Instant, outcome: Result<(), &GraphError>) {
         match outcome {
             Err(error) if matches!(error.trouble(), Some(Trouble::Broken | Trouble::Refused)) => {}
-            // Of the credentials, the network or the quota: it says nothing of the question.
+            // It is about the credentials, the network or the quota, and says nothing about the query.
             Err(error) if error.trouble().is_none() => return,
             _ => {
                 self.has_answered.set(true);
@@ -157,36 +157,36 @@ impl Lessons {
         self.lost.set(self.lost.get().and(is_silence, start, now));
     }
 
-    /// Notes that an answer came, which is opened later: it counts, unless the last one that was opened made no sense.
+    /// Notes an answer that is to be opened later. It counts as one, unless the last one that was opened made no sense.
     pub(super) fn note_closed(&self) {
         if !self.is_garbled.get() {
             self.stop_failing();
         }
     }
 
-    /// Notes what an answer turned out to be.
+    /// Notes whether an opened answer made sense.
     pub(super) fn note_opened(&self, page: &Result<Page, GraphError>) {
         self.is_garbled.set(page.is_err());
         self.note(Instant::now(), page.as_ref().map(drop));
     }
 
-    /// What was asked before this answer has not been without any for longer.
+    /// Ends a series of failures. For queries that were sent before this answer, only the time from now on counts.
     fn stop_failing(&self) {
         self.failing.set(Failing { until: Some(Instant::now()), ..Failing::default() });
     }
 
-    /// Whether so much time was lost that no more is spent on a search.
+    /// Whether too much time has been lost to continue a search.
     pub(super) fn has_lost_enough(&self) -> bool {
         self.lost.get().took >= LONGEST_LOSS
     }
 
-    /// Whether Resource Graph answers nothing any more.
+    /// Whether Resource Graph has stopped answering.
     pub(super) fn is_down(&self) -> bool {
         let Failing { count, took, .. } = self.failing.get();
         count >= MOST_FAILURES || took >= LONGEST_FAILURE
     }
 
-    /// Notes that nothing can be read of a subscription.
+    /// Notes that a subscription cannot be read.
     pub(super) fn cannot_read(&self, subscription: &str, error: GraphError) {
         self.unread.borrow_mut().entry(subscription.into()).or_insert(Some(error));
     }
@@ -195,7 +195,7 @@ impl Lessons {
         self.unread.borrow().contains_key(subscription)
     }
 
-    /// Notes how many resources a covered subscription has, where the row tells.
+    /// Notes how many resources a covered subscription has, if the row says.
     pub(super) fn note_size(&self, finding: &Finding) {
         #[derive(Deserialize)]
         struct Told {
@@ -207,18 +207,18 @@ impl Lessons {
         }
     }
 
-    /// How many resources a subscription has, where that is known.
+    /// How many resources a subscription has, if known.
     pub(super) fn size_of(&self, subscription: &str) -> Option<u64> {
         self.sizes.borrow().get(subscription).copied()
     }
 
-    /// Whether something was answered in this run.
+    /// Whether anything was answered in this run.
     pub(super) fn has_answered(&self) -> bool {
         self.has_answered.get()
     }
 
-    /// Why a reading of which nothing can be read ends. Where nothing at all was answered in this run, that is not due to its
-    /// subscriptions, and told once instead of for each of them.
+    /// Why a reading ends if nothing of it can be read. If nothing at all was answered in this run, its subscriptions
+    /// are not to blame, and the error is reported once instead of for each of them.
     pub(super) fn end_of(&self, subscriptions: &[&str]) -> GraphError {
         if self.has_answered.get() || subscriptions.len() == 1 {
             return GraphError::Stopped;
@@ -226,7 +226,7 @@ impl Lessons {
         self.reasons().into_iter().next().map_or(GraphError::Stopped, |(_, error)| error)
     }
 
-    /// Those of which something can be read.
+    /// The subscriptions that can be read.
     pub(super) fn readable<'a>(&self, subscriptions: &Rc<[&'a str]>) -> Rc<[&'a str]> {
         if subscriptions.iter().any(|subscription| self.is_unread(subscription)) {
             subscriptions.iter().copied().filter(|subscription| !self.is_unread(subscription)).collect()
@@ -235,7 +235,7 @@ impl Lessons {
         }
     }
 
-    /// Subscriptions of which nothing could be read, and why. Where the service as a whole does not answer, one stands for all.
+    /// Subscriptions that could not be read, and why. If the service as a whole does not answer, one stands for all.
     pub(super) fn take_unread(&self) -> Vec<(Box<str>, GraphError)> {
         let mut reasons = self.reasons();
         if self.is_down() {

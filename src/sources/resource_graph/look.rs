@@ -1,8 +1,8 @@
-//! What Resource Graph looks at, and its clock: one question a batch, before anything else is read.
+//! What Resource Graph covers, and its clock: one query per batch, before anything else is read.
 //!
-//! A query names subscriptions; those that Resource Graph does not know for the principal, or not yet, are left out of its answer
-//! without a word. Any row of a subscription shows that it was looked at: its own, a group's or a resource's, as a principal may
-//! have rights on some groups only.
+//! A query names subscriptions; those that Resource Graph does not, or not yet, know for the principal are silently
+//! left out of the answer. Any row of a subscription shows that it is covered: its own, a group's or a resource's, as a
+//! principal may have rights on some groups only.
 
 use std::collections::HashSet;
 
@@ -12,19 +12,19 @@ use super::error::GraphError;
 use crate::engine::{Found, Sight};
 use crate::model::Id;
 
-/// What Resource Graph looks at of some subscriptions.
+/// Which subscriptions Resource Graph covers.
 #[derive(Debug, Default)]
 pub(crate) struct Look {
     covered: HashSet<Id>,
     /// Subscriptions that it could not be asked about.
     unknown: HashSet<Id>,
     pub(crate) failures: Vec<GraphError>,
-    /// Its own time; `None` where it did not tell.
+    /// The service's time; `None` if it was not reported.
     pub(crate) now: Option<Timestamp>,
 }
 
 impl Look {
-    /// Adds what was found of some of them.
+    /// Adds what was found for some of them.
     pub(super) fn add(&mut self, shards: &[Id], found: Result<Found, GraphError>) {
         match found {
             Ok(Found { answer, .. }) => {

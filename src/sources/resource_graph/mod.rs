@@ -1,11 +1,13 @@
 //! Azure Resource Graph as a source: a subscription is a shard, a resource group a container, a resource a leaf.
 //!
-//! `queries` holds what is asked, made of the pieces in `kql`; `client` asks it, under the quota of `quota`; `reading` makes a
-//! whole answer of many pages, with the proof of `proof`; what is not answered is asked over less (`dividing`), around single
-//! rows (`poison`), without joins (`apart`), and for the whole run (`lessons`). `page` and `row` make findings
-//! of an answer. `arm_id` takes ids apart, `shards` makes of subscriptions what the engine needs.
+//! `queries` has the query texts, made of the pieces in `kql`; `client` sends them, within the quota of `quota`;
+//! `reading` makes a complete answer of many pages, as proven by `proof`. What is not answered is asked for in smaller
+//! portions (`dividing`), without single rows (`poison`) or without joins (`apart`); what failed queries teach applies
+//! to the whole run (`lessons`). `page` and `row` turn answers into findings. `arm_id` parses ids, and `shards` turns
+//! subscriptions into what the engine needs.
 //!
-//! What a row shows, what a record tells and what was really looked at is said here. What follows from it is the engine's.
+//! This module says what a row shows, what a record says, and what was really covered. The conclusions are the
+//! engine's.
 
 mod apart;
 pub(crate) mod arm_id;
@@ -50,7 +52,7 @@ use reading::{Opened, Reader, Setting};
 pub(crate) use shards::Subscription;
 use slots::Slots;
 
-/// Questions under way at once. What asks them takes what comes, so that they need not wait for the posts as readings do.
+/// Concurrent questions. Their pages are taken as they come, so unlike readings they need not wait for the posts.
 const QUESTIONS: usize = 2;
 
 /// Azure Resource Graph, as far as the principal can read it.
@@ -62,7 +64,7 @@ pub(crate) struct ResourceGraph {
     questions: Slots,
 }
 
-/// A reading: one query or several, the first page of the first of them there.
+/// A reading: one or more queries, with the first page of the first one.
 pub(crate) struct Reading<'a> {
     graph: &'a ResourceGraph,
     shards: &'a [Id],
@@ -70,18 +72,18 @@ pub(crate) struct Reading<'a> {
     shows: Shows,
 }
 
-/// Whether rows show what was looked at.
+/// Whether rows show coverage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shows {
-    /// All of them are asked for: what has none may be empty, or was not looked at.
+    /// All rows are requested: a shard without any may be empty, or not covered.
     All,
-    /// They are of what changed.
+    /// Only rows of what changed are requested.
     Nothing,
 }
 
 impl ResourceGraph {
-    /// `together` subscriptions are asked about in one query, 1,000 at most; `pages_at_once` pages are read ahead of who takes
-    /// them.
+    /// A query is sent over `together` subscriptions, at most 1,000; `pages_at_once` pages are read ahead of the
+    /// receiver.
     pub(crate) fn new(arm: Api, scope: config::Scope, together: NonZeroUsize, pages_at_once: NonZeroUsize) -> Self {
         Self {
             client: Client::new(arm),
@@ -104,7 +106,7 @@ impl ResourceGraph {
         Ok(shards)
     }
 
-    /// Subscriptions of which nothing could be read, and why. Everything else was.
+    /// Subscriptions that could not be read, and why. Everything else was read.
     pub(crate) fn take_failures(&self) -> Vec<(Id, GraphError)> {
         let unread = self.lessons.take_unread().into_iter();
         unread.filter_map(|(subscription, error)| Some((shards::shard(&subscription)?, error))).collect()
@@ -118,7 +120,7 @@ impl ResourceGraph {
         Opened::now(self.setting(), query, &guids(shards)).await
     }
 
-    /// What it looks at of these shards, and what time it is there.
+    /// Which of these shards it covers, and what time it is there.
     pub(crate) async fn look(&self, shards: &[Id]) -> Look {
         let ask = async |shards| (shards, self.collect(shards, Query::Subscriptions).await);
         let asked = shards.chunks(self.lessons.together()).map(ask);
@@ -131,7 +133,7 @@ impl ResourceGraph {
         look
     }
 
-    /// All that a query of few rows finds.
+    /// Everything that a query with few rows finds.
     async fn collect(&self, shards: &[Id], query: Query<'_>) -> Result<Found, GraphError> {
         let subscriptions = guids(shards);
         let (intake, mut taken) = mpsc::channel(1);
@@ -182,7 +184,7 @@ impl Source for ResourceGraph {
                 (Query::ChangedContainers { since: kept }, Query::AbsentResources { kept, recent })
             }
         };
-        // Asked side by side: one round trip where nothing changed.
+        // Queried concurrently: one round trip if nothing changed.
         futures::try_join!(
             self.reading(shards, containers, Shows::Nothing),
             self.reading(shards, leaves, Shows::Nothing)
@@ -203,7 +205,8 @@ impl Source for ResourceGraph {
         self.reading(shards, Query::Resources, Shows::All).await
     }
 
-    /// Brings what is directly in a subscription as well: no group would bring it where groups are read instead of everything.
+    /// Includes what is directly in a subscription: if groups are read instead of everything, no group would include
+    /// it.
     async fn within<'a>(&'a self, shards: &'a [Id], containers: &'a [Id]) -> Result<Reading<'a>, GraphError> {
         let mut portions = names::portions(containers);
         let groups = portions.next().unwrap_or_default();
@@ -231,7 +234,7 @@ impl Source for ResourceGraph {
                 found.findings.extend(part.findings);
                 found.answer.covered.extend(part.answer.covered);
                 found.answer.unread.extend(part.answer.unread);
-                // A shard's own row may be asked for along with the others; it is not what was asked.
+                // A shard's own row may be queried along with the others without having been asked for.
                 let is_asked = |id: &Id| id.stage() != Stage::Root || ids.contains(id);
                 found.answer.failed.extend(part.answer.failed.into_iter().filter(is_asked));
             }
@@ -285,7 +288,7 @@ impl engine::Reading for Reading<'_> {
     }
 }
 
-/// The subscriptions as Resource Graph takes them.
+/// The subscriptions' GUIDs, as Resource Graph takes them.
 fn guids(shards: &[Id]) -> Vec<&str> {
     shards.iter().filter_map(|shard| arm_id::ArmId::parse(shard.as_str())).map(|arm| arm.subscription()).collect()
 }

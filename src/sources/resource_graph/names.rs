@@ -1,16 +1,16 @@
-//! How many ids a query names.
+//! Limits how many ids a query names.
 
 use std::collections::HashSet;
 
 use crate::model::{Id, Stage};
 
-/// Ids that one query names at most.
+/// The most ids that one query names.
 pub(super) const FEW_NAMES: usize = 200;
 
-/// The same in bytes. Ids are some hundred bytes long, so that this bounds those only that are not.
+/// The same in bytes. Ids are some hundred bytes long, so this limits only those that are longer.
 const FEW_BYTES: usize = 64 << 10;
 
-/// Ids in portions that a query can name.
+/// Splits ids into portions that a query can name.
 pub(super) fn portions(ids: &[Id]) -> impl Iterator<Item = &[Id]> {
     let mut rest = ids;
     std::iter::from_fn(move || {
@@ -29,16 +29,16 @@ pub(super) fn portions(ids: &[Id]) -> impl Iterator<Item = &[Id]> {
 #[derive(Debug, Default)]
 pub(super) struct Asked {
     pub(super) shards: Vec<Id>,
-    /// Containers, and the shards' own.
+    /// Containers, and the shards themselves.
     pub(super) containers: Vec<Id>,
     pub(super) leaves: Vec<Id>,
     bytes: usize,
 }
 
 impl Asked {
-    /// Ids in portions of up to `together` shards, each id once.
+    /// Splits ids into portions of up to `together` shards, each id once.
     pub(super) fn portions(ids: &[Id], together: usize) -> Vec<Self> {
-        // In the order of their texts, the ids of a shard are together.
+        // Sorted by text, the ids of a shard are together.
         let mut ids: Vec<&Id> = ids.iter().collect();
         ids.sort_unstable();
         ids.dedup();

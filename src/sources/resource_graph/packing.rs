@@ -1,15 +1,15 @@
-//! The parts of a large result: small subscriptions together, a large one by the hashes of its ids.
+//! Splits a large result: small subscriptions are grouped, a large one is split by the hashes of its ids.
 //!
-//! So what is near each other in the checkpoint comes at about the same time, and a question is about few subscriptions.
+//! This way, neighbours in the checkpoint arrive at about the same time, and a query covers few subscriptions.
 
 use super::queries::Slice;
 use super::reading::Portion;
 
-/// More parts of a subscription than this would be an error of ours, or a service that never adds up.
+/// More parts of a subscription than this would mean a bug of ours, or a service whose numbers never add up.
 const MOST_PARTS: u32 = 1 << 14;
 
-/// Divides a portion of `rows` rows into parts of some `most` rows each, two at least; `None` if it would be too many. `size` is
-/// how many resources a subscription has, as far as is known.
+/// Divides a portion of `rows` rows into at least two parts of about `most` rows each; `None` if there would be too
+/// many. `size` says how many resources a subscription has, as far as known.
 pub(super) fn parts<'a>(
     portion: &Portion<'a>,
     rows: u64,
@@ -20,7 +20,7 @@ pub(super) fn parts<'a>(
         return finer(portion, parts_of(rows, most).max(2));
     }
     let of = |subscriptions: Vec<&'a str>| portion.over(subscriptions.into());
-    // One more each: what is read need not be resources.
+    // Plus one each, because the rows need not be resources.
     let mut sized: Vec<(u64, &str)> = portion.subscriptions.iter().map(|one| (size(one) + 1, *one)).collect();
     sized.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
     let all: u128 = sized.iter().map(|(size, _)| u128::from(*size)).sum();
@@ -45,7 +45,8 @@ pub(super) fn parts<'a>(
     Some(parts)
 }
 
-/// Divides a portion into `by` parts, by the hashes of its ids or by those that it names; `None` if it would be too many.
+/// Divides a portion into `by` parts, by the hashes of its ids or by the ids it names; `None` if there would be too
+/// many.
 pub(super) fn finer<'a>(portion: &Portion<'a>, by: u32) -> Option<Vec<Portion<'a>>> {
     let slices: Vec<Slice> = match &portion.slice {
         Slice::Hashed(part) if part.of.saturating_mul(by) > MOST_PARTS => return None,

@@ -16,7 +16,7 @@ use crate::http::{self, Failure};
 /// The most rows that Resource Graph puts on a page.
 pub(super) const PAGE: u64 = 1000;
 
-/// The body of an answer, "Resources" of the Resource Graph REST reference.
+/// The body of an answer ("Resources", Azure Resource Graph REST reference).
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Body<'a> {
@@ -34,7 +34,7 @@ pub(super) struct Body<'a> {
 }
 
 impl<'a> Body<'a> {
-    /// Parses an answer; one with an error beside its rows is none.
+    /// Parses an answer; rejects one that has an error next to its rows.
     pub(super) fn parse(body: &'a [u8]) -> Result<Self, Failure> {
         let answer: Self = http::json(body)?;
         match answer.error {
@@ -57,13 +57,13 @@ impl<'a> Body<'a> {
         }
     }
 
-    /// Documented as a string, "true" or "false". Only what says no is taken for it.
+    /// Documented as a string, "true" or "false". Only a clear no counts as one.
     fn is_truncated(&self) -> bool {
         self.result_truncated.is_some_and(|flag| !flag.get().trim_matches('"').trim().eq_ignore_ascii_case("false"))
     }
 }
 
-/// Rows, and never more than were asked for: however small they are, a few more would not matter, and millions would.
+/// Rows, but never more than were requested: a few more would not matter, but millions would, however small.
 pub(super) struct Rows<'a>(pub(super) Vec<&'a RawValue>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Rows<'a> {
@@ -96,17 +96,17 @@ impl<'de: 'a, 'a> Deserialize<'de> for Rows<'a> {
 /// A page of an answer.
 #[derive(Debug, Default)]
 pub(crate) struct Page {
-    /// One row of each id.
+    /// One row per id.
     pub(crate) rows: Vec<Row>,
-    /// Rows that came, before one of each id was chosen.
+    /// Rows received, before one per id was chosen.
     pub(super) came: u64,
     /// Ids that came more than once.
     pub(super) duplicates: Vec<Box<str>>,
-    /// Rows of the whole answer.
+    /// Rows in the whole result.
     pub(super) total: u64,
     pub(super) skip_token: Option<String>,
     pub(super) truncated: bool,
-    /// What time it is there, where its rows tell.
+    /// The service's time, if its rows contain it.
     pub(super) azure_time: Option<Timestamp>,
 }
 
@@ -137,8 +137,9 @@ fn azure_time(row: &RawValue) -> Option<Timestamp> {
     serde_json::from_str(row.get()).ok().map(|Told { azure_time }| azure_time)
 }
 
-/// Leaves one row of each id, the first by [`rank`], and tells which ids had more. Resource Graph holds some resources and
-/// containers twice, alike but for case or not; what comes twice in one answer is its data, and no fault of paging.
+/// Keeps one row per id, the first by [`rank`], and returns which ids had more. Resource Graph holds some resources and
+/// containers twice, identical except for case or not; duplicates within one answer are in its data, and not a fault of
+/// paging.
 fn one_of_each(rows: Vec<Row>, texts: &[&RawValue]) -> (Vec<Row>, Vec<Box<str>>) {
     let mut chosen: HashMap<&str, &RawValue> = HashMap::with_capacity(rows.len());
     let mut duplicates: HashSet<&str> = HashSet::new();
@@ -163,7 +164,7 @@ fn one_of_each(rows: Vec<Row>, texts: &[&RawValue]) -> (Vec<Row>, Vec<Box<str>>)
     (rows.into_iter().zip(is_chosen).filter_map(|(row, is_chosen)| is_chosen.then_some(row)).collect(), duplicates)
 }
 
-/// What rows of one id are ordered by: the id as it is written, then the tags, then the whole row. The queries choose among the
+/// The order of rows with one id: by the id as written, then the tags, then the whole row. The queries choose among the
 /// rows of a group in the same way.
 fn rank(row: &RawValue) -> (String, &str, &str) {
     #[derive(Default, Deserialize)]

@@ -1,7 +1,7 @@
-//! Ids with which every query fails: found, so that the rest can be read.
+//! Finds ids that make every query fail, so that the rest can be read.
 //!
-//! Nobody documents that a row can make Resource Graph fail, or its answer unreadable. Where it does, what is asked with that
-//! row fails each time, and one resource would keep a whole subscription from being read.
+//! It is not documented that a row can make Resource Graph fail, or its answer unreadable. If one does, every query
+//! that includes it fails, and one resource would keep a whole subscription from being read.
 
 use super::client::{Pages, Request};
 use super::dividing::FINER;
@@ -15,7 +15,7 @@ use super::row::Row;
 use crate::azure::api::Effort;
 use crate::model::Id;
 
-/// Which rows are in a slice, as far as their ids alone can be read.
+/// Which rows are in a slice, if at least their ids can be read.
 enum Within {
     These(Vec<Id>),
     /// Too many to name.
@@ -25,8 +25,8 @@ enum Within {
 }
 
 impl<'a, P: Pages> Reader<'a, P> {
-    /// Reads what can be read of a portion that failed with this error, and notes the ids with which it fails. Yields how many
-    /// rows came, with those that cannot be read; the error where it is not due to single rows.
+    /// Reads what can be read of a portion that failed with this error, and notes the ids that make it fail. Returns
+    /// how many rows came, counting those that cannot be read, or the error if single rows are not to blame.
     pub(super) async fn around_the_failing(
         &self,
         portion: Portion<'a>,
@@ -40,7 +40,7 @@ impl<'a, P: Pages> Reader<'a, P> {
         if let Slice::Named(ids) = &portion.slice {
             return match &ids[..] {
                 [] => Ok(0),
-                // A service that answers nothing has nothing against this row.
+                // If the service answers nothing at all, this row is not to blame.
                 [id] if self.is_well(&portion).await => {
                     tracing::warn!("the query for {name} fails with {id}; everything else is read");
                     let failed = &mut self.answer.borrow_mut().failed;
@@ -56,7 +56,7 @@ impl<'a, P: Pages> Reader<'a, P> {
         match self.ids_in(&portion).await {
             Within::These(ids) => self.smaller(&portion.with(Slice::Named(ids)), 2, readings).await,
             Within::Rows(rows) => self.smaller(&portion, parts_of(rows, ROWS_A_PART).max(FINER), readings).await,
-            // They are known all the same where they were asked for.
+            // They are known anyway if they were asked for.
             Within::Unknown => match self.query.ids() {
                 Some(ids) if self.is_well(&portion).await => {
                     self.smaller(&portion.with(Slice::Named(ids.to_vec())), 2, readings).await
@@ -90,7 +90,7 @@ impl<'a, P: Pages> Reader<'a, P> {
         }
     }
 
-    /// Whether the service answers what has nothing to do with the row in question.
+    /// Whether the service answers a query that has nothing to do with the row in question.
     async fn is_well(&self, portion: &Portion<'_>) -> bool {
         let text = Query::Subscriptions.text(self.setting.scope, &Slice::WHOLE, Joins::Refused);
         let (name, effort) = (Query::Subscriptions.name(), Effort::Brief);

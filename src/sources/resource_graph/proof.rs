@@ -1,8 +1,9 @@
-//! The proof that an answer is whole.
+//! The proof that an answer is complete.
 //!
-//! "Working with large Azure resource data sets": pages of 1,000 over `$skipToken`. An answer counts only when its rows add
-//! up to `totalRecords`, it is not truncated, and no id is on two pages; pages read while resources come and go overlap and
-//! leave gaps. An id that is twice on one page is so in the data. The documented cure is to partition by a hash, so that every part fits a page.
+//! "Working with large Azure resource data sets": pages of 1,000 through `$skipToken`. An answer counts only if its
+//! rows add up to `totalRecords`, it is not truncated, and no id is on two pages: pages read while resources come and
+//! go overlap and leave gaps. An id that is twice on one page is duplicated in the data. The documented remedy is to
+//! partition by a hash, so that every part fits on a page.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -13,7 +14,7 @@ use super::page::{PAGE, Page};
 #[derive(Default)]
 pub(super) struct Proof {
     hasher: RandomState,
-    /// Hashes of the ids: two that were the same by chance would only have the answer read again.
+    /// Hashes of the ids: a collision would only cause the answer to be read again.
     seen: HashSet<u64>,
     received: u64,
     overlaps: bool,
@@ -21,7 +22,7 @@ pub(super) struct Proof {
     token: Option<String>,
 }
 
-/// What a page makes of the proof.
+/// The state of the proof after a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     /// The next page is at [`Proof::token`].
@@ -40,12 +41,12 @@ impl Proof {
         self.total.is_some()
     }
 
-    /// Rows that came.
+    /// Rows received.
     pub(super) fn received(&self) -> u64 {
         self.received
     }
 
-    /// Different rows that came.
+    /// Distinct rows received.
     pub(super) fn rows(&self) -> u64 {
         self.seen.len() as u64
     }

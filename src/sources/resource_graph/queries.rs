@@ -1,7 +1,7 @@
 //! The queries themselves, each whole and readable. What they yield is documented at [`Query`].
 //!
-//! They stand on "Get resource changes" and "Understand the query language" of the Resource Graph docs: at most 3 joins, no
-//! `take`, a scalar `id` among the columns, and a unique last sort key, or else paging loses rows.
+//! They are based on "Get resource changes" and "Understand the query language" of the Resource Graph docs: at most 3
+//! joins, no `take`, a scalar `id` among the columns, and a unique last sort key, without which paging loses rows.
 
 use std::borrow::Cow;
 
@@ -15,22 +15,24 @@ use crate::model::Id;
 
 /// A query of Resource Graph.
 ///
-/// Every row has `id`, `resourceId` (lower case), `sourceResourceId` (the same where the resource exists now, else empty),
-/// `name`, `type` (lower case), `location`, `tags`, `subscriptionId` and `resourceGroup` (lower case); a resource's also
-/// `rgId`, `rgName`, `rgLocation` and `rgTags` of its group, empty where the group has no row. A container's has `scope`, `in` or
-/// `out`, where there are tag filters. What changed also has `changeType` and `changeTime` of its latest record, a resource
-/// `changedProperties`, a container `movesScope`, 1 or 0; what exists has the scope's further columns; and `changeAttributes`, or `clientType` and `operation`, as [`actor`]
-/// says. There is one row for each resource.
+/// Every row has `id`, `resourceId` (lower case), `sourceResourceId` (the same if the resource exists now, else empty),
+/// `name`, `type` (lower case), `location`, `tags`, `subscriptionId` and `resourceGroup` (lower case); a resource also
+/// has `rgId`, `rgName`, `rgLocation` and `rgTags` of its group, empty if the group has no row. A container has
+/// `scope`, `in` or `out`, if there are tag filters. A change also has `changeType` and `changeTime` of the latest
+/// record; `changedProperties` if it is of a resource, `movesScope`, 1 or 0, if it is of a container; and
+/// `changeAttributes`, or `clientType` and `operation`, as [`actor`] says. What exists has the scope's further columns.
+/// There is one row for each resource.
 ///
-/// Only [`Query::ChangedResources`] leaves out what the tag filters do not match, and not all of it; [`Query::ResourcesById`]
-/// leaves out no type.
+/// Only [`Query::ChangedResources`] leaves out what the tag filters do not match, and not all of it;
+/// [`Query::ResourcesById`] leaves out no type.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Query<'a> {
     /// Groups and subscriptions with a record after `since`, the latest record of each.
     ChangedContainers { since: Timestamp },
     /// Resources with a record after `since`, the latest record of each.
     ChangedResources { since: Timestamp },
-    /// Resources that do not exist now, but have a record: a `Delete` after `kept`, or another after `recent`, the latest of each.
+    /// Resources that do not exist now, but have a record: a `Delete` after `kept`, or another after `recent`, the
+    /// latest of each.
     AbsentResources { kept: Timestamp, recent: Timestamp },
     /// Groups and subscriptions that exist.
     Containers,
@@ -38,23 +40,24 @@ pub(crate) enum Query<'a> {
     Resources,
     /// Resources that exist in these groups.
     ResourcesOfGroups { groups: &'a [Id], ungrouped: Ungrouped },
-    /// Groups and subscriptions that exist, of these.
+    /// Those of these groups and subscriptions that exist.
     ContainersById { ids: &'a [Id] },
-    /// Resources that exist, of these.
+    /// Those of these resources that exist.
     ResourcesById { ids: &'a [Id] },
-    /// One row for each subscription that Resource Graph looks at, with the number of its `resources` and the time there as
-    /// `azureTime`. Where nothing may be joined, what shows it is a row of its own or of a group, else also of a resource.
+    /// One row for each subscription that Resource Graph covers, with the number of its `resources` and the service's
+    /// time as `azureTime`. Without joins, it takes a row of the subscription or of a group to show that; with joins,
+    /// one of a resource will also do.
     Subscriptions,
 }
 
-/// What becomes of resources that are directly in a subscription, where groups are named.
+/// What to do with resources that are directly in a subscription when groups are named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ungrouped {
     Included,
     LeftOut,
 }
 
-/// Whether a query may join tables. Where it may not, what it would join is empty, and to be asked for by id.
+/// Whether a query may join tables. If not, the joined columns are empty, and to be queried by id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Joins {
     Allowed,
@@ -62,7 +65,7 @@ pub(super) enum Joins {
 }
 
 impl Joins {
-    /// These lines, or those that make their columns.
+    /// The join, or the lines that make its columns without one.
     fn or<'t>(self, join: &'t str, columns: &'t str) -> &'t str {
         match self {
             Self::Allowed => join,
@@ -75,7 +78,7 @@ impl Joins {
 #[derive(Clone, Debug)]
 pub(super) enum Slice {
     Hashed(Part),
-    /// Those of these ids.
+    /// The rows of these ids.
     Named(Vec<Id>),
 }
 
@@ -89,7 +92,7 @@ pub(super) struct Part {
 impl Part {
     pub(super) const WHOLE: Self = Self { index: 0, of: 1 };
 
-    /// This part in `by` smaller ones.
+    /// Splits this part into `by` smaller ones.
     pub(super) fn split(self, by: u32) -> impl Iterator<Item = Self> {
         (0..by).map(move |step| Self { index: self.index + step * self.of, of: self.of * by })
     }
@@ -131,12 +134,12 @@ impl Query<'_> {
         }
     }
 
-    /// The text that asks for all of it.
+    /// The text that queries all rows.
     pub(crate) fn whole(&self, scope: &Scope) -> String {
         self.text(scope, &Slice::WHOLE, Joins::Allowed)
     }
 
-    /// The text that asks for some of the rows.
+    /// The text that queries some of the rows.
     pub(super) fn text(&self, scope: &Scope, slice: &Slice, joins: Joins) -> String {
         let slice = filter(slice.condition());
         match self {
@@ -154,17 +157,17 @@ impl Query<'_> {
         }
     }
 
-    /// Whether its rows are records, each with a row.
+    /// Whether its rows are records, each with its current row.
     pub(super) fn is_of_changes(&self) -> bool {
         matches!(self, Self::ChangedContainers { .. } | Self::ChangedResources { .. } | Self::AbsentResources { .. })
     }
 
-    /// Whether it joins anything, where it may.
+    /// Whether it joins anything if joins are allowed.
     pub(super) fn has_joins(&self) -> bool {
         !matches!(self, Self::Containers | Self::ContainersById { .. })
     }
 
-    /// The same, but of each row only what its id is made of.
+    /// The same, but with only the columns that a row's id is made of.
     pub(super) fn ids_text(&self, scope: &Scope, slice: &Slice, joins: Joins) -> String {
         format!(
             "{}\n| project id, resourceId, subscriptionId\n| order by resourceId asc",
@@ -181,8 +184,8 @@ impl Query<'_> {
     }
 }
 
-/// The line that reads who or what made a change, and the columns that it makes: with people's addresses, to be delivered,
-/// where that is wished for; else without, for the log, where that is to be so detailed.
+/// The line that reads who or what made a change, and the columns that it makes: with people's addresses, for delivery,
+/// if that is configured; otherwise without, for the log, if that is detailed enough.
 fn actor(scope: &Scope) -> (&'static str, &'static str) {
     if scope.change_actor {
         ("\n| extend changeAttributes = properties.changeAttributes", ", changeAttributes")
@@ -197,17 +200,17 @@ fn actor(scope: &Scope) -> (&'static str, &'static str) {
     }
 }
 
-/// The line that orders the records of an id. Of two with the same time a `Delete` is the earlier one: what was deleted and made
-/// again is there. Where no row is, the lines that join the rows see to it that the `Delete` counts. Times count twice, so that the
-/// millisecond between the two reaches no other record.
+/// The line that orders the records of an id. Of two records with the same time, the `Delete` counts as the earlier
+/// one, since what was deleted and recreated exists. If there is no row, the lines that join the rows make the `Delete`
+/// count. Times are doubled, so that the extra millisecond cannot reach another record.
 const ORDER: &str = "\
 | extend changeOrder = iff(changeType =~ 'Delete', changeTime, changeTime + 1ms) + (changeTime - datetime(2000-01-01))";
 
 /// The time of the last `Delete`.
 const DELETED: &str = "deletedAt = max(iff(changeType =~ 'Delete', changeTime, datetime(null)))";
 
-/// The lines that join the group of each row. A group that has several rows is one: the first by its id as it is written, then by
-/// its tags, as among the rows of a page.
+/// The lines that join the group of each row. A group with several rows counts once: the first by its id as written,
+/// then by its tags, as for the rows of a page.
 const GROUPS: &str = "\
 | join kind=leftouter (
     resourcecontainers
@@ -238,7 +241,7 @@ fn rows(of: &str, columns: &[&str], joins: Joins) -> String {
     }
 }
 
-/// Columns after others.
+/// Columns to append to others.
 fn listed(columns: &[&str]) -> String {
     columns.iter().map(|column| format!(", {column}")).collect()
 }
@@ -273,7 +276,7 @@ resourcechanges
     )
 }
 
-/// The table of containers, without what is none of ours.
+/// The table of containers, restricted to our types.
 const CONTAINERS: &str = "\
 resourcecontainers
     | where type in~ ('microsoft.resources/subscriptions', 'microsoft.resources/subscriptions/resourcegroups')";
@@ -381,17 +384,18 @@ resourcecontainers
 /// Stands for the groups in scope, which only a run knows.
 const A_GROUP: &str = "/subscriptions/00000000-0000-0000-0000-000000000000/resourcegroups/a-group-in-scope";
 
-/// What the queries are to be shown of.
+/// What to show queries for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Shown {
     /// What changed since then.
     Changes { since: Timestamp },
-    /// Everything that exists, and the records since then; without a time, of subscriptions of which nothing is known.
+    /// Everything that exists, and the records since then; without a time, as for subscriptions of which nothing is
+    /// known.
     Everything { since: Option<Timestamp> },
 }
 
-/// The queries that a run would send, each under a line with its name and how far back it goes, ready for the Resource Graph
-/// Explorer.
+/// The queries that a run would send, each under a line with its name and how far back it goes, ready for the Resource
+/// Graph Explorer.
 pub(crate) fn explorer(scope: &Scope, shown: Shown, now: Timestamp) -> String {
     let group: Vec<Id> = id_of(A_GROUP).into_iter().collect();
     let (kept, recent) = engine::kept_and_recent(now);
@@ -417,13 +421,13 @@ pub(crate) fn explorer(scope: &Scope, shown: Shown, now: Timestamp) -> String {
     texts.join("\n")
 }
 
-/// The groups that the tag filters match, of which there are some.
+/// The groups that match the tag filters; the scope must have some.
 pub(crate) fn groups_in_scope(scope: &Scope) -> String {
     let whole = Query::Containers.whole(scope);
     format!("{whole}\n| where type == 'microsoft.resources/subscriptions/resourcegroups' and scope == 'in'")
 }
 
-/// Those of some types that there are resources of.
+/// Those of these types that have resources.
 pub(crate) fn types_that_exist(types: &[ResourceType]) -> String {
     let types = filter(kql::type_condition(types));
     format!("resources\n| extend type = tolower(type){types}\n| summarize found = count() by type")
@@ -450,19 +454,19 @@ fn types(scope: &Scope) -> Cow<'static, str> {
     filter(kql::type_condition(&scope.resource_types))
 }
 
-/// A line of its own, where there is a condition.
+/// A line of its own, if there is a condition.
 fn filter(condition: Option<String>) -> Cow<'static, str> {
     condition.map_or(Cow::Borrowed(""), |condition| format!("\n| where {condition}").into())
 }
 
-/// The tag filters over a resource's group, and the rows that they never hold back.
+/// The tag filters on a resource's group, with a condition for rows that always pass.
 fn tag_filter(scope: &Scope, always: &str) -> String {
     kql::tag_condition(&scope.tag_filters, "lowerTags").map_or_else(String::new, |condition| {
         format!("\n| extend lowerTags = todynamic(tolower(tostring(rgTags)))\n| where {always}\n    or ({condition})")
     })
 }
 
-/// The lines that say whether a container is in scope, and the column that says so.
+/// The lines that decide whether a container is in scope, and the column with the result.
 fn scope_column(scope: &Scope) -> (String, &'static str) {
     match kql::tag_condition(&scope.tag_filters, "lowerTags") {
         Some(condition) => (
@@ -553,7 +557,7 @@ mod tests {
         }
     }
 
-    /// Writes them where Microsoft's parser, or a reader, may take them.
+    /// Also writes the texts to a file for Microsoft's parser, or a reader.
     #[test]
     fn every_text_is_a_query_of_its_own() {
         let group = [id_of("/subscriptions/s/resourceGroups/g").unwrap()];

@@ -1,7 +1,7 @@
-//! The quota that Resource Graph announces, kept to: no query is sent that it would refuse.
+//! Keeps to the quota that Resource Graph announces: no query is sent that it would refuse.
 //!
 //! "Guidance for throttled requests in Azure Resource Graph": every answer says how many queries are left
-//! (`x-ms-user-quota-remaining`) and when the count starts anew (`x-ms-user-quota-resets-after`, hh:mm:ss).
+//! (`x-ms-user-quota-remaining`) and when the count resets (`x-ms-user-quota-resets-after`, hh:mm:ss).
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
@@ -13,14 +13,14 @@ use tokio::sync::Notify;
 use crate::azure::api::{self, Limiter};
 use crate::http;
 
-/// What holds where no answer tells the quota: the default, 15 queries in 5 s ("Guidance for throttled requests").
+/// Assumed while no answer reports the quota: the default, 15 queries in 5 s ("Guidance for throttled requests").
 const ASSUMED: u32 = 15;
 const ASSUMED_PERIOD: Duration = Duration::from_secs(5);
 
 /// The wait after a refusal that announces none.
 const REFUSED_WAIT: Duration = Duration::from_secs(1);
 
-/// The longest that an announced reset is waited for; the quota's real period is 5 s.
+/// The longest wait for an announced reset; the quota's real period is 5 s.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// What is left of the quota, shared by all queries of the run.
@@ -32,29 +32,31 @@ pub(crate) struct Quota {
 
 #[derive(Debug)]
 struct State {
-    /// The fewest queries left that an answer of this period told, or as many as are assumed until one does.
+    /// The fewest queries left that an answer in this period reported, or the assumed number until one does.
     lowest: u32,
-    /// How many queries of this period had ended without telling when the query of that answer was sent: it counts them.
+    /// How many queries of this period had ended without a report when the query of that answer was sent: it counts
+    /// them.
     counted: u32,
-    /// How many have by now.
+    /// How many have ended without a report by now.
     untold: u32,
-    /// Queries without an answer so far, earlier periods' included. Whether `lowest` counts them is not known.
+    /// Queries without an answer so far, including those from earlier periods. It is unknown whether `lowest` counts
+    /// them.
     in_flight: u32,
-    /// When the period ends, as far as it was told, or else assumed.
+    /// When the period ends, as reported or else assumed.
     resets_at: Option<Instant>,
     source: Source,
-    /// Counts the periods; an answer to a query of an earlier one says nothing of this one.
+    /// The number of this period; an answer to a query from an earlier one says nothing about this one.
     period: u64,
 }
 
 /// Where the numbers of a period come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
-    /// No answer of the run has told the quota yet.
+    /// No answer in this run has reported the quota yet.
     Assumed,
-    /// Answers of earlier periods did, or a query was refused: this period's first answer is waited for.
+    /// Answers in earlier periods reported it, or a query was refused: this period's first answer is awaited.
     Expected,
-    /// An answer of this period told them.
+    /// An answer in this period reported them.
     Told,
 }
 
@@ -62,11 +64,11 @@ enum Source {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Sent {
     period: u64,
-    /// Of its period, how many had ended without telling.
+    /// How many queries of its period had ended without a report.
     untold: u32,
 }
 
-/// Leave to send one query. Dropped without [`Permit::settle`], it counts as spent.
+/// Permission to send one query. Dropped without [`Permit::settle`], it counts as spent.
 pub(crate) struct Permit<'a> {
     quota: &'a Quota,
     sent: Sent,
@@ -79,7 +81,7 @@ impl Quota {
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        // A panic while it is held leaves plain numbers, which are as good as before.
+        // A panic while it is held leaves plain numbers, which are still valid.
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
@@ -123,18 +125,19 @@ impl State {
         }
     }
 
-    /// Queries that are surely left. Those in flight may be counted already or not; when none is, this is what is left.
+    /// Queries that are certainly left. Those in flight may or may not be counted already; when there are none, this is
+    /// exact.
     fn left(&self) -> u32 {
         self.lowest.saturating_sub(self.in_flight + (self.untold - self.counted))
     }
 
-    /// How long no query may be sent, as far as it is known.
+    /// How long no query may be sent, as far as known.
     fn wait(&self, now: Instant) -> Duration {
         let resets_at = self.resets_at.filter(|_| self.left() == 0);
         resets_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
     }
 
-    /// Takes one query off, or says how long to wait; `None`: until an answer tells.
+    /// Takes one query, or returns how long to wait; `None`: until an answer reports the quota.
     fn take(&mut self, now: Instant) -> Result<Sent, Option<Duration>> {
         if self.left() == 0 {
             match self.resets_at {
@@ -149,16 +152,16 @@ impl State {
 
     fn start_period(&mut self) {
         self.period += 1;
-        // What still hangs from before must not hold up the first query.
+        // Queries that still hang from before must not hold up the first one.
         (self.lowest, self.source) = match self.source {
             Source::Assumed => (ASSUMED.max(self.in_flight + 1), Source::Assumed),
-            // The next answer tells how many there are; until then one goes ahead to ask.
+            // The next answer says how many there are; until then, one query goes ahead to find out.
             Source::Expected | Source::Told => (self.in_flight + 1, Source::Expected),
         };
         (self.counted, self.untold, self.resets_at) = (0, 0, None);
     }
 
-    /// An answer, or the end of waiting for it.
+    /// Notes an answer, or the end of the wait for it.
     fn answered(&mut self, query: Sent, told: Option<(u32, Duration)>, now: Instant) {
         self.in_flight = self.in_flight.saturating_sub(1);
         if query.period != self.period {
@@ -167,7 +170,7 @@ impl State {
         let Some((remaining, resets_after)) = told else {
             self.untold += 1;
             if self.resets_at.is_none() {
-                // The service's period began when it got the first query, and that is before now.
+                // The service's period began when it received the first query, which was before now.
                 self.resets_at = Some(now + ASSUMED_PERIOD);
                 self.lowest = self.lowest.max(ASSUMED);
             }
@@ -175,7 +178,7 @@ impl State {
         };
         let at = now + resets_after.min(LONGEST_WAIT);
         if self.source == Source::Told {
-            // Announced in whole seconds, rounded up: within one period the earliest is the nearest to the truth.
+            // Announced in whole seconds, rounded up: within one period, the earliest is the most accurate.
             self.resets_at = Some(self.resets_at.map_or(at, |known| known.min(at)));
             if remaining > self.lowest {
                 return;
@@ -188,7 +191,8 @@ impl State {
         self.counted = query.untold;
     }
 
-    /// Refused after all: nothing more before the service allows it, whatever answers to earlier queries tell.
+    /// A query was refused after all: nothing more until the service allows it, whatever answers to earlier queries
+    /// say.
     fn refused(&mut self, wait: Duration, now: Instant) {
         self.in_flight = self.in_flight.saturating_sub(1);
         let at = now + wait.min(LONGEST_WAIT);
@@ -233,7 +237,7 @@ pub(super) fn resets_after(headers: &HeaderMap) -> Option<Duration> {
     parse_hms(headers.get("x-ms-user-quota-resets-after")?.to_str().ok()?.trim())
 }
 
-/// `hh:mm:ss`, the seconds with a fraction or without.
+/// `hh:mm:ss`, with or without a fraction of a second.
 fn parse_hms(text: &str) -> Option<Duration> {
     let mut parts = text.split(':');
     let hours: u64 = parts.next()?.parse().ok()?;
@@ -258,7 +262,7 @@ mod tests {
         (State::new(), Instant::now())
     }
 
-    /// Sends so many queries at once.
+    /// Sends this many queries at once.
     fn send(state: &mut State, queries: usize, now: Instant) -> Vec<Sent> {
         (0..queries).map(|_| state.take(now).unwrap()).collect()
     }
@@ -367,7 +371,7 @@ mod tests {
         for _ in 0..3 {
             let sent = burst(&mut state, now);
             assert_eq!(sent.len(), 15);
-            // The period of the service began when it got the first query, which is no later than the first answer.
+            // The service's period began when it received the first query, which is no later than the first answer.
             now += SECOND;
             for query in sent {
                 state.answered(query, None, now);

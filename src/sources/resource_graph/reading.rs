@@ -1,4 +1,4 @@
-//! One query, read to its end: its pages, and smaller parts where it is too large, cannot be proven, or cannot be answered.
+//! Reads one query to its end: its pages, or smaller parts if it is too large, cannot be proven, or is not answered.
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
@@ -24,20 +24,21 @@ use crate::engine::{Answer, Intake};
 use crate::http::{Failure, RequestError};
 use crate::model::{Finding, Stage};
 
-/// A result of more pages than this is read in parts, which are quicker, and right while resources come and go: only what
-/// comes in one answer is of one moment.
+/// A result of more pages than this is read in parts, which is faster, and correct while resources come and go: only a
+/// single answer is of a single moment.
 const FEW_PAGES: u64 = 1;
 
-/// Rows aimed at in a part of a large result: nearly every part then fits a page, as hashes spread evenly but not exactly.
+/// Target for the rows in a part of a large result: nearly every part then fits on a page, as hashes spread evenly but
+/// not exactly.
 pub(super) const ROWS_A_PART: u64 = 930;
 
-/// The same for a result that could not be proven: every part should fit a page.
+/// The same for a result that could not be proven: every part should fit on a page.
 const ROWS_A_SMALL_PART: u64 = 600;
 
-/// How often a result that is inconsistent is read again in smaller parts.
+/// How often an inconsistent result is read again in smaller parts.
 const READINGS: u32 = 4;
 
-/// Rows that may go while the parts of a result are read, on top of a fiftieth of them.
+/// Rows that may disappear while the parts of a result are read, on top of a fiftieth of them.
 const FEW_ROWS: u64 = 20;
 
 /// What all readings share.
@@ -57,12 +58,12 @@ impl<P> Clone for Setting<'_, P> {
 impl<P> Copy for Setting<'_, P> {}
 
 impl<P: Pages> Setting<'_, P> {
-    /// One page, unless Resource Graph answers nothing any more.
+    /// Reads one page, unless Resource Graph has stopped answering.
     pub(super) async fn page(&self, request: Request<'_>) -> Result<Page, GraphError> {
         self.open(request.name, self.closed(request).await?).await
     }
 
-    /// The same, as it came.
+    /// The same, left as it came.
     async fn closed(&self, request: Request<'_>) -> Result<P::Closed, GraphError> {
         if self.lessons.is_down() {
             return Err(GraphError::Down { query: request.name });
@@ -82,7 +83,7 @@ impl<P: Pages> Setting<'_, P> {
         page
     }
 
-    /// How many rows a query has, where the look at these subscriptions has told.
+    /// How many rows a query has, if the look at these subscriptions has shown it.
     fn rows_of(&self, query: Query<'_>, subscriptions: &[&str]) -> Option<u64> {
         match query {
             Query::Resources if self.scope.resource_types.is_empty() => {
@@ -103,7 +104,7 @@ pub(super) struct Portion<'a> {
     pub(super) announced: Announced,
 }
 
-/// Whether rows were announced to who follows the progress.
+/// Whether rows were announced for reporting progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Announced {
     NotYet,
@@ -124,20 +125,20 @@ impl<'a> Portion<'a> {
     }
 }
 
-/// A query whose first page is there, or the reason why it is not, which parts of it may not share.
+/// A query with its first page, or the reason why there is none, which may not apply to its parts.
 pub(super) struct Opened<'a> {
     pub(super) query: Query<'a>,
     first: Option<Result<Page, GraphError>>,
 }
 
 impl<'a> Opened<'a> {
-    /// A query that is asked when its turn comes.
+    /// A query that is sent when its turn comes.
     pub(super) fn later(query: Query<'a>) -> Self {
         Self { query, first: None }
     }
 
-    /// Asks for the first page, so that it is there when its turn comes. Who opens bounds how many are open: their pages are not
-    /// bounded here, or what waits for its turn would take the place of what is delivered.
+    /// Requests the first page, so that it is there when its turn comes. The caller limits how many are open. Their
+    /// pages take no slots: otherwise, those waiting for their turn would take the slots of those being delivered.
     pub(super) async fn now<P: Pages>(
         setting: Setting<'_, P>,
         query: Query<'a>,
@@ -149,7 +150,7 @@ impl<'a> Opened<'a> {
         }
         let told = Page { total: setting.rows_of(query, subscriptions).unwrap_or_default(), ..Page::default() };
         if is_large(&told) {
-            // Its parts are all that is to be asked for.
+            // Only its parts need to be queried.
             return Ok(Self { query, first: Some(Ok(told)) });
         }
         let text = query.text(setting.scope, &Slice::WHOLE, setting.lessons.joins_of(query));
@@ -162,7 +163,7 @@ impl<'a> Opened<'a> {
     }
 }
 
-/// A first page; of a result that is read again in parts, only the size is needed until then.
+/// A first page; if the result will be read again in parts, only its size is kept.
 pub(super) fn sized(page: Page) -> Page {
     if is_large(&page) { Page { rows: Vec::new(), ..page } } else { page }
 }
@@ -172,16 +173,16 @@ pub(super) struct Reader<'a, P> {
     pub(super) setting: Setting<'a, P>,
     pub(super) query: Query<'a>,
     intake: &'a Intake,
-    /// Shards of which a row was shown, and ids with which the query fails.
+    /// Shards with a row shown, and ids that make the query fail.
     pub(super) answer: RefCell<Answer>,
-    /// A part of it failed after all attempts. What is asked from then on is not tried so often.
+    /// A part of it failed after all attempts. Later queries are retried less.
     pub(super) is_troubled: Cell<bool>,
 }
 
-/// A place for the rows of a page with who takes them.
+/// A place for the rows of a page at the receiver.
 type Place<'a> = mpsc::Permit<'a, Vec<Finding>>;
 
-/// A step that may lead back to itself. It yields how many rows came, counting those that cannot be read.
+/// A step that may recurse. It returns how many rows came, counting those that cannot be read.
 pub(super) type Step<'a> = Pin<Box<dyn Future<Output = Result<u64, GraphError>> + 'a>>;
 
 /// Rows that were announced, and rows that came.
@@ -191,20 +192,20 @@ struct Rows {
 }
 
 impl Rows {
-    /// What came without a word before.
+    /// Rows that came without having been announced.
     fn told(came: u64) -> Self {
         Self { announced: came, came }
     }
 
-    /// Whether more are missing than may have gone while they were read.
+    /// Whether more are missing than may have disappeared while they were read.
     fn is_short(&self) -> bool {
         self.announced.saturating_sub(self.came) > self.announced / 50 + FEW_ROWS
     }
 }
 
 impl<'a, P: Pages> Reader<'a, P> {
-    /// Reads all of a query into `intake`. Rows may come twice where a reading had to be repeated; when it returns `Ok`, every
-    /// row has come but those with which the query fails.
+    /// Reads all of a query into `intake`. Rows may come twice if a reading had to be repeated; when it returns `Ok`,
+    /// every row has come, except those that make the query fail.
     pub(super) async fn read(
         setting: Setting<'a, P>,
         opened: Opened<'a>,
@@ -230,7 +231,7 @@ impl<'a, P: Pages> Reader<'a, P> {
         Ok(answer)
     }
 
-    /// One page of such a text.
+    /// Reads one page of this text.
     pub(super) async fn page(
         &self,
         text: &str,
@@ -248,7 +249,7 @@ impl<'a, P: Pages> Reader<'a, P> {
         Request { name: self.query.name(), text, subscriptions, skip_token, effort }
     }
 
-    /// Reads a portion, over as many subscriptions at once as are known to be answered.
+    /// Reads a portion, over no more subscriptions at once than are known to be answered.
     pub(super) fn over<'s>(
         &'s self,
         portion: Portion<'a>,
@@ -279,7 +280,7 @@ impl<'a, P: Pages> Reader<'a, P> {
             .await
     }
 
-    /// Reads a portion to the end, and once more where fewer rows came than were announced.
+    /// Reads a portion to the end, and once more if fewer rows came than were announced.
     async fn slice(
         &self,
         portion: Portion<'a>,
@@ -289,7 +290,7 @@ impl<'a, P: Pages> Reader<'a, P> {
         let name = self.query.name();
         let rows = self.once(portion.clone(), readings, first).await?;
         let lessons = self.setting.lessons;
-        // What was announced of a subscription that cannot be read does not come.
+        // Rows announced for a subscription that cannot be read do not come.
         if !rows.is_short() || lessons.readable(&portion.subscriptions).len() < portion.subscriptions.len() {
             if rows.came != rows.announced {
                 let Rows { announced, came } = rows;
@@ -312,7 +313,7 @@ impl<'a, P: Pages> Reader<'a, P> {
         Ok(rows.came)
     }
 
-    /// Reads some of the rows to the end, in smaller parts where they are too many or do not add up.
+    /// Reads some of the rows to the end, in smaller parts if they are too many or do not add up.
     async fn once(
         &self,
         portion: Portion<'a>,
@@ -329,7 +330,7 @@ impl<'a, P: Pages> Reader<'a, P> {
             let (page, place) = match opened.take() {
                 Some(first) => (first, None),
                 None => match self.setting.closed(self.request(&text, &portion.subscriptions, proof.token())).await {
-                    // Until there is a place for its rows, which take ten times the memory, it waits as it came.
+                    // The page waits as it came until there is a place for its rows, which take ten times the memory.
                     Ok(page) => {
                         let place = self.place().await?;
                         (self.setting.open(self.query.name(), page).await, Some(place))
@@ -381,19 +382,20 @@ impl<'a, P: Pages> Reader<'a, P> {
         }
     }
 
-    /// Reads a portion of so many rows in parts of some `most`.
+    /// Reads a portion of `rows` rows in parts of about `most`.
     fn packed(&self, portion: &Portion<'a>, rows: u64, most: u64, readings: u32) -> Step<'_> {
         let lessons = self.setting.lessons;
         let portion = &Portion { announced: Announced::Already, ..portion.clone() };
         let fewest = parts_of(rows, most).max(2);
-        // What is read side by side comes at the same time however it is cut. What did not add up is asked of fewer subscriptions.
+        // Parts that are all read concurrently come at the same time however they are cut. A result that did not add up
+        // is queried over fewer subscriptions.
         let is_few =
             readings == 0 && usize::try_from(fewest).is_ok_and(|fewest| fewest <= self.setting.slots.at_once());
         let parts = match self.query {
             Query::Containers | Query::Resources if !is_few => {
                 packing::parts(portion, rows, most, |subscription| lessons.size_of(subscription).unwrap_or_default())
             }
-            // How many resources a subscription has says little of how many have changed.
+            // How many resources a subscription has says little about how many have changed.
             _ => packing::finer(portion, fewest),
         };
         self.parts(parts, readings)
@@ -412,8 +414,7 @@ impl<'a, P: Pages> Reader<'a, P> {
         })
     }
 
-    /// Hands a page to who takes it, and notes what it shows. The rows of subscriptions only say that they were looked at, but
-    /// for their records.
+    /// Delivers a page, and notes what it shows. Rows of subscriptions only show coverage, apart from their records.
     async fn deliver(
         &self,
         page: Page,
@@ -448,7 +449,7 @@ impl<'a, P: Pages> Reader<'a, P> {
         Ok(())
     }
 
-    /// Waits until somebody can take a page.
+    /// Waits until the receiver can take a page.
     async fn place(&self) -> Result<Place<'_>, GraphError> {
         self.intake.reserve().await.map_err(|_| GraphError::Stopped)
     }
@@ -457,13 +458,13 @@ impl<'a, P: Pages> Reader<'a, P> {
         self.setting.lessons.joins_of(self.query)
     }
 
-    /// The answer makes no sense, as far as it was put together here.
+    /// The error for an answer, put together here, that makes no sense.
     pub(super) fn unreadable(&self, error: &serde_json::Error) -> GraphError {
         let failure = Failure::Unreadable(error.to_string());
         GraphError::Request { query: self.query.name(), source: RequestError::new(self.query.name(), failure).into() }
     }
 
-    /// Whether its rows are of what is read, and not only of what was looked at.
+    /// Whether its rows are data, rather than only signs of coverage.
     fn counts(&self) -> bool {
         !matches!(self.query, Query::Subscriptions)
     }

@@ -1,4 +1,4 @@
-//! Answers that the service itself has given, with other names and ids: what is made of each.
+//! Real answers of the service, with names and ids replaced, and what is made of each.
 
 use std::time::Duration;
 
@@ -24,14 +24,14 @@ fn headers(headers: &Json) -> HeaderMap {
     pairs.map(|(name, value)| (name.parse().unwrap(), value.as_str().unwrap().parse().unwrap())).collect()
 }
 
-/// A refusal, and what the headers said of the quota.
+/// A refusal, and what the headers said about the quota.
 fn refused(status: u16, told: &Json, body: &Json) -> GraphError {
     let status = StatusCode::from_u16(status).unwrap();
     let answer = Answer { status, headers: headers(told), body: Bytes::from(body.to_string()) };
     failed(answer.success().err().unwrap())
 }
 
-/// The finding of a record, whose row the queries make of what was recorded of it.
+/// The finding for a record, with the row that the queries make of what was recorded.
 fn finding_of(properties: &Json) -> Finding {
     let id = properties["targetResourceId"].as_str().unwrap();
     let row = json!({
@@ -50,7 +50,7 @@ fn finding_of(properties: &Json) -> Finding {
     finding
 }
 
-/// 2025: `resourcechanges`, of the scan that Azure makes every 30 hours; trailing zeros of the time are dropped.
+/// 2025: `resourcechanges`, from the scan that Azure makes every 30 hours; the time has no trailing zeros.
 #[test]
 fn a_record_of_the_system_is_one_as_any_other() {
     let finding = finding_of(&json!({
@@ -78,7 +78,7 @@ fn a_record_of_the_system_is_one_as_any_other() {
     assert_eq!((&*actor.client_type, &*actor.operation), ("Unspecified", "Unspecified"));
 }
 
-/// 2023: seven decimals, an e-mail address, columns that are not there any more, values that are strings or null.
+/// 2023: seven decimals, an e-mail address, columns that no longer exist, values that are strings or null.
 #[test]
 fn an_older_record_has_its_time_and_its_actor() {
     let properties = json!({
@@ -111,7 +111,7 @@ fn an_older_record_has_its_time_and_its_actor() {
     assert_eq!(row["changedProperties"], properties["changes"]);
 }
 
-/// 2024: a child type, which has records and no row.
+/// 2024: a child type, which has records but no row.
 #[test]
 fn a_record_of_a_child_is_in_the_group_of_its_parent_and_no_row_of_it_is_known() {
     let finding = finding_of(&json!({
@@ -158,7 +158,7 @@ fn a_row_goes_by_its_id_whatever_its_other_columns_say() {
     assert_eq!((finding.change.operation, &*finding.change.row), (Operation::Upsert, text.as_bytes()));
 }
 
-/// 2025, API version 2024-04-01: the quota, and no row of a query of ours.
+/// 2025, API version 2024-04-01: the quota, and rows that are not from a query of ours.
 #[test]
 fn a_small_answer_is_counted_and_its_headers_tell_the_quota() {
     let headers = headers(&json!({
@@ -180,7 +180,7 @@ fn a_small_answer_is_counted_and_its_headers_tell_the_quota() {
     assert!(Page::parse(&Bytes::from(body), &config::Scope::default()).is_err(), "its rows have no ids");
 }
 
-/// 2021: an error takes its place in the quota as well.
+/// 2021: an error counts against the quota, too.
 #[test]
 fn a_query_that_is_not_understood_ends_it_and_is_told_with_every_code() {
     let told = json!({
@@ -208,7 +208,7 @@ fn a_query_that_is_not_understood_ends_it_and_is_told_with_every_code() {
     assert_eq!((remaining(&headers(&told)), resets_after(&headers(&told))), (Some(12), Some(Duration::from_secs(5))));
 }
 
-/// 2021: the first page of a result that is not truncated, by its own word, and far from whole.
+/// 2021: the first page of a result that claims not to be truncated, and is far from complete.
 #[test]
 fn a_page_with_a_token_proves_nothing_whatever_it_says_of_truncation() {
     let row = |name: &str| {
@@ -235,7 +235,7 @@ fn a_page_with_a_token_proves_nothing_whatever_it_says_of_truncation() {
     assert_eq!(Proof::default().add(&page(&body)), Standing::Unproven);
 }
 
-/// Of the documentation: what comes to those who ask for tables, and the only answer there that says it is truncated.
+/// From the documentation: the answer to a request for tables, and the only one there that says it is truncated.
 #[test]
 fn a_table_is_no_answer() {
     let body = json!({

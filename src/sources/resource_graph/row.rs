@@ -18,18 +18,18 @@ use crate::model::{Actor, Change, Finding, Operation, Record, RecordKind, Scope,
 /// An id is some hundred bytes long, and may have to be remembered.
 const LONGEST_ID: usize = 4096;
 
-/// Columns that are evidence, or for the log: they stay out of what is sent.
+/// Columns that are evidence, or for the log: they are not sent.
 const OURS: [&str; 4] = ["clientType", "operation", "movesScope", "scope"];
 
-/// What a row is.
+/// A parsed row.
 #[derive(Debug)]
 pub(crate) enum Row {
     Of(Finding),
-    /// What it is about is in no subscription, and names none; this is its id.
+    /// It is in no subscription, and names none; this is its id.
     Elsewhere(Box<str>),
 }
 
-/// The types of resources, each once.
+/// The types of resources, each stored once.
 #[derive(Debug, Default)]
 pub(crate) struct Kinds(HashSet<Arc<str>>);
 
@@ -72,19 +72,19 @@ struct Keys<'a> {
     scope: Option<&'a RawValue>,
 }
 
-/// A column of [`OURS`], whatever its value: `null` is not absence, and has to be taken out as well.
+/// A column of [`OURS`], whatever its value: `null` is not absent, and has to be taken out as well.
 fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
-/// The text of such a column, empty where it is none.
+/// The text of such a column, empty if it has none.
 fn text_of(column: Option<&RawValue>) -> String {
     let text = column.and_then(|column| serde_json::from_str::<Text<'_>>(column.get()).ok());
     text.unwrap_or_default().0.into_owned()
 }
 
 impl Row {
-    /// From the row's JSON as it came, a slice of its page. An error where it is not one of our queries'.
+    /// Parses a row's JSON as it came, a slice of its page. An error if it is not from one of our queries.
     pub(crate) fn parse(json: Bytes, scope: &config::Scope, kinds: &mut Kinds) -> Result<Self, serde_json::Error> {
         let row = on_one_line(json);
         let keys: Keys<'_> = serde_json::from_slice(&row)?;
@@ -118,7 +118,7 @@ impl Row {
 }
 
 impl Keys<'_> {
-    /// The latest record, where the row has one.
+    /// The latest record, if the row has one.
     fn record(&self) -> Result<Option<Record>, serde_json::Error> {
         if self.change_type.is_empty() {
             return Ok(None);
@@ -135,7 +135,7 @@ impl Keys<'_> {
         Ok(Some(Record { moves_scope, ..Record::new(at, kind) }))
     }
 
-    /// A group is in scope by its own tags, which only a row tells; a resource is out by its own type.
+    /// A group is in scope by its own tags, which only a row has; a resource is out of scope by its own type.
     fn scope_of(&self, stage: Stage, exists: bool, kind: &str, scope: &config::Scope) -> Option<Scope> {
         match stage {
             Stage::Root => Some(Scope::In),
@@ -151,7 +151,7 @@ impl Keys<'_> {
         }
     }
 
-    /// Who made the change: from the columns of the log, or from the one that is sent.
+    /// Who made the change: from the columns for the log, or from the one that is sent.
     fn actor(&self) -> Option<Actor> {
         told(Actor { client_type: text_of(self.client_type), operation: text_of(self.operation) })
             .or_else(|| told_in(self.change_attributes?))

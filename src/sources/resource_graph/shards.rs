@@ -1,4 +1,4 @@
-//! Subscriptions as shards, and the changes that are made here: the upsert of a subscription, the delete of what is gone.
+//! Subscriptions as shards, and the changes made here: the upsert of a subscription, and deletes.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -8,18 +8,18 @@ use super::json::on_one_line;
 use crate::azure::subscriptions::Subscription as Listed;
 use crate::model::{Change, Id, Operation, Stage};
 
-/// A subscription that is listed.
+/// A listed subscription.
 #[derive(Clone, Debug)]
 pub(crate) struct Subscription {
-    /// As people know it.
+    /// Its name, as people know it.
     pub(crate) name: String,
-    /// `Enabled`, `Warned`, `PastDue`, `Disabled` or `Deleted`; in the latter two no resources live.
+    /// `Enabled`, `Warned`, `PastDue`, `Disabled` or `Deleted`; in the last two, there are no resources.
     pub(crate) state: String,
-    /// The upsert of its own entity. The listing tells more, and sooner, than Resource Graph does.
+    /// The upsert of its own entity. The listing says more, and sooner, than Resource Graph does.
     pub(crate) root: Change,
 }
 
-/// A container's row, made here: the same columns as the container queries yield.
+/// A container's row, made here with the same columns as in the container queries.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ContainerRow<'a> {
@@ -36,7 +36,7 @@ struct ContainerRow<'a> {
 }
 
 impl Subscription {
-    /// `None` for what is no subscription, which the listing lets none be.
+    /// `None` if it is not a subscription, which the listing rules out.
     pub(super) fn of(subscription: &Listed) -> Option<Self> {
         let text = format!("/subscriptions/{}", subscription.id);
         let row = ContainerRow {
@@ -69,7 +69,7 @@ pub(super) fn shard(subscription: &str) -> Option<Id> {
     id_of(&format!("/subscriptions/{subscription}"))
 }
 
-/// The delete of what is gone, from its id alone.
+/// The delete of an entity, built from its id alone.
 pub(super) fn gone(id: &Id) -> Change {
     let text = text_of(id);
     let arm = ArmId::parse(id.as_str());

@@ -1,18 +1,19 @@
-//! Room for pages: how many are being read or waiting to be taken, over all readings. It bounds memory as well as requests.
+//! Limits how many pages are being read, or waiting to be taken, over all readings. This bounds memory as well as
+//! requests.
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::error::GraphError;
 use super::queries::Query;
 
-/// Room for so many pages that are read before their turn, and for one more.
+/// Slots for this many pages that are read before their turn, and for one more.
 pub(super) struct Slots {
     at_once: usize,
     all: Semaphore,
     ahead: Semaphore,
 }
 
-/// Room for a page, until it is dropped.
+/// A slot for a page, until it is dropped.
 pub(super) struct Slot<'a> {
     _page: SemaphorePermit<'a>,
     _ahead: Option<SemaphorePermit<'a>>,
@@ -23,12 +24,13 @@ impl Slots {
         Self { at_once, all: Semaphore::new(at_once + 1), ahead: Semaphore::new(at_once) }
     }
 
-    /// Parts that are read side by side.
+    /// Parts that are read concurrently.
     pub(super) fn at_once(&self) -> usize {
         self.at_once
     }
 
-    /// Waits for room for a page. All rows of resources are read before their turn: one place is left to what goes before them.
+    /// Waits for a slot. All rows of resources are read before their turn, so one slot is left for what goes before
+    /// them.
     pub(super) async fn acquire(&self, query: Query<'_>) -> Result<Slot<'_>, GraphError> {
         let ahead = match query {
             Query::Resources => Some(self.ahead.acquire().await.map_err(|_| GraphError::Stopped)?),

@@ -1,4 +1,4 @@
-//! Readings against a service that a test describes.
+//! Readings against a service that each test describes.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -24,27 +24,27 @@ type Failing = fn() -> GraphError;
 #[derive(Default)]
 struct Service {
     ids: Vec<String>,
-    /// It answers nothing that has one of these rows whole.
+    /// Queries that include one of these rows in full are not answered.
     poison: BTreeSet<String>,
-    /// Not even their ids.
+    /// Nor are those for their ids.
     is_deep: bool,
-    /// It answers nothing but the first so many queries.
+    /// It answers only this many queries, and then none.
     dies_after: Option<usize>,
-    /// The most rows of an answer that is not too large.
+    /// The most rows in an answer that is not too large.
     most: Option<usize>,
     /// Rows that are on no page.
     hidden: BTreeSet<String>,
-    /// The error is one of the answer, and not of the service.
+    /// The error is in the answer, rather than from the service.
     is_garbled: bool,
-    /// The most subscriptions that it answers over.
+    /// The most subscriptions that it answers a query over.
     most_together: Option<usize>,
-    /// Subscriptions with which every query fails, and how.
+    /// Subscriptions that make every query fail, and how.
     broken: Option<(Vec<&'static str>, Failing)>,
-    /// What is not answered takes as long as a request is waited for.
+    /// Unanswered queries take the full timeout.
     hangs: bool,
-    /// Rows that are there when a result is announced, and not any more when its parts are read.
+    /// Rows that exist when a result is announced, but no longer when its parts are read.
     gone: BTreeSet<String>,
-    /// Parts of a large result lack all their rows, so often.
+    /// How often the parts of a large result lack all their rows.
     short: Cell<usize>,
     queries: RefCell<Vec<(String, Effort)>>,
     announced: Cell<u64>,
@@ -64,7 +64,7 @@ impl Service {
         self.queries.borrow().len()
     }
 
-    /// What a text of ours asks for: all, a part by hash, names.
+    /// The rows that one of our texts asks for: all, a part by hash, or by name.
     fn rows(&self, text: &str) -> Vec<&String> {
         let part = text.lines().find_map(|line| line.strip_prefix("| where hash(resourceId) % ")).map(|part| {
             let (of, index) = part.split_once(" == ").unwrap();
@@ -164,14 +164,14 @@ fn page_of(rows: &[serde_json::Value], total: usize) -> Page {
     Page::parse(&Bytes::from(body), &config::Scope::default()).unwrap()
 }
 
-/// What a query of the service comes to in a run over one subscription, and the ids that it brought.
+/// The result of a query in a run over one subscription, and the ids that it returned.
 async fn read(service: &Service, query: Query<'_>) -> (Result<Answer, GraphError>, BTreeSet<String>) {
     let lessons = lessons();
     lessons.note_listed(1);
     read_over(service, query, &["s"], &lessons).await
 }
 
-/// Up to 1,000 subscriptions are asked about at once, until something else is learned.
+/// Queries are sent over up to 1,000 subscriptions, until something else is learned.
 fn lessons() -> Lessons {
     Lessons::new(NonZeroUsize::new(1000).unwrap())
 }
@@ -204,7 +204,7 @@ fn names(ids: &[Id]) -> BTreeSet<String> {
     ids.iter().map(|id| id.as_str().to_owned()).collect()
 }
 
-/// All that can be read is, and the others are told.
+/// Everything that can be read is read, and the rest is reported.
 async fn reads_around(service: Service, most_queries: usize) -> Service {
     let (answer, read) = read(&service, Query::Resources).await;
     assert_eq!(names(&answer.unwrap().failed), service.poison);
@@ -306,7 +306,7 @@ async fn a_service_that_answers_nothing_is_not_asked_for_every_row() {
         assert!(answer.is_err());
         assert!(service.asked() <= 3, "{} queries", service.asked());
     }
-    // It dies while the row is looked for.
+    // It dies while the row is searched for.
     let service = Service { dies_after: Some(8), ..Service::with(150).poisoned(&[3]) };
     let (answer, _) = read(&service, Query::Resources).await;
     assert!(answer.is_err());
@@ -381,7 +381,7 @@ async fn when_nobody_takes_pages_the_reading_ends() {
     assert!(read.unwrap_err().is_stop());
 }
 
-/// A service of so many subscriptions, each with one resource, and their GUIDs.
+/// A service with `count` subscriptions, each with one resource, and their GUIDs.
 fn wide(count: usize) -> (Service, Vec<String>) {
     let guids: Vec<String> = (0..count).map(|n| format!("s{n}")).collect();
     let ids = guids.iter().map(|guid| format!("/subscriptions/{guid}/resourcegroups/g/providers/a.b/c/d"));
@@ -458,7 +458,7 @@ async fn parts_that_come_to_less_than_was_announced_are_read_again_and_then_an_e
 
 #[tokio::test(start_paused = true)]
 async fn what_goes_while_parts_are_read_is_no_error_nor_is_a_row_that_cannot_be_read() {
-    // A fiftieth and twenty of 2,876 are 77.
+    // A fiftieth of 2,876, plus twenty, is 77.
     for (count, queries) in [(77, 5), (78, 9)] {
         let gone = (0..count).map(|n| id(n * 4)).collect();
         let service = Service { gone, ..Service::with(2876) };
@@ -486,7 +486,7 @@ async fn four_minutes_are_all_that_silence_costs_whether_of_one_subscription_or_
     }
 }
 
-/// A service of 1,000 subscriptions, some of which are never answered, and the GUIDs of all.
+/// A service with 1,000 subscriptions, some of which are never answered, and the GUIDs of all.
 fn silent(some: impl IntoIterator<Item = usize>) -> (Service, Vec<String>) {
     let (service, guids) = wide(1000);
     let some = some.into_iter().map(|n| &*format!("s{n}").leak()).collect();
