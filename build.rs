@@ -1,4 +1,4 @@
-//! Tells the program which commit it was built from, where that can be known.
+//! Tells the program which commit it was built from, if that is known.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,17 +10,17 @@ fn main() {
     let commit = told().or_else(of_repository).or_else(of_package);
     match commit {
         Some(commit) => println!("cargo:rustc-env=VERSION_AND_COMMIT={version} ({commit})"),
-        // An archive without history: the version alone is true.
+        // An archive without history: only the version is known.
         None => println!("cargo:rustc-env=VERSION_AND_COMMIT={version}"),
     }
 }
 
-/// As whoever builds says, such as an image that is built without the history.
+/// The commit given by the builder, for example of an image that is built without the history.
 fn told() -> Option<String> {
     std::env::var("BUILD_COMMIT").ok().and_then(|commit| short(&commit))
 }
 
-/// Of the repository that this is the root of; one that merely lies around it has other commits.
+/// The commit of the repository whose root this is. A repository that merely contains this folder has other commits.
 fn of_repository() -> Option<String> {
     let root = std::env::var_os("CARGO_MANIFEST_DIR")?;
     let top = git(&["rev-parse", "--show-toplevel"])?;
@@ -28,7 +28,7 @@ fn of_repository() -> Option<String> {
         return None;
     }
     let commit = git(&["log", "-1", "--abbrev=12", "--format=%h %cs"])?;
-    // A commit or a switch of branches writes to this file.
+    // Commits and branch switches write to this file.
     let log = git(&["rev-parse", "--git-path", "logs/HEAD"])?;
     if Path::new(&log).exists() {
         println!("cargo:rerun-if-changed={log}");
@@ -36,7 +36,7 @@ fn of_repository() -> Option<String> {
     Some(commit)
 }
 
-/// Of a published package: cargo notes it there.
+/// The commit of a published package, where cargo records it.
 fn of_package() -> Option<String> {
     let text = std::fs::read_to_string(".cargo_vcs_info.json").ok()?;
     let (_, rest) = text.split_once("\"sha1\"")?;

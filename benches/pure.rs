@@ -1,4 +1,4 @@
-//! The pure parts, timed: a page of Resource Graph's answer, as it came, to the bodies that are posted.
+//! Benchmarks the pure parts: from a page as Resource Graph returns it to the bodies of posts.
 use std::hint::black_box;
 use std::io::{self, Seek, Write};
 use std::process::Command;
@@ -9,7 +9,7 @@ use azure_incremental::pure::{self, bodies, rows};
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
-/// What Resource Graph puts on a page.
+/// Rows per page of Resource Graph.
 const ROWS: usize = 1000;
 
 fn page() -> Bytes {
@@ -40,7 +40,7 @@ fn pure(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A row of a resource, to the entity that the default mapping of Port's exporter makes of it.
+/// From a resource row to the entity that the default mapping of Port's exporter makes of it.
 fn mapped(criterion: &mut Criterion) {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/ocean-azure-resource-graph.yaml");
     let text = std::fs::read_to_string(path).unwrap_or_default();
@@ -58,10 +58,11 @@ fn mapped(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// How many rows jq maps in one process: it takes as long to start as for hundreds of them.
+/// Rows that jq maps in one process; starting it takes as long as mapping hundreds.
 const MAPPED: usize = 20_000;
 
-/// How long jq takes for so many of a row, with the expressions of that mapping; an error where it is not installed.
+/// How long jq takes to map this many copies of a row with the expressions of that mapping. Fails if jq is not
+/// installed.
 fn jq(row: &[u8], rows: usize) -> io::Result<Duration> {
     const ENTITY: &str = r#"{identifier: (.id | gsub(" ";"_")), title: .name, blueprint: "azureResource",
         properties: {tags: .tags, location: .location},

@@ -1,8 +1,8 @@
 //! GitHub Actions: annotations, a step summary, outputs, and a group around the log.
 //!
-//! Names, tags and error texts come from outside. They are data: in a workflow command they are escaped as GitHub's toolkit
-//! does it, in the summary they stand in `<code>` within a block of HTML, where Markdown has no say, and what is printed beside
-//! them can form no command.
+//! Names, tags and error texts come from outside and are treated as data. Workflow commands escape them as GitHub's
+//! toolkit does, the summary puts them in `<code>` inside an HTML block, where Markdown has no effect, and other output
+//! neutralises commands.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -18,16 +18,16 @@ use crate::text::{printable, printable_up_to};
 
 pub use crate::text::inert;
 
-/// Annotations of a kind that GitHub shows of one step.
+/// The most annotations of a kind that GitHub shows for one step.
 const MOST_ANNOTATIONS: usize = 10;
 
-/// Characters of one; GitHub shows fewer.
+/// Maximum characters of an annotation; GitHub shows fewer.
 const LONGEST_MESSAGE: usize = 2000;
 
-/// Rows of a table, and entries of a list, in the summary.
+/// Maximum rows of a table or list in the summary.
 const MOST_ROWS: usize = 50;
 
-/// A job of GitHub's, and the files that it reads.
+/// A GitHub Actions job, and the files that it reads.
 #[derive(Clone, Debug)]
 pub struct Actions {
     summary: Option<PathBuf>,
@@ -35,18 +35,18 @@ pub struct Actions {
 }
 
 impl Actions {
-    /// `Some` within a job.
+    /// `Some` inside a job.
     pub fn detect(environment: Environment<'_>) -> Option<Self> {
         let file = |name| environment(name).filter(|path: &OsString| !path.is_empty()).map(PathBuf::from);
         is_job(environment).then(|| Self { summary: file("GITHUB_STEP_SUMMARY"), output: file("GITHUB_OUTPUT") })
     }
 
-    /// Before anything is logged.
+    /// Starts the log group. Call it before anything is logged.
     pub fn begin(&self) {
         say("::group::azure-incremental: log\n");
     }
 
-    /// After the last line of the log.
+    /// Ends the log group. Call it after the last line of the log.
     pub fn end(&self, report: &Report, warnings: &[String]) {
         let mut commands = String::from("::endgroup::\n");
         for (kind, messages) in [("error", &report.errors[..]), ("warning", warnings)] {
@@ -56,7 +56,7 @@ impl Actions {
         self.publish(&summary(report), report.upserts, report.deletes, report.failed, report.exit);
     }
 
-    /// Instead of a run, where the configuration is wrong.
+    /// Reports a wrong configuration instead of a run.
     pub fn refuse(&self, error: &ConfigError) {
         let problems: Vec<String> = error.0.iter().map(ToString::to_string).collect();
         let commands: String =
@@ -66,7 +66,7 @@ impl Actions {
         self.publish(&text, 0, 0, 0, Exit::Configuration);
     }
 
-    /// The log shows `***` in place of this line from here on.
+    /// Masks this line as `***` in the rest of the log.
     pub fn hide(&self, secret: &str) {
         let secret = secret.trim();
         if !secret.is_empty() {
@@ -86,12 +86,12 @@ impl Actions {
     }
 }
 
-/// The runner reads commands from both streams; standard output may be somebody's input.
+/// To standard error, because standard output may be another program's input. The runner reads commands from both.
 fn say(commands: &str) {
     _ = io::stderr().write_all(commands.as_bytes());
 }
 
-/// A workflow command, escaped as `@actions/core` does it (`escapeData`, `escapeProperty`).
+/// A workflow command, escaped as in `@actions/core` (`escapeData`, `escapeProperty`).
 fn annotation(kind: &str, message: &str) -> String {
     let message = printable_up_to(message, LONGEST_MESSAGE).to_string();
     format!("::{kind} title={}::{}\n", escape_property("azure-incremental"), escape_data(&message))
@@ -105,7 +105,7 @@ fn escape_property(text: &str) -> String {
     escape_data(text).replace(':', "%3A").replace(',', "%2C")
 }
 
-/// The report as Markdown. Whatever comes from outside stands in a block of HTML.
+/// The report as Markdown. Text from outside is always inside an HTML block.
 fn summary(report: &Report) -> String {
     let mut text = format!(
         "### Azure to Port: {} run{}\n\n{}\n\n",
@@ -195,7 +195,7 @@ fn list(texts: &[String]) -> String {
     format!("<ul>\n{items}</ul>\n")
 }
 
-/// Text from outside, on one line, for a block of HTML.
+/// Escapes text from outside for an HTML block, on one line.
 fn code(text: &str) -> String {
     let text = printable(text).to_string();
     let escaped: String = text
@@ -212,7 +212,7 @@ fn code(text: &str) -> String {
     format!("<code>{escaped}</code>")
 }
 
-/// Appends whole lines to a regular file that GitHub has made for the step; a link in its place is refused.
+/// Appends whole lines to the regular file that GitHub created for the step. Refuses a link in its place.
 fn append(path: &Path, text: &str) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.read(true).append(true).create(true);
@@ -228,7 +228,7 @@ fn append(path: &Path, text: &str) -> io::Result<()> {
         file.seek(SeekFrom::End(-1))?;
         file.read_exact(&mut last)?;
     }
-    // An earlier step of the job may have left a line open, which ours must not become a part of.
+    // An earlier step of the job may have left its last line unterminated; ours must not continue it.
     let open = if last == [b'\n'] { "" } else { "\n" };
     file.write_all(format!("{open}{text}").as_bytes())
 }
@@ -262,7 +262,7 @@ mod tests {
         let text = summary(&report);
         assert!(!text.contains("<img"));
         assert_eq!(text.matches("</table>").count(), 1);
-        // Whatever is theirs stands on a line that begins as HTML, within a block that no empty line ends.
+        // Text from outside is on a line that begins as HTML, inside a block without empty lines.
         let theirs = |line: &&str| line.contains("[l](") || line.contains("# t");
         for line in text.lines().filter(theirs) {
             assert!(line.starts_with("<li><code>") || line.starts_with("<tr><td><code>"), "{line}");

@@ -1,4 +1,4 @@
-//! How a run ends: the exit codes, and what every error must say of them.
+//! How a run ends: exit codes, and what every error must define for them.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -19,7 +19,7 @@ pub enum Exit {
     Credentials,
     /// Everything was delivered except changes that Port rejected individually.
     Refused,
-    /// The catalog is not as the estate is.
+    /// The catalog differs from the estate.
     Differs,
     /// Stopped by SIGINT.
     Interrupted,
@@ -28,7 +28,7 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// What the process ends with; all others are left to the shell.
+    /// The exit code of the process; all others are left to the shell.
     pub fn code(self) -> u8 {
         match self {
             Self::Ok => 0,
@@ -42,7 +42,7 @@ impl Exit {
         }
     }
 
-    /// A word for it.
+    /// A one-word name for the report.
     pub(crate) fn reason(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -56,7 +56,7 @@ impl Exit {
         }
     }
 
-    /// The one that a caller should be told where both hold.
+    /// The more important of two exits, to report when both apply.
     #[must_use]
     pub fn or_worse(self, other: Self) -> Self {
         const WORST_FIRST: [Exit; 8] = [
@@ -100,38 +100,38 @@ impl Serialize for Exit {
     }
 }
 
-/// What may end a run before its end.
+/// What can stop a run early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Stop {
-    /// By SIGINT.
+    /// SIGINT.
     #[error("stopped by SIGINT before everything was delivered")]
     Interrupted,
-    /// By SIGTERM.
+    /// SIGTERM.
     #[error("stopped by SIGTERM before everything was delivered")]
     Terminated,
-    /// By `RUN_TIMEOUT_SECONDS`.
+    /// `RUN_TIMEOUT_SECONDS`.
     #[error("stopped after RUN_TIMEOUT_SECONDS before everything was delivered")]
     TimedOut,
 }
 
-/// What can go wrong with a run. Each error says where it is defined how the run ends by it, and what to do about it.
+/// An error in a run. Each type defines the exit code that it leads to, and what to do about it.
 pub(crate) trait Problem: std::error::Error {
-    /// The exit that it leads to.
+    /// The exit that it causes.
     fn exit(&self) -> Exit {
         Exit::Failed
     }
 
-    /// How to fix it, where that is known.
+    /// How to fix it, if known.
     fn advice(&self) -> Option<&'static str> {
         None
     }
 
-    /// What the service says at length, ids to trace it by included.
+    /// The service's full message, including trace ids.
     fn details(&self) -> Option<&str> {
         None
     }
 
-    /// All of it: what is wrong, how to fix it, and the details last.
+    /// The complete message: the error, the advice, then the details.
     fn told(&self) -> String {
         let advice = self.advice().map(|advice| format!("; {advice}"));
         let details = self.details().map(|details| format!("; the service says: {details}"));

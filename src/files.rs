@@ -1,11 +1,11 @@
-//! Files of ours: for their owner alone, regular ones, and never another's through a link.
+//! Our own files: regular, private to their owner, and never opened for writing through a link by default.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-/// Options for a file that only its owner reads, and that is no link to another. Opening waits for nobody, as it would at a
-/// named pipe.
+/// Options for a file that only its owner can read and that is not a link. Opening never blocks, as it would on a named
+/// pipe.
 pub(crate) fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     #[cfg(unix)]
@@ -16,7 +16,7 @@ pub(crate) fn private() -> OpenOptions {
     options
 }
 
-/// Options for a file that only its owner reads, wherever it lies: a link to it is followed.
+/// Options for a file that only its owner can read; links are followed.
 pub(crate) fn private_anywhere() -> OpenOptions {
     let mut options = private();
     #[cfg(unix)]
@@ -24,8 +24,8 @@ pub(crate) fn private_anywhere() -> OpenOptions {
     options
 }
 
-/// Opens a file that is to be written; one that others could read is taken from them. If it is not there and cannot be made, the
-/// error names the folder that it would be in.
+/// Opens a file for writing, and makes it private if others could read it. If the folder is why it cannot be created,
+/// the error names the folder.
 pub(crate) fn open(options: &OpenOptions, path: &Path) -> io::Result<File> {
     let file = regular(options.open(path)).map_err(|error| of_the_folder(path, error))?;
     #[cfg(unix)]
@@ -34,14 +34,14 @@ pub(crate) fn open(options: &OpenOptions, path: &Path) -> io::Result<File> {
         let mut permissions = file.metadata()?.permissions();
         if permissions.mode() & 0o077 != 0 {
             permissions.set_mode(0o600);
-            // Only its owner may do so; another's file is left as it is.
+            // Fails unless we own the file; a file of another owner keeps its permissions.
             _ = file.set_permissions(permissions);
         }
     }
     Ok(file)
 }
 
-/// Opens a file that is only read, also through a link.
+/// Opens a file for reading; links are followed.
 pub(crate) fn open_to_read(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true);
@@ -50,7 +50,7 @@ pub(crate) fn open_to_read(path: &Path) -> io::Result<File> {
     regular(options.open(path))
 }
 
-/// Whether a file could be opened so, or made where it is not there. Nothing is changed.
+/// Checks whether a file could be opened with these options, or created if missing. Changes nothing.
 pub(crate) fn try_to_write(options: &mut OpenOptions, path: &Path) -> io::Result<()> {
     match fs::metadata(path) {
         Ok(_) => open(options, path).map(drop),
@@ -65,14 +65,14 @@ pub(crate) fn try_to_write(options: &mut OpenOptions, path: &Path) -> io::Result
     }
 }
 
-/// A file in the same folder, whose name begins alike.
+/// A path in the same folder: the same name with a suffix.
 pub(crate) fn beside(path: &Path, what: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{what}"));
     path.with_file_name(name)
 }
 
-/// The same error, with the folder's name where the folder is to blame.
+/// Adds the folder's name to an error that the folder causes.
 fn of_the_folder(path: &Path, error: io::Error) -> io::Error {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let named = |what: &str| io::Error::new(error.kind(), format!("the folder {} {what}", folder.display()));
@@ -91,7 +91,7 @@ fn regular(opened: io::Result<File>) -> io::Result<File> {
     match opened {
         Ok(file) if file.metadata()?.is_file() => Ok(file),
         Ok(_) => Err(odd()),
-        // A named pipe that nobody reads.
+        // A named pipe without a reader.
         #[cfg(unix)]
         Err(error) if error.raw_os_error() == Some(libc::ENXIO) => Err(odd()),
         Err(error) => Err(error),

@@ -1,16 +1,17 @@
-//! How long after a change its envelope was accepted, over all changes of a run, in the same little memory however many.
+//! The time from a change until its envelope was accepted, over all changes of a run, in a small constant amount of
+//! memory.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-/// Buckets for each doubling: a bucket is at most a sixteenth of its values wide, so that its middle, which stands for the
-/// median, is at most 3.2 % away from it. The least and the most are exact.
+/// Buckets for each power of two. A bucket's width is at most a sixteenth of its values, so its midpoint, which is used
+/// as the median, is at most 3.2 % off. Minimum and maximum are exact.
 const STEPS: u64 = 16;
 const STEPS_LOG: u32 = STEPS.ilog2();
 
-/// Longer than any record is kept: 2^41 ms are 69 years.
+/// Longer than any record is kept: 2^41 ms is 69 years.
 const DOUBLINGS: u32 = 41;
 
 #[expect(clippy::cast_possible_truncation, reason = "a constant below 700")]
@@ -25,19 +26,19 @@ pub(crate) struct Waits {
     most: u64,
 }
 
-/// The waits of a run, in short.
+/// The summary of the waits of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Freshness {
-    /// How many changes were measured.
+    /// The number of changes measured.
     pub changes: u64,
-    /// At most 3.2 % off.
+    /// Accurate to 3.2 %.
     #[serde(rename = "medianSeconds", serialize_with = "seconds")]
     pub median: Duration,
-    /// Of the freshest.
+    /// The shortest wait.
     #[serde(rename = "minSeconds", serialize_with = "seconds")]
     pub least: Duration,
-    /// Of the oldest.
+    /// The longest wait.
     #[serde(rename = "maxSeconds", serialize_with = "seconds")]
     pub most: Duration,
 }
@@ -57,7 +58,7 @@ impl Waits {
         self.most = self.most.max(ms);
     }
 
-    /// `None` where nothing was measured.
+    /// `None` if nothing was measured.
     pub(crate) fn in_short(&self) -> Option<Freshness> {
         let mut left = self.count.div_ceil(2);
         let median = self.buckets.iter().zip(0..).find_map(|(bucket, place)| {
@@ -74,7 +75,7 @@ impl Waits {
     }
 }
 
-/// The first values have a bucket each; then every doubling is divided into as many steps.
+/// The smallest values have a bucket each; from there, every doubling is divided into `STEPS` buckets.
 #[expect(clippy::cast_possible_truncation, reason = "an index of a bucket")]
 fn bucket_of(ms: u64) -> usize {
     let Some(doubling) = ms.checked_ilog2().and_then(|log| log.checked_sub(STEPS_LOG)) else { return ms as usize };
@@ -99,7 +100,7 @@ impl fmt::Display for Freshness {
     }
 }
 
-/// A duration in the two units that matter.
+/// A duration in its two most significant units.
 pub(crate) struct ForPeople(pub(crate) Duration);
 
 impl fmt::Display for ForPeople {

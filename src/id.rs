@@ -1,7 +1,7 @@
-//! Ids as Azure writes them: their case, and their form.
+//! Azure ids: their case and form.
 
-/// Lower case as KQL's `tolower` has it: character by character, one for one. Rust's own is context-dependent (a final
-/// sigma) and may yield two for one (`İ`), which Resource Graph would never equal.
+/// Lower case as in KQL's `tolower`: one character for one character. Rust's own is context-dependent (a final sigma)
+/// and can return two characters for one (`İ`), which Resource Graph would never match.
 pub(crate) fn lower(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
@@ -17,18 +17,18 @@ pub(crate) fn lower(text: &str) -> String {
         .collect()
 }
 
-/// The id of what is in the tenant, and of this subscription by its row, as the program has it: behind that of the subscription,
-/// with an empty part between, which no other id has there.
+/// The program's id for a resource at tenant level whose row names this subscription: the subscription's id, an empty
+/// segment, then the id. No other id has an empty segment there.
 pub(crate) fn under(subscription: &str, id: &str) -> Option<String> {
     let is_of_tenant = id.get(..PROVIDERS.len()).is_some_and(|start| start.eq_ignore_ascii_case(PROVIDERS));
     let is_named = !subscription.is_empty() && !subscription.contains('/');
     (is_of_tenant && is_named).then(|| format!("/subscriptions/{subscription}/{id}"))
 }
 
-/// How the id of what is in the tenant begins.
+/// The prefix of ids at tenant level.
 const PROVIDERS: &str = "/providers/";
 
-/// A GUID with its hyphens, as Azure shows and takes it.
+/// Whether this is a hyphenated GUID, the form that Azure uses.
 pub(crate) fn is_guid(text: &str) -> bool {
     text.len() == 36 && uuid::Uuid::try_parse(text).is_ok()
 }

@@ -1,4 +1,4 @@
-//! The log: to standard error, as text or as JSON lines.
+//! Logs to standard error, as text or JSON lines.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,8 +17,8 @@ use crate::config::{LogConfig, LogFormat};
 use crate::progress::{self, Above};
 use crate::text::Inert;
 
-/// Starts logging. Dependencies are capped at `warn` whatever the filter says: their debug logs hold headers and URLs, which
-/// hold secrets.
+/// Starts logging. Dependencies are capped at `warn` whatever the filter says: their debug logs contain headers and
+/// URLs, which contain secrets.
 pub fn init(config: &LogConfig) {
     _ = init_in(Place::Shell, config);
 }
@@ -27,11 +27,11 @@ pub fn init(config: &LogConfig) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     Shell,
-    /// A job of GitHub Actions: no progress is shown, and warnings are kept for annotations.
+    /// A job of GitHub Actions: no progress bar, and warnings are kept for annotations.
     Job,
 }
 
-/// The same, for the place where it runs.
+/// The same, for a given place.
 pub fn init_in(place: Place, config: &LogConfig) -> Warnings {
     let warnings = Warnings::default();
     let capped = || {
@@ -39,12 +39,12 @@ pub fn init_in(place: Place, config: &LogConfig) -> Warnings {
             *metadata.level() <= LevelFilter::WARN || metadata.target().starts_with(env!("CARGO_CRATE_NAME"))
         })
     };
-    // The filter was checked with the configuration.
+    // The filter was validated with the configuration.
     let filter = EnvFilter::new(&config.filter);
     if place == Place::Shell && config.format == LogFormat::Text {
         progress::allow();
     }
-    // Whatever runs the program may look for commands in what it logs.
+    // Whatever runs the program may look for commands in the log.
     let writer = if progress::is_allowed() {
         BoxMakeWriter::new(|| Inert(Above))
     } else {
@@ -62,24 +62,24 @@ pub fn init_in(place: Place, config: &LogConfig) -> Warnings {
     warnings
 }
 
-/// On a terminal, unless `NO_COLOR` or `CLICOLOR=0` says otherwise, and wherever `CLICOLOR_FORCE` says so: the rule that help
-/// keeps to.
+/// True on a terminal unless `NO_COLOR` or `CLICOLOR=0` is set, and always with `CLICOLOR_FORCE`: the same rule as for
+/// help.
 fn is_coloured() -> bool {
     AutoStream::choice(&io::stderr()) != ColorChoice::Never
 }
 
-/// The first warnings of a run, for whoever reads no log. A request that is tried again is none.
+/// The first warnings of a run, for people who do not read the log. Retries do not count.
 #[derive(Clone, Debug, Default)]
 pub struct Warnings(Arc<Mutex<Vec<String>>>);
 
-/// As many as anybody will read.
+/// More would not be read.
 const MOST_WARNINGS: usize = 10;
 
-/// Warnings of these are about what the program mends itself.
+/// Modules whose warnings are about problems that the program fixes itself.
 const MENDED: [&str; 2] = [concat!(env!("CARGO_CRATE_NAME"), "::http"), concat!(env!("CARGO_CRATE_NAME"), "::azure")];
 
 impl Warnings {
-    /// What there was.
+    /// The warnings so far.
     pub fn texts(&self) -> Vec<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -100,7 +100,7 @@ impl<S: Subscriber> Layer<S> for Warnings {
     }
 }
 
-/// The text of an event.
+/// The message of an event.
 struct Message(String);
 
 impl Visit for Message {

@@ -47,7 +47,7 @@ fn warnings(hints: &[String]) -> String {
     hints.iter().map(|hint| format!("warning: {hint}\n")).collect()
 }
 
-/// Tells what is wrong with the settings, in the form that they ask for.
+/// Reports invalid settings in the format that the settings ask for.
 fn refuse(cli: &Cli, error: &ConfigError, job: Option<&Actions>) -> Exit {
     _ = job.inspect(|job| job.refuse(error));
     let Wishes { format, mode, dry_run } = Wishes::of(&cli.settings);
@@ -60,7 +60,7 @@ fn refuse(cli: &Cli, error: &ConfigError, job: Option<&Actions>) -> Exit {
                 None => mode.name(),
                 Some(Command::Resend(_)) => "resend",
                 Some(Command::Forget(_)) => "forget",
-                // It is no run, and has no report.
+                // Other commands are not runs and have no report.
                 Some(_) => return Exit::Configuration,
             };
             tell(&Report::refused(mode, dry_run, error), format);
@@ -160,7 +160,7 @@ fn execute(
     Ok(report.exit)
 }
 
-// The standard output of a dry run is what it would post.
+// In a dry run, standard output is reserved for what would be posted.
 fn tell(report: &Report, format: LogFormat) {
     let mut output: Box<dyn Write> = match report.dry_run {
         Some(_) => Box::new(AutoStream::auto(io::stderr())),
@@ -169,13 +169,13 @@ fn tell(report: &Report, format: LogFormat) {
     print(&mut output, &inert(&(report.render(format) + "\n")));
 }
 
-// A reader that closed the pipe has seen what it wanted.
+// A reader that closed the pipe has seen enough.
 fn print(output: &mut impl Write, text: &str) {
     _ = output.write_all(text.as_bytes());
 }
 
-/// One thread for all that waits: what is computed between two answers is mostly less than handing it over costs. Where it is more,
-/// another thread does it. What hangs in another, such as a question to a name server, is not waited for.
+/// A single thread for everything that waits: the work between two answers usually costs less than moving it to another
+/// thread. Longer work is moved. Does not wait for blocked threads, such as a DNS lookup.
 fn runtime<T>(work: impl Future<Output = T>) -> T {
     #[expect(clippy::expect_used, reason = "without a few files nothing can be done")]
     let runtime = Builder::new_current_thread().enable_all().build().expect("the process may open files");

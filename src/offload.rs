@@ -1,4 +1,4 @@
-//! What takes long to compute, done on another thread: the run's own goes on with its requests meanwhile.
+//! Runs long computations on another thread, while the run's own thread continues with its requests.
 
 use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -7,20 +7,20 @@ use std::thread;
 
 use tokio::sync::oneshot;
 
-/// Of fewer, the computing takes less than handing it over.
+/// Below this number, moving the work costs more than doing it.
 const MANY: usize = 50;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// The one other thread. It is none of the runtime's, which may be at work on a save; and there are no more, as each has a heap of
-/// its own, as large as what it once allocated.
+/// The only other thread. It is not one of the runtime's, which may be busy with a save. One is enough: each would keep
+/// its own heap, as large as its largest allocation.
 static OTHER: LazyLock<mpsc::Sender<Job>> = LazyLock::new(|| {
     let (jobs, queue) = mpsc::channel::<Job>();
     thread::spawn(move || queue.into_iter().for_each(|job| job()));
     jobs
 });
 
-/// Computes something of each, on the other thread where they are many.
+/// Computes a result for each item, on the other thread if there are many.
 pub(crate) async fn each<T: Send + 'static, U: Send + 'static>(
     all: Vec<T>,
     work: impl FnMut(T) -> U + Send + 'static,
@@ -30,11 +30,11 @@ pub(crate) async fn each<T: Send + 'static, U: Send + 'static>(
     if are_few { work() } else { elsewhere(work).await }
 }
 
-/// Computes something on the other thread, after what that has to do before.
+/// Computes a result on the other thread, after the jobs already queued there.
 pub(crate) async fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, result) = oneshot::channel();
     let job = move || _ = done.send(catch_unwind(AssertUnwindSafe(work)));
-    // It ends with the process only.
+    // The thread ends only with the process.
     _ = OTHER.send(Box::new(job));
     match result.await {
         Ok(Ok(done)) => done,

@@ -1,5 +1,5 @@
-//! Progress on a terminal: rows read of total, envelopes posted, rate, time left. Elsewhere there is none, and it costs
-//! nothing.
+//! Progress on a terminal: rows read of the total, envelopes posted, rate, time left. Without a terminal there is none,
+//! and no cost.
 
 use std::convert::Infallible;
 use std::io::{self, IsTerminal, Write};
@@ -13,26 +13,26 @@ use crate::freshness::ForPeople;
 
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// Rates and times left are shown once there is something to go by.
+/// The delay before rates and remaining time are shown: earlier figures would be guesses.
 const SOON: Duration = Duration::from_secs(1);
 
 static ALLOWED: AtomicBool = AtomicBool::new(false);
 
-/// The line that is shown, which whatever else goes to the terminal must stand above.
+/// The progress line. All other output to the terminal must go above it.
 static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
-/// How far a run is.
+/// The progress of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) rows: u64,
-    /// Rows that there are, as far as it is known.
+    /// The number of rows that exist, as far as known.
     pub(crate) total: u64,
     pub(crate) posted: u64,
-    /// Rows that need no post, as the catalog has them so.
+    /// Rows that need no post because the catalog already has them.
     pub(crate) same: u64,
 }
 
-/// Allows progress to be shown, where standard error is a terminal that can.
+/// Enables progress if standard error is a capable terminal.
 pub(crate) fn allow() {
     let can = io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
     ALLOWED.store(can, Ordering::Relaxed);
@@ -42,7 +42,7 @@ pub(crate) fn is_allowed() -> bool {
     ALLOWED.load(Ordering::Relaxed)
 }
 
-/// Draws what `look` sees, until it is dropped.
+/// Draws the progress that `look` returns, until dropped.
 pub(crate) async fn draw(wanted: bool, look: impl Fn() -> Seen) -> Infallible {
     if !(wanted && is_allowed()) {
         return std::future::pending().await;
@@ -60,7 +60,7 @@ pub(crate) async fn draw(wanted: bool, look: impl Fn() -> Seen) -> Infallible {
     }
 }
 
-/// The line on the terminal, which is cleared when it is dropped.
+/// The line on the terminal; dropping it clears the line.
 struct Line(ProgressBar);
 
 impl Line {
@@ -85,7 +85,7 @@ fn shown() -> std::sync::MutexGuard<'static, Option<ProgressBar>> {
     SHOWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Standard error, above the line.
+/// Standard error, written above the progress line.
 pub(crate) struct Above;
 
 impl Write for Above {
@@ -110,7 +110,7 @@ impl Seen {
         if elapsed >= SOON && done > 0 {
             let rate = done as f64 / elapsed.as_secs_f64();
             text += &format!(", {rate:.0}/s");
-            // Nearly every row is posted or needs no post; parents add some.
+            // Nearly every row is either posted or needs no post; parents add some posts.
             let left = total.saturating_sub(done);
             if left > 0 {
                 let left = Duration::try_from_secs_f64((left as f64 / rate).ceil()).unwrap_or(Duration::MAX);

@@ -1,4 +1,4 @@
-//! The pure parts, for the bench and the fuzz targets to call. Not an interface: it changes as they do.
+//! The pure parts, for the bench and the fuzz targets. Not a public interface: it changes with them.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
@@ -19,12 +19,12 @@ use crate::sources::resource_graph::kql::{self, Literal};
 use crate::sources::resource_graph::page::Page;
 use crate::sources::resource_graph::row::Row;
 
-/// How many rows an answer of Resource Graph has; 0 where it is none.
+/// The number of rows in an answer of Resource Graph; 0 if it is not one.
 pub fn rows(answer: &Bytes) -> usize {
     changes(answer).len()
 }
 
-/// The bodies that its rows are posted in.
+/// The bodies in which its rows are posted.
 pub fn bodies(answer: &Bytes, payload: Payload) -> Vec<Bytes> {
     let envelopes = changes(answer).into_iter().map(Envelope::new).map(Box::new).collect();
     let limits = webhook::limits(payload, NonZeroUsize::MIN);
@@ -36,18 +36,19 @@ fn changes(answer: &Bytes) -> Vec<Change> {
     rows.into_iter().filter_map(|row| if let Row::Of(finding) = row { Some(finding.change) } else { None }).collect()
 }
 
-/// How many entities a mapping makes of a resource's row; `None` where the text is no mapping.
+/// Returns a function that counts the entities a mapping makes of a resource row; `None` if the text is not a mapping.
 pub fn mapped(mapping: &str) -> Option<impl Fn(&[u8]) -> usize> {
     let mapping = Mapping::parse(mapping).ok()?;
     Some(move |row: &[u8]| mapping.entities(Kind::Resource, row).entities.len())
 }
 
-/// A text as a literal of KQL.
+/// The text as a KQL literal.
 pub fn literal(text: &str) -> String {
     Literal(text).to_string()
 }
 
-/// The condition that a value of `RESOURCE_GROUP_TAG_FILTERS` becomes, if it is one and asks for anything, and the texts in it.
+/// The condition for a value of `RESOURCE_GROUP_TAG_FILTERS`, and the texts in it. `None` if the value is invalid or
+/// empty.
 pub fn tag_condition(setting: &str) -> Option<(String, BTreeSet<String>)> {
     let filters: TagFilters = serde_json::from_str(setting).ok()?;
     let texts = filters.include.iter().chain(&filters.exclude);
@@ -55,14 +56,14 @@ pub fn tag_condition(setting: &str) -> Option<(String, BTreeSet<String>)> {
     Some((kql::tag_condition(&filters, "tags")?, texts))
 }
 
-/// What a `Retry-After` header asks for.
+/// The wait that a `Retry-After` header asks for.
 pub fn retry_after(value: &[u8], now: SystemTime) -> Option<Duration> {
     let mut headers = HeaderMap::new();
     headers.insert(RETRY_AFTER, HeaderValue::from_bytes(value).ok()?);
     http::retry_after(&headers, now)
 }
 
-/// Whether the bytes of an entry of the checkpoint, once read, written and read again, say the same; `None` where they are none.
+/// Whether the bytes of a checkpoint entry have the same meaning after a round trip; `None` if they are not an entry.
 pub fn entry_survives(stored: &[u8]) -> Option<bool> {
     checkpoint::entry_survives(stored)
 }

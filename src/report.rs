@@ -1,4 +1,4 @@
-//! What a run did, in numbers, for a person or for a machine.
+//! The results of a run in numbers, for people and for programs.
 
 mod text;
 
@@ -20,74 +20,74 @@ use crate::freshness::Freshness;
 pub struct Report {
     /// `incremental`, `full`, `resend` or `forget`.
     pub mode: &'static str,
-    /// How upserts and deletes were printed, where they were not posted; in JSON whether.
+    /// How a dry run printed the upserts and deletes; in JSON a boolean.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "is_some")]
     pub dry_run: Option<DryRun>,
-    /// Whoever read what a dry run printed closed the output before its end.
+    /// The reader of a dry run's output closed it early.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub closed: bool,
-    /// Why the run was a full one, where the checkpoint and not the configuration made it one.
+    /// Why the run was full, if the checkpoint and not the configuration required it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub full_because: Option<String>,
-    /// From when on changes were read, where not everything that exists was.
+    /// The start of the period in which changes were read; `None` if everything was read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
-    /// When the run started, on the source's clock.
+    /// When the run started, by the source's clock.
     #[serde(skip)]
     pub start: Option<Timestamp>,
-    /// The checkpoint with which it was compared; `None` without one.
+    /// The checkpoint that was used; `None` without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<PathBuf>,
-    /// What the run could not know, a sentence each.
+    /// What the run could not determine, one sentence each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// Subscriptions that the principal can read.
     pub subscriptions: u64,
-    /// Those of them that Resource Graph has looked at before, and does not look at any more.
+    /// Subscriptions that Resource Graph used to cover but no longer does.
     pub not_covered: u64,
-    /// Subscriptions that the checkpoint holds and that the principal cannot read any more, as ids.
+    /// Ids of subscriptions in the checkpoint that the principal can no longer read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unlisted: Vec<String>,
-    /// Subscriptions of which all rows were read, and are proven to be all, as ids.
+    /// Ids of subscriptions whose rows were read, and proven, completely.
     #[serde(skip)]
     pub whole: Vec<String>,
     /// Requests that Resource Graph answered.
     pub queries: u64,
-    /// Rows that it answered with.
+    /// Rows in its answers.
     pub rows: u64,
-    /// Ids of which it has more than one row; one row of each was taken.
+    /// Ids with more than one row; only one row of each was used.
     #[serde(skip_serializing_if = "is_none")]
     pub duplicates: u64,
     /// Upserts that Port accepted.
     pub upserts: u64,
     /// Deletes that Port accepted.
     pub deletes: u64,
-    /// Entities that Azure does not have any more, which a run that prunes deleted, or would delete.
+    /// Entities no longer in Azure that a pruning run deleted, or would delete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pruned: Option<u64>,
-    /// Changes without a current row, which were not sent: an upsert of nothing would wipe the entity.
+    /// Changes without a current row. They were not sent, because an upsert of nothing would wipe the entity.
     pub unresolved: u64,
-    /// Entities that were read and not sent, as the catalog has them so.
+    /// Entities that were read but not sent, because the catalog already has them.
     pub skipped: u64,
     /// What the checkpoint holds at the end; `None` without one.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub compared: Option<Compared>,
-    /// Attempts that were repetitions, of all requests.
+    /// Retries, over all requests.
     pub retried: u64,
     /// Envelopes that were not accepted.
     pub failed: u64,
-    /// What became of the envelopes, by the lower-case type of the resource.
+    /// Outcomes of the envelopes, by the lower-case resource type.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub types: BTreeMap<String, TypeCounts>,
-    /// How long after the change the envelopes of changes were accepted.
+    /// The time from a change until its envelope was accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub freshness: Option<Freshness>,
-    /// How long the whole run took; in JSON seconds, to the millisecond.
+    /// How long the whole run took; in JSON in seconds, to the millisecond.
     #[serde(rename = "seconds", serialize_with = "seconds")]
     pub elapsed: Duration,
-    /// How it ended; in JSON the code.
+    /// How the run ended; in JSON the exit code.
     pub exit: Exit,
-    /// What went wrong, a sentence each.
+    /// What went wrong, one sentence each.
     pub errors: Vec<String>,
 }
 
@@ -95,27 +95,28 @@ pub struct Report {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Compared {
-    /// Entities that are, or may be, in the catalog through this program.
+    /// Entities that are or may be in the catalog because of this program.
     pub held: u64,
-    /// Entities that may have changed unseen: not accepted yet, or missing without a record. Later runs ask for them by id.
+    /// Entities that may have changed unnoticed: not accepted yet, or missing without a record. Later runs ask for them
+    /// by id.
     pub in_doubt: u64,
 }
 
-/// What became of the envelopes of one type of resource.
+/// Outcomes of the envelopes of one resource type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct TypeCounts {
-    /// Accepted.
+    /// Accepted upserts.
     pub upserts: u64,
-    /// Those of them that were new to the catalog, as far as the checkpoint knows; without one, none is.
+    /// Upserts of entities new to the catalog, according to the checkpoint; without one, always zero.
     pub new: u64,
-    /// Accepted.
+    /// Accepted deletes.
     pub deletes: u64,
-    /// Not accepted.
+    /// Envelopes not accepted.
     pub failed: u64,
 }
 
 impl TypeCounts {
-    /// Upserts of what the catalog had, or may have had.
+    /// Upserts of entities that the catalog had or may have had.
     pub(crate) fn updated(self) -> u64 {
         self.upserts.saturating_sub(self.new)
     }
@@ -159,24 +160,24 @@ impl Report {
         }
     }
 
-    /// Of a run that its settings kept from beginning.
+    /// The report of a run that could not start because of its settings.
     pub fn refused(mode: &'static str, dry_run: Option<DryRun>, error: &ConfigError) -> Self {
         let errors = error.0.iter().map(ToString::to_string).collect();
         Self { dry_run, exit: Exit::Configuration, errors, ..Self::new(mode) }
     }
 
-    /// How many entities differed, and so were posted, or tried to be.
+    /// The number of entities that differed, and so were posted or attempted.
     pub(crate) fn differing(&self) -> u64 {
         self.upserts + self.deletes + self.failed
     }
 
-    /// Notes and logs what went wrong.
+    /// Records and logs an error.
     pub(crate) fn fail(&mut self, error: &impl Problem) {
         self.note(error);
         _ = self.errors.last().inspect(|message| tracing::error!("{message}"));
     }
 
-    /// Notes what went wrong, where nobody may read the log.
+    /// Records an error without logging it.
     pub(crate) fn note(&mut self, error: &impl Problem) {
         self.exit = self.exit.or_worse(error.exit());
         self.errors.push(error.told());
@@ -184,7 +185,7 @@ impl Report {
 }
 
 impl Report {
-    /// Adds what became of the envelopes of a source, and what was compared.
+    /// Adds the outcomes of a source's envelopes, and its counts.
     pub(crate) fn add(&mut self, tally: &Tally, counts: &Counts) {
         let Counted { upserts, deletes, rejected, unproven, failed } = tally.counted();
         self.upserts += upserts;
@@ -196,13 +197,13 @@ impl Report {
             let KindCounts { upserts, new, deletes, failed } = *counts;
             (kind.to_string(), TypeCounts { upserts, new, deletes, failed })
         }));
-        // A full run also repeats deletes of long ago, which says nothing of how late it is.
+        // A full run also repeats old deletes, which would distort this.
         if self.mode == Mode::Incremental.name() && self.dry_run.is_none() {
             self.freshness = tally.freshness().or(self.freshness.take());
         }
     }
 
-    /// Adds what became of a source that was read beside.
+    /// Adds the report of another source.
     pub(crate) fn merge(&mut self, beside: Self) {
         self.start = self.start.or(beside.start);
         self.notes.extend(beside.notes);
@@ -219,7 +220,7 @@ impl Report {
         self.errors.extend(beside.errors);
     }
 
-    /// What the checkpoint keeps of it, as JSON.
+    /// The form that the checkpoint stores, as JSON.
     pub(crate) fn account(&self, start: Timestamp) -> String {
         #[derive(Serialize)]
         struct Account<'a> {
@@ -231,7 +232,7 @@ impl Report {
     }
 }
 
-/// Most estates have none, and then nothing is said of it.
+/// Most estates have none, and then it is left out.
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_none(count: &u64) -> bool {
     *count == 0
@@ -247,7 +248,7 @@ fn seconds<S: Serializer>(elapsed: &Duration, serializer: S) -> Result<S::Ok, S:
 }
 
 impl Report {
-    /// As it is printed: a few aligned lines with colours, or one JSON object.
+    /// Renders it for output: a few aligned lines with colours, or one JSON object.
     pub fn render(&self, format: LogFormat) -> String {
         match format {
             LogFormat::Text => self.to_text(),

@@ -1,4 +1,4 @@
-//! How often, and after which waits, something that failed is tried again.
+//! How often, and after which waits, a failed operation is retried.
 
 use std::fmt::{self, Display};
 use std::time::Duration;
@@ -8,25 +8,25 @@ use tokio::time::Instant;
 
 use crate::text::printable;
 
-/// How long to go on.
+/// How long to keep retrying.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
-    /// How often a failed attempt is repeated.
+    /// How often a failed attempt is retried.
     pub(crate) retries: usize,
-    /// The first wait; each further one is twice as long, up to `longest`, plus jitter.
+    /// The first wait. Each further one is twice as long, up to `longest`, plus jitter.
     pub(crate) first: Duration,
     pub(crate) longest: Duration,
-    /// The longest wait that a server is believed to need.
+    /// The longest wait that a server may ask for.
     pub(crate) longest_asked: Duration,
-    /// No wait goes past it.
+    /// Gives up rather than wait past it.
     pub(crate) deadline: Option<Instant>,
 }
 
-/// What follows from an error.
+/// What to do after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     GiveUp,
-    /// After as long as the server asks for, or else after a wait of our own; in both cases no sooner than `least`.
+    /// Waits as long as the server asks for, or else for our own backoff; in both cases at least `least`.
     Again {
         after: Option<Duration>,
         least: Duration,
@@ -34,14 +34,14 @@ pub(crate) enum Next {
 }
 
 impl Patience {
-    /// The wait that is granted to a server that asks for this one.
+    /// The part of a wait requested by a server that is granted.
     pub(crate) fn grant(&self, asked: Duration) -> Duration {
         asked.min(self.longest_asked)
     }
 }
 
-/// Repeats `attempt` while `next` says so and there are retries left; `repeated` counts them, with those
-/// of other requests. `who` is for the log, which tells every one only while there are few: then the second, fourth, eighth…
+/// Repeats `attempt` while `next` says so and retries are left; `repeated` counts retries across all requests. `who` is
+/// for the log, which warns only of the first, second, fourth, eighth… retry.
 pub(crate) async fn retrying<T, E: Display, F: Future<Output = Result<T, E>>>(
     patience: &Patience,
     who: &str,
@@ -79,7 +79,7 @@ pub(crate) async fn retrying<T, E: Display, F: Future<Output = Result<T, E>>>(
     }
 }
 
-/// How many there were, once there are several.
+/// Formats the number of retries, if there are several.
 struct Retries(u64);
 
 impl Display for Retries {
@@ -105,7 +105,7 @@ mod tests {
         deadline: None,
     };
 
-    /// How often something was tried that always fails, how often again, and how long that took.
+    /// Attempts an operation that always fails. Returns the attempts, the retries and the time taken.
     async fn tries(next: Next) -> (u32, u32, Duration) {
         let (attempts, repeated, start) = (Cell::new(0), Cell::new(0), Instant::now());
         let attempt = || {

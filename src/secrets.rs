@@ -1,7 +1,7 @@
-//! What must never show: the secrets of this process, and the one way in which they are hidden in texts from outside. Some
-//! servers and proxies tell back what they were sent, whole or cut.
+//! The secrets of this process, and the one way to hide them in texts from outside. Some servers and proxies echo what
+//! they were sent, completely or truncated.
 //!
-//! Whoever sends a secret keeps it here first. There is one registry for the process, as its log is one too.
+//! Whoever sends a secret registers it here first. There is one registry for the process, because it has one log.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
@@ -12,14 +12,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use reqwest::Url;
 
-/// So many bytes of a secret in a row are as good as the whole: a text may hold but a part of it.
+/// This many consecutive bytes of a secret are treated as the secret: a text may contain only a part of it.
 const WINDOW: usize = 12;
 
-/// Anything shorter is no secret, and to hide it would spoil what is said.
+/// Anything shorter is not a secret, and hiding it would garble messages.
 const SHORTEST: usize = 4;
 
-/// Secrets that are remembered: those of the configuration all, tokens for as long as a request with them may be under way, and
-/// signatures of posts that failed until that was told.
+/// How many secrets are remembered. Those from the configuration are kept forever, tokens while a request with them may
+/// be in flight, and signatures of failed posts until the failure is reported.
 const MOST_TOKENS: usize = 32;
 const MOST_SIGNATURES: usize = 512;
 
@@ -27,27 +27,27 @@ const HIDDEN: &str = "[redacted]";
 
 static SECRETS: LazyLock<RwLock<Registry>> = LazyLock::new(RwLock::default);
 
-/// Keeps a secret of the configuration.
+/// Registers a secret from the configuration.
 pub(crate) fn keep(secret: &str) {
     with(|registry| registry.keep(secret));
 }
 
-/// Keeps a token, in place of one of long ago.
+/// Registers a token and drops the oldest one if there are too many.
 pub(crate) fn keep_token(token: &str) {
     with(|registry| registry.keep_token(token));
 }
 
-/// Keeps a signature, in place of one of long ago.
+/// Registers a signature and drops the oldest one if there are too many.
 pub(crate) fn keep_signature(signature: &str) {
     with(|registry| registry.keep_signature(signature));
 }
 
-/// Keeps each part of a URL that may be its key: as written, and decoded.
+/// Registers each part of a URL that may be its key, raw and decoded.
 pub(crate) fn keep_key_of(url: &Url) {
     let (path, query) = (url.path().trim_matches('/'), url.query().unwrap_or_default());
     let parts = path.split('/').chain(query.split('&').filter_map(|pair| Some(pair.split_once('=')?.1)));
     let parts = [path, query].into_iter().chain(parts);
-    // A short word of lower-case letters is a name, such as `webhook`, which messages hold too.
+    // A short lower-case word is a name, such as `webhook`, that messages also contain.
     let is_name =
         |part: &str| part.len() < WINDOW && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'/');
     for part in parts.filter(|part| !is_name(part)) {
@@ -56,7 +56,8 @@ pub(crate) fn keep_key_of(url: &Url) {
     }
 }
 
-/// Keeps the password of a proxy's address, and how it travels: `user:password` in base64 (RFC 7617, "Basic").
+/// Registers the password in a proxy's address, and the form in which it is sent: `user:password` in base64 (RFC 7617,
+/// "Basic").
 pub(crate) fn keep_password_of(proxy: &str) {
     let rest = proxy.split_once("://").map_or(proxy, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -68,7 +69,7 @@ pub(crate) fn keep_password_of(proxy: &str) {
     }
 }
 
-/// The text without any secret that it holds, or a part of one.
+/// The text with secrets, and parts of secrets, hidden.
 pub(crate) fn hide(text: &str) -> Cow<'_, str> {
     SECRETS.read().unwrap_or_else(PoisonError::into_inner).hide(text)
 }
@@ -77,15 +78,15 @@ fn with(change: impl FnOnce(&mut Registry)) {
     change(&mut SECRETS.write().unwrap_or_else(PoisonError::into_inner));
 }
 
-/// The secrets, cut into what is looked for.
+/// The secrets, and the index to search for them.
 #[derive(Default)]
 struct Registry {
     lasting: Vec<String>,
     tokens: VecDeque<String>,
     signatures: VecDeque<String>,
-    /// Every window of every secret that has one, and how often it is there.
+    /// Every window of the secrets that are long enough, with its number of occurrences.
     windows: HashMap<[u8; WINDOW], u32>,
-    /// Secrets that are too short for a window.
+    /// Secrets shorter than a window.
     short: Vec<String>,
 }
 
@@ -160,7 +161,7 @@ impl Registry {
         let mut shown = String::with_capacity(text.len());
         let mut end = 0;
         for range in found {
-            // A window may begin or end within a character; then the whole of it goes.
+            // If a window starts or ends inside a character, the whole character is hidden.
             let from = (0..=range.start).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
             let to = (range.end..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
             if from > end || shown.is_empty() {
@@ -178,7 +179,7 @@ fn windows(text: &str) -> impl Iterator<Item = &[u8; WINDOW]> {
     text.as_bytes().windows(WINDOW).filter_map(|window| window.try_into().ok())
 }
 
-/// A secret as it may come back: as it is, as a form or a URL encodes it, and as JSON does.
+/// The forms in which a secret may come back: raw, form- or URL-encoded, and JSON-escaped.
 fn forms(secret: &str) -> Vec<String> {
     let secret = secret.trim();
     let json = serde_json::Value::from(secret).to_string();
@@ -189,17 +190,17 @@ fn forms(secret: &str) -> Vec<String> {
     forms
 }
 
-/// As `application/x-www-form-urlencoded` has it.
+/// Encodes as `application/x-www-form-urlencoded`.
 fn encoded(text: &str) -> String {
     let Ok(mut url) = Url::parse("form:") else { return String::new() };
     url.query_pairs_mut().append_key_only(text);
     url.query().unwrap_or_default().to_owned()
 }
 
-/// Without the percent-encoding.
+/// Percent-decodes the text.
 fn decoded(text: &str) -> String {
     let Ok(mut url) = Url::parse("form:") else { return String::new() };
-    // A plus is a space in forms alone, and `&` and `=` would divide.
+    // Only forms use a plus for a space; `&` and `=` would split the text.
     let whole = text.replace('+', "%2B").replace('&', "%26").replace('=', "%3D");
     url.set_query(Some(&whole));
     url.query_pairs().next().map(|(text, _)| text.into_owned()).unwrap_or_default()

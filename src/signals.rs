@@ -1,5 +1,5 @@
-//! What may end the process early: SIGINT, SIGTERM, and the time that a run may take. A thread of its own watches for them, so
-//! that the process ends in time whatever the other threads wait for.
+//! What can end the process early: SIGINT, SIGTERM and the run timeout. A separate thread watches for them, so that the
+//! process ends in time even if other threads block.
 
 use std::io::{self, Write};
 use std::sync::mpsc;
@@ -10,25 +10,26 @@ use tokio::sync::oneshot;
 
 use crate::error::{Exit, Stop};
 
-/// How long a run may take to end once it is asked to: 10 s later it is killed by whoever asked, such as Docker.
+/// How long a run may take to end once asked. After 10 s, for example Docker kills it.
 const ENDING: Duration = Duration::from_secs(9);
 
 /// How long the last words may take.
 const SPEAKING: Duration = Duration::from_millis(500);
 
-/// A watch that has begun. Until a run begins, a signal ends the process at once.
+/// A running watch. Until a run begins, a signal ends the process at once.
 pub struct Watch {
     runs: oneshot::Sender<Running>,
 }
 
-/// A run that is to be stopped, and what is said in its place if it does not end.
+/// A run that can be stopped, and what to print if it does not end.
 struct Running {
     time: Option<Duration>,
     stop: oneshot::Sender<Stop>,
     last_words: Box<dyn FnOnce(Stop) + Send>,
 }
 
-/// Begins to watch. From here on no signal is lost, not even as the first process of a container, whose signals have no default.
+/// Starts watching. From here on no signal is lost, even for PID 1 in a container, where signals have no default
+/// action.
 pub fn watch() -> io::Result<Watch> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let (runs, run) = oneshot::channel();
@@ -41,15 +42,15 @@ pub fn watch() -> io::Result<Watch> {
 }
 
 impl Watch {
-    /// Ready when the run that begins now is asked to stop: by a signal, or as its time is up. If it does not end soon after
-    /// that, its `last_words` are said, and the process ends. A second signal ends it at once.
+    /// Resolves when the run that begins now must stop, because of a signal or because its time is up. If it does not
+    /// end soon after, its `last_words` are printed and the process exits. A second signal exits at once.
     pub fn run(
         self,
         time: Option<Duration>,
         last_words: impl FnOnce(Stop) + Send + 'static,
     ) -> impl Future<Output = Stop> {
         let (stop, stopped) = oneshot::channel();
-        // If the thread has ended, so will the process.
+        // If the thread has ended, the process is about to end too.
         _ = self.runs.send(Running { time, stop, last_words: Box::new(last_words) });
         async {
             let Ok(stop) = stopped.await else { return std::future::pending().await };
@@ -73,7 +74,7 @@ async fn guard(mut signals: Signals, run: oneshot::Receiver<Running>) {
         signal = signals.next() => signal,
         () = sleep(time) => Stop::TimedOut,
     };
-    // A run that is at its end does not listen any more.
+    // A run that has just finished no longer listens.
     _ = stop.send(why);
     tokio::select! {
         signal = signals.next() => leave(signal),
@@ -91,7 +92,7 @@ async fn sleep(time: Option<Duration>) {
     }
 }
 
-/// Whoever should hear it may be what everything waits for.
+/// On its own thread, because writing may block.
 fn say(words: impl FnOnce() + Send + 'static) {
     let (said, wait) = mpsc::channel();
     std::thread::spawn(move || {

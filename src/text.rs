@@ -1,5 +1,5 @@
-//! Text from outside, made safe to print: names, tags and answers of servers are data, never commands to a terminal or to what
-//! runs a job, and they show no secret of ours.
+//! Makes text from outside safe to print. Names, tags and server responses are data: they must not act as commands to a
+//! terminal or a CI runner, and must not reveal our secrets.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,30 +7,30 @@ use std::io::{self, Write};
 
 use crate::secrets;
 
-/// Displays text without our secrets, with its control characters escaped, cut after `limit` characters.
+/// Displays text without our secrets, with control characters escaped, truncated to `limit` characters.
 ///
-/// Covers C0 and C1 controls (terminal escapes, line breaks), the bidirectional overrides, which reorder what a reader sees,
-/// and `##`, with which a command may begin anywhere in a line of a log: `##[` in GitHub Actions, `##vso[` as well in Azure
-/// Pipelines. `::` is one only at the beginning of a line, where no text from outside stands.
+/// Covers C0 and C1 controls (terminal escapes, line breaks), the bidirectional overrides, which reorder what a reader
+/// sees, and `##`, which can start a command anywhere in a log line: `##[` in GitHub Actions and Azure Pipelines,
+/// `##vso[` in Azure Pipelines. `::` starts one only at the beginning of a line, where text from outside never is.
 pub(crate) struct Printable<'a> {
     text: Cow<'a, str>,
     limit: usize,
 }
 
-/// The most of a text that is looked at, far more than is ever shown of one.
+/// The most bytes of a text to process, far more than is ever shown.
 const LOOKED_AT: usize = 64 << 10;
 
-/// Names, ids, messages: long enough to be whole in practice.
+/// For names, ids and messages: long enough for all of them in practice.
 pub(crate) fn printable(text: &str) -> Printable<'_> {
     printable_up_to(text, 500)
 }
 
-/// The same for texts that are longer.
+/// The same for longer texts.
 pub(crate) fn printable_up_to(text: &str, limit: usize) -> Printable<'_> {
     Printable { text: secrets::hide(beginning(text, LOOKED_AT).trim()), limit }
 }
 
-/// So many bytes of a text at most, and no part of a character.
+/// The start of a text, at most this many bytes, without cutting a character.
 pub(crate) fn beginning(text: &str, most: usize) -> &str {
     (0..=most.min(text.len())).rev().find_map(|end| text.get(..end)).unwrap_or_default()
 }
@@ -59,9 +59,9 @@ fn is_bidi_control(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Text that nothing which reads logs obeys: `::` at the beginning of a line is a command to a runner of GitHub's, `##[` and
-/// `##vso[` anywhere are some to it and to Azure Pipelines', and to a terminal C1 controls, as bidirectional overrides are to who
-/// reads there. In JSON, where all but the first can only stand within a string, it still says the same.
+/// Text that no log reader executes. `::` at the beginning of a line is a command to GitHub's runner; `##[` and
+/// `##vso[` anywhere are commands to it and to Azure Pipelines; C1 controls are commands to a terminal; bidirectional
+/// overrides mislead people. JSON keeps its meaning, because all but the first can only occur inside strings.
 pub fn inert(text: &str) -> Cow<'_, str> {
     let mut inert = Cow::Borrowed(text);
     if text.contains("##") {
@@ -90,7 +90,7 @@ pub fn inert(text: &str) -> Cow<'_, str> {
     inert
 }
 
-/// Makes everything [`inert`] that is written whole lines at a time.
+/// Makes everything written to it [`inert`]. Expects whole lines.
 pub(crate) struct Inert<W>(pub(crate) W);
 
 impl<W: Write> Write for Inert<W> {

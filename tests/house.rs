@@ -1,4 +1,4 @@
-//! The rooms of the house: which module may import which. The documentation of the library (`src/lib.rs`) says what each owns.
+//! The layers ("rooms") of the program: which module may import which. `src/lib.rs` documents what each owns.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
-/// What any room may use: each owns one thing, and imports no more than [`BENEATH`] allows.
+/// Any room may use these. Each owns one thing, and imports no more than [`BENEATH`] allows.
 const UTILITIES: [&str; 10] =
     ["error", "files", "freshness", "id", "logging", "offload", "retry", "secrets", "signals", "text"];
 
-/// Rooms, from the bottom to the top, and what each may import beside the utilities.
+/// Rooms from bottom to top, and what each may import in addition to the utilities.
 const ROOMS: [(&str, &[&str]); 23] = [
     ("cli", &[]),
     ("config", &["cli"]),
@@ -60,7 +60,7 @@ const ALL: [&str; 19] = [
     "sources/resource_graph",
 ];
 
-/// What the utilities themselves may import; one without an entry imports nothing.
+/// What the utilities may import; one without an entry imports nothing.
 const BENEATH: [(&str, &[&str]); 4] = [
     ("text", &["secrets"]),
     ("retry", &["text"]),
@@ -80,7 +80,7 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The room of a file: the first folder or file, and of sources and sinks which of them.
+/// The room of a file: its top-level folder or file, and below `sources` and `sinks` the next level too.
 fn room(path: &Path) -> String {
     let relative = path.strip_prefix("src").unwrap().with_extension("");
     let parts: Vec<&str> = relative.iter().map(|part| part.to_str().unwrap()).collect();
@@ -91,7 +91,7 @@ fn room(path: &Path) -> String {
     }
 }
 
-/// A file without its comments and its tests.
+/// A file without comments and tests.
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
     let tests = Regex::new(r"#\[cfg\(test\)\]\nmod \w+ \{").unwrap();
@@ -103,7 +103,7 @@ fn is_test(path: &Path) -> bool {
     path.iter().any(|part| part == "model_test") || path.to_str().unwrap().ends_with("tests.rs")
 }
 
-/// Each room, what it imports, and how many lines of code it has.
+/// Each room with its imports and its number of lines of code.
 fn house() -> BTreeMap<String, (BTreeSet<String>, usize)> {
     let import = Regex::new(r"\bcrate::(\w+)(?:::(\w+))?").unwrap();
     let mut house: BTreeMap<String, (BTreeSet<String>, usize)> = BTreeMap::new();

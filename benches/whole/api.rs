@@ -1,4 +1,5 @@
-//! Entities over Port's API: a full run beside a bare loop of the same bulk posts, and beside what the network alone takes.
+//! Entities over Port's API: a full run compared with a bare loop of the same bulk posts, and with the network's
+//! latency alone.
 use std::fs;
 use std::io;
 use std::process::Command;
@@ -8,9 +9,9 @@ use super::figures::{Bench, Figure, QUERY_MS, Target, best, megabytes, seconds};
 use super::process::{self, Run};
 use super::service::{BULK, Service, Shape};
 
-/// Requests in flight, as the program has them.
+/// Requests in flight, as in the program.
 const IN_FLIGHT: u64 = 10;
-/// Entities of a bulk request.
+/// Entities per bulk request.
 const A_BULK: u64 = 20;
 const BULK_MS: u64 = 150;
 const TURNS: usize = 3;

@@ -1,4 +1,4 @@
-//! The bare loop that the program is compared with: the same client, posting the same bodies, with nothing else to do.
+//! The baseline: a bare loop that posts the same bodies with the same client and does nothing else.
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -56,7 +56,7 @@ async fn post(bare: &Bare, bodies: &Bytes) -> reqwest::Result<()> {
     stream::iter(posts).buffer_unordered(bare.in_flight).try_collect().await
 }
 
-/// The token that Port's API asks for.
+/// Gets a token for Port's API.
 async fn sign_in(client: &Client, url: &str, secret: &str) -> reqwest::Result<String> {
     let origin = url.split("/v1/").next().unwrap_or_default();
     let id = std::env::var("PORT_CLIENT_ID").unwrap_or_default();

@@ -1,14 +1,15 @@
-//! Entra ID: a first run over the largest tenant beside what its pages alone take, an idle run, and a change of a large group.
+//! Entra ID: a first run over the largest tenant compared with the latency of its pages alone, an idle run, and a
+//! change to a large group.
 use std::io;
 use std::time::Duration;
 
 use super::figures::{Bench, Figure, Target, megabytes, seconds};
 use super::service::{Service, Shape};
 
-/// What a page takes.
+/// Latency of a page.
 const PAGE_MS: u64 = 20;
 
-/// Of Microsoft Graph: a request for each kind.
+/// Requests to Microsoft Graph in an idle run: one for each kind.
 const IDLE: u64 = 4;
 
 impl Bench {
@@ -19,7 +20,7 @@ impl Bench {
         let checkpoint = folder.path().join("checkpoint").display().to_string();
         let arguments = ["--checkpoint-file", &checkpoint, "--port-webhook-payload", "batch"];
         service.counts()?;
-        // A group of so many members is told without them, and the exit says so.
+        // A group with this many members is sent without them, and the exit code says so.
         let first = self.run_to(&service, &arguments, 4)?;
         let pages = service.counts()?.pages;
         let bound = Duration::from_millis(PAGE_MS).mul_f64(pages as f64);

@@ -1,4 +1,4 @@
-//! The figures: what is run, what it is held against, and what is asked of it.
+//! The figures: what is run, what it is compared with, and the target.
 use std::fmt;
 use std::fs;
 use std::io;
@@ -9,11 +9,11 @@ use std::time::Duration;
 use super::process::{self, Run};
 use super::service::{Counts, Quota, Service, Shape};
 
-/// Envelopes in a post, in batch.
+/// Envelopes per post in batch.
 const A_POST: u64 = 100;
-/// Posts in flight, the default.
+/// Posts in flight: the default.
 const IN_FLIGHT: usize = 25;
-/// Runs of each side that are compared, one after the other in turn; the best of each counts.
+/// Runs of each side, alternating; the best of each counts.
 const TURNS: usize = 5;
 pub(crate) const QUERY_MS: u64 = 400;
 pub(crate) const POST_MS: u64 = 80;
@@ -25,7 +25,7 @@ pub(crate) struct Bench {
     pub(crate) binary: PathBuf,
 }
 
-/// A line of the table.
+/// A row of the table.
 pub(crate) struct Figure {
     pub(crate) number: u8,
     pub(crate) what: &'static str,
@@ -39,7 +39,7 @@ pub(crate) struct Figure {
 pub(crate) enum Target {
     AtLeast(f64),
     AtMost(f64),
-    /// No figure of the project's own.
+    /// No target.
     None,
 }
 
@@ -58,7 +58,7 @@ impl Bench {
         (9, Self::directory),
     ];
 
-    /// Zero latency: what the program's own work costs.
+    /// Zero latency: the cost of the program's own work.
     fn beside_the_bare_loop(&self) -> io::Result<Vec<Figure>> {
         let shape = Shape { resources: 20_000, ..Shape::default() };
         let directory = tempfile::tempdir()?;
@@ -77,7 +77,7 @@ impl Bench {
         for _ in 0..TURNS {
             program.push(self.run(&service, &["--mode", "full"])?);
             posts = service.counts()?.posts;
-            // On one thread and on all: the better counts.
+            // On one thread and on all threads; the better one counts.
             for runtime in [Some("--one-thread"), None] {
                 let mut command = Command::new(std::env::current_exe()?);
                 let url = &service.env["PORT_WEBHOOK_INGEST_URL"];
@@ -113,7 +113,7 @@ impl Bench {
         ])
     }
 
-    /// Latencies as they are between continents: how much of the time is more than the network's.
+    /// Intercontinental latencies: how much longer than the network alone a run takes.
     fn beside_the_network(&self) -> io::Result<Vec<Figure>> {
         let shape = Shape {
             resources: 10_000,
@@ -123,7 +123,7 @@ impl Bench {
             ..Shape::default()
         };
         let mut service = Service::start(&shape)?;
-        // Warm, and away from the quota of the run before.
+        // Warms up, then waits until the previous run no longer counts against the quota.
         self.run(&service, &["--mode", "full", "--port-webhook-payload", "batch"])?;
         pause();
         service.counts()?;
@@ -159,7 +159,7 @@ impl Bench {
         Ok(figures)
     }
 
-    /// Full runs in batch, each away from the quota of the one before, and what one of them asked.
+    /// Full runs in batch, each with a fresh quota, and the requests of one of them.
     pub(crate) fn batches(&self, service: &mut Service, turns: usize) -> io::Result<(Counts, Vec<Run>)> {
         let run = |service: &Service| self.run(service, &["--mode", "full", "--port-webhook-payload", "batch"]);
         run(service)?;
@@ -175,7 +175,7 @@ impl Bench {
         }
     }
 
-    /// The peak of a small estate and of one ten times as large.
+    /// Peak memory for a small estate and for one ten times as large.
     fn memory(&self) -> io::Result<Vec<Figure>> {
         let mut peaks = Vec::new();
         for resources in [20_000, 200_000] {
@@ -184,7 +184,7 @@ impl Bench {
                 let runs: Vec<Run> = (0..4)
                     .map(|_| self.run(&service, &["--mode", "full", "--port-webhook-payload", payload]))
                     .collect::<io::Result<_>>()?;
-                // The first only fills the sandbox's memory. Of the others the worst counts.
+                // The first run only fills the sandbox's memory. The worst of the others counts.
                 peaks.push(runs.iter().skip(1).map(|run| run.peak).max().unwrap_or_default());
             }
         }
@@ -212,13 +212,13 @@ impl Bench {
         Ok([figure(0, "peak memory, single"), figure(1, "peak memory, batch")].into_iter().flatten().collect())
     }
 
-    /// A quota of 15 queries in five seconds: whether it is kept to, and used up.
+    /// A quota of 15 queries in five seconds: whether it is respected and fully used.
     fn beside_the_quota(&self) -> io::Result<Vec<Figure>> {
         let shape = Shape { resources: 200_000, quota: Quota::Announced, ..Shape::default() };
         let mut service = Service::start(&shape)?;
         let (counts, runs) = self.batches(&mut service, 1)?;
         let run = &runs[0];
-        // The first fifteen are free, and each fifteen more have to wait for the next five seconds.
+        // The first fifteen queries are free; every further fifteen wait for the next five seconds.
         let least = PERIOD * u32::try_from((counts.queries - 1) / 15).unwrap_or(u32::MAX);
         Ok(vec![
             Figure {
@@ -296,7 +296,7 @@ impl Bench {
         self.run_to(service, arguments, 0)
     }
 
-    /// The same, to this exit code.
+    /// Like `run`, but expects this exit code.
     pub(crate) fn run_to(&self, service: &Service, arguments: &[&str], code: i32) -> io::Result<Run> {
         let mut command = Command::new(&self.binary);
         command.args(arguments).env_clear().envs(&service.env).env("LOG_FORMAT", "json").env("RUST_LOG", "warn");
@@ -312,18 +312,18 @@ pub(crate) fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-/// Until the quota counts from the start.
+/// Waits until the quota has been reset.
 fn pause() {
     std::thread::sleep(Duration::from_secs(6));
 }
 
-/// The least that a full run in batch can take over its queries, fifteen in five seconds, or over its posts, 25 in flight; and
-/// how it comes about.
+/// The minimum time of a full run in batch: bounded by its queries, fifteen in five seconds, or by its posts, 25 in
+/// flight. Also says which.
 pub(crate) fn least_time(counts: &Counts, shape: &Shape) -> (Duration, String) {
     let Counts { queries, posts, .. } = *counts;
     let periods = u32::try_from(queries.saturating_sub(1) / 15).unwrap_or(u32::MAX);
     let rounds = |posts: u64| u32::try_from(posts.div_ceil(IN_FLIGHT as u64)).unwrap_or(u32::MAX);
-    // What there is, then its rows. Groups and subscriptions are there before what is in them.
+    // One round of queries for counts, then one for rows. Groups and subscriptions are posted before their contents.
     let first = ((shape.groups() + shape.subscriptions) as u64).div_ceil(A_POST);
     let rounds = rounds(first) + rounds(posts.saturating_sub(first));
     let posted = 2 * QUERY + rounds * POST;

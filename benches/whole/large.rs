@@ -1,4 +1,4 @@
-//! A tenant of many subscriptions.
+//! A tenant with many subscriptions.
 use std::io;
 
 use super::figures::{Bench, Figure, POST_MS, QUERY_MS, Target, least_time, megabytes, seconds};
@@ -6,7 +6,7 @@ use super::service::{Quota, Service, Shape};
 
 /// Rows on a page.
 const PAGE: usize = 1_000;
-/// The look at the subscriptions, the changes of containers and those of leaves.
+/// The queries for subscriptions, for changes to containers and for changes to leaves.
 const OTHERS: u64 = 3;
 
 impl Bench {

@@ -1,8 +1,8 @@
-//! The whole program, measured against the sandbox: one table of figures, each a ratio within this very run, so that it holds
-//! on a noisy machine too.
+//! Measures the whole program against the sandbox. Prints a table of figures, each a ratio within this run, so that
+//! they are valid on a noisy machine too.
 //!
-//! Everything measured is a process of its own: the program, the bare loop that it is compared with, and the sandbox that both
-//! talk to, which keeps its answers in memory and only counts what is posted.
+//! Everything measured is a separate process: the program, the bare loop that it is compared with, and the sandbox that
+//! both talk to, which keeps its answers in memory and only counts posts.
 #![cfg_attr(
     test,
     allow(unused_imports, reason = "cargo checks benches as tests, but without a harness no test is one")

@@ -1,29 +1,29 @@
-//! One process, run to its end and measured from outside.
+//! Runs one process to completion and measures it from outside.
 use std::fs;
 use std::io;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What a run cost.
+/// The cost of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
     pub(crate) wall: Duration,
-    /// Of all its threads, in the kernel and out of it.
+    /// User and system time of all threads.
     pub(crate) processor: Duration,
-    /// The most memory that was resident, in bytes.
+    /// Peak resident memory, in bytes.
     pub(crate) peak: u64,
 }
 
-/// How often the peak is read while a process runs. It only grows, so what is lost is its last growth.
+/// The interval at which the peak is read. It only grows, so at most its last growth is missed.
 const LOOK: Duration = Duration::from_millis(3);
 
-/// Runs a command, which must succeed.
+/// Runs a command and requires success.
 pub(crate) fn run(command: &mut Command) -> io::Result<Run> {
     run_to(command, 0)
 }
 
-/// Runs a command, which must end with this code.
+/// Runs a command and requires this exit code.
 pub(crate) fn run_to(command: &mut Command, code: i32) -> io::Result<Run> {
     let before = children_ticks()?;
     let started = Instant::now();
@@ -48,10 +48,10 @@ pub(crate) fn run_to(command: &mut Command, code: i32) -> io::Result<Run> {
     Ok(Run { wall, processor, peak })
 }
 
-/// `USER_HZ`, which is 100 on every Linux that Rust runs on.
+/// `USER_HZ`, which is 100 on all Linux platforms that Rust supports.
 const TICKS_A_SECOND: u64 = 100;
 
-/// Processor time of the children that were waited for: fields 16 and 17 of proc_pid_stat(5).
+/// Processor time of the children that were waited for: fields 16 and 17 in proc_pid_stat(5).
 fn children_ticks() -> io::Result<u64> {
     let stat = fs::read_to_string("/proc/self/stat")?;
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);

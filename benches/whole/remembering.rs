@@ -1,4 +1,5 @@
-//! What remembering costs: a full run with a checkpoint beside one without, a run with nothing to do, and the file.
+//! The cost of the checkpoint: a full run with one compared with a full run without, a run with nothing to do, and the
+//! file size.
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write as _};
@@ -11,7 +12,7 @@ use super::figures::{Bench, Figure, POST_MS, QUERY_MS, Target, best, megabytes};
 use super::process::Run;
 use super::service::{Service, Shape};
 
-/// Runs of each side that are compared.
+/// Runs of each side.
 const TURNS: usize = 3;
 
 impl Bench {
@@ -53,7 +54,7 @@ impl Bench {
         Ok(figures)
     }
 
-    /// The rate of full runs with a new checkpoint beside that of runs without, and the former.
+    /// The rate of full runs with a new checkpoint compared with runs without one, and the former.
     fn with_beside_without(
         &self,
         service: &Service,
@@ -83,7 +84,7 @@ impl Bench {
         Ok((figure, with))
     }
 
-    /// The file, raw and as a cache compresses it.
+    /// The size of the file, raw and compressed as a cache would.
     fn file(file: &Path, entities: u64) -> io::Result<Vec<Figure>> {
         let bytes = fs::read(file)?;
         let mut packed = GzEncoder::new(Vec::new(), Compression::default());
@@ -106,7 +107,7 @@ impl Bench {
         Ok(sizes.into_iter().map(figure).collect())
     }
 
-    /// Runs that find nothing new: one that asks for changes, and one that compares everything.
+    /// Runs that find no changes: one that queries changes, and one that compares everything.
     fn nothing_new(&self, service: &mut Service, file: &Path) -> io::Result<Vec<Figure>> {
         let mut posts = BTreeMap::new();
         let mut idle = Vec::new();

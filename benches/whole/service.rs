@@ -1,4 +1,4 @@
-//! The sandbox in a process of its own, and how the bench talks to it: a line asks, a line answers.
+//! The sandbox as a separate process. The bench talks to it in lines: one request, one answer.
 use std::collections::HashMap;
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Write as _};
@@ -13,10 +13,10 @@ use sandbox::requests::Route;
 use sandbox::settings::{DirectorySize, EstateSize, QuotaSettings, Settings};
 use serde::{Deserialize, Serialize};
 
-/// The example, which makes the same entities as the webhook's mapping.
+/// The example mapping, which makes the same entities as the webhook's mapping.
 const MAPPING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/port/entities.yml");
 
-/// Where resources are written.
+/// The path that resources are written to.
 pub(crate) const BULK: &str = "/v1/blueprints/azureCloudResources/entities/bulk";
 
 /// A sandbox to be measured against.
@@ -84,7 +84,7 @@ impl Shape {
 
     fn settings(&self) -> Settings {
         let size = EstateSize { subscriptions: self.subscriptions, groups: self.groups(), resources: self.resources };
-        // Frozen, and with a clock that stands still, so that every run asks what was answered before.
+        // Frozen and with a stopped clock, so that every run sends the same requests.
         let mut settings = Settings { frozen: true, clock: Clock::stopped(), estate: size, ..Settings::default() };
         settings.directory = if self.tenant { DirectorySize::largest() } else { DirectorySize::none() };
         settings.entra.latency = Duration::from_millis(self.query_latency_ms);
@@ -101,7 +101,7 @@ impl Shape {
         settings.port.api.latency = Duration::from_millis(self.post_latency_ms);
         settings.port.api.rates = None;
         settings.port.record = self.record;
-        // What is recorded is not read: a mapping that makes nothing of it is the quickest.
+        // Nothing reads what is posted, so a mapping that makes nothing is the fastest.
         "[]".clone_into(&mut settings.port.mapping);
         settings
     }
@@ -126,18 +126,18 @@ impl Shape {
     }
 }
 
-/// What a sandbox was asked since it was last asked this.
+/// The requests to a sandbox since the last call.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Counts {
     pub(crate) requests: u64,
     pub(crate) queries: u64,
     pub(crate) posts: u64,
-    /// Of Microsoft Graph.
+    /// Pages of Microsoft Graph.
     pub(crate) pages: u64,
     pub(crate) throttled: u64,
 }
 
-/// The other end: serves until nobody asks any more.
+/// The sandbox process: serves until its input ends.
 pub(crate) fn serve(shape: &Shape) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let sandbox = runtime.block_on(Sandbox::start(shape.settings()))?;
@@ -191,7 +191,7 @@ pub(crate) fn serve(shape: &Shape) -> io::Result<()> {
     Ok(())
 }
 
-/// One joins the largest group, and one leaves it.
+/// Adds one member to the largest group and removes another.
 fn shift(tenant: &mut Directory) {
     let users = tenant.ids(Kind::User);
     let groups = tenant.ids(Kind::Group);
@@ -205,7 +205,7 @@ fn shift(tenant: &mut Directory) {
     }
 }
 
-/// A sandbox that was started; it ends when this is dropped.
+/// A running sandbox; dropping it stops the process.
 pub(crate) struct Service {
     child: Child,
     ask: Option<ChildStdin>,
@@ -227,19 +227,19 @@ impl Service {
         Ok(service)
     }
 
-    /// Has somebody join the largest group, and another leave it.
+    /// Adds one member to the largest group and removes another.
     pub(crate) fn shift(&mut self) -> io::Result<()> {
         self.ask("shift")?;
         self.answer().map(drop)
     }
 
-    /// What it was asked since the last time.
+    /// The requests since the last call.
     pub(crate) fn counts(&mut self) -> io::Result<Counts> {
         self.ask("counts")?;
         Ok(serde_json::from_str(&self.answer()?)?)
     }
 
-    /// Writes what was posted to a file, a body a line.
+    /// Writes the posted bodies to a file, one per line.
     pub(crate) fn bodies(&mut self, path: &str) -> io::Result<()> {
         self.ask(&format!("bodies {path}"))?;
         self.answer().map(drop)

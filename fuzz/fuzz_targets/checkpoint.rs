@@ -1,4 +1,4 @@
-//! An entry of a checkpoint, whatever the bytes: none, or one that says the same when it is stored and read again.
+//! Any bytes as a checkpoint entry: either invalid, or unchanged by storing and reading it again.
 #![no_main]
 
 use azure_incremental::pure::entry_survives;

@@ -1,4 +1,4 @@
-//! `RESOURCE_GROUP_TAG_FILTERS`, whatever the text: an error, or a condition with just its names and values in literals.
+//! Any text as `RESOURCE_GROUP_TAG_FILTERS`: an error, or a condition with exactly its names and values in literals.
 #![no_main]
 
 use std::collections::BTreeSet;

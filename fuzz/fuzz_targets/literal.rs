@@ -1,4 +1,4 @@
-//! What the sandbox's reader of KQL reads back from a literal is what went in, and nothing of it gets out of the literal.
+//! The sandbox's KQL parser reads the original text back from a literal, and nothing escapes from the literal.
 #![no_main]
 
 use azure_incremental::pure::literal;

@@ -1,4 +1,4 @@
-//! A page of Resource Graph, whatever the bytes: an error, or envelopes, each row in one of them.
+//! Any bytes as a page of Resource Graph: an error, or envelopes that contain each row once.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ fuzz_target!(|answer: &[u8]| {
     assert_eq!(items, rows);
 });
 
-/// How many envelopes a body carries. It is well-formed, if the row was; a number in it may be larger than any type's.
+/// The number of envelopes in a body. It is well-formed if the row was; its numbers may exceed any type's range.
 fn items(body: &[u8]) -> usize {
     let body: BTreeMap<String, &RawValue> = serde_json::from_slice(body).expect("a body is JSON");
     serde_json::from_str::<Vec<&RawValue>>(body["items"].get()).expect("a body in batch is a list").len()

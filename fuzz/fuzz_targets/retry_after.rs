@@ -1,5 +1,5 @@
-//! `Retry-After`, whatever the bytes: nothing, or a time that can be waited for. Plain seconds are read as they are, and more
-//! of them than can be counted as very many.
+//! Any bytes as `Retry-After`: nothing, or a finite wait. Plain seconds are taken literally; values that overflow count
+//! as very long.
 #![no_main]
 
 use std::time::{Duration, SystemTime};

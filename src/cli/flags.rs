@@ -10,18 +10,18 @@ use super::help::{command, helping};
 use super::{Cli, Settings};
 
 impl Cli {
-    /// Parses the arguments, the first of which is the program.
+    /// Parses the arguments; the first is the program's name.
     pub fn read(arguments: &[OsString]) -> Result<Self, clap::Error> {
         let mut command = command();
         let matches = command.try_get_matches_from_mut(arguments).map_err(|error| match error.kind() {
-            // What help needs costs a run nothing.
+            // Builds the full help only here, so that a run does not pay for it.
             ErrorKind::DisplayHelp => helping().try_get_matches_from(arguments).err().unwrap_or(error),
             _ => error,
         })?;
         Self::of(&matches, &command)
     }
 
-    /// Parses them again, with what `found` says of the variables of those that are not given.
+    /// Parses the arguments again. `found` gives the values of settings that were not given as flags.
     pub fn filled(self, arguments: &[OsString], found: impl Fn(&str) -> Option<String>) -> Result<Self, clap::Error> {
         let command = command();
         let open = flags(&command).into_iter().filter(|flag| !self.settings.flags.contains(flag));
@@ -41,7 +41,7 @@ impl Cli {
     }
 }
 
-/// A flag and the variable that it goes before.
+/// A flag and the variable that it overrides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flag {
     id: String,
@@ -66,7 +66,7 @@ pub(crate) fn variables() -> Vec<String> {
 }
 
 impl Settings {
-    /// The flag in place of its variable where the value came from there, so that a message names what was written.
+    /// The flag instead of the variable if the value came from there, so that messages name what the user wrote.
     pub(crate) fn named<'a>(&'a self, variable: &'a str) -> &'a str {
         self.flags.iter().find(|flag| flag.variable == variable).map_or(variable, |flag| &flag.name)
     }

@@ -1,4 +1,4 @@
-//! What `-h`, `--help` and completions say beyond what the settings say of themselves.
+//! The parts of `-h`, `--help` and completions that do not come from the settings themselves.
 
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, Command, CommandFactory, ValueHint};
@@ -43,7 +43,7 @@ azure-incremental init --apply --dry-run
 azure-incremental checkpoint checkpoint.redb
 azure-incremental completions bash > /etc/bash_completion.d/azure-incremental";
 
-/// What most people need: `-h` ends with it, and fits a screen of 80 columns.
+/// The end of `-h`: what most people need, on a screen of 80 columns.
 pub(super) const SHORT: &str = "\
 Required settings:
   AZURE_TENANT_ID, AZURE_CLIENT_ID   who signs in; none with az or an identity
@@ -75,7 +75,7 @@ pub(super) fn long() -> String {
     )
 }
 
-/// The syntax. A setting may stand before a command or after it, and its variable's value is not shown.
+/// The syntax. A setting may come before or after a command. The values of variables are hidden.
 pub(crate) fn command() -> Command {
     let is_setting = |argument: &Arg| argument.get_env().is_some();
     Cli::command()
@@ -87,7 +87,7 @@ pub(crate) fn command() -> Command {
         .mut_subcommands(|command| command.disable_version_flag(true))
 }
 
-/// The same for who asks for help: that of a command lists its own options, and not all settings again.
+/// The same, for help: a command's help lists only its own options, not all settings again.
 pub(super) fn helping() -> Command {
     command().mut_subcommands(|command| {
         let name = format!("azure-incremental {}", command.get_name());
@@ -99,7 +99,7 @@ pub(super) fn helping() -> Command {
     })
 }
 
-/// Values that complete, by the argument's id. `config` reads them, and others with the message that they need.
+/// Values to complete, by argument id. `config` parses them, and reports other values with a suitable message.
 const VALUES: [(&str, &[&str]); 8] = [
     (
         "credential",
@@ -122,7 +122,7 @@ const VALUES: [(&str, &[&str]); 8] = [
     ("log_format", &["text", "json"]),
 ];
 
-/// The same for who writes completions: with the values that a setting has, and with files where it names one.
+/// The same, for completions: with the known values of settings, and with file names for paths.
 pub(crate) fn completing() -> Command {
     let complete = |argument: Arg| {
         let id = argument.get_id().as_str();

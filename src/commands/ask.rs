@@ -1,13 +1,13 @@
-//! Asks a person before something is done.
+//! Asks for confirmation.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
-/// Whether there is somebody to ask.
+/// Whether a person can be asked.
 pub(super) fn can_ask() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
-/// Whether the answer is yes.
+/// Asks a question and returns whether the answer is yes.
 pub(super) fn ask(question: &str, output: &mut impl Write, input: &mut impl BufRead) -> io::Result<bool> {
     let mut answer = String::new();
     write!(output, "{question} [y/N] ")?;

@@ -1,6 +1,6 @@
-//! Goes through everything that a run needs, and says for each whether it is right, or what is wrong and how to fix it. It
-//! reads only, but for a file beside the checkpoint that is made and removed, to see that there can be one; a post is sent only
-//! where it is asked for. Each question is asked once, and all that can be are asked at the same time.
+//! Checks everything that a run needs, and says for each part whether it is right, or what is wrong and how to fix it.
+//! It is read-only, except that it creates and removes a file next to the checkpoint to see whether it can, and posts
+//! only on request. No question is asked twice, and independent ones are asked in parallel.
 
 mod entra;
 mod port;
@@ -35,20 +35,20 @@ use port::{port, probe};
 pub use telling::Form;
 use telling::Told;
 
-/// Azure refuses tokens whose times are further off than this.
+/// Azure rejects tokens whose times differ by more than this.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 
-/// Of a host that is only knocked at: whatever page it shows.
+/// The maximum size of the page of a host that is only tested for reachability.
 const LARGEST_ANSWER: usize = 1 << 20;
 
-/// How long an answer is waited for: a person waits for it.
+/// How long to wait for an answer. Short, because a person is waiting.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Names that a line shows.
+/// Names to show on a line.
 const SHOWN: usize = 8;
 
-/// Checks all, a line each, and tells what exit code a run would have come to for it. With `is_probed`, one envelope is posted that
-/// no mapping reads.
+/// Checks everything, prints a line each, and returns the exit code that a run would end with. With `is_probed`, posts
+/// one envelope that no mapping reads.
 pub async fn run(config: &Config, hints: &[String], is_probed: bool, form: Form, output: impl Write) -> Exit {
     let mut told = Told::new();
     told.ok("configuration", configuration(config));
@@ -192,13 +192,13 @@ fn tell_subscriptions(listed: &[Subscription], told: &mut Told) {
     }
 }
 
-/// A few of many names.
+/// The first few names.
 fn some(names: &[String]) -> String {
     let shown = names.get(..SHOWN).unwrap_or(names).join(", ");
     if names.len() > SHOWN { format!("{shown}, …") } else { shown }
 }
 
-/// What is read of a row.
+/// The columns of a row that are read.
 #[derive(Deserialize)]
 struct Row {
     #[serde(default)]
@@ -207,7 +207,7 @@ struct Row {
     kind: Option<String>,
 }
 
-/// Small questions to Resource Graph, over all subscriptions.
+/// Sends small queries to Resource Graph, over all subscriptions.
 struct Asking<'a> {
     config: &'a Config,
     client: Client,
@@ -296,7 +296,7 @@ impl Asking<'_> {
         told
     }
 
-    /// The number of rows over all batches, the first `rows` of each, and what was told of the quota last.
+    /// The number of rows over all batches, the first `rows` of each, and the last quota reported.
     async fn ask(
         &self,
         name: &'static str,
@@ -308,7 +308,7 @@ impl Asking<'_> {
             let subscriptions: Vec<&str> = batch.iter().map(|one| one.id.as_str()).collect();
             let answered = self.client.ask(name, text, &subscriptions, rows).await?;
             whole.0 = u64::saturating_add(whole.0, answered.total);
-            // One that is no object has neither.
+            // Rows that are not objects have neither.
             whole.1.extend(answered.rows.iter().filter_map(|row| serde_json::from_str(row.get()).ok()));
             whole.2 = answered.quota;
         }
@@ -325,7 +325,7 @@ async fn checkpoint(config: &Config, told: &mut Told) {
     if let Err(error) = Checkpoint::try_to_write(file) {
         return told.wrong(WHAT, &error);
     }
-    // As a dry run does: nothing of it is written.
+    // Opened as in a dry run: nothing is written.
     let held = match Checkpoint::open_to_read(file).await {
         Ok(held) => held,
         Err(error @ CheckpointError::Damaged { .. }) => {
@@ -382,7 +382,7 @@ async fn checkpoint(config: &Config, told: &mut Told) {
     }
 }
 
-/// Whether a host answers at all, whatever it says to somebody who has not signed in.
+/// Whether a host answers at all. Any answer to an unauthenticated request counts.
 async fn reach(http: &Http, origin: Url) -> Result<HeaderMap, RequestError> {
     let label = format!("GET {}", origin.origin().ascii_serialization());
     let client = http.client_for(&origin)?;

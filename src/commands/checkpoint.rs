@@ -1,4 +1,4 @@
-//! Shows what a checkpoint holds: by subscription and type, as a list, or of one entity. It only reads.
+//! Shows the contents of a checkpoint: by subscription and type, as a list, or for one entity. Read-only.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -18,14 +18,14 @@ use crate::sources::directory;
 use crate::sources::resource_graph::arm_id::{ArmId, id_of};
 use crate::text::{Inert, printable};
 
-/// Entries that are looked at together.
+/// Entries per read.
 const PAGE: usize = 1000;
 
-/// Types, and entities in doubt, that a person is shown of each subscription.
+/// Types and entities in doubt to show for each subscription.
 const MOST_TYPES: usize = 10;
 const MOST_DOUBTS: usize = 10;
 
-/// What a checkpoint holds.
+/// The contents of a checkpoint.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Summary<'a> {
@@ -36,12 +36,12 @@ struct Summary<'a> {
     last_run: Option<Box<RawValue>>,
 }
 
-/// What it holds of a subscription.
+/// What it contains for a subscription.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Subscription {
     pub(super) id: String,
-    /// Records up to here, less the overlap, have been read.
+    /// Changes up to this time, minus the overlap, have been read.
     since: Option<Timestamp>,
     /// The last time that everything was compared.
     full: Option<Timestamp>,
@@ -60,10 +60,10 @@ struct Line<'a> {
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     content: Option<String>,
-    /// The start of the run that last got an answer for it.
+    /// The start of the run that last received an answer for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     at: Option<Timestamp>,
-    /// Since when it is missing, or `proven` if a record says that it was deleted.
+    /// Since when it has been missing, or `proven` if a record says that it was deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     absent: Option<String>,
     there: bool,
@@ -73,7 +73,7 @@ struct Line<'a> {
     fresh: bool,
 }
 
-/// The last run, as far as a person is told of it.
+/// The parts of the last run that are shown to people.
 #[derive(serde::Deserialize)]
 struct LastRun {
     start: Timestamp,
@@ -84,7 +84,7 @@ struct LastRun {
     unlisted: Vec<String>,
 }
 
-/// Prints what was asked for; errors go to `complaints`.
+/// Prints what was requested; errors go to `complaints`.
 pub async fn show(
     file: PathBuf,
     args: &CheckpointArgs,
@@ -98,7 +98,7 @@ pub async fn show(
             _ = writeln!(Inert(&mut complaints), "error: {}", error.told());
             error.exit()
         }
-        // A reader that closed the pipe has seen what it wanted.
+        // A reader that closed the pipe has seen enough.
         Err(Trouble::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
         Err(Trouble::Output(error)) => {
             _ = writeln!(complaints, "error: cannot write the output: {error}");
@@ -157,7 +157,7 @@ async fn print(
     Ok(Exit::Ok)
 }
 
-/// What is known of one entity.
+/// Prints what is known about one entity.
 fn one(checkpoint: &Checkpoint, text: &str, format: LogFormat, output: &mut impl Write) -> Result<Exit, Trouble> {
     let text = text.trim().trim_end_matches('/');
     let Some(id) = id_of(text).or_else(|| directory::kind::id_of(text)) else {
@@ -184,7 +184,7 @@ fn one(checkpoint: &Checkpoint, text: &str, format: LogFormat, output: &mut impl
     Ok(Exit::Ok)
 }
 
-/// What an entry says, for a person.
+/// Describes an entry for people.
 fn sentences(id: &Id, entry: &Entry, mark: Mark) -> Vec<String> {
     let mut told = vec![match entry.state {
         State::Held(content) => format!("held: the catalog accepted content {:016x}", content.0),
@@ -254,7 +254,7 @@ fn summary<'a>(checkpoint: &Checkpoint, file: &'a Path) -> Result<Summary<'a>, T
     })
 }
 
-/// What a checkpoint holds of a subscription.
+/// What a checkpoint contains for a subscription.
 pub(super) fn subscription(checkpoint: &Checkpoint, shard: &Id) -> Result<Subscription, Trouble> {
     let Mark { since, full } = checkpoint.mark(shard);
     let id = shard.as_str().to_owned();
@@ -292,7 +292,7 @@ fn each(
     }
 }
 
-/// The types with the most entities, a line each.
+/// Prints the types with the most entities, one per line.
 pub(super) fn tell_types(types: &BTreeMap<String, u64>, output: &mut impl Write) -> io::Result<()> {
     let mut types: Vec<(&String, &u64)> = types.iter().collect();
     types.sort_by_key(|(_, count)| std::cmp::Reverse(**count));

@@ -1,7 +1,8 @@
 //! Compares the catalog with the estate, and changes neither.
 //!
-//! What Port holds is read first, and kept as a hash of each entity. Then Azure is read whole, and what the mapping makes of each
-//! row is looked up: what is not the same is looked at once more, as pages shift and time goes on. What nothing has met is extra.
+//! First reads all of Port's entities and keeps a hash of each. Then reads all of Azure and looks up what the mapping
+//! makes of each row. Whatever differs is checked a second time, because pages shift and time passes. Entities that no
+//! row made are extra.
 
 mod compare;
 mod maker;
@@ -26,10 +27,10 @@ use compare::{Comparison, Key, State};
 use maker::Maker;
 use side::{Numbers, Side, names};
 
-/// Entities that are looked at once more, and of which one is shown; all where all are to be shown.
+/// Entities to check a second time, and extra ones to keep; unlimited with `all`.
 const KEPT: usize = 1000;
 
-/// Examples of each kind that are shown.
+/// Examples to show of each kind.
 const SHOWN: usize = 10;
 
 /// Why the catalog and the estate could not be compared.
@@ -82,17 +83,18 @@ impl Problem for DriftError {
     }
 }
 
-/// What was found.
+/// The result of the comparison.
 #[derive(Debug, Default)]
 struct Found {
     blueprints: BTreeMap<String, Numbers>,
     missing: BTreeSet<Key>,
     different: BTreeMap<Key, Vec<Difference>>,
-    /// How many are extra by blueprint, and some of them; `None`: not everything was read, so that nothing is known of it.
+    /// The number of extra entities by blueprint, and some of them. `None` if not everything was read, so that none can
+    /// be determined.
     extra: Option<(BTreeMap<String, u64>, BTreeSet<Key>)>,
-    /// How many Port would refuse, and why it would some of them.
+    /// The number of entities that Port would reject, and the reasons for some.
     refused: (u64, BTreeMap<Key, String>),
-    /// What is not known, a sentence each.
+    /// What could not be determined, one sentence each.
     notes: Vec<String>,
     errors: Vec<String>,
     exit: Exit,
@@ -112,7 +114,7 @@ impl Found {
     }
 }
 
-/// Compares, and prints what differs: some of it, or all. Errors are logged as they arise.
+/// Compares, and prints some or all differences. Errors are logged as they occur.
 pub async fn run(
     config: &Config,
     all: bool,
@@ -120,14 +122,14 @@ pub async fn run(
     stop: impl Future<Output = Stop>,
     output: impl Write,
 ) -> Exit {
-    // Nothing is remembered, and nothing is written.
+    // Nothing is stored or written.
     let config = Config {
         mode: Mode::Full,
         checkpoint: None,
         dead_letter_file: None,
         dry_run: None,
         workflow_run: None,
-        // They are told apart, and take very long.
+        // They are sent separately and take very long to read.
         entra: config.entra.clone().map(|entra| Entra { sign_ins: false, ..entra }),
         ..config.clone()
     };
@@ -175,7 +177,7 @@ async fn compare(
     }
 }
 
-/// What is left once both sides are read: a second look at what is not the same, and the names of what is extra.
+/// Finishes once both sides are read: checks the differences a second time, and names the extra entities.
 async fn end(
     port: &Port,
     maker: &Maker,
@@ -235,7 +237,8 @@ async fn look_again(
     Ok(())
 }
 
-/// What Port holds and Azure does not make. What may be of a subscription that was not read whole is left out.
+/// Entities in Port that no row in Azure makes, except those that may belong to a subscription that was not read
+/// completely.
 async fn extra(
     port: &Port,
     sides: &BTreeMap<String, Side>,
@@ -272,7 +275,7 @@ async fn extra(
                     shown += 1;
                 }
             }
-            // How many there are is known; only their names were wanted.
+            // Their number is already known; only names were needed.
             if unread.is_empty() && shown >= most {
                 certain = unmet;
                 break;

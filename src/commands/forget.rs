@@ -1,4 +1,4 @@
-//! What comes before a subscription is forgotten: what would be deleted is shown, and a person is asked.
+//! Before a subscription is forgotten: shows what would be deleted, and asks for confirmation.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -16,10 +16,10 @@ use crate::error::{Exit, Problem};
 use crate::report::Report;
 use crate::text::{Inert, printable};
 
-/// Entities that are named.
+/// Entities to name.
 const MOST_NAMED: usize = 5;
 
-/// Entries among which they are looked for.
+/// Entries to search for them.
 const SOME: usize = 1000;
 
 /// Why nothing was deleted.
@@ -76,9 +76,9 @@ struct Doomed {
     first: Vec<String>,
 }
 
-/// Shows what the checkpoint holds of the subscription of this id, and asks whether to delete it, unless that was said already
-/// or nothing will be deleted. The file is closed before anybody is asked, so that no run waits for the answer. An error is the
-/// report of a run that did nothing.
+/// Shows what the checkpoint holds of this subscription, and asks whether to delete it, unless that is already
+/// confirmed or nothing will be deleted. The file is closed before asking, so that no run waits for the answer. An
+/// error is the report of a run that did nothing.
 pub async fn confirm(args: &ForgetArgs, config: &Config, id: &str, format: LogFormat) -> Result<(), Box<Report>> {
     let confirmed = async {
         let doomed = look(config, id).await?;

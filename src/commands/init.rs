@@ -1,5 +1,5 @@
-//! What Port and GitHub need before the first run: blueprints, the webhook's mapping, and two workflows, filled in with the
-//! settings at hand. `apply` sets Port up with them.
+//! The files that Port and GitHub need before the first run: blueprints, the webhook's mapping, and two workflows, with
+//! the current settings filled in. `apply` uses them to set up Port.
 
 pub mod apply;
 mod blueprint;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::text::printable;
 
-/// A file that somebody needs: its name, and what to do with it.
+/// A file to generate: its name, and what to do with it.
 struct File {
     name: &'static str,
     purpose: &'static str,
@@ -19,17 +19,17 @@ struct File {
     kind: Kind,
 }
 
-/// How settings come into a file.
+/// How settings are filled into a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     AsItIs,
-    /// A JSON array, and what else is in it for Entra ID.
+    /// A JSON array, and the elements to add for Entra ID.
     List(&'static str),
     Workflow,
     Security,
 }
 
-/// Of each, what Azure's resources need and what Entra ID does.
+/// For each: the part for Azure's resources, and the part for Entra ID.
 const BLUEPRINTS: [&str; 2] =
     [include_str!("../../examples/port/blueprints.json"), include_str!("../../examples/port/entra/blueprints.json")];
 const MAPPING: [&str; 2] =
@@ -85,7 +85,7 @@ const FILES: [File; 7] = [
     },
 ];
 
-/// A setting that was given, to be written into the workflows.
+/// A given setting to write into the workflows.
 pub(crate) type Setting = (&'static str, String);
 
 /// Why a file was not written.
@@ -99,7 +99,7 @@ pub(crate) enum InitError {
     Exists(PathBuf),
 }
 
-/// The files of these names, or all, one after the other; more than one each under a line that names it.
+/// The files with these names, or all of them. If there are several, each has a heading with its name.
 pub(crate) fn print(names: &[String], settings: &[Setting]) -> Result<String, InitError> {
     let files = named(names)?;
     let texts: Vec<String> = files
@@ -112,8 +112,8 @@ pub(crate) fn print(names: &[String], settings: &[Setting]) -> Result<String, In
     Ok(texts.join("\n"))
 }
 
-/// Writes the files of these names, or all, into a directory, and tells what became of each. A file that is there and differs
-/// is replaced only by `force`.
+/// Writes the files with these names, or all of them, into a directory, and says what was done with each. Existing
+/// files that differ are only replaced with `force`.
 pub(crate) fn write(
     directory: &Path,
     names: &[String],
@@ -152,7 +152,7 @@ impl File {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(error)),
             Err(_) if is_same(&path, &text) => "already exists, unchanged",
             Err(_) if force => {
-                // Beside it and then in its place, so that a link there is replaced and not followed.
+                // Written next to it and then renamed, so that a link is replaced instead of followed.
                 let new = directory.join(format!("{}.{}.new", self.name, std::process::id()));
                 create(&new, &text).and_then(|()| fs::rename(&new, &path)).map_err(failed)?;
                 "replaced"
@@ -163,7 +163,7 @@ impl File {
     }
 }
 
-/// A new file that everybody may read. `create_new` neither replaces anything nor follows a link.
+/// Creates a world-readable file. `create_new` neither replaces a file nor follows a link.
 fn create(path: &Path, text: &str) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
@@ -177,7 +177,7 @@ fn is_same(path: &Path, text: &str) -> bool {
         && fs::read(path).is_ok_and(|found| found == text.as_bytes())
 }
 
-/// What Azure's resources need and, if it is synced as well, what Entra ID does, as one JSON array.
+/// The parts for Azure's resources and, if it is also synced, for Entra ID, as one JSON array.
 fn list([azure, entra]: [&str; 2], has_entra: bool) -> String {
     match (azure.trim_end().strip_suffix("\n]"), entra.strip_prefix('[')) {
         (Some(azure), Some(entra)) if has_entra => format!("{azure},{entra}"),
@@ -185,7 +185,7 @@ fn list([azure, entra]: [&str; 2], has_entra: bool) -> String {
     }
 }
 
-/// A workflow with settings in the `env` of its sync, in place of what stands there of the same names.
+/// Puts settings into the `env` of a workflow's sync step, replacing those of the same name.
 fn workflow(text: &str, settings: &[Setting]) -> String {
     const LAST_SECRET: &str = "PORT_WEBHOOK_INGEST_URL:";
     let mut filled = String::with_capacity(text.len());
@@ -206,7 +206,7 @@ fn workflow(text: &str, settings: &[Setting]) -> String {
     filled
 }
 
-/// The webhook's security with the header and the prefix that were given.
+/// The webhook's security settings with the given header and prefix.
 fn security(text: &str, settings: &[Setting]) -> String {
     let places = [("PORT_WEBHOOK_SIGNATURE_HEADER", "x-port-signature"), ("PORT_WEBHOOK_SIGNATURE_PREFIX", "sha256=")];
     places.iter().fold(text.to_owned(), |text, (name, default)| {
@@ -220,7 +220,7 @@ fn security(text: &str, settings: &[Setting]) -> String {
     })
 }
 
-/// A YAML scalar whose value is this text, and in which GitHub finds no expression.
+/// A YAML scalar with this value, in which GitHub finds no expression.
 fn scalar(text: &str) -> String {
     let one_line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     format!("'{}'", one_line.replace('\'', "''").replace("${{", "${{ ''${{'' }}"))

@@ -1,4 +1,4 @@
-//! What the program tells of its own command line: completions and the manual page.
+//! Completions and the manual page.
 
 use std::io;
 
@@ -17,16 +17,16 @@ pub(crate) fn completions(shell: Shell) -> String {
     clap_complete::generate(shell, &mut command, &name, &mut script);
     let script = String::from_utf8_lossy(&script).into_owned();
     match shell {
-        // clap_complete writes the hyphen of the name in one way where it looks a command up, and in another where it lists it.
+        // clap_complete encodes the hyphen of the name differently where it looks up a command and where it lists it.
         Shell::Bash => script.replace(&name.replace('-', "__subcmd__"), &name.replace('-', "__")),
         _ => script,
     }
 }
 
-/// The manual page, in troff.
+/// The manual page in troff.
 pub(crate) fn man() -> String {
     let mut page = Vec::new();
-    // Nothing can fail that writes to memory.
+    // Writing to memory cannot fail.
     _ = write_man(&mut page);
     String::from_utf8_lossy(&page).into_owned()
 }
@@ -74,13 +74,13 @@ fn write_man(page: &mut Vec<u8>) -> io::Result<()> {
     rest.to_writer(page)
 }
 
-/// Of the commit, for the page's footer. Where it is not known, something must stand there all the same: else the source does.
+/// The date of the commit, for the page's footer. It must not be empty: the footer would otherwise show the source.
 fn date() -> &'static str {
     let (_, commit) = env!("VERSION_AND_COMMIT").split_once(" (").unwrap_or_default();
     commit.trim_end_matches(')').split_once(' ').map_or("undated", |(_, date)| date)
 }
 
-/// A command with what is its own; the settings stand above.
+/// A command with its own options; the settings are listed above.
 fn subcommand(page: &mut Roff, command: &Command) {
     page.control("SS", [command.get_name()]);
     page.text([roman(command.get_about().map(ToString::to_string).unwrap_or_default())]);
@@ -140,7 +140,7 @@ mod tests {
                 let cli = Cli::read(&["azure-incremental".into(), given.clone().into()]).unwrap();
                 let ConfigError(problems) = Config::load(&cli.settings, &|_| None).unwrap_err();
                 let log = LogConfig::load(&cli.settings, &|_| None);
-                // Whether certificates are built in is another question.
+                // Whether certificates are built in does not matter here.
                 let is_wrong = |problem: &Problem| problem.variable == flag && !problem.problem.contains("this build");
                 assert!(log.is_ok() && !problems.iter().any(is_wrong), "{given}: {problems:?}");
                 count += 1;

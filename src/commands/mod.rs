@@ -1,4 +1,4 @@
-//! What is not a run: commands that print, and those that look.
+//! Commands that are not runs: those that print, and those that read.
 
 mod ask;
 pub mod check;
@@ -13,18 +13,18 @@ use crate::cli::{Command, InitArgs, Settings};
 use crate::config::{ConfigError, Entra, Environment, Problem, QueryConfig};
 use crate::error::Exit;
 
-/// What a command that only prints has to say, and how it ended.
+/// The output and exit code of a command that only prints.
 pub struct Printed {
     /// For standard output.
     pub output: String,
     /// For standard error.
     pub complaints: String,
-    /// `Ok`, or `Failed` where a file was not written.
+    /// `Ok`, or `Failed` if a file was not written.
     pub exit: Exit,
 }
 
-/// What the command prints; `None` where it is not one of these. An error is a setting that is wrong, before anything was
-/// printed or written.
+/// The output of the command; `None` if it is not one that only prints. Invalid settings are an error, found before
+/// anything is printed or written.
 pub fn print(
     command: Option<&Command>,
     settings: &Settings,
@@ -34,7 +34,7 @@ pub fn print(
         Some(Command::Completions(args)) => manual::completions(args.shell),
         Some(Command::Man) => manual::man(),
         Some(Command::Init(args)) => {
-            // What is filled in must be right.
+            // Validates the settings that are filled in.
             ConfigError::both(QueryConfig::load(settings, environment), Entra::check(settings, environment))?;
             return initialise(args, settings).map(Some);
         }
@@ -76,8 +76,8 @@ fn initialise(args: &InitArgs, settings: &Settings) -> Result<Printed, ConfigErr
     Ok(printed)
 }
 
-/// The settings that a workflow should have as well, as they were given. Ids and secrets come from the repository's secrets
-/// there, and files are the workflow's own.
+/// The given settings that a workflow should have too. There, ids and secrets come from the repository's secrets, and
+/// files are the workflow's own.
 fn given(settings: &Settings) -> Vec<init::Setting> {
     let all = [
         ("AZURE_CLOUD", &settings.azure_cloud),

@@ -1,4 +1,4 @@
-//! Prints the queries that a run would send now, by the settings and the checkpoint. Azure is not asked.
+//! Prints the queries that a run would send now, based on the settings and the checkpoint. Does not connect to Azure.
 
 use jiff::Timestamp;
 
@@ -11,7 +11,7 @@ use crate::model::Id;
 use crate::run::{Mapped, Reach, RunError, extent};
 use crate::sources::resource_graph::queries::{Shown, explorer};
 
-/// The queries, and what decides them.
+/// The queries, and the reason for them.
 pub async fn show(config: &QueryConfig) -> Printed {
     match texts(config).await {
         Ok((output, why)) => Printed { output, complaints: format!("note: {why}\n"), exit: Exit::Ok },
@@ -39,7 +39,7 @@ async fn shown(config: &QueryConfig, mapped: Option<&Mapped>) -> Result<(Shown, 
     let terms = Terms { sink, scope: Mapped::terms(mapped, &config.scope).to_text() };
     let why_full = reach.why_full(&terms, full);
     let everything = |why: String| {
-        // Of a subscription of which nothing is known, more records are read than of the others.
+        // For an unknown subscription, more records are read than for the others.
         let is_known = !listed.is_empty() && listed.iter().all(|id| replica.mark(id).since.is_some());
         let since = if is_known { reach.oldest_mark(overlap) } else { None };
         Ok((Shown::Everything { since }, why))

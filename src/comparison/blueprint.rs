@@ -1,4 +1,4 @@
-//! A blueprint: what a mapping sets of its entities, and what Port holds of them.
+//! A blueprint: which fields a mapping sets on its entities, and what Port holds of them.
 
 use std::collections::BTreeSet;
 
@@ -11,22 +11,22 @@ use super::schema::Schema;
 use crate::mapping::FieldSet;
 use crate::port::{Pages, Port, PortError};
 
-/// Entities that are asked for by their identifiers at once.
+/// Identifiers per search request.
 const ASKED: usize = 100;
 
-/// A blueprint, as far as a mapping makes entities of it.
+/// A blueprint that a mapping makes entities of.
 pub(crate) struct Blueprint {
     name: String,
     sets: Vec<FieldSet>,
-    /// `None`: Port has no such blueprint.
+    /// `None` if Port has no such blueprint.
     schema: Option<Schema>,
 }
 
 impl Blueprint {
-    /// Reads it. The mapping sets these fields of its entities, each a set.
+    /// Reads the blueprint. `sets`: the sets of fields that the mapping sets on its entities.
     pub(crate) async fn read(port: &Port, name: &str, sets: Vec<FieldSet>) -> Result<Self, PortError> {
         let schema = port.blueprint(name).await?;
-        // A blueprint that cannot be read as one restricts nothing.
+        // A blueprint that cannot be parsed restricts nothing.
         let schema = schema.map(|schema| Schema::deserialize(Value::Object(schema)).unwrap_or_default());
         Ok(Self { name: name.to_owned(), sets, schema })
     }
@@ -35,38 +35,39 @@ impl Blueprint {
         self.schema.is_some()
     }
 
-    /// Why Port would refuse the fields of an entity.
+    /// Why Port would reject the fields of an entity.
     pub(crate) fn complaint(&self, entity: &Value) -> Option<String> {
         self.schema.as_ref()?.complaint(entity)
     }
 
-    /// What the mapping sets and the blueprint does not have.
+    /// The properties and relations that the mapping sets and the blueprint lacks.
     pub(crate) fn unknown(&self) -> Vec<String> {
         self.schema.as_ref().map_or(Vec::new(), |schema| schema.unknown(&self.sets))
     }
 
-    /// Which of its sets an entity of the mapping sets, and its form by that one. `None`: Port is to search for something of it.
+    /// The index of the set whose fields an entity of the mapping has, and the entity's normal form. `None` if Port
+    /// resolves some of its fields by search.
     pub(crate) fn normal(&self, entity: &Value) -> Option<(usize, Normal)> {
         let (place, set) = self.sets.iter().enumerate().find(|(_, set)| is_of(set, entity))?;
         Some((place, normal(set, entity)))
     }
 
-    /// An entity of Port's by one of the sets.
+    /// The normal form of Port's entity by one of the sets.
     pub(crate) fn normal_by(&self, place: usize, entity: &Value) -> Option<Normal> {
         self.sets.get(place).map(|set| normal(set, entity))
     }
 
-    /// An entity of Port's by each of the sets.
+    /// The normal forms of Port's entity, one for each set.
     pub(crate) fn normals<'a>(&'a self, entity: &'a Value) -> impl Iterator<Item = Normal> + 'a {
         self.sets.iter().map(|set| normal(set, entity))
     }
 
-    /// All of its entities, page by page.
+    /// All entities of the blueprint, page by page.
     pub(crate) fn entities<'a>(&'a self, port: &'a Port) -> Pages<'a> {
         port.search(&self.name, None, self.include())
     }
 
-    /// The entities of these identifiers that Port holds.
+    /// Passes on those of Port's entities that have one of these identifiers.
     pub(crate) async fn named(
         &self,
         port: &Port,
@@ -87,7 +88,7 @@ impl Blueprint {
         Ok(())
     }
 
-    /// What is asked for of each entity: Port may refuse names that it does not know.
+    /// What to request of each entity. Names that the blueprint lacks are left out: Port may reject them.
     fn include(&self) -> Vec<String> {
         let mut names: BTreeSet<String> = ["$identifier", "$title"].map(str::to_owned).into();
         for set in &self.sets {
@@ -100,7 +101,7 @@ impl Blueprint {
     }
 }
 
-/// An entity as Port tells it; one without an identifier is none.
+/// Parses an entity from Port; `None` if it has no identifier.
 pub(crate) fn parsed(entity: &RawValue) -> Option<(String, Value)> {
     let entity: Value = serde_json::from_str(entity.get()).ok()?;
     let identifier = entity.get("identifier")?.as_str()?.to_owned();

@@ -1,5 +1,5 @@
-//! Entities as Port holds them, beside what a mapping makes: which webhook makes them, what is read of a blueprint, and when two
-//! are the same.
+//! Compares the entities in Port with those that a mapping makes: finds the webhook, reads blueprints, and decides when
+//! two entities are equal.
 
 mod blueprint;
 mod normal;

@@ -1,5 +1,5 @@
-//! The form in which an entity is compared, whichever side it is from: the fields that a mapping sets, without those that are
-//! null, as null is absence to Port; relations as sets.
+//! The normal form in which entities from both sides are compared: the fields that a mapping sets, with relations as
+//! sets. Null fields are left out, because Port treats null as absent.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 
 use crate::mapping::FieldSet;
 
-/// What is set, by name: `title`, `properties.location`, `relations.resourceGroup`.
+/// The fields by name: `title`, `properties.location`, `relations.resourceGroup`.
 pub(crate) type Normal = BTreeMap<String, Value>;
 
-/// A field that both sides do not have alike; `None` where it is not there.
+/// A field that differs between the two sides; `None` where it is absent.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Difference {
     pub(crate) field: String,
@@ -19,7 +19,7 @@ pub(crate) struct Difference {
     pub(crate) port: Option<Value>,
 }
 
-/// An entity, as far as a set goes.
+/// The normal form of an entity, limited to the fields of a set.
 pub(crate) fn normal(set: &FieldSet, entity: &Value) -> Normal {
     let mut normal = Normal::new();
     let mut put = |name: String, value: Option<&Value>| {
@@ -41,7 +41,7 @@ pub(crate) fn normal(set: &FieldSet, entity: &Value) -> Normal {
     normal
 }
 
-/// What a relation leads to: one, several in whatever order, or nothing.
+/// The targets of a relation: one, several in any order, or none.
 fn related(value: &Value) -> Value {
     let Value::Array(items) = value else { return value.clone() };
     let mut items: Vec<&Value> = items.iter().collect();
@@ -54,14 +54,14 @@ fn related(value: &Value) -> Value {
     }
 }
 
-/// Whether an entity sets just these fields.
+/// Whether an entity sets exactly these fields.
 pub(crate) fn is_of(set: &FieldSet, entity: &Value) -> bool {
     let fields = |name: &str| entity.get(name).and_then(Value::as_object);
     let has_all = |fields: Option<&Map<String, Value>>, is_in: &dyn Fn(&String) -> bool, count: usize| {
         let mut names = fields.into_iter().flat_map(Map::keys);
         fields.map_or(0, Map::len) == count && names.all(is_in)
     };
-    // What Port is to search for is no field of the set.
+    // Relations that Port resolves by search are not in the set.
     let relations: Option<Map<String, Value>> = fields("relations").map(|fields| {
         let told = fields.iter().filter(|(_, value)| !value.is_object());
         told.map(|(name, value)| (name.clone(), value.clone())).collect()
@@ -99,7 +99,7 @@ fn hash(value: Option<&Value>) -> u64 {
     hasher.finish()
 }
 
-/// Numbers are doubles to Port, so that 1 and 1.0 are one; and the order of an object's keys says nothing.
+/// Hashes numbers as doubles, as Port stores them, so 1 equals 1.0. The order of an object's keys does not matter.
 fn feed(value: &Value, hasher: &mut DefaultHasher) {
     match value {
         Value::Null => 0_u8.hash(hasher),

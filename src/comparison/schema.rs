@@ -1,4 +1,4 @@
-//! What Port would refuse of an entity: its identifier, and what its blueprint says of its fields.
+//! What Port would reject in an entity: an invalid identifier, or fields that do not match the blueprint.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -11,13 +11,13 @@ use serde_json::Value;
 use crate::mapping::FieldSet;
 use crate::text::printable_up_to;
 
-/// Characters of an identifier ("Create an entity", Port's API reference).
+/// Maximum characters of an identifier ("Create an entity", Port's API reference).
 const LONGEST_IDENTIFIER: usize = 1000;
 
-/// Characters of a value that are shown.
+/// Maximum characters of a value in a message.
 const SHOWN: usize = 60;
 
-/// A blueprint, as far as entities have to fit it.
+/// The parts of a blueprint that its entities must match.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct Schema {
     #[serde(default)]
@@ -51,7 +51,7 @@ impl Schema {
         self.relations.contains_key(name)
     }
 
-    /// What these sets set and the blueprint does not have.
+    /// The properties and relations in these sets that the blueprint lacks.
     pub(crate) fn unknown(&self, sets: &[FieldSet]) -> Vec<String> {
         let properties = sets.iter().flat_map(|set| &set.properties).filter(|name| !self.has_property(name));
         let relations = sets.iter().flat_map(|set| &set.relations).filter(|name| !self.has_relation(name));
@@ -60,7 +60,7 @@ impl Schema {
         all.into_iter().collect()
     }
 
-    /// Why Port would refuse the fields of an entity.
+    /// Why Port would reject the fields of an entity.
     pub(crate) fn complaint(&self, entity: &Value) -> Option<String> {
         let value = |name: &str| entity.get("properties")?.get(name).filter(|value| !value.is_null());
         let missing = self.schema.required.iter().find(|name| value(name).is_none());
@@ -76,7 +76,7 @@ impl Schema {
 }
 
 impl Property {
-    /// What the value would have to be and is not. Types and formats that are not known here are left to Port.
+    /// The type or format that the value does not match. Unknown types and formats are left to Port.
     fn unmet_by(&self, value: &Value) -> Option<&str> {
         let is_of_type = match self.kind.as_str() {
             "string" => value.is_string(),
@@ -102,7 +102,8 @@ impl Property {
     }
 }
 
-/// Why Port would refuse an identifier: `^(?!\.{1,2}$)[\p{L}0-9@_.+:\\/=-]+$`, and at most 1,000 characters.
+/// Why Port would reject an identifier: it must match `^(?!\.{1,2}$)[\p{L}0-9@_.+:\\/=-]+$` and have at most 1,000
+/// characters.
 pub(crate) fn illegal(identifier: &str) -> Option<String> {
     let is_allowed = |c: &char| c.is_ascii_digit() || is_letter(*c) || "@_.+:\\/=-".contains(*c);
     if identifier.chars().count() > LONGEST_IDENTIFIER {
@@ -115,7 +116,7 @@ pub(crate) fn illegal(identifier: &str) -> Option<String> {
     Some(format!("its identifier has the character {wrong:?}, which Port does not take"))
 }
 
-/// `\p{L}`, which `char::is_alphabetic` is more than: it takes marks and numbers too.
+/// `\p{L}`. `char::is_alphabetic` also accepts marks and numbers.
 fn is_letter(c: char) -> bool {
     c.is_ascii_alphabetic() || (!c.is_ascii() && LETTER.is_match(c.encode_utf8(&mut [0; 4])))
 }

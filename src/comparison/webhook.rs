@@ -1,4 +1,4 @@
-//! A webhook as Port shows it: its mapping, whatever its users have made of it.
+//! A webhook as configured in Port, with whatever mapping its users gave it.
 
 use serde_json::Value;
 
@@ -13,11 +13,11 @@ use crate::text::printable;
 pub(crate) struct Hook {
     pub(crate) identifier: String,
     pub(crate) mapping: WebhookMapping,
-    /// What is to be said of it, a sentence each.
+    /// Notes about the webhook, one sentence each.
     pub(crate) notes: Vec<String>,
 }
 
-/// Why a webhook's mapping is not known.
+/// Why a webhook's mapping is unavailable.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum HookError {
     #[error("Port: {0}")]
@@ -48,7 +48,7 @@ impl Problem for HookError {
     }
 }
 
-/// The webhook that a URL is of, by the URL or by the key that it ends with.
+/// Finds the webhook for a URL, by the URL or by the key at its end.
 pub(crate) async fn of_url(port: &Port, url: &SecretUrl) -> Result<Hook, HookError> {
     let whole = url.expose().trim_end_matches('/');
     let key = whole.rsplit('/').next().filter(|key| !key.is_empty());
@@ -82,7 +82,7 @@ pub(crate) async fn of_url(port: &Port, url: &SecretUrl) -> Result<Hook, HookErr
     Ok(Hook { identifier, mapping, notes })
 }
 
-/// Port takes an expression that is not jq for null, and says nothing of it.
+/// Port silently treats an expression that is not valid jq as null.
 fn null_what_is_not_jq(leaf: &mut Value, key: &str, tell: &mut impl FnMut(&str, &jq::CompileError)) {
     match leaf {
         Value::Object(fields) => {

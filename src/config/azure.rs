@@ -6,7 +6,7 @@ use super::cloud::Cloud;
 use super::credential::CredentialConfig;
 use super::reader::Reader;
 
-/// Who signs in, where, and how many subscriptions go into one query.
+/// The credential, the endpoints, and the number of subscriptions per query.
 #[derive(Clone, Debug)]
 pub struct AzureConfig {
     /// The one credential of the run.
@@ -32,7 +32,7 @@ impl Reader<'_> {
             self.settings.azure_authority_host.as_deref(),
             cloud.authority_host(),
         );
-        // The endpoint may be all that names the cloud.
+        // The endpoint may be the only setting that identifies the cloud.
         let audience = self.audience(Cloud::of(&authority_host).unwrap_or(cloud));
         let credential = self.credential(audience);
         AzureConfig {

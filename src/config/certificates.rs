@@ -1,4 +1,4 @@
-//! The certificates that are trusted in place of the system's.
+//! Certificates to trust instead of the system's.
 
 use std::path::Path;
 
@@ -14,10 +14,10 @@ const FILE: &str = "SSL_CERT_FILE";
 const DIRECTORIES: &str = "SSL_CERT_DIR";
 
 impl Reader<'_> {
-    /// `None` where the library for TLS finds the system's by itself. It would take an empty variable for the name of a file, and
-    /// say of a file without certificates only that there are none.
+    /// `None` lets the TLS library find the system's certificates. The variables are read here because the library
+    /// takes an empty one as a file name, and says of a file without certificates only that there are none.
     pub(super) fn certificates(&mut self) -> Option<Vec<Certificate>> {
-        // There, the system decides whom to trust.
+        // There, the system decides what to trust.
         if cfg!(any(windows, target_vendor = "apple")) {
             return None;
         }
@@ -46,10 +46,10 @@ impl Reader<'_> {
     }
 }
 
-/// The certificates of a file in PEM that can be trusted, or why there are none.
+/// The trustworthy certificates in a PEM file, or why there are none.
 fn in_file(path: &Path) -> Result<Vec<Certificate>, String> {
     let bytes = std::fs::read(path).map_err(|error| format!("which cannot be read: {error}"))?;
-    // Files of many hold some that nothing can read.
+    // Bundles may contain certificates that cannot be parsed.
     let found: Vec<Certificate> =
         CertificateDer::pem_slice_iter(&bytes).flatten().filter_map(|der| usable(&der)).collect();
     if !found.is_empty() {
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
     use crate::cli::Settings;
 
-    /// ISRG Root X2, as Let's Encrypt publishes it.
+    /// ISRG Root X2, as published by Let's Encrypt.
     const PEM: &str = "-----BEGIN CERTIFICATE-----
 MIICGzCCAaGgAwIBAgIQQdKd0XLq7qeAwSxs6S+HUjAKBggqhkjOPQQDAzBPMQsw
 CQYDVQQGEwJVUzEpMCcGA1UEChMgSW50ZXJuZXQgU2VjdXJpdHkgUmVzZWFyY2gg

@@ -1,4 +1,4 @@
-//! What a run remembers for the next one.
+//! What a run stores for the next one.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use super::reader::Reader;
 use super::value::Form;
 use crate::cli::{CheckpointArgs, Settings};
 
-/// What runs with a checkpoint go by.
+/// The settings of runs with a checkpoint.
 #[derive(Clone, Debug)]
 pub struct CheckpointConfig {
-    /// The checkpoint: one file, without companions.
+    /// The checkpoint: a single file.
     pub file: PathBuf,
     /// How far before the last run changes are read again, up to a day. Change records appear late, and their details even
     /// later ("Get resource changes", Azure Resource Graph).

@@ -8,7 +8,7 @@ pub(super) enum Cloud {
     /// The global cloud.
     #[default]
     Public,
-    /// Azure Government, the Department of Defense's regions included: they have the same endpoints.
+    /// Azure Government, including the Department of Defense's regions, which have the same endpoints.
     UsGovernment,
     /// Azure operated by 21Vianet.
     China,
@@ -17,7 +17,7 @@ pub(super) enum Cloud {
 impl Cloud {
     pub(super) const ALL: [Self; 3] = [Self::Public, Self::UsGovernment, Self::China];
 
-    /// As `AZURE_CLOUD` names it.
+    /// The name in `AZURE_CLOUD`.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Public => "AzurePublic",
@@ -42,8 +42,8 @@ impl Cloud {
         })
     }
 
-    /// "National cloud deployments", Microsoft Graph. The Department of Defense has a root of its own, and the cloud of Azure
-    /// Government.
+    /// "National cloud deployments", Microsoft Graph. The Department of Defense has its own root, but belongs to Azure
+    /// Government's cloud.
     pub(super) fn microsoft_graph(self) -> Url {
         origin(match self {
             Self::Public => "https://graph.microsoft.com",
@@ -52,12 +52,12 @@ impl Cloud {
         })
     }
 
-    /// The cloud that signs in at this host.
+    /// The cloud with this sign-in host.
     pub(super) fn of(authority_host: &Url) -> Option<Self> {
         Self::ALL.into_iter().find(|cloud| cloud.authority_host().origin() == authority_host.origin())
     }
 
-    /// What a federated token is for ("Configure an app to trust an external identity provider", Microsoft Entra).
+    /// The audience of a federated token ("Configure an app to trust an external identity provider", Microsoft Entra).
     pub(super) fn audience(self) -> &'static str {
         match self {
             Self::Public => "api://AzureADTokenExchange",

@@ -1,4 +1,4 @@
-//! Which further columns of Resource Graph rows carry.
+//! Additional Resource Graph columns in rows.
 
 use super::reader::Reader;
 use super::value::Form;
@@ -6,20 +6,20 @@ use crate::text::printable;
 
 const NAME: &str = "RESOURCE_COLUMNS";
 
-/// What rows may carry beside what they always do: the columns of `resources` and `resourcecontainers` ("Azure Resource Graph table
-/// and resource type reference").
+/// The additional columns of `resources` and `resourcecontainers` ("Azure Resource Graph table and resource type
+/// reference").
 pub(crate) const FURTHER: [&str; 9] =
     ["extendedLocation", "identity", "kind", "managedBy", "plan", "properties", "sku", "tenantId", "zones"];
 
-/// What every row has.
+/// The columns that every row has.
 const ALWAYS: [&str; 7] = ["id", "name", "type", "location", "tags", "subscriptionId", "resourceGroup"];
 
-/// Further columns, by their names, each once and in the order of the alphabet.
+/// Additional columns, without duplicates, in alphabetical order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Columns {
-    /// Of resources.
+    /// Columns of resources.
     pub resources: Vec<&'static str>,
-    /// Of resource groups.
+    /// Columns of resource groups.
     pub containers: Vec<&'static str>,
 }
 
@@ -50,7 +50,7 @@ impl Reader<'_> {
     }
 }
 
-/// Those columns that are further ones, each once.
+/// Those names that are additional columns, without duplicates.
 pub(crate) fn those_of<T: AsRef<str>>(names: &[T]) -> Vec<&'static str> {
     FURTHER.into_iter().filter(|known| names.iter().any(|name| known.eq_ignore_ascii_case(name.as_ref()))).collect()
 }

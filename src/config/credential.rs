@@ -80,7 +80,7 @@ pub enum Identity {
         application: Application,
         url: Url,
         token: SecretString,
-        /// What the ID token is for.
+        /// The audience of the ID token.
         audience: String,
     },
     WorkloadIdentity {

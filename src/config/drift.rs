@@ -1,9 +1,9 @@
-//! What `drift` needs beside what a run does.
+//! What `drift` needs in addition to what a run needs.
 
 use super::{Config, ConfigError, Problem};
 
 impl Config {
-    /// Port's API, to read what the catalog holds, and what makes entities: a mapping file, or a webhook.
+    /// Requires Port's API, to read the catalog, and either a mapping file or a webhook, to make entities.
     pub fn check_comparable(&self) -> Result<(), ConfigError> {
         let wrong = |variable: &str, problem: &str| Problem { variable: variable.into(), problem: problem.into() };
         let mut problems = Vec::new();

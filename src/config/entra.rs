@@ -1,4 +1,4 @@
-//! What of Entra ID is synced, and whether Azure's resources are as well.
+//! Which parts of Entra ID are synced, and whether Azure's resources are.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,29 +11,29 @@ use crate::text::printable;
 const KINDS: &str = "ENTRA_KINDS";
 const USERS: &str = "ENTRA_USERS";
 
-/// A kind of directory objects.
+/// A kind of directory object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EntraKind {
-    /// A user, guests included.
+    /// A user, including guests.
     #[default]
     User,
     /// A security group or a Microsoft 365 group.
     Group,
-    /// The registration of an application.
+    /// An application registration.
     Application,
-    /// What an application is in this tenant.
+    /// The instance of an application in this tenant.
     ServicePrincipal,
-    /// When a user last signed in: told apart from the user.
+    /// When a user last signed in; sent separately from the user.
     SignIn,
-    /// Which groups a user is in: told apart from the user.
+    /// Which groups a user is in; sent separately from the user.
     Membership,
 }
 
 impl EntraKind {
-    /// All that are named; what others relate to comes first.
+    /// All kinds that can be configured. Kinds that others relate to come first.
     pub const ALL: [Self; 4] = [Self::User, Self::Application, Self::ServicePrincipal, Self::Group];
 
-    /// As Microsoft Graph and the envelopes call one of them.
+    /// The singular name, in Microsoft Graph and in envelopes.
     pub fn name(self) -> &'static str {
         match self {
             Self::User => "user",
@@ -45,7 +45,7 @@ impl EntraKind {
         }
     }
 
-    /// As `ENTRA_KINDS` names it.
+    /// The name in `ENTRA_KINDS`.
     pub fn plural(self) -> &'static str {
         match self {
             Self::User => "users",
@@ -58,74 +58,74 @@ impl EntraKind {
     }
 }
 
-/// Where memberships are told.
+/// Which side of a membership lists it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EntraMembership {
-    /// A group names its members.
+    /// A group lists its members.
     #[default]
     Group,
-    /// A user names the groups.
+    /// A user lists its groups.
     User,
-    /// Both do.
+    /// Both list it.
     Both,
-    /// Nowhere.
+    /// Neither does.
     None,
 }
 
-/// Which users are wanted.
+/// Which users to sync.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EntraUsers {
-    /// No guests.
+    /// Excludes guests.
     pub members: bool,
-    /// Only accounts that are enabled.
+    /// Excludes disabled accounts.
     pub enabled: bool,
 }
 
-/// What of Entra ID is synced.
+/// Which parts of Entra ID are synced.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entra {
-    /// Empty: nothing.
+    /// If empty, nothing is synced.
     pub kinds: BTreeSet<EntraKind>,
-    /// Where memberships are told.
+    /// Which side of a membership lists it.
     pub membership: EntraMembership,
-    /// Which users are wanted.
+    /// Which users to sync.
     pub users: EntraUsers,
-    /// Without those of Microsoft's own.
+    /// Excludes Microsoft's own service principals.
     pub own_service_principals: bool,
-    /// When users last signed in is told.
+    /// Syncs when users last signed in.
     pub sign_ins: bool,
-    /// A mass of deletes of a kind is sent.
+    /// Sends even a mass of deletes of one kind.
     pub allow_mass_delete: bool,
-    /// Further properties, as a mapping reads them.
+    /// Additional properties that a mapping reads.
     pub more: BTreeMap<EntraKind, BTreeSet<String>>,
-    /// What a member is in a row.
+    /// The form of a member in a row.
     pub member: EntraMember,
 }
 
-/// What a member of a group is in its row.
+/// The form of a group's member in its row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EntraMember {
-    /// `"GUID"`, as the webhook's mapping takes it for a relation.
+    /// `"GUID"`, as a webhook's mapping needs it for a relation.
     #[default]
     Id,
-    /// `{"id": "GUID"}`, as Microsoft Graph lists it.
+    /// `{"id": "GUID"}`, as Microsoft Graph returns it.
     Object,
 }
 
 impl EntraMembership {
-    /// Whether groups name the users in them.
+    /// Whether groups list their members.
     pub(crate) fn is_of_groups(self) -> bool {
         matches!(self, Self::Group | Self::Both)
     }
 
-    /// Whether users name the groups that they are in.
+    /// Whether users list their groups.
     pub(crate) fn is_of_users(self) -> bool {
         matches!(self, Self::User | Self::Both)
     }
 }
 
 impl Entra {
-    /// What is read: the kinds that are wanted, and what is told of users apart.
+    /// The kinds to read: those configured, and the parts of users that are sent separately.
     pub(crate) fn all_kinds(&self) -> BTreeSet<EntraKind> {
         let has = |kind| self.kinds.contains(&kind);
         let sign_ins = self.sign_ins && has(EntraKind::User);
@@ -135,14 +135,15 @@ impl Entra {
         self.kinds.iter().copied().chain(apart).collect()
     }
 
-    /// Finds what is wrong with its settings, for who needs nothing else of them.
+    /// Validates the settings of Entra ID, for commands that need no others.
     pub fn check(settings: &Settings, environment: Environment<'_>) -> Result<(), ConfigError> {
         let mut reader = Reader::new(settings, environment);
         reader.entra();
         reader.finish(())
     }
 
-    /// What decides which objects are in the catalog and what is told of them, as text; of the kinds each has its own.
+    /// What decides which objects are in the catalog and what they contain, as text. The kinds are left out: each has
+    /// its own cursor.
     pub(crate) fn terms(&self) -> String {
         let Self { membership, users, own_service_principals: own, more, member, .. } = self;
         let flags = [users.members, users.enabled, *own].map(|is_set| if is_set { '1' } else { '0' });
@@ -225,7 +226,7 @@ impl Reader<'_> {
         users
     }
 
-    /// Whether Azure's resources are synced, and Entra ID.
+    /// Whether to sync Azure's resources, and whether to sync Entra ID.
     pub(super) fn sources(&mut self, has_kinds: bool) -> (bool, bool) {
         let (resources, entra) = self.named_sources(has_kinds);
         let settings = self.settings;

@@ -4,7 +4,7 @@
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{variable} {problem}")]
 pub struct Problem {
-    /// The variable, or the flag or argument that was given in its place.
+    /// The variable, or the flag or argument that was used instead.
     pub variable: String,
     /// What is wrong and what is allowed, as a clause that follows the name. Never contains a secret.
     pub problem: String,

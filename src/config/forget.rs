@@ -6,8 +6,8 @@ use crate::cli::{ForgetArgs, Settings};
 use crate::id::{is_guid, lower};
 use crate::text::printable;
 
-/// The id of the subscription, `/subscriptions/GUID` in lower case. What is held of it stands in the checkpoint, so without one
-/// there is nothing to forget.
+/// The id of the subscription, `/subscriptions/GUID` in lower case. Needs a checkpoint, because only that knows what
+/// the catalog holds of a subscription.
 pub fn forget_id(args: &ForgetArgs, settings: &Settings) -> Result<String, ConfigError> {
     let mut reader = Reader::new(settings, &|_| None);
     let text = lower(args.subscription.trim().trim_end_matches('/'));

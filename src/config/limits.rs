@@ -11,24 +11,25 @@ pub struct Limits {
     pub retries: usize,
     /// The wait before the first retry. It doubles for each further retry, up to `backoff_max`, plus jitter.
     pub backoff: Duration,
-    /// The longest wait that no server asked for.
+    /// The longest wait unless a server asks for more.
     pub backoff_max: Duration,
     /// The longest wait that a `Retry-After` can ask for.
     pub retry_after_max: Duration,
-    /// How long Port may refuse everything for its rate limit, where `RUN_TIMEOUT_SECONDS` is not set.
+    /// How long Port's rate limit may block everything if `RUN_TIMEOUT_SECONDS` is not set.
     pub longest_throttle: Duration,
-    /// For one request to Azure, including its response.
+    /// The timeout of a request to Azure, including its response.
     pub azure_timeout: Duration,
-    /// For signing in, including retries.
+    /// The timeout of a sign-in, including retries.
     pub sign_in_timeout: Duration,
-    /// For one post, including its response.
+    /// The timeout of a post, including its response.
     pub post_timeout: Duration,
-    /// How far requests that tell of sign-ins are apart: 5 in 10 s ("Microsoft Graph service-specific throttling limits", reports).
+    /// The time between requests for sign-ins: 5 in 10 s ("Microsoft Graph service-specific throttling limits",
+    /// reports).
     pub sign_ins_apart: Duration,
 }
 
 impl Limits {
-    /// How long failed attempts are repeated.
+    /// How long to keep retrying.
     pub(crate) fn patience(&self) -> Patience {
         Patience {
             retries: self.retries,

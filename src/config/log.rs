@@ -1,4 +1,4 @@
-//! How the log and the report are written.
+//! The format of the log and the report.
 
 use tracing::level_filters::LevelFilter;
 
@@ -7,17 +7,17 @@ use super::reader::{Environment, Reader};
 use crate::cli::Settings;
 use crate::text::printable;
 
-/// How the log and the report are written.
+/// The format of the log and the report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people to read.
+    /// For people.
     #[default]
     Text,
     /// For programs: the log is JSON lines, and the report is one JSON object.
     Json,
 }
 
-/// Loaded separately, because logging must work before anything else does.
+/// Loaded separately, because logging must work before everything else.
 #[derive(Clone, Debug)]
 pub struct LogConfig {
     /// The format of the log and the report.
@@ -66,7 +66,8 @@ impl Reader<'_> {
     }
 }
 
-/// Whether a directive is a level for all, or is about this program: what is no level is taken for the name of a module.
+/// Whether a directive sets the level for everything or applies to this program. Anything that is not a level is taken
+/// as a module name.
 fn concerns_us(directive: &str) -> bool {
     let directive = directive.trim();
     let target = directive.split(['=', '[']).next().unwrap_or_default();

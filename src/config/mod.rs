@@ -72,7 +72,7 @@ pub(crate) use workflow::is_job;
 pub struct Config {
     /// `SYNC_MODE`. The checkpoint can still turn an incremental run into a full one.
     pub mode: Mode,
-    /// How hosts are reached.
+    /// Proxies and trusted certificates.
     pub network: NetworkConfig,
     /// Where changes come from.
     pub azure: AzureConfig,
@@ -82,10 +82,10 @@ pub struct Config {
     pub scope: Scope,
     /// `AZURE_SOURCES`: whether Azure's resources are synced.
     pub resources: bool,
-    /// What of Entra ID is synced, if it is; a mapping file says which kinds.
+    /// Which parts of Entra ID are synced, if any. With a mapping file, the mapping decides the kinds.
     pub entra: Option<Entra>,
-    /// How far back an incremental run without a checkpoint reads: 1 minute to 6 days, the time that
-    /// change records are relied on.
+    /// How far back an incremental run without a checkpoint reads: 1 minute to 6 days, the period for which change
+    /// records are reliable.
     pub window: Duration,
     /// `None`: the run is stateless.
     pub checkpoint: Option<CheckpointConfig>,
@@ -93,12 +93,12 @@ pub struct Config {
     pub dead_letter_file: Option<PathBuf>,
     /// 1 second to a day; `None`: no limit.
     pub run_timeout: Option<Duration>,
-    /// Post everything in scope again, whatever the checkpoint says about it. `mode` is then full.
+    /// Posts everything in scope again, whatever the checkpoint says. `mode` is then full.
     pub resend_all: bool,
-    /// Delete from Port what this program wrote and Azure no longer has, if it is at most so many percent of what it wrote.
-    /// `mode` is then full.
+    /// Deletes entities that this program wrote and Azure no longer has, if they are at most this percentage of what it
+    /// wrote. `mode` is then full.
     pub prune: Option<u64>,
-    /// Print what would be posted, and change nothing. `None`: post it.
+    /// Prints what would be posted and changes nothing. `None` for a real run.
     pub dry_run: Option<DryRun>,
     /// `None` outside GitHub Actions.
     pub workflow_run: Option<WorkflowRun>,
@@ -144,13 +144,13 @@ impl Config {
 /// What a dry run prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DryRun {
-    /// Every envelope, for a program.
+    /// Every envelope, for programs.
     Envelopes,
-    /// How many there are of each type, for a person.
+    /// The counts per type, for people.
     Counts,
 }
 
-/// How what is wrong with the settings is to be told: what they ask for, as far as it can be read.
+/// How to report invalid settings: the relevant settings, as far as they can be parsed.
 #[derive(Clone, Copy, Debug)]
 pub struct Wishes {
     /// `LOG_FORMAT`.
@@ -162,7 +162,7 @@ pub struct Wishes {
 }
 
 impl Wishes {
-    /// The default for whatever is wrong.
+    /// Uses the default for invalid values.
     pub fn of(settings: &Settings) -> Self {
         let mut reader = Reader::new(settings, &|_| None);
         Self {
@@ -173,16 +173,16 @@ impl Wishes {
     }
 }
 
-/// How hosts are reached, and by what they are known.
+/// How to reach hosts and authenticate them.
 #[derive(Clone, Debug, Default)]
 pub struct NetworkConfig {
-    /// The proxy on the way.
+    /// The proxies to use.
     pub proxies: Proxies,
-    /// Whom to trust; `None`: whom the system trusts.
+    /// The certificates to trust; `None` for the system's.
     pub certificates: Option<Vec<reqwest::Certificate>>,
 }
 
-/// What the queries depend on. Loading it needs no credentials.
+/// The settings that queries depend on. Loading them needs no credentials.
 #[derive(Clone, Debug)]
 pub struct QueryConfig {
     /// Decides which queries are sent.
@@ -193,7 +193,7 @@ pub struct QueryConfig {
     pub window: Duration,
     /// Decides how far back they reach with one.
     pub checkpoint: Option<CheckpointConfig>,
-    /// Says which columns are read.
+    /// Decides which columns are read.
     pub mapping_file: Option<PathBuf>,
 }
 

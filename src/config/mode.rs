@@ -24,7 +24,7 @@ impl Mode {
     }
 }
 
-/// Records are relied on for 6 days; what is older is read in full mode.
+/// Change records are reliable for 6 days. Full mode reads what is older.
 const LONGEST_WINDOW_MINUTES: u64 = 6 * 24 * 60;
 
 impl Reader<'_> {
@@ -37,7 +37,7 @@ impl Reader<'_> {
         self.flag("RESEND_ALL", self.settings.resend_all.as_deref())
     }
 
-    /// The most that may be pruned, in percent; `None` where nothing is to be.
+    /// The percentage up to which a run may prune; `None` for no pruning.
     pub(super) fn prune(&mut self) -> Option<u64> {
         const NAME: &str = "PRUNE";
         let limit = self.optional_count("PRUNE_LIMIT_PERCENT", self.settings.prune_limit_percent.as_deref(), 0, 100);

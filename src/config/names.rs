@@ -1,10 +1,10 @@
-//! Names of variables that are nearly those of settings: a misspelt filter widens the scope to everything.
+//! Detects misspelt variable names: a misspelt filter would widen the scope to everything.
 
 use strsim::damerau_levenshtein;
 
 use crate::cli::variables;
 
-/// The settings without a flag that have names of this program's own.
+/// Settings without a flag whose names are specific to this program.
 const WITHOUT_FLAG: [&str; 6] = [
     "AZURE_CLIENT_SECRET",
     "AZURE_CLIENT_CERTIFICATE_PATH",
@@ -14,7 +14,7 @@ const WITHOUT_FLAG: [&str; 6] = [
     "PORT_CLIENT_SECRET",
 ];
 
-/// What nothing but these settings begins with.
+/// Prefixes that only settings of this program have.
 const PREFIXES: [&str; 17] = [
     "PORT_WEBHOOK_",
     "PORT_INGEST_",
@@ -35,7 +35,7 @@ const PREFIXES: [&str; 17] = [
     "ENTRA_",
 ];
 
-/// Names that other tools read: Azure's login action, Ansible, and HashiCorp's.
+/// Similar names that other tools use: Azure's login action, Ansible, and HashiCorp's tools.
 const NEIGHBOURS: [&str; 7] = [
     "AZURE_CREDENTIALS",
     "AZURE_TENANT",
@@ -46,7 +46,7 @@ const NEIGHBOURS: [&str; 7] = [
     "CHECKPOINT_SIGNATURE",
 ];
 
-/// A sentence for each of these names that is nearly one of a setting.
+/// Returns a warning for each name that is almost the name of a setting.
 pub fn misspelt(names: &[String]) -> Vec<String> {
     let known: Vec<String> = variables().into_iter().chain(WITHOUT_FLAG.map(str::to_owned)).collect();
     let mut said: Vec<String> = names
@@ -71,16 +71,16 @@ fn meant<'a>(name: &str, known: &'a [String]) -> Option<&'a String> {
     let distance = |known: &&String| damerau_levenshtein(&plain(&upper), &plain(known));
     let prefix = PREFIXES.iter().find(|prefix| upper.starts_with(**prefix));
     let family = |known: &&String| prefix.is_some_and(|prefix| is_of(prefix, known));
-    // PORT_WEBHOOK_URL is meant for the one URL among them.
+    // For example, PORT_WEBHOOK_URL means the one setting among them that ends in `_URL`.
     let last_word = |name: &str| name.rsplit('_').next().map(str::to_owned);
     let by_last_word = |known: &&String| (last_word(known) != last_word(&upper), distance(known));
     let nearest = known.iter().min_by_key(distance)?;
-    // A slip or two, and none in the first letter: one for each six letters.
+    // Allows one typo for each six letters, but none in the first letter.
     let is_near = distance(&nearest) <= (nearest.len() / 6).max(1) && upper.get(..1) == nearest.get(..1);
     if is_near { Some(nearest) } else { known.iter().filter(family).min_by_key(by_last_word) }
 }
 
-/// Whether what begins so may have been meant for this setting.
+/// Whether a name with this prefix may have been meant for this setting.
 fn is_of(prefix: &str, known: &str) -> bool {
     match prefix {
         "PORT_INGEST_" => known == "PORT_WEBHOOK_INGEST_URL",
@@ -89,7 +89,7 @@ fn is_of(prefix: &str, known: &str) -> bool {
     }
 }
 
-/// Whether Kubernetes or Docker sets it for a service of some name ("Accessing the Service", Kubernetes): such as
+/// Whether Kubernetes or Docker sets this variable for a service ("Accessing the Service", Kubernetes), for example
 /// `PORT_SERVICE_HOST`, `PORT_PORT_443_TCP_ADDR` and `PORT_443_TCP`.
 fn is_service_link(name: &str) -> bool {
     let words: Vec<&str> = name.split('_').collect();

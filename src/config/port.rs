@@ -21,7 +21,7 @@ const BASE_URL: &str = "PORT_BASE_URL";
 /// Port's regions ("Port API", servers).
 const REGIONS: [(&str, &str); 2] = [("eu", "https://api.port.io"), ("us", "https://api.us.port.io")];
 
-/// Where what changed goes.
+/// Where changes are sent.
 #[derive(Clone, Debug)]
 pub struct PortConfig {
     /// `None` only in a dry run, which does not need it.
@@ -32,29 +32,30 @@ pub struct PortConfig {
     pub payload: Payload,
     /// `None`: posts are not signed.
     pub signing: Option<SigningConfig>,
-    /// Port's API; `None`: nothing needs it.
+    /// Port's API; `None` if nothing needs it.
     pub api: Option<PortApi>,
-    /// What makes entities of rows, which are written over the API. `None`: envelopes go to the webhook, whose mapping does.
+    /// The mapping that makes entities from rows, to be written over the API. `None` to send envelopes to the webhook,
+    /// whose own mapping does so.
     pub mapping_file: Option<PathBuf>,
-    /// Read back what was posted to the webhook. `None`: what Port takes counts as delivered.
+    /// Reads posts to the webhook back. `None` to count them as delivered once Port accepts them.
     pub verify: Option<Verify>,
 }
 
 /// How posts are read back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verify {
-    /// How long an envelope may take to show, 1 second to an hour.
+    /// How long an envelope may take to show in the catalog, 1 second to an hour.
     pub limit: Duration,
 }
 
-/// How Port's API is reached.
+/// How to reach Port's API.
 #[derive(Clone, Debug)]
 pub struct PortApi {
-    /// Of an organization's credentials.
+    /// The client id of an organization's credentials.
     pub client_id: String,
-    /// To sign in with.
+    /// The secret to sign in with.
     pub client_secret: SecretString,
-    /// The region's host, with a slash at the end.
+    /// The API's URL in this region, with a trailing slash.
     pub base_url: Url,
 }
 
@@ -68,7 +69,7 @@ pub enum Payload {
     Batch,
 }
 
-/// Whether something has to be set.
+/// Whether a setting is required.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Need {
     Required,
@@ -121,7 +122,7 @@ impl Reader<'_> {
         self.set(MAPPING_FILE, self.settings.mapping_file.as_deref(), Form::Plain).map(PathBuf::from)
     }
 
-    /// The credentials of Port's API: both of them, or none.
+    /// The credentials of Port's API: both or neither.
     pub(super) fn port_api(&mut self, need: Need) -> Option<PortApi> {
         let client_id = self.settings.port_client_id.as_deref();
         let client_id = self.set(CLIENT_ID, client_id, Form::Plain).map(str::to_owned);
@@ -136,7 +137,7 @@ impl Reader<'_> {
         Some(PortApi { client_id, client_secret: client_secret.into(), base_url: base_url? })
     }
 
-    /// A region by its name, or an https URL: the credentials are sent there.
+    /// A region by name, or an https URL. It must be https, because the credentials are sent there.
     fn base_url(&mut self) -> Option<Url> {
         let text = self.set(BASE_URL, self.settings.port_base_url.as_deref(), Form::Plain).unwrap_or("eu");
         let region = REGIONS.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
@@ -152,7 +153,7 @@ impl Reader<'_> {
         None
     }
 
-    /// The URL contains a key, so no message shows it.
+    /// No message shows the URL, because it contains a key.
     fn ingest_url(&mut self, dry_run: bool) -> Option<SecretUrl> {
         const NAME: &str = "PORT_WEBHOOK_INGEST_URL";
         let value = self.variable(NAME);

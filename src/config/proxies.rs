@@ -1,5 +1,5 @@
-//! The proxy that requests go through. The variables are read here and nowhere else: the HTTP client has rules of its own, by which
-//! a line end, an empty name or `REQUEST_METHOD` turns a proxy off in silence.
+//! The proxy for requests. Only this module reads the variables: the HTTP client has its own rules, by which a trailing
+//! newline, an empty name or `REQUEST_METHOD` silently turns a proxy off.
 
 use std::net::IpAddr;
 
@@ -10,21 +10,21 @@ use super::reader::Reader;
 use super::value::Form;
 use crate::secrets;
 
-/// The variables that name a proxy, the first that is set before the others. Every request that may go through one is https.
+/// The variables that name a proxy, in order of precedence. Every request that may use one is https.
 pub(super) const PROXIES: [&str; 6] =
     ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy"];
 
-/// How many of them are for https.
+/// The first of them apply to https.
 const FOR_HTTPS: usize = 4;
 
-/// The proxy, and the hosts that are reached without it.
+/// The proxy, and the hosts to reach directly.
 #[derive(Clone, Default)]
 pub struct Proxies {
     proxy: Option<Url>,
     direct: Vec<Direct>,
 }
 
-/// The address may hold a password.
+/// Hides the address, which may contain a password.
 impl std::fmt::Debug for Proxies {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Proxies").field("is_set", &self.proxy.is_some()).field("direct", &self.direct).finish()
@@ -35,7 +35,7 @@ impl std::fmt::Debug for Proxies {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Direct {
     hosts: Hosts,
-    /// Any, if it names none.
+    /// `None` for any port.
     port: Option<u16>,
 }
 
@@ -43,12 +43,12 @@ struct Direct {
 enum Hosts {
     All,
     Network(IpNet),
-    /// This domain in lower case, and those below it.
+    /// This domain and its subdomains, in lower case.
     Domain(String),
 }
 
 impl Proxies {
-    /// Whether nothing names a proxy, nor hosts to reach without one.
+    /// Whether neither a proxy nor a direct host is set.
     pub(crate) fn is_empty(&self) -> bool {
         self.proxy.is_none() && self.direct.is_empty()
     }
@@ -62,7 +62,7 @@ impl Proxies {
 }
 
 impl Direct {
-    /// Reads `*`, an address, a network or a domain, each with or without a port.
+    /// Parses `*`, an address, a network or a domain, each with an optional port.
     fn parse(entry: &str) -> Option<Self> {
         let network = |text: &str| {
             let text = text.trim_matches(['[', ']']);
@@ -100,7 +100,7 @@ impl Direct {
 }
 
 impl Reader<'_> {
-    /// All of them must be right, also those that are not used. An address may contain a password, so no message shows it.
+    /// Validates all variables, including unused ones. No message shows an address, because it may contain a password.
     pub(super) fn proxies(&mut self) -> Proxies {
         let addresses = PROXIES.map(|name| {
             let value = self.variable(name)?;

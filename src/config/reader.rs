@@ -36,7 +36,7 @@ impl<'a> Reader<'a> {
         if self.is_right() { Ok(config) } else { Err(ConfigError(self.problems)) }
     }
 
-    /// Names the flag where the value came from one. A setting that is read twice is complained of once.
+    /// Names the flag if the value came from one. Reports a setting that is read twice only once.
     pub(super) fn wrong(&mut self, variable: &'static str, problem: String) {
         let problem = Problem { variable: self.settings.named(variable).into(), problem };
         if !self.problems.contains(&problem) {
@@ -44,10 +44,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Trims a value. An empty one counts as unset, because GitHub Actions passes a missing secret as an empty string; so does one
-    /// that was refused for being no value.
+    /// Trims a value. An empty one counts as unset, because GitHub Actions passes a missing secret as an empty string.
+    /// So does a value that was rejected as a placeholder or the like.
     pub(super) fn set<'v>(&mut self, variable: &'static str, value: Option<&'v str>, form: Form) -> Option<&'v str> {
-        // Other white space is refused, not trimmed: it was not put there on purpose.
+        // Other white space is rejected instead of trimmed: nobody puts it there on purpose.
         let value = value?.trim_matches(|c: char| c.is_ascii() && c.is_whitespace());
         match fault(value, form) {
             Some(fault) => {
@@ -58,7 +58,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads a variable that has no flag. White space around it is left to who knows what it is for.
+    /// Reads a variable that has no flag. The caller decides whether to trim it.
     pub(super) fn variable(&mut self, name: &'static str) -> Option<String> {
         let is_secret = SECRET_VARIABLES.contains(&name) || PROXIES.contains(&name);
         self.variable_of(name, if is_secret { Form::Secret } else { Form::Plain })
@@ -83,7 +83,7 @@ impl<'a> Reader<'a> {
         value.to_owned()
     }
 
-    /// Reads JSON. The value is shown with a mark where it goes wrong; `example` says how it should be.
+    /// Parses JSON. An error shows the value with a mark at the position of the error; `example` shows a valid value.
     pub(super) fn json<T: DeserializeOwned>(&mut self, variable: &'static str, text: &str, example: &str) -> Option<T> {
         match serde_json::from_str(text) {
             Ok(value) => Some(value),
@@ -126,7 +126,7 @@ impl<'a> Reader<'a> {
         self.choice(variable, value, &[("true", true), ("false", false), ("1", true), ("0", false)])
     }
 
-    /// Reads one of a few names, case-insensitively.
+    /// Reads one of a few names, ignoring case.
     pub(super) fn choice<T: Copy + Default>(
         &mut self,
         variable: &'static str,
@@ -144,7 +144,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads an https origin. The access token is sent there.
+    /// Reads an https origin. It must be https, because the access token is sent there.
     pub(super) fn endpoint(
         &mut self,
         variable: &'static str,
@@ -171,10 +171,10 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Characters of a line of JSON that are shown before and after the place where it goes wrong.
+/// Characters of JSON to show before and after an error.
 const SHOWN: usize = 100;
 
-/// The line of a text that a parser gave up in, with a caret beneath the byte where it did, both counted from 1.
+/// The line that a parser failed in, with a caret under the byte where it failed, both counted from 1.
 fn marked(text: &str, line: usize, column: usize) -> String {
     let line = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
     let at = (0..column).rev().find(|at| line.is_char_boundary(*at)).unwrap_or_default();
@@ -186,7 +186,7 @@ fn marked(text: &str, line: usize, column: usize) -> String {
     format!("    {before}{after}\n    {}^", " ".repeat(before.chars().count()))
 }
 
-/// One column wide, whatever it was, and no command to a terminal.
+/// Replaces control characters, so that each character takes one column and none controls the terminal.
 fn plain(c: char) -> char {
     if c.is_control() { ' ' } else { c }
 }

@@ -7,7 +7,7 @@ use crate::cli::ResendArgs;
 use crate::id::{lower, under};
 use crate::text::printable;
 
-/// Collects the ids from the command line and from a file of dead letters, in lower case and without duplicates. The error
+/// Collects the ids from the command line and from a dead-letter file, in lower case and without duplicates. The error
 /// names every invalid id and every invalid line.
 pub fn resend_ids(args: &ResendArgs) -> Result<Vec<String>, ConfigError> {
     let mut problems = Vec::new();

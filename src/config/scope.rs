@@ -17,7 +17,7 @@ pub struct Scope {
     pub tag_filters: TagFilters,
     /// Whether envelopes say who made a change.
     pub change_actor: bool,
-    /// What rows carry beside what they always do.
+    /// Additional columns in rows.
     pub columns: Columns,
 }
 

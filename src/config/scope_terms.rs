@@ -1,4 +1,4 @@
-//! The scope as a checkpoint remembers it.
+//! The scope in the form that a checkpoint stores.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Scope, TagCondition};
 
-/// What decides which entities belong in the catalog, in a form that is the same for scopes that mean the same.
+/// What decides which entities belong in the catalog. Scopes with the same meaning have the same form.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ScopeTerms {
@@ -16,7 +16,7 @@ pub(crate) struct ScopeTerms {
     include: BTreeMap<String, String>,
     #[serde(default)]
     exclude: BTreeMap<String, String>,
-    /// What entities are made of. They decide nothing of the scope, but all there is has to be compared where they change.
+    /// What entities are made of. It does not affect the scope, but a change requires comparing everything again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     columns: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -24,7 +24,7 @@ pub(crate) struct ScopeTerms {
 }
 
 impl ScopeTerms {
-    /// Tag names and values match case-insensitively, so they are kept in lower case.
+    /// Tag names and values are stored in lower case, because they match case-insensitively.
     pub(crate) fn of(scope: &Scope) -> Self {
         let conditions = |conditions: &[TagCondition]| {
             conditions.iter().map(|one| (one.name.to_lowercase(), one.value.to_lowercase())).collect()
@@ -38,24 +38,24 @@ impl ScopeTerms {
         }
     }
 
-    /// Where a mapping makes entities: its hash. It says itself which columns are asked for.
+    /// Sets the hash of a mapping. The columns are then dropped, because the mapping decides them.
     pub(crate) fn mapped_by(self, mapping: Option<String>) -> Self {
         let columns = if mapping.is_some() { Vec::new() } else { self.columns };
         Self { columns, mapping, ..self }
     }
 
-    /// One line of JSON.
+    /// Serializes as one line of JSON.
     pub(crate) fn to_text(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// From [`ScopeTerms::to_text`]; a text that is none says nothing.
+    /// Parses the output of [`ScopeTerms::to_text`]; anything else gives empty terms.
     pub(crate) fn parse(text: &str) -> Self {
         serde_json::from_str(text).unwrap_or_default()
     }
 
-    /// The variable of a filter that was set and is not any more, which widens the scope to everything: more likely a
-    /// misspelt name than a wish.
+    /// The variable of a filter that was set before and no longer is. That widens the scope to everything, and is more
+    /// likely a misspelt name than intended.
     pub(crate) fn missing_from(&self, now: &Self) -> Option<&'static str> {
         let has_tags = |terms: &Self| !terms.include.is_empty() || !terms.exclude.is_empty();
         if !self.resource_types.is_empty() && now.resource_types.is_empty() {

@@ -5,7 +5,7 @@ use std::fmt;
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 
-/// A URL that contains a key. Only its origin is ever shown, also in `Debug`.
+/// A URL that contains a key. Only its origin is ever shown, even by `Debug`.
 #[derive(Clone)]
 pub struct SecretUrl {
     whole: SecretString,

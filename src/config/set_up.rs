@@ -1,4 +1,4 @@
-//! What Port is set up with by `init --apply`.
+//! The settings of `init --apply`, which sets up Port.
 
 use super::NetworkConfig;
 use super::error::ConfigError;
@@ -8,24 +8,24 @@ use super::reader::{Environment, Reader};
 use super::signing::SigningConfig;
 use crate::cli::{InitArgs, Settings};
 
-/// What setting Port up needs to know. Loading it needs no settings of Azure's.
+/// What is needed to set up Port. Loading it needs no Azure settings.
 #[derive(Clone, Debug)]
 pub struct SetUpConfig {
-    /// How Port is reached.
+    /// How to reach Port.
     pub network: NetworkConfig,
-    /// Whom to ask, and as whom.
+    /// Port's API and its credentials.
     pub api: PortApi,
-    /// `None`: entities are written over the API, and there is no webhook.
+    /// `None` if entities are written over the API, without a webhook.
     pub webhook: Option<WebhookConfig>,
     /// Whether Entra ID is synced as well.
     pub entra: bool,
-    /// Only show what would change.
+    /// Only shows what would change.
     pub dry_run: bool,
     /// Not configurable, as for a run.
     pub limits: Limits,
 }
 
-/// What the webhook has to understand.
+/// What the webhook must support.
 #[derive(Clone, Debug)]
 pub struct WebhookConfig {
     /// What one post contains.
@@ -35,7 +35,7 @@ pub struct WebhookConfig {
 }
 
 impl SetUpConfig {
-    /// Loads everything that it needs, or returns every invalid setting.
+    /// Loads all settings, or returns every invalid one.
     pub fn load(args: &InitArgs, settings: &Settings, environment: Environment<'_>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(settings, environment);
         let network = NetworkConfig { proxies: reader.proxies(), certificates: reader.certificates() };
@@ -49,7 +49,7 @@ impl SetUpConfig {
         let api = reader.port_api(Need::Required);
         let webhook = has_webhook.then_some(webhook);
         let config = |api| Self { network, api, webhook, entra, dry_run, limits: Limits::default() };
-        // Without an API there is a problem.
+        // A missing API is reported as a problem.
         reader.finish(api)?.map(config).ok_or(ConfigError(Vec::new()))
     }
 }

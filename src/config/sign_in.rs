@@ -1,5 +1,5 @@
-//! Chooses the credential and checks that it has what it needs. Exactly one is named or inferred. Others are not tried in turn,
-//! because then every mistake would surface as a failure of the last one.
+//! Chooses the credential and checks that it has what it needs. Exactly one is named or inferred. Others are not tried
+//! in turn, because every mistake would then surface as a failure of the last one.
 
 use std::io::IsTerminal;
 
@@ -34,7 +34,8 @@ const NOT_SHOWN: &str = "; its value is not shown because it may be a secret";
 /// Points to another metadata service, as in Microsoft's other libraries.
 const METADATA_HOST: &str = "AZURE_POD_IDENTITY_AUTHORITY_HOST";
 
-/// Variables that contain a secret or lead to one. Child processes do not get them, and no message shows what they hold.
+/// Variables that contain a secret or lead to one. Child processes do not inherit them, and no message shows their
+/// values.
 pub(crate) const SECRET_VARIABLES: [&str; 8] = [
     SECRET,
     CERTIFICATE_PASSWORD,
@@ -46,7 +47,7 @@ pub(crate) const SECRET_VARIABLES: [&str; 8] = [
     "PORT_CLIENT_SECRET",
 ];
 
-/// Infers the kind from the variables that are set, the first match in this order.
+/// Infers the kind from the variables that are set. The first match wins.
 fn infer(is_set: impl Fn(&'static str) -> bool, terminal: bool) -> Option<(CredentialKind, &'static str)> {
     if is_set(SECRET) {
         Some((CredentialKind::ClientSecret, "AZURE_CLIENT_SECRET is set"))
@@ -140,7 +141,7 @@ impl<'a> Reader<'a> {
                         "set it to the path of a PKCS#12 file (.pfx) with the certificate and its key",
                     )
                     .into();
-                // Read from a file, it may end in a line break; a space may be its own.
+                // A password from a file may end in a newline, but a space may belong to it.
                 let password = self.variable(CERTIFICATE_PASSWORD);
                 let password = password.map(|password| password.trim_end_matches(['\r', '\n']).into());
                 Identity::ClientCertificate { application, path, password }
@@ -188,7 +189,7 @@ impl<'a> Reader<'a> {
     }
 
     fn application(&mut self) -> Application {
-        // Tasks in Azure Pipelines set these to the ids of the service connection.
+        // Azure Pipelines tasks set these to the ids of the service connection.
         let tenant = self.variable("AZURESUBSCRIPTION_TENANT_ID");
         let client = self.variable("AZURESUBSCRIPTION_CLIENT_ID");
         let tenant = self.tenant_id().or(tenant.as_deref());
@@ -198,7 +199,7 @@ impl<'a> Reader<'a> {
         Application { tenant_id: self.checked_tenant(&tenant_id), client_id: self.checked_client(&client_id) }
     }
 
-    /// Entra ID compares it letter by letter with the federated credential's.
+    /// Entra ID compares it case-sensitively with the federated credential's.
     pub(super) fn audience(&mut self, cloud: Cloud) -> String {
         let audience = self.set(AUDIENCE, self.settings.azure_oidc_audience.as_deref(), Form::Plain);
         let audience = audience.unwrap_or(cloud.audience());
@@ -226,7 +227,7 @@ impl<'a> Reader<'a> {
         id.to_owned()
     }
 
-    /// Reads a URL that a token of the build system is sent to, so it must be https. It is not shown, because it may identify
+    /// Reads a URL that a build-system token is sent to, so it must be https. It is not shown, because it may identify
     /// the job.
     fn secret_destination(&mut self, variable: &'static str, hint: &str) -> Url {
         let value = self.variable(variable);
@@ -260,8 +261,8 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// `IDENTITY_HEADER` is sent there, and a token comes back. Without TLS, only an address on this machine or its network is
-    /// allowed, which is where hosting platforms serve it.
+    /// `IDENTITY_HEADER` is sent there, and a token comes back. Without TLS, only an address on this machine or its
+    /// network is allowed; hosting platforms serve it there.
     fn identity_endpoint(&mut self) {
         let Some(text) = self.variable(IDENTITY_ENDPOINT) else { return };
         let is_near = |url: &Url| is_loopback(url) || ipv4(url).is_some_and(|ip| ip.is_link_local() || ip.is_private());

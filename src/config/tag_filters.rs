@@ -31,8 +31,8 @@ impl<'de> Deserialize<'de> for TagFilters {
             exclude: Vec<TagCondition>,
         }
 
-        /// Accepts only an object. Serde would also read a struct from a list of its fields, and so take a list of filters for
-        /// something else.
+        /// Accepts only an object. Serde would also read a struct from a list of its fields, and so misread a list of
+        /// filters.
         struct Object;
 
         impl<'de> Visitor<'de> for Object {

@@ -6,7 +6,8 @@ use reqwest::Url;
 
 use crate::text::printable;
 
-/// Reads a whole URL, or says in a clause why it is none. Without `//` a host and port pass for a scheme and a path.
+/// Parses an absolute URL, or returns a clause that says what is wrong. Without `//`, a host and port would be parsed
+/// as a scheme and path.
 pub(super) fn parse(text: &str) -> Result<Url, String> {
     if !text.contains("://") {
         return Err("does not begin with https://".into());
@@ -14,7 +15,7 @@ pub(super) fn parse(text: &str) -> Result<Url, String> {
     Url::parse(text).map_err(|error| format!("is not a URL: {error}"))
 }
 
-/// A clause that shows the value of a URL, unless it may contain a password.
+/// A clause that shows the URL unless it may contain a password.
 pub(super) fn quoted(url: &str) -> String {
     if url.contains('@') {
         "is not shown because it may contain a password".into()

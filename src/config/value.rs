@@ -1,20 +1,21 @@
-//! What a value must not be: a placeholder that nothing has replaced, a mask, a value in quotes, or one with invisible
-//! characters. Each comes along when a value is pasted, or handed over by a pipeline or a file that does not read it as a shell does.
+//! Rejects values that cannot be meant: placeholders that were not replaced, masks, values in quotes, and values with
+//! invisible characters. They result from pasting, or from pipelines and files that do not parse values as a shell
+//! does.
 
-/// How a value is to be looked at.
+/// How to check a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
-    /// A path, a URL, a name or a number: no part of it is a placeholder either.
+    /// A path, a URL, a name or a number. Its parts must not be placeholders either.
     Plain,
-    /// A secret, of which any text may be a part.
+    /// A secret, which may contain any text.
     Secret,
-    /// A list or JSON, which may have several lines.
+    /// A list or JSON, possibly with several lines.
     Lines,
 }
 
-/// What opens and closes a placeholder, and who hands it over as it stands.
+/// The opening and closing marks of placeholders.
 const PLACEHOLDERS: [(&str, &str); 11] = [
-    // GitHub Actions and Azure Pipelines, then Azure Pipelines, shells, and templates of several kinds.
+    // First GitHub Actions and Azure Pipelines, then Azure Pipelines, shells, and various template languages.
     ("${{", "}}"),
     ("$(", ")"),
     ("${", "}"),
@@ -28,20 +29,20 @@ const PLACEHOLDERS: [(&str, &str); 11] = [
     ("%", "%"),
 ];
 
-/// App Service hands this over where it may not read the vault.
+/// App Service passes on this reference if it may not read the vault.
 const VAULT: &str = "@Microsoft.KeyVault(";
 
-/// What logs and portals show in place of a secret.
+/// What logs and portals show instead of a secret.
 const MASKS: [char; 6] = ['*', '•', '●', '·', '∙', '▪'];
 const MASK_WORDS: [&str; 5] = ["masked", "redacted", "hidden", "filtered", "secure"];
 
-/// What is wrong with a value that has something in it, as a clause that follows the name of the setting. It shows nothing of the
-/// value, which may be a secret.
+/// What is wrong with a non-empty value, as a clause that follows the setting's name. It never shows the value, which
+/// may be a secret.
 pub(super) fn fault(value: &str, form: Form) -> Option<String> {
     invisible(value, form).or_else(|| quotes(value)).or_else(|| {
         let is_whole = form == Form::Lines || (form == Form::Secret && !value.contains("://"));
         let parts: Vec<&str> = if is_whole { vec![value] } else { value.split(['/', '\\', '?', '&', '=']).collect() };
-        // A placeholder may hold what parts are split at.
+        // The whole value comes first: a placeholder may contain the separators of parts.
         std::iter::once(value).chain(parts).find_map(|part| stand_in(part, form))
     })
 }
@@ -73,8 +74,8 @@ fn name(c: char) -> &'static str {
     }
 }
 
-/// Controls, spaces that are not the plain one, and what Unicode says not to draw (Default_Ignorable_Code_Point), with those that
-/// only look blank.
+/// Control characters, spaces other than U+0020, characters that Unicode says not to draw
+/// (Default_Ignorable_Code_Point), and some that only look blank.
 fn is_invisible(c: char) -> bool {
     c.is_control()
         || (c.is_whitespace() && c != ' ')
@@ -89,7 +90,7 @@ fn is_invisible(c: char) -> bool {
 fn quotes(value: &str) -> Option<String> {
     let is_plain = |c: char| matches!(c, '"' | '\'' | '`');
     let is_typographic = |c: char| matches!(c, '\u{2018}'..='\u{201f}' | '«' | '»' | '‹' | '›' | '´' | '＂' | '＇');
-    // Quotes that were escaped on their way.
+    // Quotes may have been escaped on the way.
     let inner = value.strip_prefix('\\').map_or(value, |rest| rest.strip_suffix("\\\"").map_or(value, |_| rest));
     let (first, last) = (inner.chars().next()?, inner.chars().last()?);
     let is_pair = (is_plain(first) && first == last) || (is_typographic(first) && is_typographic(last));
@@ -97,7 +98,7 @@ fn quotes(value: &str) -> Option<String> {
         .then(|| "is wrapped in quotes, which are part of the value where no shell removes them: leave them out".into())
 }
 
-/// A text that stands for a value.
+/// What is wrong with a text that is a mask or a placeholder.
 fn stand_in(text: &str, form: Form) -> Option<String> {
     let is_mask = text.chars().count() >= 3
         && text.chars().next().is_some_and(|first| MASKS.contains(&first) && text.chars().all(|c| c == first));
@@ -112,7 +113,7 @@ fn stand_in(text: &str, form: Form) -> Option<String> {
     ))
 }
 
-/// The form of a text that is wholly a placeholder.
+/// The marks of a text that is a placeholder as a whole.
 fn placeholder(text: &str, form: Form) -> Option<(&'static str, &'static str)> {
     if text.starts_with(VAULT) && text.ends_with(')') {
         return Some((VAULT, ")"));
@@ -128,7 +129,7 @@ fn placeholder(text: &str, form: Form) -> Option<(&'static str, &'static str)> {
         inner.is_some_and(|inner| match *open {
             "%" | "__" => is_name(inner),
             "<" | "<%" => !inner.trim().is_empty() && !inner.contains(['<', '>']),
-            // Not where a bracket is closed before the end: that is one beside another, or part of a longer text.
+            // Rejects inner brackets: the text would be two adjacent placeholders, or part of something longer.
             _ => !inner.contains(['(', ')', '{', '}', '[', ']']),
         })
     })
@@ -139,7 +140,7 @@ fn is_name(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
 }
 
-/// As variables are written, and secrets hardly ever: in capitals, or in words.
+/// Whether a name is all upper or all lower case, as variables are and secrets rarely are.
 fn names_a_variable(name: &str) -> bool {
     let is_of_one_case = |is_other: fn(&char) -> bool| !name.chars().any(|c| is_other(&c));
     is_of_one_case(char::is_ascii_lowercase) || (is_of_one_case(char::is_ascii_uppercase) && name.contains('_'))

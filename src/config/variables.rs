@@ -1,4 +1,5 @@
-//! The variables that settings are read from: those of the process, and behind them those of the file that `--env-file` names.
+//! The environment variables that settings are read from: the process's own, then those of the file named by
+//! `--env-file`.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -6,8 +7,8 @@ use std::path::Path;
 
 use super::error::{ConfigError, Problem};
 
-/// What a value holds that the crate would take for a shell's, and what stands for it while it reads: characters that are none
-/// (Unicode, "Noncharacters"). A `$` stands for itself everywhere, and so does everything else in a value without quotes.
+/// Characters that the crate would interpret as a shell does, and the noncharacters (Unicode, "Noncharacters") that
+/// replace them while it parses. `$` is always literal, and in a value without quotes everything is.
 const PLAIN: [(char, char); 6] = [
     ('$', '\u{fdd0}'),
     ('"', '\u{fdd1}'),
@@ -17,17 +18,17 @@ const PLAIN: [(char, char); 6] = [
     ('\t', '\u{fdd5}'),
 ];
 
-/// What the platform tells the library for signing in, which reads it from the process itself.
+/// Set by the platform. The sign-in library reads them from the process itself.
 const OF_THE_PLATFORM: [&str; 3] = ["IDENTITY_ENDPOINT", "IDENTITY_HEADER", "SYSTEM_OIDCREQUESTURI"];
 
-/// Looks up variables. One that is set in the process goes before one of the file; an empty one counts as unset.
+/// Looks up variables. The process's own take precedence over the file's, but an empty one counts as unset.
 #[derive(Default)]
 pub struct Variables {
     file: BTreeMap<String, String>,
 }
 
 impl Variables {
-    /// With those of the file, if there is one.
+    /// Reads the file, if there is one.
     pub fn read(file: Option<&Path>) -> Result<Self, ConfigError> {
         let Some(path) = file else { return Ok(Self::default()) };
         let wrong = |problem: String| {
@@ -44,19 +45,19 @@ impl Variables {
         Ok(Self { file })
     }
 
-    /// What a variable holds.
+    /// The value of a variable.
     pub fn get(&self, name: &str) -> Option<OsString> {
         let set = std::env::var_os(name);
         self.of_file(name).map(OsString::from).or(set)
     }
 
-    /// What the file says of a variable that is not set in the process.
+    /// The file's value of a variable that is not set in the process.
     pub fn of_file(&self, name: &str) -> Option<&str> {
         let is_set = std::env::var_os(name).is_some_and(|value| !is_blank(&value));
         self.file.get(name).filter(|_| !is_set && !OF_THE_PLATFORM.contains(&name)).map(String::as_str)
     }
 
-    /// The names of those that are not empty.
+    /// The names of all non-empty variables.
     pub fn names(&self) -> Vec<String> {
         let set =
             std::env::vars_os().filter(|(_, value)| !is_blank(value)).filter_map(|(name, _)| name.into_string().ok());
@@ -69,11 +70,12 @@ pub(super) fn is_blank(value: &OsStr) -> bool {
     value.to_string_lossy().trim().is_empty()
 }
 
-/// The variables of a file, or the number of a line that cannot be read. A later one goes before an earlier one of its name.
+/// Parses the variables of a file, or returns the number of the first invalid line. A later variable overrides an
+/// earlier one.
 fn parse(text: &str) -> Result<BTreeMap<String, String>, usize> {
     let mut found = BTreeMap::new();
     for (line, number) in text.trim_start_matches('\u{feff}').lines().zip(1_usize..) {
-        // By itself, so that a quote that is not closed swallows no more than its line.
+        // Parsed line by line, so that an unclosed quote affects only its own line.
         let line = format!("{}\n", protected(line));
         for variable in dotenvy::from_read_iter(line.as_bytes()) {
             let (name, value) = variable.map_err(|_| number)?;
@@ -83,7 +85,7 @@ fn parse(text: &str) -> Result<BTreeMap<String, String>, usize> {
     Ok(found)
 }
 
-/// A line in which nothing but quotes around the value, and what is escaped within them, means anything to a shell.
+/// Protects a line so that only quotes around the value, and escapes inside them, are special.
 fn protected(line: &str) -> String {
     let Some((name, value)) = line.split_once('=') else { return line.to_owned() };
     let value = value.trim();

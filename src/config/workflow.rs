@@ -1,13 +1,13 @@
-//! The run of a GitHub workflow that this is, by the variables that GitHub sets.
+//! Identifies the GitHub workflow run, from the variables that GitHub sets.
 
 use super::reader::Environment;
 
 /// A run of a workflow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkflowRun {
-    /// The workflow's file, with its repository.
+    /// The path of the workflow file, including the repository.
     pub workflow: String,
-    /// The first run of the workflow is 1, the next 2; another attempt at a run has the same number.
+    /// The number of the run, starting at 1. Re-runs keep it.
     pub number: u64,
 }
 
@@ -17,7 +17,7 @@ pub(crate) fn is_job(environment: Environment<'_>) -> bool {
 }
 
 impl WorkflowRun {
-    /// `None` outside a job, or where GitHub does not tell.
+    /// `None` outside a job, or if GitHub does not set the variables.
     pub(super) fn detect(environment: Environment<'_>) -> Option<Self> {
         let text = |name| environment(name)?.into_string().ok();
         // octocat/hello-world/.github/workflows/sync.yml@refs/heads/main

@@ -1,4 +1,4 @@
-//! What is inside a value: read, sliced, and updated as jq does.
+//! Access to parts of a value: indexing, slicing and updates, as in jq.
 use std::sync::Arc;
 
 use jaq_core::box_iter::{BoxIter, box_once};
@@ -10,7 +10,7 @@ use super::budget;
 use super::json;
 use super::value::{Array, Error, Object, Val, ValR};
 
-/// No array that is written to grows beyond this.
+/// The largest index that can be written to in an array.
 const INDEX_LIMIT: f64 = 1e6;
 
 impl Val {
@@ -31,7 +31,7 @@ impl Val {
         }
     }
 
-    /// What an array says of a number: the place, counted from the end if negative.
+    /// The position of an index in an array; negative ones count from the end.
     fn place(index: f64, len: usize) -> Option<usize> {
         if index.is_nan() {
             return None;
@@ -40,7 +40,7 @@ impl Val {
         (index >= 0.0).then_some(index as usize)
     }
 
-    /// From where to where a slice of something so long goes.
+    /// The start and end of a slice of something with this length.
     fn bounds(range: &Range<&Self>, len: usize) -> Result<(usize, usize), Error> {
         let bound = |bound: Option<&Self>, absent: f64| match bound {
             None | Some(Self::Null) => Ok(absent),
@@ -53,13 +53,13 @@ impl Val {
         Ok((start, end.max(start)))
     }
 
-    /// The bounds of a slice that are written as an object.
+    /// The bounds of a slice written as an object.
     fn as_range(&self) -> Option<Range<&Self>> {
         let Self::Obj(object) = self else { return None };
         Some(object.fields.get("start")..object.fields.get("end"))
     }
 
-    /// Where the one array is within the other.
+    /// The positions of one array within another.
     pub(super) fn places(within: &[Self], part: &[Self]) -> Self {
         budget::steps(within.len());
         if part.is_empty() {

@@ -1,7 +1,7 @@
-//! What one evaluation may use: steps, memory, and stack.
+//! Limits on one evaluation: steps, memory and stack.
 //!
-//! The interpreter counts a step for each term that it runs, and values charge for what they allocate. Where a limit is
-//! reached the evaluation ends by unwinding, so that no `try` of the program can go on from there.
+//! The interpreter counts a step for each term that it runs, and values charge for their allocations. When a limit is
+//! reached, the evaluation unwinds, so that no `try` in the program can continue.
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -9,9 +9,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 #[derive(Clone, Copy)]
 pub(super) struct Limits {
     pub(super) steps: usize,
-    /// Bytes that values allocate, whether or not they are freed again.
+    /// Bytes that values allocate in total, even if freed again.
     pub(super) bytes: usize,
-    /// Bytes of one text, as some filters make several of each.
+    /// Maximum bytes of one string: some filters make several of each string.
     pub(super) text: usize,
     pub(super) stack: usize,
 }
@@ -24,14 +24,14 @@ pub(super) enum Stop {
     Stack,
     /// A value is nested deeper than [`super::MAX_DEPTH`].
     Depth,
-    /// A defect of the interpreter.
+    /// A bug in the interpreter.
     Panic,
 }
 
 #[derive(Clone, Copy)]
 struct Left {
     limits: Limits,
-    /// Where the stack stood when the evaluation began.
+    /// The stack position at the start of the evaluation.
     base: usize,
 }
 
@@ -45,7 +45,7 @@ thread_local! {
 /// Runs `f` within the limits.
 pub(super) fn within<T>(limits: Limits, f: impl FnOnce() -> T) -> Result<T, Stop> {
     let before = LEFT.replace(Left { limits, base: stack() });
-    // What `f` has seen is dropped with it, so nobody meets a value that is half changed.
+    // Everything that `f` has touched is dropped with it, so no value is left half modified.
     let result = catch_unwind(AssertUnwindSafe(f));
     LEFT.set(before);
     result.map_err(|payload| payload.downcast_ref().copied().unwrap_or(Stop::Panic))
@@ -56,7 +56,7 @@ pub(super) fn stop(why: Stop) -> ! {
     resume_unwind(Box::new(why))
 }
 
-/// Counts one step, and looks how deep the stack is.
+/// Counts a step and checks the stack depth.
 pub(super) fn step() {
     let left = LEFT.get();
     if left.base.abs_diff(stack()) > left.limits.stack {
@@ -72,7 +72,7 @@ pub(super) fn steps(count: usize) {
     LEFT.set(left);
 }
 
-/// Charges for memory, before it is allocated.
+/// Charges for memory before it is allocated.
 pub(super) fn bytes(count: usize) {
     let mut left = LEFT.get();
     let Some(bytes) = left.limits.bytes.checked_sub(count) else { stop(Stop::Bytes) };
@@ -80,7 +80,7 @@ pub(super) fn bytes(count: usize) {
     LEFT.set(left);
 }
 
-/// Charges for a text, before it is made.
+/// Charges for a string before it is created.
 pub(super) fn text(len: usize) {
     if len > LEFT.get().limits.text {
         stop(Stop::Bytes);

@@ -1,4 +1,4 @@
-//! JSON: read into values, and written from them within a limit.
+//! Parses values from JSON, and writes them within a size limit.
 use std::fmt;
 use std::sync::Arc;
 
@@ -14,13 +14,13 @@ impl Val {
         serde_json::from_slice(text)
     }
 
-    /// Writes JSON of at most so many bytes; [`None`] if it would be longer.
+    /// Writes JSON of at most `limit` bytes; [`None`] if it would be longer.
     pub(crate) fn to_json(&self, limit: usize) -> Option<String> {
         write(self, limit).ok()
     }
 }
 
-/// Writes until the limit is passed; then what was written up to it is the error.
+/// Stops once the limit is passed; the error holds what was written so far.
 pub(super) fn write(value: &Val, limit: usize) -> Result<String, String> {
     let mut writer = Writer { out: String::new(), limit };
     match writer.value(value) {
@@ -41,7 +41,7 @@ struct Writer {
 impl Writer {
     fn push(&mut self, text: &str) -> Option<()> {
         budget::bytes(text.len());
-        // What is cut is no longer than the limit, however long a text is.
+        // Pushes little more than the limit, however long the string is.
         let room = self.limit.saturating_sub(self.out.len());
         self.out.push_str(beginning(text, room.saturating_add(4)));
         (self.out.len() <= self.limit).then_some(())
@@ -100,7 +100,8 @@ impl Writer {
     }
 }
 
-/// A number as jq prints it: the shortest digits that say it, with an exponent where it is far from one; nan is null.
+/// A number as jq prints it: the fewest digits that identify it, with an exponent for very large and small ones; NaN as
+/// null.
 fn decimal(number: f64) -> String {
     if number.is_nan() {
         return "null".to_owned();

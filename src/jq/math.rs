@@ -51,7 +51,7 @@ impl Sub for Val {
     }
 }
 
-/// Merges objects, and the objects within them.
+/// Merges objects recursively.
 fn merge(l: &mut Arc<Object>, r: &Arc<Object>) {
     let target = Object::make_mut(l);
     for (key, value) in &r.fields {
@@ -92,7 +92,7 @@ impl Mul for Val {
     }
 }
 
-/// The parts of a text; of the empty text none.
+/// Splits a string; the empty string has no parts.
 pub(super) fn split(text: &str, separator: &str) -> Val {
     if text.is_empty() {
         return Val::array([]);
@@ -128,7 +128,7 @@ impl Rem for Val {
             (Self::Num(l), Self::Num(r)) if l.is_nan() || r.is_nan() => Self::Num(f64::NAN),
             (Self::Num(l), Self::Num(r)) => match (l as i64).checked_rem(r as i64) {
                 Some(rest) => Self::Num(rest as f64),
-                // The least integer by minus one: what is left is nothing.
+                // The smallest integer divided by minus one: the remainder is zero.
                 None if r as i64 != 0 => Self::Num(0.0),
                 None => {
                     return cannot(&Self::Num(l), &Self::Num(r), "divided (remainder) because the divisor is zero");

@@ -1,8 +1,7 @@
-//! jq, as Port evaluates it: the first output of an expression over a JSON value, whatever the expression, within bounds.
+//! jq, as Port evaluates it: the first output of any expression for a JSON value, within limits.
 //!
-//! The language is jaq's; what jq does otherwise is put right by the values and by a prelude. A program sees its input and
-//! nothing else: no environment, no file, no further input. Where Port's evaluation is told apart from jq's, it is by
-//! [`Quotes`].
+//! The interpreter is jaq. Where jaq differs from jq, the value type and a prelude correct it. A program sees only its
+//! input: no environment, no files, no further inputs. [`Quotes`] is the only known difference between Port and jq.
 #![allow(
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
@@ -36,31 +35,31 @@ use prelude::Found;
 pub(crate) use reads::Reads;
 pub(crate) use value::Val;
 
-/// How long an expression may be, in bytes.
+/// Maximum length of an expression, in bytes.
 const LONGEST: usize = 8 << 10;
-/// How many parts a path may have; the interpreter goes through them without counting.
+/// Maximum parts of a path: the interpreter processes them without counting steps.
 const LONGEST_PATH: usize = 100;
-/// What is shown of an error's text, in characters.
+/// Maximum characters of an error message.
 const SHOWN: usize = 300;
 
-/// Nearly every evaluation is done within this, on the stack that is there.
+/// The limits of the first attempt, on the current stack. Enough for nearly every evaluation.
 const IN_PLACE: Limits = Limits { steps: 2_000, bytes: 4 << 20, text: 2 << 20, stack: 384 << 10 };
-/// One that is not begins again with this, on a stack of its own.
+/// The limits of the second attempt, on a stack of its own.
 const WITH_ROOM: Limits = Limits { steps: 100_000, bytes: 16 << 20, text: 2 << 20, stack: 8 << 20 };
-/// Dropping what a program has chained together takes stack as well. Only what is used of it is ever memory.
+/// Large, because dropping deeply nested structures also takes stack. Only the used part becomes real memory.
 const ROOM: usize = 256 << 20;
 
-/// How `'` is read.
+/// How to read `'`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Quotes {
-    /// As jq does: it means nothing outside of a string.
+    /// As jq does: invalid outside a string.
     #[cfg(test)]
     Jq,
-    /// As Port's mappings do: at the edge of a word it stands for `"`.
+    /// As Port's mappings do: `'` at the edge of a word means `"`.
     Port,
 }
 
-/// An expression that is ready to be evaluated.
+/// A compiled expression.
 pub(crate) struct Program {
     filter: jaq_core::Filter<Data>,
     reads: Reads,
@@ -69,10 +68,10 @@ pub(crate) struct Program {
     globals: [Val; 2],
 }
 
-/// Why an expression is not jq.
+/// Why an expression is not valid jq.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CompileError {
-    /// Which character of the expression, from one.
+    /// The position in the expression, in characters from one.
     pub(crate) at: usize,
     pub(crate) message: String,
 }
@@ -85,12 +84,12 @@ impl fmt::Display for CompileError {
 
 impl std::error::Error for CompileError {}
 
-/// Why an evaluation came to nothing.
+/// Why an evaluation failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum EvalError {
-    /// The program says so; the text is bounded.
+    /// The program raised an error; its message is truncated.
     Failed(String),
-    /// It needs more than an evaluation may use.
+    /// The evaluation exceeded a limit.
     TooMuch(&'static str),
 }
 
@@ -117,7 +116,7 @@ impl From<Stop> for EvalError {
     }
 }
 
-/// What jaq runs on: each term that it looks up is a step.
+/// The data that jaq runs with; counts each term lookup as a step.
 struct Data;
 
 #[derive(Clone, Copy)]
@@ -135,7 +134,7 @@ impl<'a> jaq_core::data::HasLut<'a, Data> for Counted<'a> {
     }
 }
 
-/// Compiles an expression; what jq would refuse is refused.
+/// Compiles an expression. Rejects what jq would reject.
 pub(crate) fn compile(text: &str, quotes: Quotes) -> Result<Program, CompileError> {
     if text.len() > LONGEST {
         return Err(CompileError { at: 1, message: format!("the expression is longer than {LONGEST} bytes") });
@@ -145,14 +144,14 @@ pub(crate) fn compile(text: &str, quotes: Quotes) -> Result<Program, CompileErro
         Quotes::Jq => text.to_owned(),
         Quotes::Port => quotes::replaced(text),
     };
-    // The parser goes as deep as the expression is nested.
+    // The parser recurses as deep as the expression is nested.
     with_room(|| compile_here(&text))
         .unwrap_or_else(|| Err(CompileError { at: 1, message: "no thread can be started to read it".to_owned() }))
 }
 
 fn compile_here(text: &str) -> Result<Program, CompileError> {
     let refuse = |(part, message): (Option<&str>, String)| {
-        // Each part is a slice of the text; where there is none, the text has ended.
+        // Each part is a slice of the text; no part means the end of the text.
         let start = part.map_or(text.len(), |part| part.as_ptr().addr().saturating_sub(text.as_ptr().addr()));
         CompileError { at: text.get(..start).map_or(1, |before| before.chars().count() + 1), message }
     };
@@ -185,7 +184,7 @@ fn parsed(text: &str) -> Term<&str> {
     Parser::new(&tokens).parse(Parser::term).unwrap_or_default()
 }
 
-/// Where the first error is, and what it says.
+/// The position and message of the first error.
 fn refusal(errors: load::Errors<&str, ()>) -> (Option<&str>, String) {
     let first = errors.into_iter().map(|(_, error)| error).next();
     let refusal = match first {
@@ -228,7 +227,7 @@ pub(crate) fn first(program: &Program, input: &Val) -> Result<Option<Val>, EvalE
     }
     match budget::within(IN_PLACE, || program.run(input)) {
         Ok(output) => output,
-        // An evaluation changes nothing, so it may begin again.
+        // Evaluation has no side effects, so it can be repeated.
         Err(Stop::Steps | Stop::Bytes | Stop::Stack) => {
             let again = with_room(|| budget::within(WITH_ROOM, || program.run(input)));
             again.unwrap_or(Err(Stop::Stack))?
@@ -237,13 +236,13 @@ pub(crate) fn first(program: &Program, input: &Val) -> Result<Option<Val>, EvalE
     }
 }
 
-/// Runs what puts values together; one that would be nested too deep is an error.
+/// Runs code that builds values; nesting them too deep becomes an error.
 pub(crate) fn guarded<T>(f: impl FnOnce() -> T) -> Result<T, EvalError> {
     Ok(budget::within(budget::UNLIMITED, f)?)
 }
 
 impl Program {
-    /// What of its input it reads.
+    /// What the program reads of its input.
     pub(crate) fn reads(&self) -> &Reads {
         &self.reads
     }
@@ -259,7 +258,7 @@ impl Program {
                     let message = value.as_str().map_or_else(|| format!("{value} (not a string)"), str::to_owned);
                     Err(EvalError::Failed(message.chars().take(SHOWN).collect()))
                 }
-                // It halts, and has no output.
+                // The program halted without output.
                 Err(_) => Ok(None),
             },
         }
@@ -270,8 +269,8 @@ thread_local! {
     static HAS_ROOM: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `f` on a stack that is large enough for what goes deep, as compiling does; [`None`] if there cannot be one. Within it
-/// nothing needs another.
+/// Runs `f` on a stack large enough for deep recursion, such as compiling. [`None`] if no thread can be started. Nested
+/// calls reuse the stack.
 pub(crate) fn with_room<T: Send>(f: impl FnOnce() -> T + Send) -> Option<T> {
     if HAS_ROOM.get() {
         return Some(f());

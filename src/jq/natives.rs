@@ -11,7 +11,7 @@ use jaq_std::ValT as _;
 use super::value::{Error, MAX_DEPTH, Val, ValR};
 use super::{Data, budget, json, math, regex};
 
-/// Those of jaq's that are left out: they see the process, write logs, or do otherwise than jq.
+/// jaq's filters that are left out: they read the process, write logs, or differ from jq.
 const REPLACED: [&str; 16] = [
     "env",
     "debug_empty",
@@ -224,7 +224,7 @@ fn join(value: Val, separator: &Val) -> ValR {
     Ok(joined.into())
 }
 
-/// From the last path to the first, so that none moves what another names.
+/// Deletes from the last path to the first, so that no deletion shifts the target of another.
 fn delete_paths(value: Val, paths: &Val) -> ValR {
     let Val::Arr(paths) = paths else { return Err(Error::str("Paths must be specified as an array")) };
     budget::bytes(paths.items.len() * size_of::<&Val>());
@@ -241,7 +241,7 @@ fn delete_path(value: Val, path: &[Val]) -> ValR {
     if path.len() > usize::from(MAX_DEPTH) {
         return Ok(value);
     }
-    // What is not there is not made.
+    // Missing parents are not created.
     if matches!(value.clone().index(first)?, Val::Null) && !rest.is_empty() {
         return Ok(value);
     }
@@ -262,7 +262,7 @@ fn implode(value: &Val) -> ValR {
     Ok(chars.collect::<Result<String, _>>()?.into())
 }
 
-/// With or without padding, as jq reads it.
+/// Accepts input with or without padding, as jq does.
 fn decode_base64(value: &Val) -> ValR {
     const LENIENT: GeneralPurposeConfig = general_purpose::PAD
         .with_decode_padding_mode(DecodePaddingMode::Indifferent)
@@ -305,7 +305,7 @@ fn base32_decoded(value: &Val) -> ValR {
     Ok(Val::string(&String::from_utf8_lossy(&decoded)))
 }
 
-/// A line of CSV or of TSV.
+/// A line of CSV or TSV.
 fn row(value: &Val, csv: bool) -> ValR {
     let name = if csv { "csv" } else { "tsv" };
     let Val::Arr(array) = value else {

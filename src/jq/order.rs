@@ -1,4 +1,4 @@
-//! How values compare: null, false, true, numbers, strings, arrays, objects.
+//! The order of values: null, false, true, numbers, strings, arrays, objects.
 use std::cmp::Ordering;
 
 use super::budget;
@@ -47,7 +47,7 @@ impl Ord for Val {
 
 #[allow(clippy::non_canonical_partial_ord_impl, reason = "jq's `nan < nan` is true, and sorting needs an order")]
 impl PartialOrd for Val {
-    /// As `cmp`, but that nan is less than nan.
+    /// Like `cmp`, except that NaN is less than NaN.
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         match (self, other) {
             (Self::Num(l), Self::Num(_)) if l.is_nan() => Some(Ordering::Less),

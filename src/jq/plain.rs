@@ -1,4 +1,4 @@
-//! Expressions that need no interpreter, as most of a mapping are: a path of names, and a constant.
+//! Expressions that need no interpreter: constants and paths of names. Most expressions in a mapping are such.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ pub(super) enum Plain {
 }
 
 impl Plain {
-    /// `None`: it is something else.
+    /// `None` if the expression is anything else.
     pub(super) fn of(text: &str) -> Option<Self> {
         let text = text.trim();
         match text {
@@ -28,7 +28,7 @@ impl Plain {
         names.iter().all(|name| is_name(name)).then(|| Self::Path(names.into_iter().map(Arc::from).collect()))
     }
 
-    /// The first output; `None` where it is an error, which the interpreter tells.
+    /// The first output; `None` for an error, which the interpreter then reports.
     pub(super) fn of_input(&self, input: &Val) -> Option<Val> {
         match self {
             Self::Constant(value) => Some(value.clone()),

@@ -1,4 +1,4 @@
-//! The definitions that a program may call: jaq's, and over them ours.
+//! The definitions that a program can call: jaq's, overridden by ours.
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
@@ -9,7 +9,7 @@ use jaq_core::path::Part;
 
 use super::natives;
 
-/// Definitions of jaq's that need a filter which is left out. Those that ours replace go as well.
+/// jaq's definitions that need an omitted filter. Those that ours replace are also left out.
 const LEFT_OUT: [&str; 15] = [
     "capture",
     "capture_of_match",
@@ -28,7 +28,7 @@ const LEFT_OUT: [&str; 15] = [
     "todate",
 ];
 
-/// A definition sees those before it, so jaq's come first.
+/// jaq's come first: a definition sees only earlier ones.
 static ALL: LazyLock<Vec<Def<&'static str>>> = LazyLock::new(|| {
     let replaced: Vec<&str> = natives::ours().into_iter().map(|fun| fun.0).collect();
     let jaq = jaq_core::defs().chain(jaq_std::defs());
@@ -37,7 +37,7 @@ static ALL: LazyLock<Vec<Def<&'static str>>> = LazyLock::new(|| {
     jaq.chain(ours).collect()
 });
 
-/// What is called in a program, and how many parts the longest of its paths has.
+/// The names that a program calls, and the number of parts in its longest path.
 #[derive(Default)]
 pub(super) struct Found<'s> {
     called: BTreeSet<&'s str>,
@@ -51,7 +51,8 @@ impl<'s> Found<'s> {
         found
     }
 
-    /// The definitions that a program needs: compiling all of them takes longer, and more memory, than the program itself.
+    /// The definitions that a program needs. Compiling all of them would take more time and memory than the program
+    /// itself.
     pub(super) fn needed(mut self) -> Vec<Def<&'static str>>
     where
         'static: 's,

@@ -1,7 +1,7 @@
-//! Port's other quotes: where a mapping is evaluated, some of its `'` are read as `"`.
+//! Port's second kind of quote: in a mapping, some `'` are read as `"`.
 
-/// A `'` at the start or after white space opens, unless white space or `"` follows; one at the end or before white space
-/// closes, unless they precede it. Any other stays.
+/// A `'` at the start or after white space opens a string unless white space or `"` follows it. One at the end or
+/// before white space closes a string unless white space or `"` precedes it. Any other stays as it is.
 pub(super) fn replaced(text: &str) -> String {
     let is_edge = |c: Option<char>| c.is_none_or(char::is_whitespace);
     let is_barred = |c: Option<char>| c.is_none_or(|c| c.is_whitespace() || c == '"');

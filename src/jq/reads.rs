@@ -1,7 +1,7 @@
-//! What a program reads of its input: which of its keys, or everything.
+//! What a program reads of its input: certain keys, or everything.
 //!
-//! The analysis follows the input through pipes, branches and variables. Where it flows whole into something that may look
-//! at all of it, the answer is everything: better too much than too little.
+//! The analysis follows the input through pipes, branches and variables. If the whole input flows into something that
+//! may read all of it, the result is everything: it errs on the side of too much.
 use std::collections::BTreeSet;
 
 use jaq_core::load::lex::StrPart;
@@ -16,7 +16,7 @@ pub(crate) enum Reads {
 }
 
 impl Reads {
-    /// Whether nothing but these keys is read.
+    /// Whether it reads only keys that `is_there` accepts.
     pub(crate) fn only(&self, is_there: impl Fn(&str) -> bool) -> bool {
         match self {
             Self::Names(names) => names.iter().all(|name| is_there(name)),
@@ -36,7 +36,7 @@ pub(super) fn of(program: &Term<&str>) -> Reads {
     if analysis.everything { Reads::Everything } else { Reads::Names(analysis.names) }
 }
 
-/// Whether a value may be the input itself.
+/// Whether a value may be the whole input.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Flow {
     Other,
@@ -54,7 +54,7 @@ struct Analysis {
 /// The variables in scope, the innermost last.
 type Scope<'a> = Vec<(&'a str, Flow)>;
 
-/// A string without anything computed in it.
+/// A string without interpolation.
 fn literal(term: &Term<&str>) -> Option<String> {
     let Term::Str(None, parts) = term else { return None };
     let parts = parts.iter().map(|part| match part {
@@ -66,13 +66,13 @@ fn literal(term: &Term<&str>) -> Option<String> {
 }
 
 impl Analysis {
-    /// Something may look at all of a value.
+    /// Something may read all of a value.
     fn consume(&mut self, flow: Flow) -> Flow {
         self.everything |= flow == Root;
         Other
     }
 
-    /// One key of a value is read.
+    /// A key of a value is read.
     fn key(&mut self, flow: Flow, key: &Term<&str>) {
         match literal(key) {
             Some(name) if flow == Root => _ = self.names.insert(name),
@@ -129,7 +129,7 @@ impl Analysis {
             Term::IfThenElse(branches, otherwise) => {
                 let mut flow = Other;
                 for (condition, branch) in branches {
-                    // Of an object it matters only that it is one.
+                    // A condition reads only whether an object is true, not what it contains.
                     self.term(condition, input, scope);
                     flow = flow.max(self.term(branch, input, scope));
                 }
@@ -219,7 +219,7 @@ impl Analysis {
         self.bind(pattern, flow, input, scope);
         for arg in args.iter().skip(1) {
             let next = self.term(arg, state, scope);
-            // What the update makes, it is given next.
+            // The result of an update is the input of the next.
             if next > state {
                 self.consume(next);
             }

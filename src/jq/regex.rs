@@ -1,4 +1,4 @@
-//! Regular expressions, on a matcher that needs time in proportion to the text.
+//! Regular expressions, with a matcher that runs in linear time.
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -8,13 +8,14 @@ use regex::{Captures, Match, Regex, RegexBuilder};
 use super::budget;
 use super::value::{Error, Val, ValR};
 
-/// What a compiled expression may take.
+/// Maximum size of a compiled expression, in bytes.
 const SIZE: usize = 1 << 20;
-/// How many compiled expressions a thread keeps.
+/// Compiled expressions that a thread keeps.
 const KEPT: usize = 32;
 
 thread_local! {
-    /// Compiling `\p{L}` takes far longer than matching with it. What a regex learns of its texts is its own: a clone begins anew.
+    /// Compiling `\p{L}` takes far longer than matching with it. `Rc`, because a clone of a regex starts with an empty
+    /// cache.
     static COMPILED: RefCell<HashMap<(String, String), Rc<Regex>>> = RefCell::default();
 }
 
@@ -49,7 +50,7 @@ fn compiled(pattern: &str, flags: &str) -> Result<Rc<Regex>, Error> {
     Ok(regex)
 }
 
-/// Calls `each` with every match; the whole of it is its group zero.
+/// Calls `each` for every match; group zero is the whole match.
 fn each_match(
     value: &Val,
     pattern: &Val,
@@ -67,7 +68,7 @@ fn each_match(
     budget::steps(subject.len() / 64);
     for captures in regex.captures_iter(subject) {
         let Some(whole) = captures.get(0) else { continue };
-        // The search for the next may look at all that is left.
+        // The search for the next match may scan the rest of the text.
         budget::steps(2 + (subject.len() - whole.end()) / 64);
         if flags.contains('n') && whole.is_empty() {
             continue;
@@ -88,7 +89,7 @@ fn string(found: Option<Match<'_>>) -> Val {
     found.map_or(Val::Null, |found| Val::string(found.as_str()))
 }
 
-/// Every match, as jq shows it; places are counted in characters.
+/// All matches in jq's form, with offsets in characters.
 pub(super) fn matches(value: &Val, pattern: &Val, flags: &Val) -> ValR {
     let mut matches = Vec::new();
     let (mut chars, mut counted) = (0, 0);
@@ -117,7 +118,7 @@ pub(super) fn matches(value: &Val, pattern: &Val, flags: &Val) -> ValR {
     Ok(Val::array(matches))
 }
 
-/// The text between the matches, as strings, and in turn an object of the named groups of each match.
+/// The text between the matches as strings, alternating with an object of each match's named groups.
 pub(super) fn parts(value: &Val, pattern: &Val, flags: &Val) -> ValR {
     let mut parts = Vec::new();
     let mut end = 0;

@@ -12,13 +12,13 @@ fn parse(json: &str) -> Val {
     Val::parse(json.as_bytes()).unwrap()
 }
 
-/// The first output as JSON, null where there is none.
+/// The first output as JSON; null if there is none.
 fn output(text: &str, input: &str) -> String {
     let output = run(text, &parse(input)).unwrap_or_else(|error| panic!("{text}: {error}"));
     output.unwrap_or_default().to_json(1 << 20).unwrap()
 }
 
-/// What is in `testdata/jq.txt`: an expression, inputs and answers in turn.
+/// The contents of `testdata/jq.txt`: an expression, then inputs and outputs in turn.
 fn corpus() -> Vec<(String, Vec<(Val, Val)>)> {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/jq.txt")).unwrap();
     let lines = text.lines().filter(|line| !line.starts_with('#'));
@@ -70,7 +70,7 @@ fn what_a_program_does_not_read_does_not_change_what_it_gives() {
     assert!(restricted > 300, "{restricted}");
 }
 
-/// Programs that hand their input on in every way there is.
+/// Programs that pass on their input in every possible way.
 fn programs() -> impl Strategy<Value = String> {
     let leaf = prop::sample::select(vec![
         ".",
@@ -230,7 +230,7 @@ fn no_program_goes_on_beyond_what_an_evaluation_may_use() {
         for text in
             [text.clone(), format!("try ({text}) catch 1"), format!("first(({text})?, 1)"), format!("[({text}) // 1]")]
         {
-            // One that gives something before it has no end is asked for its end.
+            // `last` makes a program that never ends run on past its first output.
             let result = run(&format!("last({text})"), &Val::Null);
             assert!(matches!(result, Err(EvalError::TooMuch(_))), "{text}: {result:?}");
         }
@@ -263,7 +263,7 @@ fn an_expression_may_be_nested_as_deep_as_it_can_be_long() {
         let text = format!("{before}{}{middle}{}{after}", part.repeat(times), close.repeat(times));
         let program = compile(&text, Quotes::Jq).unwrap_or_else(|error| panic!("{part}: {error}"));
         for input in [Val::Null, Val::array([])] {
-            // That it comes back is what counts.
+            // It is enough that the call returns.
             assert!(!matches!(first(&program, &input), Ok(None)), "{part}");
         }
     }

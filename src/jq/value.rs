@@ -1,7 +1,7 @@
 //! jq's values.
 //!
-//! Numbers are doubles and keys are strings, as in jq. No value is nested deeper than [`MAX_DEPTH`], and each allocation is
-//! charged, so that comparing, printing and dropping a value is bounded, whatever a program makes.
+//! Numbers are doubles and keys are strings, as in jq. No value is nested deeper than [`MAX_DEPTH`], and allocations
+//! are charged, so comparing, printing and dropping any value is bounded.
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use indexmap::IndexMap;
 use super::budget::{self, Stop};
 use super::json;
 
-/// How deep values may be nested.
+/// Maximum nesting of values.
 pub(crate) const MAX_DEPTH: u8 = 128;
 
 pub(super) type Error = jaq_core::Error<Val>;
@@ -36,14 +36,14 @@ pub(crate) struct Array {
     depth: u8,
 }
 
-/// The fields of an object, in the order in which they were added.
+/// The fields of an object, in insertion order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Object {
     pub(super) fields: Fields,
     depth: u8,
 }
 
-/// One deeper than what is inside.
+/// The depth of a value around one with depth `inside`.
 fn deeper(inside: u8) -> u8 {
     if inside >= MAX_DEPTH {
         budget::stop(Stop::Depth);
@@ -52,7 +52,7 @@ fn deeper(inside: u8) -> u8 {
 }
 
 impl Array {
-    /// The items to change, which are copied if somebody else has them too.
+    /// Mutable access to the items; copies them if they are shared.
     pub(super) fn make_mut(this: &mut Arc<Self>) -> &mut Self {
         if Arc::get_mut(this).is_none() {
             budget::bytes(this.items.len() * size_of::<Val>());
@@ -82,7 +82,7 @@ impl Object {
         Arc::make_mut(this)
     }
 
-    /// About what a field takes beside its key's text and what its value points to.
+    /// Approximate bytes of a field besides the text of its key and the target of its value.
     const FIELD: usize = 64;
 
     pub(super) fn insert(&mut self, key: Arc<str>, value: Val) {
@@ -99,14 +99,14 @@ impl Val {
         Self::Str(text.into())
     }
 
-    /// An array, which takes no more items than the budget allows.
+    /// Makes an array; the budget limits its items.
     pub(super) fn array(items: impl IntoIterator<Item = Self>) -> Self {
         let mut array = Array { items: Vec::new(), depth: 1 };
         items.into_iter().for_each(|item| array.push(item));
         Self::Arr(Arc::new(array))
     }
 
-    /// An object; of two fields with one key the later one holds.
+    /// Makes an object; of duplicate keys the last one wins.
     pub(crate) fn object(fields: impl IntoIterator<Item = (Arc<str>, Self)>) -> Self {
         let mut object = Object { fields: Fields::new(), depth: 1 };
         fields.into_iter().for_each(|(key, value)| object.insert(key, value));
@@ -121,7 +121,7 @@ impl Val {
         }
     }
 
-    /// What is under a key of an object.
+    /// The value under a key of an object.
     pub(crate) fn get(&self, key: &str) -> Option<&Self> {
         match self {
             Self::Obj(object) => object.fields.get(key),
@@ -150,7 +150,7 @@ impl Val {
         }
     }
 
-    /// What jq's `type` says.
+    /// The name that jq's `type` gives.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
@@ -162,13 +162,13 @@ impl Val {
         }
     }
 
-    /// The kind, and the value shortened: how jq's errors name a value.
+    /// The kind and the shortened value, as in jq's error messages.
     pub(super) fn shown(&self) -> String {
         format!("{} ({self})", self.kind())
     }
 }
 
-/// Shortened, as this is for messages only.
+/// Shortened, because this is only for messages.
 impl fmt::Display for Val {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 40;

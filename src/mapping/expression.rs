@@ -1,9 +1,9 @@
-//! jq expressions as a mapping holds them, alone or in an object.
+//! The jq expressions of a mapping, alone or in an object.
 use std::collections::BTreeMap;
 
 use crate::jq::{self, EvalError, Program, Quotes, Reads, Val};
 
-/// An expression, and the key that it stands under.
+/// An expression and its key in the mapping file.
 pub(super) struct Expression {
     pub(super) key: String,
     pub(super) program: Program,
@@ -21,12 +21,12 @@ impl Expression {
         jq::first(&self.program, input)
     }
 
-    /// Whether it looks at a column by its name.
+    /// Whether it reads this column by name.
     pub(super) fn reads(&self, column: &str) -> bool {
         matches!(self.program.reads(), Reads::Names(names) if names.contains(column))
     }
 
-    /// What it gives whatever the row is, if it is a text.
+    /// Its value, if that is a string and does not depend on the row.
     pub(super) fn literal(&self) -> Option<String> {
         let is_constant = matches!(self.program.reads(), Reads::Names(names) if names.is_empty());
         let value = is_constant.then(|| self.first(&Val::Null))?.ok()??;
@@ -34,19 +34,19 @@ impl Expression {
     }
 }
 
-/// What a key of an entity is made by: an expression, or an object or a list of such, as a search is.
+/// How the value of an entity's key is made: an expression, or an object or list of expressions, as in a search.
 pub(super) enum Template {
     Jq(Expression),
     Object(Vec<(String, Template)>),
     List(Vec<Template>),
 }
 
-/// The expressions that gave nothing, and what they first said of it.
+/// The expressions that returned nothing, and the first error of each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Nulls {
-    /// How often an expression had no output, or an error in place of one.
+    /// How often an expression had no output or failed.
     pub(crate) count: usize,
-    /// By the expression's key.
+    /// The first error, by the expression's key.
     pub(crate) errors: BTreeMap<String, String>,
 }
 
@@ -60,7 +60,7 @@ impl Nulls {
 }
 
 impl Template {
-    /// What it gives of a row; nothing where it takes what the row `lacks`.
+    /// Evaluates it for a row. `None` if it needs something that the row `lacks`.
     pub(super) fn evaluate(&self, input: &Val, nulls: &mut Nulls, lacks: &impl Fn(&Expression) -> bool) -> Option<Val> {
         Some(match self {
             Self::Jq(expression) if lacks(expression) => return None,

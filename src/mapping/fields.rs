@@ -6,7 +6,7 @@ use super::expression::{Expression, Template};
 use super::webhook::WebhookMapping;
 use super::{Mapping, Resource};
 
-/// The fields that one part of a mapping sets, as far as they can be compared: what Port searches for shows only there.
+/// The fields that one part of a mapping sets and that can be compared; Port resolves searches, so those are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FieldSet {
     pub(crate) has_title: bool,
@@ -31,7 +31,7 @@ impl FieldSet {
     }
 }
 
-/// Each set of fields once.
+/// The distinct sets of fields.
 fn distinct<'a>(parts: impl Iterator<Item = &'a [(String, Template)]>) -> Vec<FieldSet> {
     let mut sets = Vec::new();
     for set in parts.map(FieldSet::of) {
@@ -42,7 +42,7 @@ fn distinct<'a>(parts: impl Iterator<Item = &'a [(String, Template)]>) -> Vec<Fi
     sets
 }
 
-/// The expression that an identifier is made by; [`None`] where Port is to search for it.
+/// The expression for the identifier; [`None`] if Port searches for the entity.
 pub(super) fn identifier(fields: &[(String, Template)]) -> Option<&Expression> {
     match fields.iter().find(|(key, _)| key == "identifier") {
         Some((_, Template::Jq(expression))) => Some(expression),
@@ -56,19 +56,19 @@ impl Mapping {
         self.resources.iter().filter(is_of).map(|resource| &resource.fields[..])
     }
 
-    /// The fields that are set of a blueprint's entities, by each part of the mapping that makes any.
+    /// The fields that are set on a blueprint's entities, one set for each part of the mapping that makes any.
     pub(crate) fn field_sets(&self, blueprint: &str) -> Vec<FieldSet> {
         distinct(self.parts(blueprint))
     }
 
-    /// Whether Port itself finds out which of a blueprint's entities are meant.
+    /// Whether Port searches for any of a blueprint's entities.
     pub(crate) fn searches(&self, blueprint: &str) -> bool {
         self.parts(blueprint).any(|fields| identifier(fields).is_none())
     }
 }
 
 impl WebhookMapping {
-    /// The blueprints that entities are made of.
+    /// The blueprints that the mapping makes entities of.
     pub(crate) fn blueprints(&self) -> BTreeSet<String> {
         self.made().map(|(blueprint, _)| blueprint.to_owned()).collect()
     }
@@ -77,12 +77,12 @@ impl WebhookMapping {
         self.made().filter(move |(of, _)| *of == blueprint).map(|(_, fields)| fields)
     }
 
-    /// The fields that are set of a blueprint's entities, by each part of the mapping that makes any.
+    /// The fields that are set on a blueprint's entities, one set for each part of the mapping that makes any.
     pub(crate) fn field_sets(&self, blueprint: &str) -> Vec<FieldSet> {
         distinct(self.parts(blueprint))
     }
 
-    /// Whether Port itself finds out which of a blueprint's entities are meant.
+    /// Whether Port searches for any of a blueprint's entities.
     pub(crate) fn searches(&self, blueprint: &str) -> bool {
         self.parts(blueprint).any(|fields| identifier(fields).is_none())
     }

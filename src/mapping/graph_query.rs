@@ -1,18 +1,18 @@
-//! A `graphQuery` of Ocean's: what of it is done without running it.
+//! Ocean's `graphQuery`: the parts that can be applied without running it.
 //!
-//! The rows of a kind are read by this program's own queries, so a query in the mapping may choose among their columns and
-//! order them, but neither filter them nor make others.
+//! This program reads the rows of a kind with its own queries. A query in the mapping can select and order their
+//! columns, but not filter rows or compute columns.
 use std::collections::BTreeSet;
 
 use super::Kind;
 
-/// Which columns a query leaves, and what it makes of them.
+/// Which columns a query keeps, and how it changes them.
 #[derive(Default)]
 pub(super) struct Shape {
     kept: Option<BTreeSet<String>>,
     removed: BTreeSet<String>,
     lowered: BTreeSet<String>,
-    /// What is computed, or comes from another table: it is not there.
+    /// Columns that are computed or come from another table, so they do not exist here.
     foreign: BTreeSet<String>,
 }
 
@@ -87,7 +87,7 @@ impl Shape {
         name
     }
 
-    /// A join that keeps every row, and adds columns that are not there.
+    /// A left outer join: it keeps every row, and adds columns that do not exist here.
     fn join(&mut self, rest: &str) -> Result<(), String> {
         let compact: String = rest.chars().filter(|c| !c.is_whitespace()).collect();
         let inner = rest.find('(').zip(rest.rfind(')')).and_then(|(from, to)| rest.get(from + 1..to));
@@ -103,7 +103,7 @@ impl Shape {
             }
         }
         if let Some(kept) = &mut self.kept {
-            // What stands on the left already keeps its name there.
+            // Columns of the left side keep their name.
             self.foreign.retain(|name| !kept.contains(name));
             kept.extend(self.foreign.iter().cloned());
         }
@@ -123,7 +123,7 @@ fn without_comments(text: &str) -> String {
     text.lines().map(|line| split_once(line, "//")).collect::<Vec<_>>().join("\n")
 }
 
-/// A line up to what begins a comment, which does not count within a string.
+/// The line up to `mark`, which starts a comment unless it is inside a string.
 fn split_once<'a>(line: &'a str, mark: &str) -> &'a str {
     let mut quote = None;
     for (at, c) in line.char_indices() {
@@ -138,7 +138,7 @@ fn split_once<'a>(line: &'a str, mark: &str) -> &'a str {
     line
 }
 
-/// The parts between separators that are neither within a string nor within brackets.
+/// Splits at separators that are not inside a string or brackets.
 fn split(text: &str, separator: char) -> Vec<&str> {
     let (mut parts, mut start, mut depth, mut quote) = (Vec::new(), 0, 0_usize, None);
     for (at, c) in text.char_indices() {

@@ -1,7 +1,7 @@
-//! A mapping of Port's exporters: which entities a row of Azure becomes.
+//! The mapping of Port's exporters: which entities a row from Azure becomes.
 //!
-//! The language is Ocean's: a YAML file whose leaves are jq. It is evaluated as Ocean does, over Azure's columns in their own
-//! spelling and in the exporters'. Nothing here reads, asks or writes: a row comes in, entities come out.
+//! The language is Ocean's: a YAML file whose leaves are jq. It is evaluated as Ocean does, with Azure's columns under
+//! Azure's names and under the exporters'. This module does no I/O: a row comes in, entities come out.
 mod expression;
 mod fields;
 mod graph_query;
@@ -23,14 +23,14 @@ pub(crate) use webhook::{Operation, WebhookMapping};
 
 use crate::jq::{Reads, Val};
 
-/// What a row is of.
+/// The kind of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Kind {
     Subscription,
     /// A resource group.
     ResourceContainer,
     Resource,
-    /// Of Entra ID, as the others that follow.
+    /// This and the following kinds are from Entra ID.
     User,
     Group,
     Application,
@@ -38,10 +38,10 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Those of Azure's resources.
+    /// The kinds of Azure's resources.
     pub(crate) const ESTATE: [Self; 3] = [Self::Subscription, Self::ResourceContainer, Self::Resource];
 
-    /// What a mapping calls those of Entra ID: the paths of Microsoft Graph.
+    /// What a mapping calls the kinds of Entra ID: the paths of Microsoft Graph.
     const DIRECTORY: [(&str, Self); 4] = [
         ("/users", Self::User),
         ("/groups", Self::Group),
@@ -54,7 +54,7 @@ impl Kind {
     }
 }
 
-/// How Port is to take the entities.
+/// The options of Port's bulk upsert and delete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Options {
     pub(crate) create_missing_related_entities: bool,
@@ -62,11 +62,11 @@ pub(crate) struct Options {
     pub(crate) delete_dependent_entities: bool,
 }
 
-/// Something that is wrong with a mapping file.
+/// An error in a mapping file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
     pub(crate) line: u64,
-    /// The way to it, as `resources[0].selector.query`.
+    /// The path to it, such as `resources[0].selector.query`.
     pub(crate) key: String,
     pub(crate) message: String,
 }
@@ -78,25 +78,25 @@ impl fmt::Display for Problem {
     }
 }
 
-/// An entity of Port's.
+/// An entity in Port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entity {
     pub(crate) blueprint: String,
-    /// What it is known by; empty where Port is to search for it.
+    /// Empty if Port searches for the entity.
     pub(crate) identifier: String,
     /// One JSON object, as Port's bulk route takes it.
     pub(crate) body: Bytes,
 }
 
-/// What became of a row.
+/// What a row was mapped to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Made {
     pub(crate) entities: Vec<Entity>,
-    /// Items that a selector leaves out.
+    /// Items that the selector excluded.
     pub(crate) filtered: usize,
     /// Items without an identifier or a blueprint.
     pub(crate) dropped: usize,
-    /// Items that no entity could be made of, as `nulls.errors` says.
+    /// Items that could not be mapped; `nulls.errors` says why.
     pub(crate) failed: usize,
     pub(crate) nulls: Nulls,
 }
@@ -108,18 +108,18 @@ impl Made {
     }
 }
 
-/// Of what rows no entity came, or not for certain.
+/// Counts rows that made no entity, or may have missed one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Unmade {
     /// Entities without an identifier or a blueprint.
     pub(crate) dropped: u64,
-    /// Rows of which an expression that decides failed, and why the first one did.
+    /// Rows for which a deciding expression failed, and the first error.
     pub(crate) failed: u64,
     pub(crate) first: Option<String>,
 }
 
 impl Unmade {
-    /// Counts what did not come of a row, and yields what did.
+    /// Counts what could not be made, and returns the entities.
     pub(crate) fn note(&mut self, made: Made) -> Vec<Entity> {
         let Made { entities, dropped, failed, nulls, .. } = made;
         self.dropped += dropped as u64;
@@ -139,14 +139,14 @@ pub(crate) enum Columns {
     All,
 }
 
-/// A mapping file that is read.
+/// A parsed mapping file.
 pub(crate) struct Mapping {
     options: Options,
     resources: Vec<Resource>,
 }
 
 impl Mapping {
-    /// Reads a file; what is wrong with it is told all at once.
+    /// Parses a file; reports all errors at once.
     pub(crate) fn parse(text: &str) -> Result<Self, Vec<Problem>> {
         source::parse(text, source::Reader::root)
     }
@@ -155,17 +155,17 @@ impl Mapping {
         self.options
     }
 
-    /// The blueprints that do not depend on the row.
+    /// The blueprints whose name does not depend on the row.
     pub(crate) fn blueprints(&self) -> BTreeSet<String> {
         self.resources.iter().filter_map(|resource| resource.blueprint.literal()).collect()
     }
 
-    /// Whether anything is made of rows of a kind.
+    /// Whether the mapping makes anything from rows of this kind.
     pub(crate) fn has(&self, kind: Kind) -> bool {
         self.of_kind(kind).next().is_some()
     }
 
-    /// The same, of those that make entities of rows of a kind.
+    /// The same, limited to resources of this kind.
     pub(crate) fn blueprints_of(&self, kind: Kind) -> BTreeSet<String> {
         self.of_kind(kind).filter_map(|resource| resource.blueprint.literal()).collect()
     }
@@ -174,7 +174,7 @@ impl Mapping {
         self.resources.iter().filter(move |resource| resource.kind == kind)
     }
 
-    /// The entities of a row, a JSON object. The same row always gives the same bytes.
+    /// The entities of a row, which is a JSON object. The same row always gives the same bytes.
     pub(crate) fn entities(&self, kind: Kind, row: &[u8]) -> Made {
         let mut made = Made::default();
         match Val::parse(row) {
@@ -184,8 +184,8 @@ impl Mapping {
         made
     }
 
-    /// Blueprint and identifier of the entities of a row that only has what is known of a deleted one; and how many of the
-    /// resources of the mapping need more than that.
+    /// The blueprints and identifiers of a deleted row's entities, from the columns that are still known; and how many
+    /// of the mapping's resources need other columns.
     pub(crate) fn keys(&self, kind: Kind, row: &[u8]) -> (Vec<(String, String)>, usize) {
         let Ok(row) = Val::parse(row) else { return (Vec::new(), self.of_kind(kind).count()) };
         let mut keys = Vec::new();
@@ -199,7 +199,8 @@ impl Mapping {
         (keys, uncomputed)
     }
 
-    /// The columns that an expression of the kind reads, in Azure's spelling. A subscription's name is its `displayName`.
+    /// The columns that expressions for this kind read, in Azure's spelling. A subscription's name is its
+    /// `displayName`.
     pub(crate) fn columns(&self, kind: Kind) -> Columns {
         let mut columns = BTreeSet::new();
         for resource in self.of_kind(kind) {

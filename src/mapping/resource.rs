@@ -1,4 +1,4 @@
-//! What a mapping makes of rows of one kind.
+//! What a mapping makes from rows of one kind.
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
@@ -9,27 +9,28 @@ use super::graph_query::Shape;
 use super::{Entity, Kind, Made, row};
 use crate::jq::{self, Reads, Val};
 
-/// The most that Port takes in one request.
+/// The largest body that Port accepts.
 pub(super) const LARGEST: usize = 1 << 20;
 
-/// Columns that not every row has, as they may not be known or are told apart: what is made of one that is not there stays as it was.
+/// Columns that may be missing from a row, because they are unknown or sent in a separate row. Fields made from a
+/// missing column keep their value.
 const NOT_ALWAYS: [(Kind, &str); 3] = [(Kind::Group, "members"), (Kind::User, APART[0]), (Kind::User, APART[1])];
 
-/// The columns of a user that are told apart, each in a row that has little else.
+/// Columns of a user that are sent in separate rows with little else in them.
 const APART: [&str; 2] = ["signInActivity", "groups"];
 
-/// One of `resources`.
+/// An entry of `resources`.
 pub(super) struct Resource {
     pub(super) kind: Kind,
     /// In lower case.
     pub(super) types: Option<BTreeSet<String>>,
     pub(super) shape: Shape,
-    /// Columns that are asked for though no expression names them.
+    /// Columns to fetch even if no expression reads them.
     pub(super) selects: BTreeSet<String>,
     pub(super) selector: Expression,
     pub(super) items: Option<Items>,
     pub(super) blueprint: Expression,
-    /// The identifier and the rest, by key, in the order of the file.
+    /// The identifier and the other fields by key, in file order.
     pub(super) fields: Vec<(String, Template)>,
     pub(super) lens: row::Lens,
 }
@@ -38,18 +39,18 @@ pub(super) struct Resource {
 pub(super) struct Items {
     pub(super) list: Expression,
     pub(super) name: String,
-    /// Takes the list out of the row.
+    /// Removes the list from the row.
     pub(super) taken_out: Option<Expression>,
 }
 
-/// What became of the list of items of a row.
+/// The inputs that a row gives.
 enum Inputs {
     These(Vec<Val>),
     NoList(String),
 }
 
 impl Resource {
-    /// Every expression that reads the row.
+    /// Calls `f` with every expression that reads the row.
     pub(super) fn each<'a>(&'a self, f: &mut dyn FnMut(&'a Expression)) {
         f(&self.selector);
         f(&self.blueprint);
@@ -57,7 +58,7 @@ impl Resource {
         self.fields.iter().for_each(|(_, field)| field.each(f));
     }
 
-    /// The names by which the row is read.
+    /// The names that its expressions read from the row.
     pub(super) fn reads(&self) -> Reads {
         let mut all = BTreeSet::new();
         let mut is_everything = false;
@@ -88,7 +89,7 @@ impl Resource {
         row::Lens::new(self.kind, names.iter().map(String::as_str), &self.shape)
     }
 
-    /// The row, or with each of its items what is left of it.
+    /// The row itself, or the rest of the row once for each of its items.
     fn inputs(&self, row: &Val) -> Inputs {
         let seen = self.lens.seen(row, &self.shape);
         let Some(items) = &self.items else { return Inputs::These(vec![seen]) };
@@ -140,7 +141,7 @@ impl Resource {
             return;
         }
         match self.selector.first(input) {
-            // It cannot tell from a part, which is sent for what is there alone.
+            // A partial row lacks the columns that the selector needs.
             _ if is_part => {}
             Ok(Some(Val::Bool(true))) => {}
             Ok(Some(Val::Bool(false))) => {
@@ -191,7 +192,7 @@ impl Resource {
         }
     }
 
-    /// What an identifier is called: a number by its digits, a search by nothing.
+    /// The identifier as a string: numbers in digits, and empty for a search.
     fn name(&self, identifier: &Val) -> Option<String> {
         match identifier {
             Val::Str(text) => Some(text.to_string()),
@@ -209,7 +210,7 @@ impl Resource {
         self.identifier().is_none()
     }
 
-    /// What the entities of a row are called, by what is known of it; [`None`] if that is not enough.
+    /// Blueprint and identifier of a row's entities, from the columns that are known; [`None`] if those are not enough.
     pub(super) fn keys(&self, row: &Val) -> Option<Vec<(String, String)>> {
         jq::guarded(|| self.known_keys(row)).ok().flatten()
     }
@@ -246,7 +247,7 @@ impl Resource {
     }
 }
 
-/// What Ocean drops an item for.
+/// Whether Ocean drops an item with this value as identifier or blueprint.
 fn is_falsy(value: &Val) -> bool {
     match value {
         Val::Null => true,
@@ -258,7 +259,7 @@ fn is_falsy(value: &Val) -> bool {
     }
 }
 
-/// The first path of an expression, as Ocean finds it: what is taken out of a row whose items are parsed.
+/// The first path of an expression, as Ocean finds it; Ocean removes it from a row whose items are parsed.
 pub(super) fn first_path(expression: &str) -> Option<&str> {
     let expression = expression.trim();
     let chain = match expression.strip_prefix('(') {
@@ -268,7 +269,7 @@ pub(super) fn first_path(expression: &str) -> Option<&str> {
     chain.split('|').map(str::trim).find_map(path_of)
 }
 
-/// The path that a segment begins with, unless it binds a variable.
+/// The path at the start of a segment, unless the segment binds a variable.
 fn path_of(segment: &str) -> Option<&str> {
     let binds = segment.strip_prefix('.').is_some_and(|rest| {
         let rest = rest.trim_start();

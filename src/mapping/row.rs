@@ -1,10 +1,11 @@
-//! A row as a mapping sees it: Azure's columns, and beside them what Port's exporters call them.
+//! A row as a mapping sees it: Azure's columns, and the same under the names that Port's exporters use.
 use std::sync::Arc;
 
 use super::{Kind, graph_query::Shape};
 use crate::jq::Val;
 
-/// Columns that not every query yields, or that say how a row was found: an entity made of them would differ from read to read.
+/// Columns that not every query returns, or that say how a row was found: entities made from them would differ between
+/// reads.
 const OF_THE_QUERY: [&str; 9] = [
     "changeAttributes",
     "changeTime",
@@ -21,11 +22,11 @@ fn is_offered(column: &str) -> bool {
     !OF_THE_QUERY.contains(&column)
 }
 
-/// Where a mapping finds what it calls so.
+/// Where a name in a mapping gets its value.
 struct Source {
     name: Arc<str>,
     column: String,
-    /// Where the column is not there.
+    /// The fallback if the column is missing.
     otherwise: Option<&'static str>,
     lower: bool,
 }
@@ -51,23 +52,24 @@ fn camel_case(name: &str) -> String {
     })
 }
 
-/// The column that a name is made of.
+/// The column that a name reads.
 pub(super) fn column(kind: Kind, name: &str) -> String {
     source(kind, name).column
 }
 
-/// Whether a row has what these names are made of.
+/// Whether a row has a value for this name.
 pub(super) fn is_there(kind: Kind, row: &Val, name: &str) -> bool {
     let source = source(kind, name);
     [Some(source.column.as_str()), source.otherwise].into_iter().flatten().any(|column| row.get(column).is_some())
 }
 
-/// How a mapping sees rows of one kind: with what it calls otherwise than Azure, and without what its query leaves out.
+/// How a mapping sees rows of one kind: with the names that differ from Azure's, and without the columns that its query
+/// drops.
 #[derive(Default)]
 pub(super) struct Lens(Vec<Source>);
 
 impl Lens {
-    /// Of the names that its expressions read.
+    /// `names`: those that its expressions read.
     pub(super) fn new<'a>(kind: Kind, names: impl IntoIterator<Item = &'a str>, shape: &Shape) -> Self {
         let sources = names.into_iter().map(|name| source(kind, name));
         Self(sources.filter(|source| shape.has(&source.column) && is_offered(&source.column)).collect())

@@ -1,4 +1,4 @@
-//! A mapping file, read key by key, with all that is wrong with it.
+//! Parses a mapping file key by key, and collects all errors.
 use std::collections::BTreeSet;
 
 use super::expression::{Expression, Template};
@@ -9,7 +9,7 @@ use super::yaml::{Entry, Node, Value};
 use super::{Kind, Mapping, Options, Problem};
 use crate::jq::{self, Reads};
 
-/// The keys of a mapping of the file, and where it stands.
+/// The keys of a YAML mapping, and its position in the file.
 pub(super) struct Keys<'a> {
     path: String,
     pub(super) line: u64,
@@ -27,13 +27,13 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// Reads a file, and gathers what is wrong with it.
+/// Reads a file and collects its errors.
 #[derive(Default)]
 pub(super) struct Reader {
     problems: Vec<Problem>,
 }
 
-/// Reads a file by what `read` makes of its root.
+/// Parses a file and passes its root to `read`.
 pub(super) fn parse<T: Send>(
     text: &str,
     read: impl FnOnce(&mut Reader, &Node) -> Option<T> + Send,
@@ -49,7 +49,7 @@ pub(super) fn parse<T: Send>(
             }
         }
     };
-    // One stack for all of the expressions.
+    // All expressions are compiled on one stack.
     jq::with_room(parse).unwrap_or_else(|| {
         let message = "cannot be read, as no thread can be started".to_owned();
         Err(vec![Problem { line: 1, key: String::new(), message }])
@@ -61,7 +61,7 @@ impl Reader {
         self.problems.push(Problem { line, key: key.into(), message: message.into() });
     }
 
-    /// The keys of a mapping, of which none may be another than these.
+    /// The keys of a mapping. Reports keys that are not in `known`.
     pub(super) fn keys<'a>(&mut self, node: &'a Node, path: &str, known: &[&str]) -> Option<Keys<'a>> {
         let Value::Map(entries) = &node.value else {
             self.refuse(node.line, path, format!("is {}, not a mapping", node.kind()));
@@ -196,7 +196,7 @@ impl Reader {
         Some(resource)
     }
 
-    /// An expression that reads what only a query would have made.
+    /// Reports expressions that read columns which only the query would have made.
     fn foreign(&mut self, resource: &Resource, line: u64) {
         let mut read = Vec::new();
         resource.each(&mut |expression| {
@@ -239,7 +239,7 @@ impl Reader {
         kind: Kind,
         name: &str,
     ) -> Option<(Expression, Option<BTreeSet<String>>, Shape, BTreeSet<String>)> {
-        // Which version of Azure's API an exporter asks makes no difference to what Resource Graph has.
+        // The API version that an exporter asks for makes no difference to Resource Graph's data.
         let known: &[&str] = match (kind, name) {
             (kind, _) if kind.is_of_directory() => &["query", "data_path", "query_params"],
             (_, "cloudResource") => &["query", "resourceKinds"],
@@ -272,7 +272,8 @@ impl Reader {
         Some((query?, types, shape, selects))
     }
 
-    /// What a request of Port's generic exporter would ask of Microsoft Graph, as far as a delta can be asked: the properties.
+    /// The properties that Port's generic exporter would request from Microsoft Graph. A delta query supports no other
+    /// parameters.
     fn query_params(&mut self, keys: &Keys<'_>) -> Option<BTreeSet<String>> {
         if let Some(node) = keys.get("data_path") {
             let path = keys.path("data_path");
@@ -294,7 +295,7 @@ impl Reader {
                     let names = self.text(&entry.node, &path)?.split(',').map(|name| name.trim().to_owned());
                     selects.extend(names.filter(|name| !name.is_empty()));
                 }
-                // Pages and members are read whole.
+                // Pages and members are always read completely.
                 "$top" | "$expand" | "$count" => {}
                 _ => self.refuse(
                     entry.line,
@@ -343,7 +344,7 @@ impl Reader {
         Some((blueprint?, fields))
     }
 
-    /// What makes the identifier and the rest of an entity, in the order of the file.
+    /// The templates of an entity's identifier and other fields, in file order.
     pub(super) fn entity_fields(&mut self, keys: &Keys<'_>) -> Vec<(String, Template)> {
         self.required(keys, "identifier");
         let mut fields = Vec::new();

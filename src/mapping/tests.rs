@@ -16,7 +16,7 @@ fn problems(text: &str) -> Vec<String> {
     problems.iter().map(ToString::to_string).collect()
 }
 
-/// A mapping of resources with these mappings, one `key: value` a line, and more of `port`.
+/// A mapping with this selector, these mappings (one `key: value` a line), and more keys of `port`.
 fn of_resources(selector: &str, port: &str, mappings: &str) -> String {
     let lines = |text: &str, indent: &str| text.lines().map(|line| format!("{indent}{line}\n")).collect::<String>();
     format!(
@@ -43,7 +43,7 @@ fn body(entity: &Entity) -> &str {
     std::str::from_utf8(&entity.body).unwrap()
 }
 
-/// The bodies of what a row of a resource becomes.
+/// The bodies of the entities that a resource row becomes.
 fn bodies(text: &str, row: &Value) -> Vec<String> {
     made(&mapping(text), Kind::Resource, row).entities.iter().map(|entity| body(entity).to_owned()).collect()
 }
@@ -235,7 +235,7 @@ fn a_row_becomes_an_entity_for_each_of_its_items() {
     let mappings = "identifier: .it.n | tostring\nblueprint: '\"b\"'\ntitle: .properties.list | length";
     let text = of_resources("query: .it.n == 2", &whole, mappings);
     assert_eq!(bodies(&text, &row()), [r#"{"identifier":"2","title":2}"#]);
-    // What the items are called is no column.
+    // The name of the items is not a column.
     assert_eq!(mapping(&text).columns(Kind::Resource), Columns::Names(["properties".to_owned()].into()));
     let made_of = made(&mapping(&text), Kind::Resource, &json!({"properties": {"list": 5}}));
     assert_eq!((made_of.entities.len(), made_of.failed), (0, 1));

@@ -1,4 +1,4 @@
-//! The mapping of a webhook of Port's: which operations a request asks for.
+//! The mapping of a webhook in Port: which operations a request asks for.
 use bytes::Bytes;
 
 use super::expression::{Expression, Nulls, Template};
@@ -8,10 +8,10 @@ use super::yaml::{Node, Value};
 use super::{Entity, Problem};
 use crate::jq::{self, Val};
 
-/// Of a request, Port reads so many items.
+/// Port reads this many items of a request.
 const ITEMS_READ: usize = 500;
 
-/// The mapping of a webhook, a JSON array as Port's API has it.
+/// The mapping of a webhook: a JSON array, as in Port's API.
 pub(crate) struct WebhookMapping(Vec<Entry>);
 
 struct Entry {
@@ -28,7 +28,7 @@ enum Action {
     Delete { dependents: bool },
 }
 
-/// What is to be done with an entity.
+/// What to do with an entity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
     Upsert(Entity),
@@ -36,7 +36,7 @@ pub(crate) enum Operation {
 }
 
 impl WebhookMapping {
-    /// Reads a mapping; what is wrong with it is told all at once.
+    /// Parses a mapping; reports all errors at once.
     pub(crate) fn parse(text: &str) -> Result<Self, Vec<Problem>> {
         source::parse(text, |reader, root| {
             let Value::List(list) = &root.value else {
@@ -49,13 +49,13 @@ impl WebhookMapping {
         })
     }
 
-    /// The blueprint and the fields of each part that makes entities.
+    /// The blueprint and fields of each part that makes entities.
     pub(super) fn made(&self) -> impl Iterator<Item = (&str, &[(String, Template)])> {
         let made = self.0.iter().filter(|entry| matches!(entry.action, Action::Create));
         made.map(|entry| (entry.blueprint.as_str(), &entry.fields[..]))
     }
 
-    /// What a request with this body asks for, in order; in place of an operation that cannot be made, why.
+    /// The operations that a request with this body asks for, in order, or why one cannot be made.
     pub(crate) fn operations(&self, body: &[u8]) -> Vec<Result<Operation, String>> {
         let body = match Val::parse(body) {
             Ok(body) => body,
@@ -111,7 +111,7 @@ impl Reader {
 }
 
 impl Entry {
-    /// The request itself, or with each of its items under `item`.
+    /// The request itself, or the request once for each of its items, with that as `item`.
     fn inputs(&self, request: &Val) -> Result<Vec<Val>, String> {
         let Some(items) = &self.items else { return Ok(vec![request.clone()]) };
         let list = items.first(request).map_err(|error| format!("{}: {error}", items.key))?.unwrap_or_default();
@@ -131,7 +131,7 @@ impl Entry {
     }
 
     fn operation(&self, input: &Val) -> Result<Option<Operation>, String> {
-        // A filter that fails is one that does not match.
+        // A filter that fails counts as no match.
         if self.filter.as_ref().is_some_and(|filter| !matches!(filter.first(input), Ok(Some(Val::Bool(true))))) {
             return Ok(None);
         }

@@ -1,4 +1,4 @@
-//! YAML, with the line of everything in it.
+//! YAML with line numbers.
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -6,7 +6,7 @@ use serde_saphyr::Spanned;
 
 use super::Problem;
 
-/// A value, and where it stands.
+/// A value and its position.
 pub(super) struct Node {
     pub(super) line: u64,
     pub(super) value: Value,
@@ -15,7 +15,7 @@ pub(super) struct Node {
 pub(super) enum Value {
     Null,
     Bool(bool),
-    /// A text, or a number as it is printed.
+    /// A string, or a number as printed.
     Text(String),
     List(Vec<Node>),
     Map(Vec<Entry>),
@@ -36,7 +36,7 @@ impl Node {
         })
     }
 
-    /// What it is, in words.
+    /// The kind of value, for messages.
     pub(super) fn kind(&self) -> &'static str {
         match self.value {
             Value::Null => "nothing",

@@ -1,7 +1,7 @@
-//! Port's audit log: what was refused of what a webhook was sent ("Get audit logs", Port's API reference).
+//! Port's audit log: what Port refused of a webhook's posts ("Get audit logs", Port's API reference).
 //!
-//! Its query is published, and how an event looks is not: where it names the entity, and how it says what was wrong. So an event
-//! is searched for names and texts, wherever they stand.
+//! The query is documented, but the shape of an event is not: neither where it names the entity nor how it describes
+//! the error. So names and texts are searched for anywhere in an event.
 
 use jiff::Timestamp;
 use reqwest::StatusCode;
@@ -9,14 +9,14 @@ use serde_json::Value;
 
 use super::{Port, PortError};
 
-/// Events that are asked for at once; there is no cursor.
+/// Maximum events per request; there is no cursor.
 const MOST: &str = "1000";
 
-/// What was not done, as the audit log tells it.
+/// A failure event in the audit log.
 pub(crate) struct Refusal(Value);
 
 impl Refusal {
-    /// When it was, on Port's clock.
+    /// The time of the event, by Port's clock.
     pub(crate) fn at(&self) -> Option<Timestamp> {
         let trigger = self.0.get("trigger").and_then(|trigger| trigger.get("at"));
         [trigger, self.0.get("createdAt"), self.0.get("at")].into_iter().flatten().find_map(Value::as_str)?.parse().ok()
@@ -27,7 +27,7 @@ impl Refusal {
         any_text(&self.0, &|text| text == identifier) || self.reason().contains(identifier)
     }
 
-    /// What Port says.
+    /// Port's explanation.
     pub(crate) fn reason(&self) -> String {
         let said = ["message", "error"].into_iter().find_map(|name| self.0.get(name).filter(|said| !said.is_null()));
         match said {
@@ -48,8 +48,8 @@ fn any_text(value: &Value, is_it: &impl Fn(&str) -> bool) -> bool {
 }
 
 impl Port {
-    /// What was refused since then of what was posted to a webhook. `None`: these credentials may not read it, as only an
-    /// administrator's may.
+    /// Posts to a webhook that were refused since then. `None` if the credentials may not read the audit log, which
+    /// only an administrator may.
     pub(crate) async fn refusals(&self, webhook: &str, since: Timestamp) -> Result<Option<Vec<Refusal>>, PortError> {
         let mut url = self.url(["v1", "audit-log"]);
         url.query_pairs_mut()

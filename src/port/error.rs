@@ -1,4 +1,4 @@
-//! Why Port's API did not do what it was asked to, whose fault that is, and what to do about it.
+//! Why Port's API rejected a request, who is at fault, and what to do about it.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use reqwest::StatusCode;
 use crate::error::{Exit, Problem};
 use crate::http::{Failure, RequestError};
 
-/// A request to Port's API that failed, as it is.
+/// A failed request to Port's API.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{request}")]
 pub(crate) struct PortError {
     pub(crate) request: RequestError,
-    /// How long the rate limit stays used up.
+    /// Time until the rate limit resets.
     pub(crate) reset: Option<Duration>,
-    /// It was the request that signs in.
+    /// Whether the sign-in request failed.
     pub(crate) is_sign_in: bool,
 }
 
@@ -29,7 +29,7 @@ impl PortError {
         Self { is_sign_in: true, ..self }
     }
 
-    /// Whether Port knows these credentials and does not let them in, or does not know them.
+    /// Whether Port rejects the credentials.
     pub(crate) fn is_refusal(&self) -> bool {
         let refused = [
             StatusCode::BAD_REQUEST,
@@ -44,19 +44,19 @@ impl PortError {
         }
     }
 
-    /// Whether it may be that something is there already which was to be made: nothing published says how Port tells of it.
+    /// Whether the object to create may already exist. How Port reports that is not documented.
     pub(crate) fn may_be_taken(&self) -> bool {
         matches!(self.request.status(), Some(StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY))
             && !self.is_sign_in
     }
 
-    /// Whether it is what was sent that Port does not take, and it would take something else.
+    /// Whether Port rejects the content of the request, so other content may be accepted.
     pub(crate) fn is_of_content(&self) -> bool {
         let of_content = [StatusCode::CONFLICT, StatusCode::UNPROCESSABLE_ENTITY, StatusCode::BAD_REQUEST];
         !self.is_sign_in && self.request.status().is_some_and(|status| of_content.contains(&status))
     }
 
-    /// Whether Port says that something is not there: an entity, a blueprint. Other servers answer 404 as well.
+    /// Whether Port says that an entity or blueprint does not exist. Other servers also answer 404.
     pub(crate) fn is_missing(&self) -> bool {
         match &self.request.failure {
             Failure::Status(status) if !self.is_sign_in => {

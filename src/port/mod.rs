@@ -1,7 +1,7 @@
-//! Port's API: signing in, its rate limits, and one attempt at a request.
+//! Port's API: sign-in, rate limits, and one attempt at a request.
 //!
-//! "Port API", Port's API reference. One set of credentials has one token at a time, which may be about to expire when it is
-//! given: a 401 leads to one more sign-in.
+//! "Port API", Port's API reference. Credentials have one token at a time, which may be about to expire when it is
+//! issued, so a 401 leads to one more sign-in.
 
 mod audit;
 mod blueprints;
@@ -38,35 +38,35 @@ use crate::text::printable;
 use rate::{Class, Rates};
 use token::Token;
 
-/// A page of a search holds a thousand entities.
+/// Enough for a search page of a thousand entities.
 const LARGEST_ANSWER: usize = 64 << 20;
 
-/// Port, signed in to.
+/// A client of Port's API.
 pub(crate) struct Port {
     http: Arc<Http>,
     client: Client,
     config: PortApi,
-    /// Port marks by it who wrote an entity.
+    /// Port records it as the author of an entity.
     agent: HeaderValue,
-    /// Locked while somebody signs in.
+    /// Locked during sign-in.
     token: Mutex<Option<Token>>,
     rates: Rates,
 }
 
-/// A search for what somebody wrote whose name has all of these parts.
+/// A search for entities whose author contains all of these parts.
 pub(crate) fn written_by(parts: &[&str]) -> Value {
     let rule = |part: &&str| json!({"property": "$datasource", "operator": "contains", "value": part});
     json!({"combinator": "and", "rules": parts.iter().map(rule).collect::<Vec<_>>()})
 }
 
-/// An answer that is a success, and how long Port asks everybody to wait.
+/// A successful answer, and how long Port asks all clients to wait.
 pub(crate) struct Answered {
     pub(crate) answer: Answer,
     pub(crate) pause: Option<Duration>,
 }
 
 impl Port {
-    /// `scope` names whose entities are written: it stays the same from run to run.
+    /// `scope` says whose entities are written. It must stay the same from run to run.
     pub(crate) fn new(config: &PortApi, scope: &str, http: Arc<Http>) -> Result<Self, RequestError> {
         secrets::keep(config.client_secret.expose_secret());
         let name = if scope.is_empty() { "azure" } else { scope };
@@ -78,19 +78,19 @@ impl Port {
         Ok(Self { http, client, config: config.clone(), agent, token: Mutex::default(), rates: Rates::default() })
     }
 
-    /// A search for what this program has written in this scope, whichever version of it. Port keeps who wrote an entity as
-    /// `$datasource`; its own exporters search by it, and nothing is published of it.
+    /// A search for what any version of this program has written in this scope. Port stores the author of an entity as
+    /// `$datasource`. That is not documented, but Port's own exporters search by it.
     pub(crate) fn ours(&self) -> Value {
         let scope = self.agent.to_str().ok().and_then(|agent| agent.split_once(' ')).map_or("", |(_, scope)| scope);
         written_by(&["azure-incremental/", scope])
     }
 
-    /// The host, for messages.
+    /// The origin, for messages.
     pub(crate) fn origin(&self) -> String {
         self.config.base_url.origin().ascii_serialization()
     }
 
-    /// The URL of a path, each segment of it as it is.
+    /// The URL of a path; the segments are escaped.
     fn url<'a>(&self, path: impl IntoIterator<Item = &'a str>) -> Url {
         let mut url = self.config.base_url.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
@@ -99,7 +99,7 @@ impl Port {
         url
     }
 
-    /// Tries again what may pass, as often as the limits say.
+    /// Retries transient errors within the configured limits.
     async fn retrying<T, F: Future<Output = Result<T, PortError>>>(
         &self,
         attempt: impl FnMut() -> F,
@@ -114,7 +114,7 @@ impl Port {
         retry::retrying(&self.http.limits().patience(), "Port's API", attempt, next, || self.http.note_retry()).await
     }
 
-    /// One attempt at a request, and a second where its token is refused.
+    /// Makes one attempt at a request, and a second one if the token is rejected.
     async fn attempt(
         &self,
         class: Class,

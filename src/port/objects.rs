@@ -1,4 +1,4 @@
-//! What is set up in Port, as JSON objects: reading one, making one, changing one.
+//! Reads, creates and changes configuration objects in Port, as JSON.
 
 use bytes::Bytes;
 use reqwest::{Method, Url};
@@ -8,11 +8,11 @@ use super::rate::Class;
 use super::{Answered, Port, PortError};
 use crate::http::{self, Failure, RequestError};
 
-/// One of them, with whatever Port says of it.
+/// A configuration object, with all keys that Port returns.
 pub(crate) type Object = Map<String, Json>;
 
 impl Port {
-    /// What stands in the answer under this name. `None`: it is not there.
+    /// The object under this name in the answer. `None` if it does not exist.
     pub(super) async fn object(&self, url: Url, name: &str) -> Result<Option<Object>, PortError> {
         let label = http::label("GET", &url);
         let answer = match self.asked(Method::GET, &url, None).await {
@@ -26,7 +26,7 @@ impl Port {
         }
     }
 
-    /// The list that stands in the answer under this name.
+    /// The list under this name in the answer.
     pub(super) async fn objects(&self, url: Url, name: &str) -> Result<Vec<Object>, PortError> {
         let label = http::label("GET", &url);
         let answer = self.asked(Method::GET, &url, None).await?.answer;
@@ -38,7 +38,7 @@ impl Port {
         }
     }
 
-    /// Makes or changes one. What Port answers is not published of all of them, and is not looked at.
+    /// Creates or changes an object. Ignores the answer, which is not documented for all kinds of objects.
     pub(super) async fn put_object(&self, method: Method, url: &Url, object: &Object) -> Result<(), PortError> {
         let body = serde_json::to_vec(object).map_err(|error| {
             RequestError::new(http::label(method.as_str(), url), Failure::Unreadable(error.to_string()))

@@ -1,6 +1,6 @@
-//! Port's rate limits: never more than is published, and what its answers say of them.
+//! Port's rate limits: keeps to the published ones, and reads them from answers.
 //!
-//! "Rate limits", Port's API reference: per organization and five minutes, with a burst.
+//! "Rate limits", Port's API reference: per organization, in five minutes, with a burst.
 
 use std::num::NonZeroU32;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,17 +12,17 @@ use reqwest::header::HeaderMap;
 
 use crate::http;
 
-/// What a request counts as.
+/// The rate limit that a request counts towards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
-    /// Entities written or deleted, many at a time.
+    /// Bulk writes and deletes of entities.
     Bulk,
-    /// Entities searched.
+    /// Searches for entities.
     Search,
     Other,
 }
 
-/// One bucket for each class.
+/// One token bucket for each class.
 pub(super) struct Rates {
     bulk: DefaultDirectRateLimiter,
     search: DefaultDirectRateLimiter,
@@ -47,7 +47,7 @@ impl Rates {
     }
 }
 
-/// So many requests in any five minutes, the burst among them.
+/// Allows this many requests in any five minutes, including the burst.
 fn limiter(in_five_minutes: u32, burst: u32) -> DefaultDirectRateLimiter {
     let period = Duration::from_secs(300) / (in_five_minutes - burst).max(1);
     let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
@@ -55,12 +55,12 @@ fn limiter(in_five_minutes: u32, burst: u32) -> DefaultDirectRateLimiter {
     DefaultDirectRateLimiter::direct(quota.allow_burst(burst))
 }
 
-/// More than a limit's period in seconds, and less than any epoch.
+/// Longer than a rate limit's period in seconds, shorter than any epoch time.
 const LONGEST_WAIT: u64 = 10_000;
 
-/// How long Port asks everybody to wait: its limit is used up until `x-ratelimit-reset`, in epoch seconds ("Rate limits",
-/// Port's API reference), by Port's own clock where it tells it. Its Terraform provider reads seconds to wait, and its exporters
-/// take dates as well.
+/// How long Port asks all clients to wait. The limit is used up until `x-ratelimit-reset`, in epoch seconds ("Rate
+/// limits", Port's API reference), compared with the answer's `Date` if it has one. Also accepts seconds to wait, as
+/// Port's Terraform provider does, and dates, as its exporters do.
 pub(crate) fn reset_in(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
     let number = |name: &str| text(name)?.parse::<u64>().ok();
@@ -112,7 +112,7 @@ mod tests {
         let limiter = limiter(35_000, 3_500);
         let burst = (0..5_000).take_while(|_| limiter.check().is_ok()).count();
         assert!((3_400..=3_600).contains(&burst), "{burst}");
-        // What comes in the five minutes after it.
+        // The requests in the five minutes after the burst.
         assert!(300_000 / (Duration::from_secs(300) / 31_500).as_millis() <= 35_000);
     }
 }

@@ -1,6 +1,6 @@
-//! Entities of one blueprint, searched page by page.
+//! Searches the entities of one blueprint, page by page.
 //!
-//! "Search a blueprint's entities", Port's API reference. A page names where the next one begins; the last one does not.
+//! "Search a blueprint's entities", Port's API reference. Every page but the last says where the next one begins.
 
 use std::collections::HashSet;
 
@@ -13,24 +13,24 @@ use super::rate::Class;
 use super::{Port, PortError};
 use crate::http::{self, Failure, RequestError};
 
-/// Entities of a page, the most that Port gives.
+/// Entities per page: Port's maximum.
 const LARGEST_PAGE: usize = 1000;
 
 /// A search of one blueprint.
 pub(crate) struct Pages<'a> {
     port: &'a Port,
     blueprint: &'a str,
-    /// `{combinator, rules}`; `None`: all of its entities.
+    /// `{combinator, rules}`; `None` for all entities.
     query: Option<Value>,
-    /// What is told of each: `$identifier` and the like, and bare names of properties and relations.
+    /// What to return of each entity: `$identifier` and the like, and plain names of properties and relations.
     include: Vec<String>,
     next: Option<String>,
-    /// Where pages have begun so far.
+    /// The cursors of the pages so far.
     seen: HashSet<String>,
     is_over: bool,
 }
 
-/// One page, each entity a JSON object.
+/// A page of entities, each a JSON object.
 #[derive(Deserialize)]
 struct Page {
     entities: Vec<Box<RawValue>>,
@@ -39,14 +39,14 @@ struct Page {
 }
 
 impl Port {
-    /// A search that has not begun.
+    /// Creates a search without starting it.
     pub(crate) fn search<'a>(&'a self, blueprint: &'a str, query: Option<Value>, include: Vec<String>) -> Pages<'a> {
         Pages { port: self, blueprint, query, include, next: None, seen: HashSet::new(), is_over: false }
     }
 }
 
 impl Pages<'_> {
-    /// The entities of the next page; `None` once there is none.
+    /// The entities of the next page; `None` after the last.
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<Box<RawValue>>>, PortError> {
         if self.is_over {
             return Ok(None);

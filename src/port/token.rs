@@ -1,4 +1,4 @@
-//! The token that requests carry.
+//! The access token for requests.
 //!
 //! `POST /v1/auth/access_token` ("Create an access token", Port's API reference) with `{clientId, clientSecret}` answers
 //! `{accessToken, expiresIn, tokenType}`, `expiresIn` in seconds.
@@ -17,7 +17,7 @@ use super::{Port, PortError};
 use crate::http::{self, RequestError, bearer};
 use crate::secrets;
 
-/// A token that expires so soon is not begun a request with.
+/// A token that expires within this time is not used for new requests.
 const MARGIN: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
@@ -35,12 +35,12 @@ struct Given {
 }
 
 impl Port {
-    /// Signs in, so that what is wrong with the credentials shows before anything is written.
+    /// Signs in, so that bad credentials are found before anything is written.
     pub(crate) async fn sign_in(&self) -> Result<(), PortError> {
         self.token(None).await.map(|_| ())
     }
 
-    /// The token that there is, or a new one: where there is none, where it expires, where it is the one that was refused.
+    /// The current token, or a new one if there is none, or if it expires soon or was `refused`.
     pub(super) async fn token(&self, refused: Option<&Token>) -> Result<Token, PortError> {
         let mut token = self.token.lock().await;
         if let Some(token) = token.as_ref()
@@ -74,7 +74,7 @@ impl Port {
         let given: Given =
             answered.answer.json().map_err(|failure| PortError::from(RequestError::new(label.as_str(), failure)))?;
         secrets::keep_token(&given.access_token);
-        // A token that expires at once is used until it is refused.
+        // Even a token that expires at once is used until Port rejects it.
         let lives = Duration::from_secs(given.expires_in.unwrap_or(u64::from(u32::MAX)).min(u32::MAX.into()));
         let expires = Instant::now() + lives.max(MARGIN * 2);
         Ok(Token { header: bearer(&given.access_token, &label)?, expires })

@@ -1,17 +1,17 @@
-//! Webhooks, one at a time ("Webhooks", Port's API reference). Its answers hold one under `integration`, as its Terraform provider
-//! reads them.
+//! Webhooks, one at a time ("Webhooks", Port's API reference). Answers hold a webhook under `integration`, which is
+//! also where Port's Terraform provider reads it.
 
 use reqwest::Method;
 
 use super::{Object, Port, PortError};
 
 impl Port {
-    /// All of them.
+    /// All webhooks.
     pub(crate) async fn webhooks(&self) -> Result<Vec<Object>, PortError> {
         self.objects(self.url(["v1", "webhooks"]), "integrations").await
     }
 
-    /// `None`: there is none of this identifier.
+    /// `None` if there is no webhook with this identifier.
     pub(crate) async fn webhook(&self, identifier: &str) -> Result<Option<Object>, PortError> {
         self.object(self.url(["v1", "webhooks", identifier]), "integration").await
     }
@@ -20,7 +20,7 @@ impl Port {
         self.put_object(Method::POST, &self.url(["v1", "webhooks"]), webhook).await
     }
 
-    /// Keys that are not given stay as they are.
+    /// Keys that are not given stay unchanged.
     pub(crate) async fn change_webhook(&self, identifier: &str, keys: &Object) -> Result<(), PortError> {
         self.put_object(Method::PATCH, &self.url(["v1", "webhooks", identifier]), keys).await
     }

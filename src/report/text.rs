@@ -1,4 +1,4 @@
-//! The report for a person.
+//! The report as text.
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
@@ -11,20 +11,20 @@ use crate::config::{DryRun, Mode};
 use crate::error::Exit;
 use crate::text::printable;
 
-/// Types that have a line of their own. A dry run names all.
+/// The most types that get their own line. A dry run lists all.
 const MOST_TYPES: usize = 10;
 
 const GREEN: Style = AnsiColor::Green.on_default();
 const YELLOW: Style = AnsiColor::Yellow.on_default();
 const RED: Style = AnsiColor::Red.on_default();
 
-/// A name and its value, in columns.
+/// Writes a name and its value, in columns.
 fn line(text: &mut String, name: &str, value: impl Display) {
     _ = writeln!(text, "{name:<15}{value}");
 }
 
 impl Report {
-    /// With ANSI colours, for an output that drops them where they are not wanted.
+    /// Includes ANSI colours; the output strips them if they are not wanted.
     pub(super) fn to_text(&self) -> String {
         let mut text = String::new();
         line(
@@ -41,7 +41,7 @@ impl Report {
         for note in &self.notes {
             line(&mut text, "note", note);
         }
-        // A run that did not get that far has nothing to count.
+        // A run that stopped before this has nothing to count.
         if self.subscriptions > 0 || self.differing() > 0 {
             self.count(&mut text);
         }
@@ -100,7 +100,7 @@ impl Report {
         }
     }
 
-    /// What became of each type, most first: `+ 12  ~ 3  microsoft.compute/virtualmachines`.
+    /// The outcomes of each type, the most frequent first: `+ 12  ~ 3  microsoft.compute/virtualmachines`.
     fn changed(&self) -> Vec<String> {
         let mut types: Vec<(Cow<'_, str>, TypeCounts)> =
             self.types.iter().map(|(name, counts)| (name.into(), *counts)).collect();
@@ -145,7 +145,7 @@ impl TypeCounts {
     }
 }
 
-/// Counts with their signs, in columns that are as wide as the total needs.
+/// Counts with their signs, in columns as wide as the total needs.
 struct Signs {
     counts: TypeCounts,
     total: TypeCounts,

@@ -1,4 +1,4 @@
-//! Whose fault it is that Port, or something on the way, did not accept a post.
+//! Classifies why Port, or something on the way to it, did not accept a post.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use crate::engine::Fault;
 use crate::http::{Failure, Obstacle, RequestError};
 use crate::text::printable_up_to;
 
-/// Characters of why something was rejected.
+/// Maximum characters of a rejection reason.
 const LONGEST_REASON: usize = 2000;
 
-/// What a failed request says of what it carried, in the words of whoever answered.
+/// Why the request was rejected, in the server's own words.
 pub(crate) fn reason_of(request: &RequestError) -> String {
     match &request.failure {
         Failure::Status(status) => printable_up_to(&status.message, LONGEST_REASON).to_string(),
@@ -19,14 +19,14 @@ pub(crate) fn reason_of(request: &RequestError) -> String {
     }
 }
 
-/// What a failed request says of what it carried, and of the sink. `reset`: how long the rate limit stays used up.
+/// What a failed request says about its content and about the sink. `reset`: time until the rate limit resets.
 pub(crate) fn fault_of(request: &RequestError, reset: Option<Duration>) -> Fault {
     match &request.failure {
         Failure::Connect { obstacle: Obstacle::Network, .. } => Fault::Unreachable,
-        // Somebody else answers there.
+        // Something other than Port answers there.
         Failure::Connect { .. } => Fault::Denied,
         Failure::Timeout(_) | Failure::Interrupted(_) => Fault::Passing { after: None },
-        // Accepted as a request; Port says no to what is in it.
+        // The request was accepted, but Port rejects its content.
         Failure::Status(error) if error.status.is_success() => Fault::Rejected,
         Failure::Status(error) => match error.status {
             StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
@@ -36,7 +36,7 @@ pub(crate) fn fault_of(request: &RequestError, reset: Option<Duration>) -> Fault
             status if status == StatusCode::REQUEST_TIMEOUT || status.is_server_error() => {
                 Fault::Passing { after: error.retry_after }
             }
-            // Port for somebody else, or something on the way that dislikes what is posted.
+            // The address is wrong, or something on the way blocks the post.
             _ => Fault::Denied,
         },
         Failure::TooLarge(_) | Failure::Unreadable(_) | Failure::Unsendable(_) => Fault::Denied,

@@ -1,8 +1,8 @@
-//! Catalogs that take changes.
+//! Catalogs that receive changes.
 //!
-//! A new kind of sink is a folder here, which implements [`crate::engine::Sink`] and knows no other sink and no source, and an arm
-//! of the match in `run.rs` that chooses one. All that sinks have in common is the engine's: order, retries, what is posted
-//! together, and what becomes of the rejected.
+//! A new kind of sink needs a folder here that implements [`crate::engine::Sink`] and depends on no other sink and no
+//! source, and an arm of the match in `run.rs`. The engine owns what all sinks share: order, retries, batching, and
+//! rejected parcels.
 
 pub(crate) mod answers;
 pub(crate) mod entities;

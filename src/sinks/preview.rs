@@ -1,4 +1,4 @@
-//! A dry run: parcels go to an output as JSON lines, in the order in which they would be posted, and nowhere else.
+//! A dry run: writes parcels to an output as JSON lines, in the order in which they would be posted.
 
 use std::io::{self, ErrorKind, Write};
 use std::num::NonZeroUsize;
@@ -13,18 +13,18 @@ use crate::engine::{Fault, Limits, Parcel, Receipt, Sink, SinkError};
 use crate::error::{Exit, Problem};
 use crate::model::{Change, Names};
 
-/// Lines that are written together.
+/// Lines per write.
 const CHUNK: usize = 100;
 
-/// The output cannot take the envelopes.
+/// The output cannot be written to.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("cannot write the envelopes: {0}")]
 pub(crate) struct PreviewError(Arc<io::Error>);
 
-/// How a sink makes a parcel of a change.
+/// Renders a change as a sink's parcel.
 type Render<'a, P> = dyn Fn(Change, &Names) -> P + 'a;
 
-/// An output in place of a sink: its parcels, its identity.
+/// An output in place of a sink, with the sink's parcels and identity.
 pub(crate) struct Preview<'a, P> {
     identity: String,
     render: Box<Render<'a, P>>,
@@ -32,14 +32,14 @@ pub(crate) struct Preview<'a, P> {
     chunks: mpsc::Sender<Chunk>,
 }
 
-/// Lines to write, and who waits for that.
+/// Lines to write, and the channel that reports the result.
 struct Chunk {
     text: Vec<u8>,
     written: oneshot::Sender<io::Result<()>>,
 }
 
 impl<'a, P> Preview<'a, P> {
-    /// A preview of the sink of this identity, which renders changes so; of each of its parcels these lines are printed.
+    /// Previews the sink with this identity: `render` makes its parcels, and `lines` what is printed of each.
     pub(crate) fn new(
         identity: String,
         render: impl Fn(Change, &Names) -> P + 'a,
@@ -63,7 +63,7 @@ impl<P: Parcel> Sink for Preview<'_, P> {
     }
 
     fn limits(&self) -> Limits {
-        // What is being written may wait for a reader that does not read: nobody waits for it.
+        // No `landing`: a write may block forever if nobody reads the output.
         let parcels = NonZeroUsize::new(CHUNK).unwrap_or(NonZeroUsize::MIN);
         Limits { in_flight: NonZeroUsize::MIN, parcels, deletes: parcels, bytes: usize::MAX, landing: Duration::ZERO }
     }
@@ -78,7 +78,7 @@ impl<P: Parcel> Sink for Preview<'_, P> {
             text.extend_from_slice(&(self.lines)(parcel));
         }
         let (written, result) = oneshot::channel();
-        // The writer ends at its first error, and tells only whoever waits then.
+        // The writer stops at its first error and reports it only to the chunk it was writing.
         let gone = || io::Error::from(ErrorKind::BrokenPipe);
         let result = match self.chunks.send(Chunk { text, written }).await {
             Ok(()) => result.await.unwrap_or_else(|_| Err(gone())),
@@ -107,15 +107,15 @@ impl SinkError for PreviewError {
     }
 }
 
-/// Takes chunks of lines for a thread that writes them, so that a slow reader holds up nothing but the envelopes. The thread is
-/// nobody's to wait for: the program may end while it hangs.
+/// Writes chunks of lines on a separate thread, so that a slow reader delays only the envelopes. The thread is never
+/// joined: the program may exit while a write hangs.
 fn write_behind(mut output: impl Write + Send + 'static) -> mpsc::Sender<Chunk> {
     let (chunks, mut waiting) = mpsc::channel::<Chunk>(1);
     std::thread::spawn(move || {
         while let Some(Chunk { text, written }) = waiting.blocking_recv() {
             let result = output.write_all(&text).and_then(|()| output.flush());
             let has_failed = result.is_err();
-            // The run may have ended meanwhile.
+            // The run may already have ended.
             _ = written.send(result);
             if has_failed {
                 break;
@@ -242,7 +242,7 @@ mod tests {
         assert_eq!(error.exit(), Exit::Failed);
     }
 
-    /// An output whose reader does not read.
+    /// An output whose reader never reads.
     struct Stuck;
 
     impl Write for Stuck {

@@ -1,4 +1,4 @@
-//! The action: what `action.yml` says, and what `.ci/fetch` does with releases good and bad.
+//! The action: `action.yml`, and how `.ci/fetch` handles good and bad releases.
 
 use serde_json::Value;
 
@@ -74,7 +74,8 @@ mod fetch {
 
     use super::super::root;
 
-    /// A curl that answers from a directory, as GitHub does: files, 404, and a redirect from the latest release to its tag.
+    /// A curl that answers from a directory as GitHub does: with files, 404, and a redirect from the latest release to
+    /// its tag.
     const CURL: &str = r#"#!/usr/bin/env bash
 while (($# > 1)); do
     case $1 in
@@ -93,7 +94,7 @@ cp "$path" "$output"
 [[ $fact != '%{http_code}' ]] || printf 200
 "#;
 
-    /// A runner of GitHub's, and the releases that it can fetch.
+    /// A GitHub runner, and the releases that it can fetch.
     struct Runner {
         directory: tempfile::TempDir,
         action: String,
@@ -101,7 +102,7 @@ cp "$path" "$output"
     }
 
     impl Runner {
-        /// On Linux, with the action used as `repository@reference`, and of this version in its sources.
+        /// On Linux, for an action used as `repository@reference` whose sources have this version.
         fn new(repository: &str, reference: &str, version: &str) -> Self {
             let directory = tempfile::tempdir().unwrap();
             let action = format!("{}/_actions/{repository}/{reference}", directory.path().display());
@@ -130,7 +131,7 @@ cp "$path" "$output"
             self
         }
 
-        /// A release of a version for a target, whose binary says so.
+        /// Adds a release for a version and target; its binary prints them.
         fn has(self, repository: &str, version: &str, target: &str) -> Self {
             let releases = self.directory.path().join("github").join(repository).join("releases");
             let release = releases.join("download").join(version);
@@ -145,7 +146,7 @@ cp "$path" "$output"
             self
         }
 
-        /// What the fetched binary says, or why there is none; and what was asked for.
+        /// The output of the fetched binary, or why there is none; and the requests.
         fn fetch(&self) -> (Result<String, String>, String) {
             let path = self.directory.path();
             let output = Command::new("bash")

@@ -1,5 +1,5 @@
-//! What sets up Azure and Port as code. The tools of Bicep and Terraform need downloads, and Port's dashboards an account, so what can be
-//! seen without them is checked here.
+//! Azure and Port set up as code. The tools of Bicep and Terraform need downloads, and Port's dashboards an account, so
+//! this checks what is possible without them.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{list, read, text};
 
-/// A file without its comments, and the same without the text in its quotes.
+/// A file without comments, and the same without the text in quotes.
 fn code(path: &str) -> (String, String) {
     let source = read(path);
     let part = Regex::new(r"(?s)'(?:\\.|[^'\\])*'|//[^\n]*").unwrap();
@@ -69,7 +69,7 @@ fn terraform_names_only_what_it_declares() {
     assert!(used.len() >= 12 && unknown.is_empty(), "{unknown:?}");
 }
 
-/// Whoever may sign in is told in three places, and the role is told in one.
+/// The trusted subjects are repeated in three places, and the role is defined in one.
 #[test]
 fn bicep_terraform_and_the_guide_trust_the_same_and_read_the_one_role() {
     let role: Value = serde_json::from_str(&read("examples/azure/role.json")).unwrap();

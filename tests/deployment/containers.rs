@@ -1,4 +1,4 @@
-//! The image, and what runs it: Kubernetes, Docker Compose, Container Apps.
+//! The image, and how to run it: Kubernetes, Docker Compose, Container Apps.
 
 use regex::Regex;
 use serde_json::{Value, json};
@@ -64,7 +64,8 @@ fn in_kubernetes_no_two_runs_overlap_and_none_is_tried_again() {
     let spec = &manifest("CronJob")["spec"];
     assert_eq!(spec["schedule"], EVERY_15_MINUTES);
     assert_eq!(spec["concurrencyPolicy"], "Forbid");
-    // Below 200 seconds a controller that looks every 10 s may never start a job; above the interval ticks would pile up.
+    // Below 200 seconds, a controller that checks every 10 s may never start a job; above the interval, ticks would
+    // pile up.
     assert!(spec["startingDeadlineSeconds"].as_u64().is_some_and(|seconds| (200..900).contains(&seconds)));
     let job = &spec["jobTemplate"]["spec"];
     assert_eq!(job["backoffLimit"], 0);

@@ -1,4 +1,4 @@
-//! What runs the program: workflows, the action, the release, the image, and the examples for other places.
+//! Ways to run the program: workflows, the action, the release, the image, and examples for other platforms.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -42,7 +42,7 @@ fn documents(text: &str) -> Vec<Value> {
     serde_saphyr::from_multiple(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-/// The files in a folder with this ending, by their paths from the root.
+/// The files in a folder with this ending, as paths from the root.
 fn files(folder: &str, ending: &str) -> Vec<String> {
     let mut found: Vec<String> = fs::read_dir(root().join(folder))
         .unwrap()
@@ -54,14 +54,14 @@ fn files(folder: &str, ending: &str) -> Vec<String> {
     found
 }
 
-/// What the program prints.
+/// The program's output.
 fn program(arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_azure-incremental")).args(arguments).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Every variable that the program reads: those of `--help`, and what only signing in looks at.
+/// All variables that the program reads: those in `--help`, and those that only signing in uses.
 static KNOWN: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
     let of = |pattern: &str, text: &str| -> Vec<String> {
         Regex::new(pattern).unwrap().captures_iter(text).map(|found| found[1].to_owned()).collect()

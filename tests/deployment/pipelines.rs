@@ -20,7 +20,7 @@ fn in_azure_pipelines_the_service_connection_signs_in_and_the_checkpoint_outlive
     assert_eq!(sync["env"]["SYSTEM_ACCESSTOKEN"], "$(System.AccessToken)");
     assert_eq!(sync["env"]["AZURE_CREDENTIAL"], "azure-pipelines");
     assert_known("azure-pipelines.yml", keys(&sync["env"]), &[]);
-    // A macro in a script would be pasted into it.
+    // Azure Pipelines would expand a macro inside the script text.
     let macros = regex::Regex::new(r"\$\([A-Za-z]+[.)]").unwrap();
     for script in steps.iter().filter_map(|step| step["bash"].as_str()).chain([text(&sync["inputs"]["inlineScript"])]) {
         assert!(!script.contains("${{") && !macros.is_match(script), "{script}");

@@ -1,4 +1,4 @@
-//! What is released: the tag and what it has to agree with, the package, the workflow.
+//! The release: the tag and what must match it, the package, and the workflow.
 
 use regex::Regex;
 
@@ -67,7 +67,7 @@ fn the_package_holds_every_file_that_its_sources_include() {
     let mut included = 0;
     for source in listed.iter().filter(|path| path.starts_with("src/") && path.ends_with(".rs")) {
         for found in include.captures_iter(&read(source)) {
-            // Up to the root of the package.
+            // The path leads to the root of the package.
             assert_eq!(found[1].matches('/').count(), source.matches('/').count(), "{source}");
             assert!(listed.contains(&&found[2]), "{source} includes {}, which is not packaged", &found[2]);
             included += 1;

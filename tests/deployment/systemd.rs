@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{assert_known, read};
 
-/// The settings of a unit by section and name, each with its values in order.
+/// The settings of a unit by section and name, with their values in order.
 fn unit(path: &str) -> BTreeMap<String, BTreeMap<String, Vec<String>>> {
     let mut sections: BTreeMap<String, BTreeMap<String, Vec<String>>> = BTreeMap::new();
     let mut section = None;

@@ -25,7 +25,7 @@ fn steps(workflow: &Value) -> impl Iterator<Item = &Value> {
 fn every_action_is_pinned_by_its_commit() {
     let uses = Regex::new(r"(?m)^\s*(?:- )?uses: (.*)$").unwrap();
     let pinned = Regex::new(r"^([\w.-]+/[\w.-]+)(?:/[\w./-]+)?@([0-9a-f]{40}) # v(\d+\.\d+\.\d+)$").unwrap();
-    // Before the first release there is no commit to name.
+    // Before the first release there is no commit to pin.
     let ours = format!("{OWN}@v{} # zizmor: ignore[unpinned-uses] no release to pin yet", env!("CARGO_PKG_VERSION"));
     let mut commits: BTreeMap<String, (String, String)> = BTreeMap::new();
     for path in own_and_examples().into_iter().chain(["action.yml".into()]) {
@@ -84,7 +84,7 @@ fn no_expression_is_pasted_into_a_script() {
 
 #[test]
 fn a_failure_within_a_pipe_fails_its_step() {
-    // GitHub runs bash with pipefail where the shell is named, and without it where it is not.
+    // GitHub runs bash with pipefail only if the shell is named explicitly.
     let pipe = Regex::new(r"[^|]\|[^|]").unwrap();
     for path in own_and_examples() {
         let workflow = yaml(&read(&path));
@@ -192,7 +192,7 @@ fn what_init_prints_is_a_workflow_with_the_settings_given() {
         assert_eq!(sync["env"]["RESOURCE_TYPES"], "a/b", "{printed}");
         assert_eq!(sync["env"]["AZURE_TENANT_ID"], "${{ secrets.AZURE_TENANT_ID }}", "{printed}");
         let written = text(&sync["env"]["RESOURCE_GROUP_TAG_FILTERS"]);
-        // GitHub evaluates the one expression in it, whose value is the text that begins one.
+        // GitHub evaluates the only expression in it to the text that starts an expression.
         assert_eq!(written.replace("${{ ''${{'' }}", "${{").replace("${{ '${{' }}", "${{"), filters, "{printed}");
         assert_eq!(printed.matches("RESOURCE_TYPES").count(), 1, "{printed}");
     }

@@ -1,4 +1,4 @@
-//! The list of subscriptions, and the batches made of it.
+//! The list of subscriptions, and the batches made from it.
 
 use std::collections::BTreeSet;
 
@@ -83,7 +83,7 @@ async fn a_subscription_with_which_every_query_fails_fails_alone_and_is_named() 
         let run = program().run().await.exits(0);
         assert_equal(&sandbox, &Scope::default(), &run).await;
     };
-    // They wait more than they compute.
+    // They mostly wait, so they run in parallel.
     join_all([passing(500), Fault::status(403), Fault::Reset, Fault::Html].map(fails)).await;
 }
 
@@ -121,7 +121,7 @@ async fn links_that_lead_in_a_circle_end() {
     assert!(sandbox.requests().count(Route::Subscriptions) < 5);
 }
 
-/// A listing with another entry of a subscription, in the other case, before or behind all others.
+/// A listing with a second entry for a subscription, in different case, before or after all others.
 fn listed_again(guid: &str, name: &str, state: &str, is_first: bool) -> Fault {
     let again = serde_json::json!({"subscriptionId": guid.to_uppercase(), "displayName": name, "state": state});
     Fault::edit(move |page| {
@@ -154,7 +154,7 @@ async fn a_subscription_that_is_listed_twice_is_one_and_the_same_in_every_run() 
             let envelopes = envelopes(&sandbox).await;
             let own = envelopes.iter().filter(|one| one.id().ends_with(&guid));
             let names: Vec<&str> = own.filter_map(|one| one.data["name"].as_str()).collect();
-            // The other order of the same entries changes nothing.
+            // The reverse order of the same entries changes nothing.
             let sent = sent.filter(|_| is_first);
             assert_eq!(names, Vec::from_iter(sent), "{name} {state} {is_first}: {run}");
         }

@@ -1,4 +1,4 @@
-//! Real tenants: rows that are twice, subscriptions that nothing is seen of, clocks that are off, rows that come late.
+//! Oddities of real tenants: duplicate rows, invisible subscriptions, wrong clocks, late rows.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ async fn what_resource_graph_has_twice_is_one_in_every_run() {
         let first = remembering(sandbox).run().await.exits(0);
         assert!(first.count("duplicates") >= 2 && first.has_said("more than one row"), "{first}");
         assert_eq!((first.count("upserts"), first.report()["mode"].as_str()), (3, Some("full")), "{first}");
-        // Which of the two rows comes first is up to the service.
+        // The service decides which of the two rows comes first.
         for _ in 0..4 {
             let again = tick(sandbox).await.exits(0);
             assert_eq!((again.count("upserts"), again.count("deletes")), (0, 0), "{again}");

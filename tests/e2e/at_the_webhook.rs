@@ -1,4 +1,4 @@
-//! How Port's webhook can fail, and what a run makes of it.
+//! Failures of Port's webhook, and how a run handles them.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -16,7 +16,7 @@ use crate::harness::{
 };
 use crate::remembered::remembering;
 
-/// What only a resource's envelope holds.
+/// Text that only a resource's envelope contains.
 const RESOURCE: &str = r#""type":"resource"}"#;
 
 #[tokio::test]
@@ -29,7 +29,7 @@ async fn a_webhook_that_says_it_is_none_from_the_start_ends_the_run_after_fifty_
         assert_eq!(sandbox.requests().count(Route::Webhook), 50, "{status}: {run}");
         assert_eq!(run.count("upserts"), 0, "{run}");
 
-        // One that has accepted something is no wrong one: every post is tried, and the run fails.
+        // A webhook that has accepted something is not a wrong one: every post is attempted, and the run fails.
         sandbox.faults().clear();
         sandbox.requests().clear();
         break_down(&sandbox, Route::Webhook, Rule::new(Fault::status(status)).after(20));
@@ -65,7 +65,8 @@ async fn an_envelope_that_port_rejects_individually_exits_4_and_the_others_arriv
     }
 }
 
-/// In a row, and with one accepted between them; even more than the posts that a wrong webhook is given.
+/// Consecutive ones, and with an accepted one in between; even more than the posts after which a run gives up a wrong
+/// webhook.
 #[tokio::test]
 async fn rejections_never_end_a_run_that_had_something_accepted_however_many_they_are() {
     for rejected in [[10, 0], [5, 5], [60, 0]] {
@@ -95,7 +96,7 @@ async fn a_body_larger_than_port_takes_is_sent_without_what_changed() {
     settings.azure.gzip = false;
     let small = Small::with(settings).await;
     small.sandbox.estate().touch_resource(&small.vault);
-    // As a change of a large template would be.
+    // Like a change of a large template.
     let large = Fault::edit(|answer| {
         answer.replace(r#""previousValue":"1.2""#, &format!(r#""previousValue":"{}""#, "x".repeat(600_000)))
     });
@@ -142,7 +143,7 @@ async fn a_webhook_that_throttles_is_waited_for() {
     let mut settings = settled();
     settings.port.rate_limit = Some(RateLimit { requests: 100, period: Duration::from_secs(2) });
     let sandbox = start(settings).await;
-    // With one post at a time each answer is heeded before the next: nothing is throttled.
+    // With one post at a time, each answer is read before the next post, so nothing is throttled.
     let run = Program::full(&sandbox).env("PORT_WEBHOOK_CONCURRENCY", "1").run().await.exits(0);
     assert_eq!(sandbox.requests().throttled(), 0, "{run}");
     assert!(run.took >= Duration::from_secs(2), "{run}");
@@ -156,7 +157,7 @@ async fn a_webhook_that_refuses_for_its_rate_limit_is_waited_for() {
     let sandbox = start(settings).await;
     let run = Program::full(&sandbox).run().await.exits(0);
     assert_eq!(run.count("upserts"), 135, "{run}");
-    // As many as were in flight when it was used up, and hardly more.
+    // As many as were in flight when the limit was reached, and hardly more.
     assert!(sandbox.requests().throttled() <= 3 * 25, "{run}");
     assert_equal(&sandbox, &Scope::default(), &run).await;
 }
@@ -175,7 +176,7 @@ async fn a_webhook_that_throttles_without_a_hint_is_waited_for_and_not_taken_to_
     assert_equal(&sandbox, &Scope::default(), &run).await;
 }
 
-/// So many posts in a time from the first of them on, and for all others 429, without a word on when to come again.
+/// Accepts this many posts per period, counted from the first; others get 429 without `Retry-After`.
 fn limited(most: u32, period: Duration) -> Rule {
     let window = Mutex::new(None);
     Rule::new(Fault::status(429)).when(move |_| {
@@ -189,7 +190,7 @@ fn limited(most: u32, period: Duration) -> Rule {
     })
 }
 
-/// As with forty posts a minute and a catalog that takes an hour, in runs that may not take as long.
+/// As with forty posts a minute and a catalog that takes an hour, in runs that are stopped earlier.
 #[tokio::test]
 async fn a_full_run_against_a_slow_webhook_goes_on_where_the_last_was_stopped_and_posts_nothing_twice() {
     let sandbox = start(of_resources(300)).await;
@@ -266,7 +267,7 @@ async fn a_redirect_is_not_followed() {
     assert_eq!(other.connections(Host::Port), 0, "{run}");
 }
 
-/// Slow, as each attempt waits before the next: side by side.
+/// Slow, because each attempt waits before the next, so these run in parallel.
 #[tokio::test]
 async fn a_webhook_that_is_down_ends_the_run_within_a_minute() {
     let refused = async {
@@ -298,7 +299,7 @@ async fn a_webhook_that_is_down_ends_the_run_within_a_minute() {
     }
 }
 
-/// A post is given 20 s, and then tried again.
+/// A post times out after 20 s and is retried.
 #[tokio::test]
 async fn a_post_that_is_never_answered_is_given_up_and_tried_again() {
     let sandbox = start(settled()).await;
@@ -309,7 +310,7 @@ async fn a_post_that_is_never_answered_is_given_up_and_tried_again() {
     assert_equal(&sandbox, &Scope::default(), &run).await;
 }
 
-/// A connection takes so many posts at once, and is used by 25: most wait longer for that than a post may take to be answered.
+/// A connection takes this many posts at once and 25 use it, so most wait longer for it than a post may take.
 #[tokio::test]
 async fn with_http2_waiting_for_a_free_stream_is_no_part_of_the_time_that_a_post_has() {
     let slow = async {

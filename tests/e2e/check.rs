@@ -1,4 +1,4 @@
-//! What `check` tells of everything that a run needs.
+//! What `check` reports about everything that a run needs.
 
 use sandbox::Sandbox;
 use sandbox::faults::{Fault, Rule};
@@ -15,7 +15,7 @@ fn check(sandbox: &Sandbox) -> Program {
     Program::new(sandbox).without("LOG_FORMAT").args(["check"])
 }
 
-/// There is a line for it, and that is what it says.
+/// There is a line for it with this text.
 #[track_caller]
 fn assert_told(run: &Run, state: &str, what: &str, text: &str) {
     let mut lines = run.out.lines().filter(|line| line.get(7..).is_some_and(|line| line.starts_with(what)));
@@ -157,7 +157,7 @@ async fn check_tells_that_the_checkpoint_holds_nothing_yet_and_that_a_run_has_it
     let holds_nothing = "holds nothing yet; the next run reads everything";
     assert_told(&check().run().await.exits(0), "note", "checkpoint", holds_nothing);
     break_down(&sandbox, Route::Webhook, Rule::new(Fault::Hang).containing("upsert"));
-    // The check knocked at the host.
+    // The check already sent a request to the host.
     let before = sandbox.requests().count(Route::Webhook);
     let mut child = remembering(&sandbox).into_command().spawn().unwrap();
     until("a post", || sandbox.requests().count(Route::Webhook) > before).await;
@@ -274,7 +274,7 @@ async fn check_knocks_at_a_webhook_without_tls_past_every_proxy() {
             stream.write_all(answer.as_bytes()).await.unwrap();
         }
     });
-    // Where the proxy was used nothing would answer.
+    // If the proxy were used, nothing would answer.
     let proxy = "http://127.0.0.1:9";
     let run = check(&sandbox)
         .env("PORT_WEBHOOK_INGEST_URL", url)

@@ -1,4 +1,4 @@
-//! What shells and man(1) make of what the program prints of its own command line.
+//! How shells and man(1) handle what the program prints about its command line.
 #![cfg(unix)]
 
 use std::process::Stdio;
@@ -7,12 +7,12 @@ use tokio::process::Command;
 
 use crate::harness::Program;
 
-/// What a real bash completes the last of these words to, in a directory with two files.
+/// The completions of a real bash for the last of these words, in a directory with two files.
 async fn completed(words: &[&str]) -> Vec<String> {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("completion.bash"), script().await).unwrap();
     std::fs::write(directory.path().join("letters one.jsonl"), "").unwrap();
-    // As bash calls it: the command, the word, and the word before. `compopt` needs a terminal.
+    // As bash calls it: the command, the word, and the previous word. `compopt` needs a terminal.
     let call = r#"
         source completion.bash; compopt() { :; }
         COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
@@ -60,7 +60,7 @@ async fn a_formatter_finds_nothing_to_warn_of_in_the_manual_page() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("azure-incremental.1");
     std::fs::write(&path, page).unwrap();
-    // Where there is none, nothing can be said.
+    // Skipped without groff.
     if let Ok(output) = Command::new("groff").args(["-man", "-ww", "-z"]).arg(&path).output().await {
         assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     }

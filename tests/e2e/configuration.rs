@@ -175,7 +175,7 @@ const WRONG_AND_HIDDEN: [(&str, &str, &[&str]); 9] = [
     ("all_proxy", "socks5://me:pass@proxy.example", &["proxy address", "not shown"]),
 ];
 
-/// One whose messages are for a person, as these tests read them.
+/// A program with human-readable messages, which these tests read.
 fn telling(sandbox: &sandbox::Sandbox) -> Program {
     Program::new(sandbox).without("LOG_FORMAT")
 }
@@ -431,7 +431,7 @@ async fn no_secret_shows_in_any_log_or_report() {
 #[tokio::test]
 async fn the_queries_command_prints_what_a_run_sends_and_needs_no_credentials() {
     let sandbox = start(settled()).await;
-    // Times in a query depend on when it is built, and so do the groups that it names.
+    // Times in a query, and the groups that it names, depend on when it is built.
     let moments = regex::Regex::new(r"datetime\([^)]*\)").unwrap();
     let groups = regex::Regex::new("'/subscriptions/[^']*/resourcegroups/[^']*'").unwrap();
     let plain = |text: &str| groups.replace_all(&moments.replace_all(text, "datetime()"), "group").into_owned();
@@ -461,7 +461,7 @@ async fn the_queries_command_prints_what_a_run_sends_and_needs_no_credentials() 
             assert_eq!(texts.len(), if mode == "full" { 5 } else { 3 }, "{printed}");
             sandbox.requests().clear();
             let run = with(Program::new(&sandbox)).run().await.exits(0);
-            // Of what shows no row, what is looked at is asked once more.
+            // Coverage is queried again for subscriptions without rows; the set ignores repeats.
             let sent: BTreeSet<String> =
                 queries(&sandbox).iter().map(|query| plain(query["query"].as_str().unwrap())).collect();
             assert_eq!(sent.len(), texts.len(), "{run}");
@@ -496,7 +496,7 @@ async fn with_a_checkpoint_the_queries_command_prints_what_its_next_run_sends() 
         let sent: BTreeSet<String> =
             queries(&sandbox).iter().map(|query| plain(query["query"].as_str().unwrap())).collect();
         for (title, text) in shown {
-            // Without a mark the records are read for as long as they are kept, by the clock.
+            // Without a mark, the records are read for as long as they are kept, by the clock.
             let is_sent = sent.contains(&plain(text)) || (what == "nothing is known yet" && title.contains(", since "));
             assert!(is_sent, "{what}: a run does not send {title}: {text}, but {sent:#?}");
             assert_eq!(title.contains(", since 20"), text.contains("datetime("), "{title}");
@@ -524,7 +524,7 @@ async fn first_line(proxy: &TcpListener) -> (String, BufReader<TcpStream>) {
     (line, stream)
 }
 
-/// A proxy that answers each CONNECT so.
+/// A proxy that answers each CONNECT with this status.
 async fn refusing_proxy(status: u16) -> String {
     let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://user:marked-password@{}", proxy.local_addr().unwrap());
@@ -562,7 +562,7 @@ async fn no_proxy_with_a_star_reaches_every_host_without_the_proxy() {
     let sandbox = start(settled()).await;
     let proxy = refusing_proxy(403).await;
     for (name, hosts) in [("NO_PROXY", "*"), ("no_proxy", "x.example, *")] {
-        // The sandbox's hosts are an address.
+        // The sandbox's hosts are IP addresses.
         Program::new(&sandbox).env("HTTPS_PROXY", &proxy).env(name, hosts).run().await.exits(0);
     }
 }
@@ -590,7 +590,7 @@ async fn what_names_a_proxy_is_what_requests_go_through() {
         let program = Program::new(&sandbox).env("HTTPS_PROXY", &proxy).env("NO_PROXY", "").env("no_proxy", hosts);
         program.run().await.exits(0);
     }
-    // Two of the three hosts, by their ports: the run gets as far as the third.
+    // Two of the three hosts, by port: the run gets as far as the third.
     let ports = [sandbox::Host::SignIn, sandbox::Host::ResourceManager]
         .map(|host| sandbox.origin(host).replace("https://", ""));
     let program = Program::full(&sandbox).env("HTTPS_PROXY", &proxy).env("NO_PROXY", ports.join(" "));

@@ -1,5 +1,5 @@
-//! With a checkpoint: whatever fails between two runs, the catalog comes to the truth, and no run that left something out says
-//! that all is well.
+//! With a checkpoint: whatever fails between two runs, the catalog converges to the truth, and no run that missed
+//! something reports success.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ fn prompt() -> Lags {
 }
 
 impl Small {
-    /// A resource of its group, as of now.
+    /// Creates a resource in its group now.
     fn add(&self, name: &str) -> std::sync::Arc<str> {
         let mut estate = self.sandbox.estate();
         estate.create_resource(&self.group, "microsoft.keyvault/vaults", name, "eastus", None).unwrap()
@@ -62,7 +62,7 @@ async fn a_group_that_failed_is_sent_again_though_what_is_in_it_was_delivered() 
     break_down(&small.sandbox, Route::Webhook, Rule::new(passing(503)).containing(GROUP));
     let run = remembering(&small.sandbox).run().await.exits(1);
     assert_eq!((run.count("upserts"), run.count("failed")), (1, 1), "{run}");
-    // Now it is refused, while something else is taken.
+    // Now it is rejected, while another one is accepted.
     small.sandbox.faults().clear();
     break_down(&small.sandbox, Route::Webhook, Rule::new(Fault::status(400)).containing(GROUP));
     small.add("other");
@@ -107,7 +107,7 @@ async fn a_delete_that_failed_is_sent_again_after_its_group_left_the_scope() {
 async fn a_delete_is_not_concluded_from_its_record_while_the_row_shows() {
     let small = Small::start().await;
     remembering(&small.sandbox).run().await.exits(0);
-    // The record of a delete shows at once, and the row goes late.
+    // The record of a delete shows at once, but the row disappears late.
     small.sandbox.estate().set_lags(late_rows(4 * HOUR));
     small.sandbox.estate().delete_resource(&small.vault);
     small.sandbox.clock().advance(MINUTE);
@@ -115,7 +115,8 @@ async fn a_delete_is_not_concluded_from_its_record_while_the_row_shows() {
     small.sandbox.clock().advance(3 * HOUR);
     let full = remembering(&small.sandbox).args(["--mode", "full"]).run().await.exits(0);
     assert_eq!(full.count("deletes"), 0, "{full}");
-    // By now the record is past the overlap: the next full run finds that the row is gone, and the one after it that it stays so.
+    // By now the record is older than the overlap: the next full run finds the row gone, and the one after it confirms
+    // that.
     small.sandbox.clock().advance(24 * HOUR);
     let full = remembering(&small.sandbox).run().await.exits(0);
     assert_eq!((full.report()["mode"].as_str(), full.count("deletes")), (Some("full"), 0), "{full}");
@@ -174,7 +175,7 @@ async fn a_full_run_that_did_not_finish_is_finished_by_the_next() {
     for (fault, only) in [(passing(503), "Vault-1"), (Fault::status(404), "")] {
         let small = Small::start().await;
         remembering(&small.sandbox).run().await.exits(0);
-        // The way to fix a catalog: empty it, and send everything again.
+        // How to repair a catalog: empty it, and send everything again.
         small.sandbox.port().clear().unwrap();
         small.sandbox.clock().advance(MINUTE);
         break_down(&small.sandbox, Route::Webhook, Rule::new(fault).containing(only));

@@ -1,4 +1,4 @@
-//! Each kind of credential, and its mistakes: what signs in without a secret, and that exactly one is tried.
+//! Each kind of credential and its errors: signing in without a secret, and that exactly one kind is tried.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,12 +13,12 @@ use sandbox::{Host, Sandbox};
 
 use crate::harness::{Program, Run, break_down, envelopes, passing, settled, start};
 
-/// A program that signs in without the secret.
+/// A program without the client secret.
 fn secretless(sandbox: &Sandbox) -> Program {
     Program::new(sandbox).without("AZURE_CLIENT_SECRET")
 }
 
-/// One that knows no application either.
+/// A program without an application, too.
 fn anonymous(sandbox: &Sandbox) -> Program {
     secretless(sandbox).without("AZURE_TENANT_ID").without("AZURE_CLIENT_ID")
 }
@@ -50,7 +50,7 @@ fn on_a_machine(sandbox: &Sandbox) -> Program {
         .env("AZURE_POD_IDENTITY_AUTHORITY_HOST", sandbox.origin(Host::SignIn))
 }
 
-/// With a stand-in for `az` on the path: a shell script.
+/// With a fake `az` on the path: a shell script.
 fn with_az(sandbox: &Sandbox, script: &str) -> Program {
     let directory = sandbox.directory().join("bin");
     fs::create_dir_all(&directory).unwrap();
@@ -62,7 +62,7 @@ fn with_az(sandbox: &Sandbox, script: &str) -> Program {
         .env("PATH", format!("{}:/usr/bin:/bin", directory.display()))
 }
 
-/// It read the estate, and said with what it signed in.
+/// The run read the estate, and logged how it signed in.
 async fn delivered(sandbox: &Sandbox, run: Run, kind: &str) -> Run {
     let run = run.exits(0).says(&[&format!("signing in with {kind}, as ")]);
     assert!(run.count("subscriptions") > 0, "{run}");
@@ -94,7 +94,7 @@ async fn the_id_token_is_for_the_audience_of_the_cloud_or_for_the_one_that_is_se
 #[tokio::test]
 async fn every_new_token_is_asked_for_with_a_fresh_id_token() {
     let mut settings = settled();
-    // So short that each request needs a new one; and an ID token serves once.
+    // So short that each request needs a new one. An ID token is valid for one sign-in.
     settings.azure.token_lifetime = Duration::from_secs(60);
     let sandbox = start(settings).await;
     let run = in_github(&sandbox).env("SYNC_MODE", "full").run().await;
@@ -110,7 +110,7 @@ async fn github_that_refuses_an_id_token_is_told_with_what_to_do() {
     assert_eq!(sandbox.sign_in().tokens_given(), 0);
     let run = secretless(&sandbox).env("AZURE_CREDENTIAL", "github-oidc").run().await;
     run.exits(2).says(&["ACTIONS_ID_TOKEN_REQUEST_URL is not set: give the job the permission id-token: write"]);
-    // Without a word of how to sign in, a job most likely lacks the permission.
+    // Without any credential, a job most likely lacks the permission.
     let first = "AZURE_CLIENT_SECRET is not set: to sign in without it, give the job the permission id-token: write";
     secretless(&sandbox).env("GITHUB_ACTIONS", "true").run().await.exits(2).says(&[first]);
     secretless(&sandbox).run().await.exits(2).does_not_say(&["id-token"]);
@@ -178,7 +178,7 @@ async fn a_machine_signs_in_as_itself_or_as_the_identity_that_is_named() {
 #[tokio::test]
 async fn the_metadata_service_is_never_asked_through_a_proxy() {
     let sandbox = start(settled()).await;
-    // Where the proxy was used the token would be asked for there.
+    // If the proxy were used, the token would be requested there.
     let proxy = "http://127.0.0.1:9";
     let run = on_a_machine(&sandbox)
         .env("HTTP_PROXY", proxy)
@@ -294,7 +294,7 @@ async fn a_renewal_that_fails_does_not_end_a_run_whose_token_is_still_good() {
 mod certificate {
     use super::*;
 
-    /// A certificate with its key in a PKCS#12 file, by the `openssl` on the path.
+    /// Creates a certificate with its key in a PKCS#12 file, using the `openssl` on the path.
     fn pfx(directory: &Path, password: &str) -> std::path::PathBuf {
         let script = format!(
             "openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -subj /CN=sandbox -days 2 && \

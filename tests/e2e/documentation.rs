@@ -1,5 +1,5 @@
-//! The documents are true as far as a machine can tell: they agree with `--help`, with the source and with one another, their
-//! links lead somewhere, and their pictures can be drawn.
+//! Checks the documents as far as a machine can: they agree with `--help`, with the source and with each other, their
+//! links work, and their pictures render.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -20,7 +20,7 @@ pub(crate) async fn help() -> String {
     Program::bare().args(["--help"]).run().await.exits(0).out
 }
 
-/// The rows of a page's tables whose heading has these first cells, as cells.
+/// The rows of a page's tables whose heading starts with these cells.
 fn rows(page: &str, heading: &[&str]) -> Vec<Vec<String>> {
     let cells = |line: &str| -> Vec<String> {
         line.trim().trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()
@@ -36,7 +36,7 @@ fn rows(page: &str, heading: &[&str]) -> Vec<Vec<String>> {
     rows
 }
 
-/// The variables of `--help` that have a flag, each with it.
+/// The variables in `--help` that have a flag, each with its flag.
 pub(crate) fn flags(help: &str) -> BTreeMap<String, String> {
     let flag = Regex::new(r"(?m)^\s+(?:-\w, )?(--[a-z-]+)(?: <|\[=)").unwrap();
     let variable = Regex::new(r"\[env: ([A-Z_]+)").unwrap();
@@ -52,7 +52,7 @@ pub(crate) fn flags(help: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The variables of `--help` that have none: the first words of the lines of their section.
+/// The variables in `--help` without a flag: the first words of the lines in their section.
 fn without_flag(help: &str) -> BTreeSet<String> {
     let section = help.split("from the environment only").nth(1).expect("--help lists what has no flag");
     let words = Regex::new(r"^\s+([A-Z][A-Z_]+(?:, [A-Z][A-Z_]+)*)\s").unwrap();
@@ -65,7 +65,7 @@ fn without_flag(help: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// What stands between backticks.
+/// The texts between backticks.
 fn code(text: &str) -> BTreeSet<String> {
     Regex::new("`([^`\n]+)`").unwrap().captures_iter(text).map(|found| found[1].to_owned()).collect()
 }
@@ -171,7 +171,7 @@ async fn the_second_run_of_the_local_quick_start_goes_on_where_the_first_ended()
     let first = run().await.exits(0);
     assert_eq!(first.count("upserts"), 3, "the subscription, the group and the vault; {first}");
     sandbox.estate().create_resource(&small.group, "Microsoft.KeyVault/vaults", "Vault-2", "eastus", None).unwrap();
-    // Longer than a window without a checkpoint reaches back.
+    // Longer than the window of a run without a checkpoint.
     sandbox.clock().advance(4 * 15 * MINUTE);
     let second = run().await.exits(0);
     assert_eq!(second.count("upserts"), 1, "{second}");
@@ -181,7 +181,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Files of a directory and those below it whose names end so.
+/// Files in a directory and below it whose names have this ending.
 fn files(directory: &Path, end: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     let found = entries.flat_map(|path| match path.is_dir() {
@@ -191,7 +191,7 @@ fn files(directory: &Path, end: &str) -> Vec<PathBuf> {
     found.collect()
 }
 
-/// Every page of the documents, with its text.
+/// All pages of the documentation, with their texts.
 fn pages() -> BTreeMap<PathBuf, String> {
     let here = fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().path());
     let here = here.filter(|path| path.extension().is_some_and(|end| end == "md"));
@@ -201,7 +201,7 @@ fn pages() -> BTreeMap<PathBuf, String> {
     pages
 }
 
-/// A page without its blocks of code.
+/// A page without its code blocks.
 fn prose(page: &str) -> String {
     let mut code = false;
     let lines = page.lines().filter(|line| {
@@ -212,7 +212,7 @@ fn prose(page: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// What `#…` may name in a page, as GitHub makes it of the headings.
+/// The anchors in a page, as GitHub derives them from the headings.
 fn anchors(page: &str) -> BTreeSet<String> {
     let mut seen: HashMap<String, usize> = HashMap::new();
     let text = prose(page);
@@ -229,10 +229,10 @@ fn anchors(page: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Where files outside of `docs/` are for who reads the book. What comes after it is a path of this repository.
+/// Where readers of the book find files outside `docs/`. A path in this repository follows.
 const REPOSITORY: &str = "https://github.com/azure-incremental/azure-incremental/";
 
-/// Every link of the pages, with the page that it stands on.
+/// All links of the pages, each with its page.
 fn links() -> Vec<(PathBuf, String)> {
     let inline = Regex::new(r"`[^`]*`").unwrap();
     let link = Regex::new(r#"\]\(([^)\s]+)\)|(?:src|srcset|href)="([^"]+)"|(?m)^\[[^\]]+\]:\s+(\S+)"#).unwrap();
@@ -246,7 +246,7 @@ fn links() -> Vec<(PathBuf, String)> {
     links
 }
 
-/// The file of a link, and the heading in it; `None` where it leads out of the repository.
+/// The file that a link leads to and the heading in it; `None` if it is outside the repository.
 fn target(page: &Path, link: &str) -> Option<(PathBuf, String)> {
     let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
     let file = match (file.strip_prefix(REPOSITORY), file) {
@@ -303,7 +303,8 @@ fn every_page_of_the_book_is_in_its_summary_once() {
     assert!(untitled.is_empty(), "{untitled:?} do not begin with a title");
 }
 
-/// The source, tests and comments left out, as a compiler reads its texts: broken lines joined, quotes plain.
+/// The source without tests and comments, with its strings as a compiler reads them: broken lines joined, quotes
+/// unescaped.
 fn source() -> String {
     let mut paths = files(&root().join("src"), ".rs");
     paths.retain(|path| !["tests.rs", "_test", "testing.rs"].iter().any(|of| path.to_string_lossy().contains(of)));
@@ -329,7 +330,7 @@ fn every_message_that_is_explained_is_one_that_there_is() {
     let mut unknown = Vec::new();
     for message in rows.iter().flat_map(|row| code(&row[0])) {
         let parts: Vec<&str> = message.split('…').map(|part| part.trim_matches([' ', ';', ':', '/'])).collect();
-        // The parser of JSON has words of its own.
+        // The JSON parser has its own words.
         if message != "unknown field …" && !parts.iter().all(|part| source.contains(part)) {
             unknown.push(message);
         }
@@ -337,14 +338,15 @@ fn every_message_that_is_explained_is_one_that_there_is() {
     assert_eq!(unknown, Vec::<String>::new());
 }
 
-/// Where a message in anger is made, up to its text: an error, a warning, why something cannot be read or used, a line of `check`.
+/// The code that creates an error message, up to its text: an error, a warning, why something cannot be read or used, a
+/// line of `check`.
 const ANGER: &str = concat!(
     r"#\[error\(|\b(?:warn|error)!\(|\beprintln!\(|\bwriteln!\(complaints,|io::Error::other\(|\bnamed\(",
     r"|\b(?:Malformed|Unreadable|unreadable|unusable|unfit)\(",
     r#"|\.(?:note|wrong)\((?:\s*"[^"]*",)?"#
 );
 
-/// The texts between here and the bracket that closes what is open.
+/// The strings from here to the closing bracket.
 fn texts(source: &str) -> Vec<&str> {
     let (mut texts, mut depth, mut begun) = (Vec::new(), 1, None);
     for (place, character) in source.char_indices() {
@@ -368,7 +370,7 @@ fn texts(source: &str) -> Vec<&str> {
 #[test]
 fn every_message_that_is_printed_in_anger_is_explained() {
     let (anger, placeholder) = (Regex::new(ANGER).unwrap(), Regex::new(r"\{[^}]*\}").unwrap());
-    // The longest of its own words, of which a page says nothing if they only frame another message.
+    // The longest part of a message's own words. A page need not quote words that only wrap another message.
     let own = |message: &str| -> Option<String> {
         let parts = placeholder.split(message).map(|part| part.trim_matches([' ', ';', ':', ',', '"', '\u{1}']));
         let words = parts.max_by_key(|part| part.len())?.replace('\u{1}', "\"");
@@ -379,7 +381,7 @@ fn every_message_that_is_printed_in_anger_is_explained() {
     for message in anger.find_iter(&source).flat_map(|site| texts(&source[site.end()..])) {
         let Some(words) = own(message) else { continue };
         found += 1;
-        // What comes after a semicolon is mostly what to do, which the page says in its own words.
+        // After a semicolon there is mostly advice, which the page gives in its own words.
         let complaint = message.split(';').next().and_then(own);
         if ![Some(words), complaint].iter().flatten().any(|words| TROUBLESHOOTING.contains(words.as_str())) {
             unexplained.push(message);
@@ -397,7 +399,8 @@ fn a_message_is_found_wherever_it_stands_in_what_makes_it() {
     assert_eq!(texts(&made[site.end()..]), ["it {} (full)", "is half", "is ("]);
 }
 
-/// Texts beside the messages about settings: why a credential was chosen, a hint, what is looked for in a file, the last line.
+/// Strings in the settings that are not messages: why a credential was chosen, a hint, a text to search for in a file,
+/// the last line.
 const NO_MESSAGES: [&str; 5] = [
     "AZURE_CREDENTIAL names it",
     "nothing else is set",
@@ -410,7 +413,8 @@ const NO_MESSAGES: [&str; 5] = [
 fn every_message_about_a_setting_is_explained() {
     let config = |path: &PathBuf| path.starts_with(root().join("src/config"));
     let source = source_of(&files(&root().join("src"), ".rs").into_iter().filter(config).collect::<Vec<_>>());
-    // What is no message: why a credential was chosen, what documents itself, and what a hint says after `is not set: `.
+    // Removes what is not a message: why a credential was chosen, reasons in attributes, and hints after
+    // `is not set: `.
     let other =
         r##"r#"[^\n]*?"#|reason = "[^"]*"|expect\("[^"]*"|Some\(\([^)]*\)|\.required\([^;]*|HINT: &str = "[^"]*""##;
     let source = Regex::new(other).unwrap().replace_all(&source, "");
@@ -431,7 +435,7 @@ fn every_message_about_a_setting_is_explained() {
     assert!(found >= 40, "{found} messages");
 }
 
-/// Whether elements are closed in their order, attributes quoted and entities known: what a browser asks of a picture.
+/// Whether elements are properly nested, attributes quoted and entities known: what a browser requires of a picture.
 fn check_xml(text: &str) -> Result<(), String> {
     let tag = Regex::new(r#"<(/?)([A-Za-z][\w:-]*)((?:\s+[\w:-]+="[^"<&]*")*)\s*(/?)>"#).unwrap();
     let entity = Regex::new(r"&(?:amp|lt|gt|quot|apos|#\d+);").unwrap();
@@ -485,7 +489,7 @@ fn the_picture_of_the_demo_shows_a_report_as_it_is_today() {
     assert!(shown.len() >= 13 && untold.is_empty(), "{shown:?} {untold:?}");
 }
 
-/// The blocks of JSON in a page that hold this text.
+/// The JSON blocks in a page that contain this text.
 fn json_with(page: &str, text: &str) -> Vec<Value> {
     let block = Regex::new(r"(?s)```json\n(.*?)```").unwrap();
     let found = block.captures_iter(page).filter(|found| found[1].contains(text));

@@ -1,4 +1,4 @@
-//! `drift`: how far the catalog is from the estate, told and not changed.
+//! `drift`: reports the differences between catalog and estate, and changes nothing.
 
 use std::path::PathBuf;
 
@@ -18,12 +18,12 @@ fn drift_of(program: Program) -> Program {
     program.args(["drift"])
 }
 
-/// By the example mapping, over the API.
+/// With the example mapping, over the API.
 async fn drift(sandbox: &Sandbox) -> Run {
     drift_of(Program::over_the_api(sandbox)).run().await
 }
 
-/// By the webhook's own mapping.
+/// With the webhook's own mapping.
 fn drift_of_webhook(sandbox: &Sandbox) -> Program {
     let program = drift_of(Program::new(sandbox));
     sandbox.port_env().into_iter().fold(program, |program, (name, value)| program.env(&name, value))
@@ -38,19 +38,19 @@ async fn posted(sandbox: &Sandbox) {
     sandbox.port().settle().await;
 }
 
-/// One of the numbers of a blueprint.
+/// A number of a blueprint.
 fn number(run: &Run, blueprint: &str, name: &str) -> u64 {
     run.report()["blueprints"][blueprint][name].as_u64().unwrap_or_else(|| panic!("no {blueprint}.{name}; {run}"))
 }
 
-/// The identifiers of what is listed so.
+/// The identifiers listed under this name.
 fn listed(run: &Run, name: &str) -> Vec<String> {
     let report = run.report();
     let list = report[name].as_array().unwrap_or_else(|| panic!("no list {name}; {run}"));
     list.iter().map(|one| one["identifier"].as_str().unwrap().to_owned()).collect()
 }
 
-/// A user of Port's who changes things there.
+/// A user who changes things in Port.
 struct User<'a> {
     sandbox: &'a Sandbox,
     client: Client,
@@ -85,7 +85,7 @@ fn file(sandbox: &Sandbox, name: &str) -> PathBuf {
     sandbox.directory().join(name)
 }
 
-/// A mapping of resources alone, with these lines of `mappings` after the blueprint.
+/// A mapping for resources only, with these lines of `mappings` after the blueprint.
 fn mapping(sandbox: &Sandbox, identifier: &str, more: &str) -> PathBuf {
     let path = file(sandbox, "mapping.yml");
     let text = format!(
@@ -96,7 +96,7 @@ fn mapping(sandbox: &Sandbox, identifier: &str, more: &str) -> PathBuf {
     path
 }
 
-/// The requests so far that change something in Port.
+/// The number of requests so far that change something in Port.
 fn writes(sandbox: &Sandbox) -> usize {
     let entries = sandbox.requests().entries();
     let routes = [Route::PortBulk, Route::PortDelete, Route::PortEntity, Route::Webhook];
@@ -279,7 +279,7 @@ async fn what_a_user_changes_in_the_webhooks_mapping_counts() {
     };
     let (location, run) = changed(".body.data.location + '!'").await;
     assert_eq!(location, json!({"azure": "eastus!", "port": "eastus"}), "{run}");
-    // Port reads a quote only at the edge of a word.
+    // Port reads a `'` as a quote only at the edge of a word.
     let (location, run) = changed(".body.data.location | split('/') | .[0]").await;
     assert_eq!(location, json!({"azure": null, "port": "eastus"}), "{run}");
     run.says(&["entity.properties.location for null: "]);
@@ -294,7 +294,7 @@ async fn what_pages_lost_while_entities_came_and_went_is_not_missing() {
     settings.estate.resources = 1_100;
     let sandbox = start(settings).await;
     written(&sandbox).await;
-    // As if one had moved to a page that was read already, and another had come twice.
+    // As if one entity had moved to a page that was already read, and another had come twice.
     let shifted = Fault::edit(|answer| {
         let mut answer: Json = serde_json::from_str(&answer).unwrap();
         let entities = answer["entities"].as_array_mut().unwrap();
@@ -314,7 +314,7 @@ async fn what_pages_lost_while_entities_came_and_went_is_not_missing() {
 #[tokio::test]
 async fn pages_that_lead_in_a_circle_are_an_error() {
     let small = Small::start().await;
-    // Where the sandbox begins again.
+    // A cursor that starts the sandbox over again.
     let circle = Fault::edit(|answer| answer.replacen('{', "{\"next\":\"6e30\",", 1));
     break_down(&small.sandbox, Route::PortSearch, Rule::new(circle));
     let run = drift(&small.sandbox).await.exits(1);

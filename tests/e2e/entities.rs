@@ -1,4 +1,4 @@
-//! Entities over Port's API: what a mapping makes of rows is written, and Port says of each whether it was.
+//! Entities over Port's API: they are written as mapped, and Port reports the outcome of each.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use sandbox::requests::Route;
 
 use crate::harness::{DAY, Program, Run, Small, assert_equal, break_down, empty, of_resources, passing, start};
 
-/// The requests of a route so far, their bodies.
+/// The bodies of the requests to a route so far.
 fn asked(sandbox: &Sandbox, route: Route) -> Vec<String> {
     let entries = sandbox.requests().entries();
     let of_route = entries.iter().filter(|entry| entry.route == route);
@@ -25,7 +25,7 @@ fn file(sandbox: &Sandbox, name: &str) -> PathBuf {
     sandbox.directory().join(name)
 }
 
-/// A mapping of resources alone, with this identifier and these further lines of `mappings`.
+/// A mapping for resources only, with this identifier and these additional lines of `mappings`.
 fn mapping(sandbox: &Sandbox, identifier: &str, more: &str) -> PathBuf {
     let path = file(sandbox, "mapping.yml");
     let text = format!(
@@ -150,7 +150,7 @@ async fn of_a_row_of_which_port_rejects_one_entity_the_other_is_written_whatever
     let path = mapping(sandbox, ".name", "");
     let text = std::fs::read_to_string(&path).unwrap();
     let item = text.split_once('\n').unwrap().1;
-    // The vault makes one entity, the site two, which go in two requests.
+    // The vault makes one entity and the site two, which go in two requests.
     let second = item.replace("'true'", "'.name == \"site\"'").replace("azureCloudResources", "azureResourceGroup");
     std::fs::write(&path, format!("{text}{}", second.replace("identifier: '.name'", "identifier: '\"second\"'")))
         .unwrap();
@@ -175,7 +175,7 @@ async fn what_relates_to_something_that_is_not_there_waits_for_it_and_then_pends
     sandbox.estate().create_resource(&small.group, "Microsoft.Web/sites", "site", "eastus", tags).unwrap();
     run().await.exits(1).says(&["not_found", "1 changes were not delivered"]);
     assert_eq!(identifiers(sandbox, "azureCloudResources"), ["Vault-1"]);
-    // It is asked for again by the next run, in which nothing has changed.
+    // The next run asks for it again, although nothing has changed.
     run().await.exits(1).says(&["1 changes were not delivered"]);
 }
 

@@ -1,4 +1,4 @@
-//! Entra ID: users, groups with their members, applications and service principals, by delta.
+//! Entra ID: users, groups with members, applications and service principals, by delta query.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::remembered::until;
 
 const TICK: Duration = Duration::from_secs(15 * 60);
 
-/// A tenant of this size, and no Azure.
+/// A tenant of this size, and nothing in Azure.
 pub(crate) fn tenant(size: DirectorySize, change: impl FnOnce(&mut EntraSettings)) -> Settings {
     let mut settings = empty();
     settings.directory = size;
@@ -40,7 +40,7 @@ async fn run(sandbox: &Sandbox) -> Run {
     program(sandbox).run().await
 }
 
-/// Runs a quarter of an hour after the last one.
+/// A run, a quarter of an hour after the last one.
 async fn next(sandbox: &Sandbox) -> Run {
     next_of(sandbox, program(sandbox)).await
 }
@@ -63,7 +63,7 @@ pub(crate) async fn equals_within(sandbox: &Sandbox, scope: &DirectoryScope, run
     is_equal(&sandbox.diff_of_tenant(scope).await, run);
 }
 
-/// A group of so many new users.
+/// A group with this many new users.
 fn group_of(sandbox: &Sandbox, count: usize) -> (Id, Vec<Id>) {
     let mut directory = sandbox.tenant();
     let group = directory.create_group("of-some", GroupKind::Security);
@@ -99,7 +99,7 @@ async fn resources_and_kinds_of_objects_are_read_side_by_side() {
     let mut settings = tenant(DirectorySize::default(), |entra| entra.delta.page = 20);
     settings.estate = EstateSize { subscriptions: 1, groups: 2, resources: 20 };
     let sandbox = start(settings).await;
-    // Neither users nor resources come to an end.
+    // Neither the users nor the resources can be read completely.
     break_down(&sandbox, Route::EntraUserDelta, Rule::new(Fault::Hang).after(1));
     break_down(&sandbox, Route::Graph, Rule::new(Fault::Hang));
     let mut child = program(&sandbox).env("AZURE_SOURCES", "").into_command().spawn().unwrap();
@@ -110,7 +110,7 @@ async fn resources_and_kinds_of_objects_are_read_side_by_side() {
     child.kill().await.unwrap();
 }
 
-/// Lives through some ticks with a run after each, and is calm after that. Yields the last run.
+/// Applies changes in some ticks with a run after each, then calms down. Returns the last run.
 async fn lives(sandbox: &Sandbox, seed: u64, ticks: usize, changes: usize) -> Run {
     let mut rng = Rng::new(seed);
     run(sandbox).await;
@@ -221,7 +221,7 @@ async fn a_user_who_was_gone_while_groups_were_read_comes_back_with_them_though_
         sandbox.clock().advance(TICK);
         sandbox.tenant().delete(users[0]);
         if is_compared {
-            // What is missing waits.
+            // A missing user is not deleted at once.
             program(&sandbox).env("SYNC_MODE", "full").run().await.exits(0);
         } else {
             sandbox.tenant().rename(group, "Renamed");
@@ -339,7 +339,7 @@ async fn no_answer_that_is_older_brings_back_what_was_deleted() {
     sandbox.tenant().leave(group, users[0]);
     next(&sandbox).await.exits(0);
     {
-        // The group is being read again, and the user is asked for in case of a restore.
+        // The group is being read again, and the user is looked up in case of a restore.
         let mut directory = sandbox.tenant();
         directory.delete(group);
         directory.delete(users[1]);
@@ -467,7 +467,7 @@ async fn what_is_wrong_with_the_settings_is_named() {
     Program::new(&sandbox).env("AZURE_SOURCES", "entra").run().await.exits(2).says(&["ENTRA_KINDS is not set"]);
 }
 
-/// Writes entities over Port's API, by the example's mapping or another text.
+/// Writes entities over Port's API, with the example mapping or another one.
 pub(crate) fn over_the_api(sandbox: &Sandbox, mapping: Option<&str>) -> Program {
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/port/entra/entities.yml");
     let file = sandbox.directory().join("entra.yml");
@@ -479,7 +479,7 @@ pub(crate) fn over_the_api(sandbox: &Sandbox, mapping: Option<&str>) -> Program 
 #[tokio::test]
 async fn a_mapping_of_entra_writes_the_same_entities_over_the_api_and_asks_azure_for_nothing_else() {
     let mut settings = tenant(DirectorySize::default(), |_| ());
-    // A relation that is not required stands in the way of no delete.
+    // A relation that is not required does not block a delete.
     settings.port.api.entities.blocking = Blocking::Required;
     let sandbox = start(settings).await;
     let first = over_the_api(&sandbox, None).run().await.exits(0);

@@ -1,4 +1,4 @@
-//! Which groups users are in, told of the users: `ENTRA_MEMBERSHIP=user` and `both`.
+//! Group memberships listed by users: `ENTRA_MEMBERSHIP=user` and `both`.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ async fn small(size: DirectorySize, change: impl FnOnce(&mut EntraSettings)) -> 
     start(tenant(size, change)).await
 }
 
-/// Two groups and three users, of whom one is in both, one in the first, and one in neither.
+/// Two groups and three users: one in both groups, one in the first, one in neither.
 fn few(sandbox: &Sandbox) -> ([Id; 2], [Id; 3]) {
     let mut directory = sandbox.tenant();
     let groups = ["First", "Second"].map(|name| directory.create_group(name, GroupKind::Security));

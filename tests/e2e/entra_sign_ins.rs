@@ -1,4 +1,4 @@
-//! When users last signed in: a lane of its own, beside the users and never in their way.
+//! When users last signed in: synced separately, without delaying the users themselves.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn scope() -> DirectoryScope {
     DirectoryScope { sign_ins: SignIns::Day, ..DirectoryScope::default() }
 }
 
-/// A tenant of eight users, of whom five have signed in.
+/// A tenant with eight users, five of whom have signed in.
 async fn small(change: impl FnOnce(&mut EntraSettings)) -> (Sandbox, Vec<Id>) {
     let sandbox = start(tenant(DirectorySize::none(), |entra| {
         entra.sign_ins.rate = None;
@@ -158,7 +158,7 @@ async fn over_the_api_a_sign_in_is_merged_and_makes_no_user_that_the_mapping_lea
     assert!(!is_there(&sandbox, Kind::User, users[0]).await, "{last}");
     sandbox.tenant().delete(users[0]);
     equals_within(&sandbox, &scope(), &last).await;
-    // Port holds more than drift looks at.
+    // Port holds more than `drift` compares.
     let same = over_the_api(Some(&merging)).args(["drift"]).without("CHECKPOINT_FILE").run().await;
     same.exits(0);
 }

@@ -1,4 +1,4 @@
-//! What is posted: its bytes, its order, its headers, and how much of it at once.
+//! Posts: their bytes, order, headers and number.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::harness::{
     Envelope, Program, Small, break_down, envelopes, keep_answers, of_resources, outline, passing, settled, start,
 };
 
-/// The rows of Resource Graph's answers, as they were written.
+/// The raw rows in Resource Graph's answers.
 fn rows(answers: &[String]) -> Vec<String> {
     #[derive(serde::Deserialize)]
     struct Answer {
@@ -43,15 +43,15 @@ async fn an_envelope_is_the_row_as_it_came_with_the_operation_and_the_type() {
     let sent: BTreeSet<String> = envelopes(&sandbox).await.into_iter().map(|envelope| envelope.body).collect();
     let rows = rows(&answers.lock().unwrap());
     let changed = rows.iter().filter(|row| row.contains(r#""changeType""#)).count();
-    // The groups of those are asked for by id.
+    // Their groups are queried by id.
     assert!(changed == 21 && rows.len() > changed, "{changed} of {}", rows.len());
     for row in rows {
-        // A subscription is sent as it is listed; a row of its own shows that it was looked at.
+        // A subscription is sent as it is listed; its own row only shows that it was covered.
         let is_of_subscription = row.contains(r#""type":"microsoft.resources/subscriptions","#);
         if (is_of_subscription && !row.contains("changeType")) || row.contains("azureTime") {
             continue;
         }
-        // What is only for the run is left out.
+        // Columns that only the run needs are dropped.
         let row = row.replace(r#","movesScope":0"#, "");
         let fields: BTreeMap<String, Json> = serde_json::from_str(&row).unwrap();
         let operation =
@@ -87,7 +87,7 @@ async fn every_retry_of_an_envelope_carries_the_same_delivery_id() {
     let mut settings = settled();
     settings.port.identifier_path = Some(r#".headers["x-delivery-id"]"#.into());
     let sandbox = start(settings).await;
-    // Port took it, and the answer was lost.
+    // Port accepted it, but the answer was lost.
     let lost = Rule::new(passing(503)).times(3).applied();
     break_down(&sandbox, Route::Webhook, lost.containing("microsoft.storage"));
     let run = Program::full(&sandbox).run().await.exits(0);
@@ -163,7 +163,7 @@ async fn parents_are_whole_container_rows() {
     let small = Small::start().await;
     small.sandbox.estate().retag_subscription(&small.subscription, tags(&[("S", "1")]));
     small.sandbox.estate().retag_group(&small.group, tags(&[("G", "2")]));
-    // Older than the window, so that the parents come of the listing and of the join alone.
+    // Older than the window, so that the parents only come from the listing and the join.
     small.sandbox.clock().advance(Duration::from_secs(3600));
     small.sandbox.estate().touch_resource(&small.vault);
     Program::new(&small.sandbox).run().await.exits(0);
@@ -240,12 +240,12 @@ async fn one_slow_post_does_not_hold_up_the_rest_of_its_kind() {
     let mut settings = of_resources(500);
     settings.port.post_latency = Duration::from_millis(1);
     let sandbox = start(settings).await;
-    // The first resources are on their way by then.
+    // The first resources are in flight by then.
     break_down(&sandbox, Route::Webhook, Rule::new(Fault::Slow(Duration::from_secs(8))).after(30).times(1));
     let run = Program::full(&sandbox).run().await.exits(0);
     let entries = sandbox.requests().entries();
     let posts: Vec<_> = entries.iter().filter(|entry| entry.route == Route::Webhook).collect();
-    // They are noted when they end.
+    // They are recorded when they end.
     let slow = posts.last().unwrap();
     let meanwhile = posts.iter().filter(|post| post.at > slow.at).count();
     assert!(meanwhile > 400, "only {meanwhile} posts began while one was slow; {run}");

@@ -23,7 +23,7 @@ fn filter(include: &[(&str, &str)], exclude: &[(&str, &str)]) -> (String, Scope)
         of.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect::<serde_json::Map<_, _>>()
     };
     let text = json!({"include": object(include), "exclude": object(exclude)}).to_string();
-    // What is not to be seen is accepted as an escape only.
+    // Invisible characters are only accepted as escapes.
     let unseen = |c: char| !c.is_ascii() && (c.is_whitespace() || c == '\u{feff}');
     let text = text.chars().map(|c| if unseen(c) { format!("\\u{:04x}", u32::from(c)) } else { c.into() }).collect();
     (text, Scope { include: pairs(include), exclude: pairs(exclude), ..Scope::default() })
@@ -75,7 +75,7 @@ async fn resource_graph_answers_with_every_group_and_with_the_resources_in_scope
     assert_eq!(run.count("rows"), entities + 60 - groups, "{run}");
 }
 
-/// Each as the name of a tag, and as its value.
+/// Each is used as the name of a tag and as its value.
 const ODD: [&str; 20] = [
     "O'Connor",
     "''",
@@ -152,7 +152,7 @@ async fn an_empty_value_asks_for_a_tag_that_is_there_and_empty() {
     }
 }
 
-/// Two groups, one of production; the filter takes that one.
+/// Two groups, one of which is in production and matches the filter.
 struct Two {
     sandbox: Sandbox,
     subscription: std::sync::Arc<str>,
@@ -217,7 +217,7 @@ async fn filters_never_hold_back_a_subscription_or_a_delete() {
     {
         let mut estate = two.sandbox.estate();
         estate.rename_subscription(&two.subscription, "Two");
-        // Its row is still there, so that the tags of its group could be asked.
+        // Its row still exists, so that the tags of its group can be queried.
         estate.set_lags(Lags { record: none.clone(), row: hour..=hour });
         estate.delete_resource(&Two::site(&two.outside, "gone"));
         estate.set_lags(Lags { record: none.clone(), row: none.clone() });
@@ -246,7 +246,7 @@ async fn filters_never_hold_back_a_subscription_or_a_delete() {
     assert!(outline(&sent).contains(&("delete", &Two::site(&two.outside, "kept"))), "{:?}", outline(&sent));
 }
 
-/// Whether what has no row yet is in scope is not known: it is unresolved, and not left out in silence.
+/// Whether something without a row is in scope is unknown, so it is unresolved instead of silently left out.
 #[tokio::test]
 async fn what_has_no_current_row_is_unresolved_and_not_out_of_scope() {
     let two = Two::start().await;

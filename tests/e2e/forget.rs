@@ -1,4 +1,4 @@
-//! `forget`: a subscription that is gone for good is deleted from the catalog and from the checkpoint, on request only.
+//! `forget`: deletes a subscription that is gone for good from the catalog and the checkpoint, only on request.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 use crate::harness::{DAY, MINUTE, Program, Run, Small, assert_equal, break_down, envelopes, settled, start};
 use crate::remembered::{entries, file, remembering, signal, state, summary, until};
 
-/// The words of the warning that a run gives.
+/// The text of the warning that a run logs.
 const UNLISTED: &str = "is not listed any more";
 
 fn posts(sandbox: &Sandbox) -> u64 {
@@ -26,7 +26,7 @@ async fn tick(sandbox: &Sandbox) -> Run {
     remembering(sandbox).run().await
 }
 
-/// After a full run, the second subscription is not listed any more. Yields its GUID.
+/// After a full run, the second subscription is no longer listed. Returns its GUID.
 async fn lost(settings: Settings) -> (Sandbox, Arc<str>) {
     let sandbox = start(settings).await;
     remembering(&sandbox).run().await.exits(0);
@@ -42,7 +42,7 @@ fn forget(sandbox: &Sandbox, guid: &str) -> Program {
     remembering(sandbox).args(["forget", guid])
 }
 
-/// Ids that the checkpoint holds of a subscription.
+/// The ids that the checkpoint holds for a subscription.
 async fn held(sandbox: &Sandbox, guid: &str) -> BTreeSet<String> {
     let entries = entries(sandbox).await;
     let held = entries.iter().filter(|entry| entry["state"] != "nothing").map(|entry| entry["id"].as_str().unwrap());
@@ -260,7 +260,7 @@ async fn what_could_not_be_deleted_stays_held_and_the_next_forget_goes_on_with_i
     }
 }
 
-/// How a forget ends that is not let to its end.
+/// How an interrupted forget ends.
 #[derive(Clone, Copy, Debug)]
 enum Cut {
     Signal(&'static str),

@@ -1,4 +1,4 @@
-//! A full run: everything that exists, and the deletes that were missed.
+//! A full run: everything that exists, and deletes that were missed.
 
 use jiff::Timestamp;
 use sandbox::expected::Scope;
@@ -10,7 +10,7 @@ use crate::harness::{DAY, Program, Run, Small, assert_equal, envelopes, outline,
 #[tokio::test]
 async fn a_full_run_makes_an_empty_catalog_equal_to_the_estate() {
     let mut settings = settled();
-    // Port takes no entity before what it relates to.
+    // Port accepts no entity before those that it relates to.
     settings.port.dangling = Dangling::Refuse;
     let sandbox = start(settings).await;
     let run = Program::full(&sandbox).run().await.exits(0);
@@ -76,7 +76,7 @@ async fn deletes_of_the_last_6_days_are_sent_after_the_upserts_children_first() 
         let group = estate.create_group(&small.subscription, "Late", "eastus", None).unwrap();
         let site = estate.create_resource(&group, "Microsoft.Web/sites", "site", "eastus", None).unwrap();
         estate.delete_group(&group);
-        // Under the same id again: it exists now.
+        // Recreated under the same id, so it exists now.
         estate.recreate_resource(&small.vault, None);
         site
     };

@@ -1,4 +1,4 @@
-//! Runs the binary against a sandbox, and reads what it leaves behind.
+//! Runs the binary against a sandbox and reads the results.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -22,27 +22,27 @@ use tokio::process::Command;
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// No run takes longer, whatever goes wrong.
+/// The maximum duration of a run.
 const PATIENCE: Duration = Duration::from_secs(100);
 
-/// An estate of three subscriptions, twelve groups and 120 resources that has been there for long, on a clock that stands
-/// still; every body that Port accepts is kept.
+/// An old estate of three subscriptions, twelve groups and 120 resources, with a stopped clock. Keeps every body that
+/// Port accepts.
 pub(crate) fn settled() -> Settings {
     let mut settings = Settings { clock: Clock::stopped(), ..Settings::default() };
     settings.port.record = true;
-    // Several runs of a test share one, and none waits for its end; what keeps to it has tests of its own.
+    // Several runs of a test share one quota, and none should wait for it; the quota has its own tests.
     settings.azure.quota = Some(QuotaSettings { queries: 10_000, window: Duration::ZERO });
     settings
 }
 
-/// An estate of so many resources.
+/// An estate with this many resources.
 pub(crate) fn of_resources(resources: usize) -> Settings {
     let mut settings = settled();
     settings.estate = EstateSize { subscriptions: 2, groups: 8, resources };
     settings
 }
 
-/// Nothing but what a test puts there.
+/// An empty estate.
 pub(crate) fn empty() -> Settings {
     let mut settings = settled();
     settings.estate = EstateSize { subscriptions: 0, groups: 0, resources: 0 };
@@ -53,7 +53,7 @@ pub(crate) async fn start(settings: Settings) -> Sandbox {
     Sandbox::start(settings).await.expect("the sandbox starts")
 }
 
-/// A sandbox with one subscription, with one group, with one vault; all of it has been there for long.
+/// A sandbox with one old subscription that has one group with one vault.
 pub(crate) struct Small {
     pub(crate) sandbox: Sandbox,
     pub(crate) subscription: Arc<str>,
@@ -80,15 +80,15 @@ impl Small {
     }
 }
 
-/// One run of the binary that is to be.
+/// A run of the binary to be started.
 pub(crate) struct Program(Command);
 
 impl Program {
-    /// With nothing in its environment.
+    /// With an empty environment.
     pub(crate) fn bare() -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_azure-incremental"));
         command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        // The second is where coverage is written to, where it is measured.
+        // The second is the path for coverage data, if coverage is measured.
         for name in ["PATH", "LLVM_PROFILE_FILE"] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
@@ -97,9 +97,9 @@ impl Program {
         Self(command)
     }
 
-    /// Pointed at a sandbox, a moment after what happened there so far, and reporting in JSON.
+    /// Pointed at a sandbox, a moment after the last change there, and reporting in JSON.
     pub(crate) fn new(sandbox: &Sandbox) -> Self {
-        // Changes of one id bear different times, though the clock stands still: the later ones show later.
+        // Changes of one id have different times although the clock is stopped, so later ones show later.
         sandbox.clock().advance(Duration::from_secs(1));
         let mut program = Self::bare().env("LOG_FORMAT", "json");
         program.0.envs(sandbox.env());
@@ -110,7 +110,7 @@ impl Program {
         Self::new(sandbox).env("SYNC_MODE", "full")
     }
 
-    /// Writes entities over Port's API, as the example mapping makes them.
+    /// Writes entities over Port's API, with the example mapping.
     pub(crate) fn over_the_api(sandbox: &Sandbox) -> Self {
         let mapping = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/port/entities.yml");
         let mut program = Self::new(sandbox).without("PORT_WEBHOOK_INGEST_URL").env("MAPPING_FILE", mapping);
@@ -133,7 +133,7 @@ impl Program {
         self
     }
 
-    /// Started by another command, with the program and its arguments after its own.
+    /// Started by another command, which gets the program and its arguments as its own last arguments.
     pub(crate) fn within(self, command: &[&str]) -> Self {
         let program = self.0.as_std();
         let mut within = Command::new(command[0]);
@@ -143,17 +143,17 @@ impl Program {
         Self(within)
     }
 
-    /// Remembers in this file what was delivered.
+    /// Uses this checkpoint.
     pub(crate) fn checkpoint(self, file: &Path) -> Self {
         self.env("CHECKPOINT_FILE", file)
     }
 
-    /// As a step of a job of GitHub Actions, which reads these files.
+    /// As a step of a GitHub Actions job that reads these files.
     pub(crate) fn in_a_job(self, summary: &Path, output: &Path) -> Self {
         self.env("GITHUB_ACTIONS", "true").env("GITHUB_STEP_SUMMARY", summary).env("GITHUB_OUTPUT", output)
     }
 
-    /// The command itself, for a test that does not merely wait for its end.
+    /// The command itself, for tests that do more than wait for its end.
     pub(crate) fn into_command(self) -> Command {
         self.0
     }
@@ -169,11 +169,11 @@ impl Program {
         let name = rustix::pty::ptsname(&screen, Vec::new()).unwrap().into_string().unwrap();
         let open = || File::options().read(true).write(true).open(&name).unwrap();
         let mut child = self.0.env("TERM", "xterm").stdout(open()).stderr(open()).spawn().unwrap();
-        // The program alone holds the other end: what is shown ends with it.
+        // Only the program holds the other end, so the output ends with it.
         drop(self);
         let reading = tokio::task::spawn_blocking(move || {
             let mut shown = Vec::new();
-            // A terminal that nobody writes to any more is an error, not an end.
+            // A terminal without writers returns an error instead of an end of file.
             _ = File::from(screen).read_to_end(&mut shown);
             shown
         });
@@ -194,7 +194,7 @@ impl Program {
     }
 }
 
-/// What a run left behind.
+/// The results of a run.
 pub(crate) struct Run {
     pub(crate) code: i32,
     pub(crate) out: String,
@@ -209,7 +209,7 @@ impl Run {
         self
     }
 
-    /// Both of what it wrote hold each of these texts, together.
+    /// The combined output contains each of these texts.
     #[track_caller]
     pub(crate) fn says(self, texts: &[&str]) -> Self {
         for text in texts {
@@ -235,13 +235,13 @@ impl Run {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("no report in JSON: {error}; {self}"))
     }
 
-    /// A number of the report.
+    /// A number in the report.
     #[track_caller]
     pub(crate) fn count(&self, field: &str) -> u64 {
         self.report()[field].as_u64().unwrap_or_else(|| panic!("the report has no number {field}; {self}"))
     }
 
-    /// What went wrong, as the report says it.
+    /// The errors in the report.
     #[track_caller]
     pub(crate) fn errors(&self) -> String {
         let report = self.report();
@@ -266,7 +266,7 @@ impl std::fmt::Display for Run {
     }
 }
 
-/// One envelope that Port took.
+/// An envelope that Port accepted.
 #[derive(Clone, Debug)]
 pub(crate) struct Envelope {
     pub(crate) operation: String,
@@ -302,7 +302,7 @@ impl Envelope {
     }
 }
 
-/// What Port took so far, in the order of arrival.
+/// The envelopes that Port has accepted so far, in order of arrival.
 pub(crate) async fn envelopes(sandbox: &Sandbox) -> Vec<Envelope> {
     sandbox.port().settle().await;
     let deliveries = sandbox.port().deliveries();
@@ -324,17 +324,17 @@ pub(crate) async fn envelopes(sandbox: &Sandbox) -> Vec<Envelope> {
         .collect()
 }
 
-/// The operations of those envelopes, and what they are about.
+/// The operations and ids of these envelopes.
 pub(crate) fn outline(envelopes: &[Envelope]) -> Vec<(&str, &str)> {
     envelopes.iter().map(|envelope| (envelope.operation.as_str(), envelope.id())).collect()
 }
 
-/// Ids of the resources among them.
+/// The ids of the resources among them.
 pub(crate) fn resource_ids(envelopes: &[Envelope]) -> BTreeSet<String> {
     envelopes.iter().filter(|one| one.is_resource()).map(|one| one.id().to_owned()).collect()
 }
 
-/// The queries that Resource Graph was sent, repetitions included.
+/// The queries sent to Resource Graph, including retries.
 pub(crate) fn queries(sandbox: &Sandbox) -> Vec<Json> {
     let entries = sandbox.requests().entries();
     let graph = entries.iter().filter(|entry| entry.route == Route::Graph);
@@ -346,17 +346,17 @@ pub(crate) fn table(query: &Json) -> &str {
     query["query"].as_str().and_then(|text| text.lines().next()).unwrap_or_default()
 }
 
-/// From now on this goes wrong.
+/// Injects a fault from now on.
 pub(crate) fn break_down(sandbox: &Sandbox, route: Route, rule: Rule) {
     let _ = sandbox.faults().add(route, rule);
 }
 
-/// A failure that may be tried again at once.
+/// A transient failure that may be retried at once.
 pub(crate) fn passing(status: u16) -> Fault {
     Fault::retry_after(status, "0")
 }
 
-/// Keeps the text of each answer of Resource Graph, as it went out.
+/// Keeps the text of each answer of Resource Graph, as sent.
 pub(crate) fn keep_answers(sandbox: &Sandbox) -> Arc<Mutex<Vec<String>>> {
     let kept = Arc::new(Mutex::new(Vec::new()));
     let keeper = Arc::clone(&kept);
@@ -368,7 +368,7 @@ pub(crate) fn keep_answers(sandbox: &Sandbox) -> Arc<Mutex<Vec<String>>> {
     kept
 }
 
-/// The catalog is what the estate says it ought to be.
+/// Asserts that the catalog matches the estate.
 pub(crate) async fn assert_equal(sandbox: &Sandbox, scope: &Scope, run: &Run) {
     let differences = sandbox.diff(scope).await;
     let shown: Vec<&String> = differences.iter().take(20).collect();

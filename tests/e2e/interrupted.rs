@@ -1,5 +1,5 @@
-//! What happens around a run that was cut short, a subscription that was away, days without a run, or a file that was lost: three
-//! runs later the catalog is right, and nothing was sent for nothing.
+//! Changes around an interrupted run, a missing subscription, days without a run, or a lost file: three runs later the
+//! catalog is right, and nothing was sent needlessly.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -26,7 +26,7 @@ use crate::replica::{HOUR, PRODUCTION, TICK, assert_heals, posts, tick};
 
 const VAULTS: &str = "Microsoft.KeyVault/vaults";
 
-/// A filter of groups, and what of the estate is then in the catalog.
+/// A filter for groups, and the resulting scope.
 fn filters() -> [(&'static str, Scope); 2] {
     let pair = |value: &str| vec![("environment".to_owned(), value.to_owned())];
     [
@@ -39,7 +39,7 @@ fn filtered(sandbox: &Sandbox, filter: &str) -> Program {
     remembering(sandbox).env("RESOURCE_GROUP_TAG_FILTERS", filter)
 }
 
-/// Whose tag or name changes.
+/// What has its tag or name changed.
 #[derive(Clone, Copy, Debug)]
 enum Subject {
     Vault,
@@ -66,19 +66,19 @@ impl Subject {
     }
 }
 
-/// What becomes of the run that sends the change.
+/// What happens to the run that sends the change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cut {
     Killed,
-    /// Port has applied it, and has not answered.
+    /// Port has applied it but has not answered.
     KilledUnanswered,
-    /// Port has answered, and does not answer what is sent beside it or next.
+    /// Port has answered, but does not answer the requests alongside or after it.
     KilledAnswered,
-    /// While its post is under way, which is let to its end.
+    /// Stopped while its post is in flight, which may finish.
     Stopped,
-    /// Port has applied it, and the connection was closed.
+    /// Port has applied it, but the connection was closed.
     StoppedUnanswered,
-    /// Port has applied it, and something on the way answers that it failed.
+    /// Port has applied it, but something on the way answers with a failure.
     Unanswered,
     AnotherFailed,
 }
@@ -95,7 +95,7 @@ impl Cut {
         matches!(self, Self::KilledUnanswered | Self::StoppedUnanswered | Self::Unanswered)
     }
 
-    /// Whether nobody knows what the catalog has.
+    /// Whether the state of the catalog is unknown.
     fn leaves_doubt(self) -> bool {
         self == Self::Killed || self.is_unanswered()
     }
@@ -110,7 +110,7 @@ impl Cut {
         }
     }
 
-    /// A run that sends a subject and something else, and to which this happens.
+    /// Runs the program with a change to a subject and to another one, and interrupts it this way.
     async fn run(self, sandbox: &Sandbox, subject: &str, other: &str) {
         let is_met = Arc::new(AtomicBool::new(false));
         let meets = Arc::clone(&is_met);
@@ -144,7 +144,7 @@ impl Cut {
     }
 }
 
-/// A tag or a name becomes B, a run sends that and is cut short, and it is A again.
+/// A tag or name becomes B, a run that sends it is interrupted, and it becomes A again.
 async fn assert_flips_back(cuts: &[Cut]) {
     let all = [Subject::Vault, Subject::Group, Subject::Subscription];
     join_all(all.map(|subject| assert_that_flips_back(subject, cuts))).await;
@@ -159,12 +159,12 @@ async fn assert_that_flips_back(subject: Subject, cuts: &[Cut]) {
     confirmed(sandbox).await;
     for (number, (cut, is_recorded)) in cuts.iter().flat_map(|cut| [(*cut, true), (*cut, false)]).enumerate() {
         if !is_recorded && !cut.leaves_doubt() {
-            // Before all is read again, nothing tells of it.
+            // Nothing shows it before everything is read again.
             continue;
         }
         sandbox.clock().advance(MINUTE);
         subject.becomes(&mut sandbox.estate(), &small, "b");
-        // Without a record of what follows, that of this is not read again either: it is before the overlap.
+        // If the revert has no record, this change's record must not be read again: it is moved before the overlap.
         sandbox.clock().advance(if is_recorded { MINUTE } else { 3 * HOUR });
         sandbox.estate().retag_resource(&other, names::tags(&[("number", &number.to_string())]));
         let before = envelopes(sandbox).await.len();
@@ -196,7 +196,8 @@ async fn what_changed_and_changed_back_around_a_run_that_was_stopped_or_not_answ
     assert_flips_back(&Cut::OTHERS).await;
 }
 
-/// Two subscriptions, each with two groups in production, each with two vaults: the first of each is where things happen.
+/// Two subscriptions with two groups in production each, and two vaults in each group. Everything happens in the first
+/// of each.
 struct Land {
     sandbox: Sandbox,
     subscriptions: Vec<Arc<str>>,
@@ -241,7 +242,7 @@ impl Land {
 enum Leaves {
     Afterwards,
     Meanwhile,
-    /// The same, and only its row tells.
+    /// The same, but only its row shows it.
     Unrecorded,
 }
 
@@ -277,7 +278,7 @@ async fn of_a_subscription_that_was_away_what_leaves_the_scope_is_deleted_and_no
         let sent = envelopes(sandbox).await.split_off(before);
         let deletes = deletes(&sent);
         assert_eq!((deletes.len(), deletes.into_iter().collect()), (3, land.group_and_vaults()));
-        // Past that, what is held of it is proven by nothing: all of it is sent once.
+        // After that, nothing proves what is held of it: all of it is sent once.
         let is_proven = away < 6 * DAY;
         assert_eq!(sent.len() == 3, is_proven, "{filter} {away:?} {leaves:?} {:?}", outline(&sent));
     };
@@ -294,13 +295,13 @@ async fn of_a_subscription_that_was_away_what_leaves_the_scope_is_deleted_and_no
     }
 }
 
-/// What of these is deleted.
+/// The deletes among these.
 fn deletes(sent: &[Envelope]) -> Vec<String> {
     let deletes = outline(sent).into_iter().filter(|(what, _)| *what == "delete");
     deletes.map(|(_, id)| id.to_owned()).collect()
 }
 
-/// The queries of a run that finds nothing to do.
+/// The number of queries of a run that finds no changes.
 async fn idle(sandbox: &Sandbox) -> u64 {
     let (asked, posted) = (sandbox.requests().count(Route::Graph), posts(sandbox));
     let run = tick(sandbox).await.exits(0);
@@ -308,7 +309,8 @@ async fn idle(sandbox: &Sandbox) -> u64 {
     sandbox.requests().count(Route::Graph) - asked
 }
 
-/// Some subscriptions are not listed, not looked at by Resource Graph, or cannot be read; all others can. How a run then ends.
+/// Makes some subscriptions unlisted, not covered by Resource Graph, or unreadable, and all others readable. Returns
+/// the exit code of a run.
 fn hold_back(sandbox: &Sandbox, guids: &[Arc<str>], is_held_back: impl Fn(usize) -> bool) -> i32 {
     sandbox.faults().clear();
     sandbox.estate().sight().clear();
@@ -344,7 +346,7 @@ async fn eight_subscriptions_that_were_held_back_at_different_times_cost_no_more
             sandbox.clock().advance(apart);
             remembering(sandbox).run().await.exits(code)
         };
-        // One by one they are back, and then they go one by one.
+        // They return one by one, and then disappear one by one.
         for back in 1..=8 {
             step(hold_back(sandbox, &guids, |place| place >= back)).await;
         }
@@ -382,7 +384,7 @@ async fn while_nothing_changes_nothing_is_sent_within_the_overlap_and_after_it()
         };
         run().run().await.exits(0);
         hourly(5).await;
-        // Of all kinds: parents, children, and what goes.
+        // All kinds: parents, children, and deletes.
         life::tick(&mut sandbox.estate(), &mut Rng::new(1), 60);
         let before = posts(sandbox);
         run().run().await.exits(0);
@@ -408,11 +410,11 @@ async fn what_went_while_no_run_took_place_for_longer_than_records_are_kept_is_d
             u64::from(sandbox.estate().delete_resource(&land.vaults[0]))
         };
         sandbox.clock().advance(before_the_run);
-        // Without a record it is asked for, and gone once it has been missing for half an hour.
+        // Without a record it is queried by id, and deleted once it has been missing for half an hour.
         let deletes = if before_the_run < 6 * DAY { [went, 0, 0] } else { [0, 0, went] };
         for (number, deletes) in deletes.into_iter().enumerate() {
             let run = if number == 0 { remembering(sandbox).run().await } else { tick(sandbox).await }.exits(0);
-            // What is as old is proven by nothing any more.
+            // Nothing proves things this old any more.
             let upserts = if number == 0 { 14 - went } else { 0 };
             assert_eq!((run.count("deletes"), run.count("upserts")), (deletes, upserts), "{number}: {run}");
         }

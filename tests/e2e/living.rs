@@ -1,4 +1,4 @@
-//! A living estate: a full run, then an incremental one for each tick, and the catalog equal to the estate after each.
+//! A changing estate: a full run, then an incremental one for each tick. The catalog equals the estate after each.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ fn living(seed: u64) -> Settings {
     settings
 }
 
-/// What a run is told, and what of the estate it then ought to keep in the catalog.
+/// The configuration of a run, and the part of the estate that should then be in the catalog.
 #[derive(Default)]
 struct Told {
     variables: Vec<(&'static str, &'static str)>,
@@ -110,7 +110,7 @@ fn production(checkpoint: bool) -> Told {
     Told { variables, scope }
 }
 
-/// A run that remembers nothing cannot know which groups were in scope: their tags stay as they are.
+/// A run without a checkpoint cannot know which groups were in scope, so their tags do not change here.
 #[tokio::test]
 async fn the_catalog_follows_in_the_scope_of_tags() {
     let sandbox = start(living(5)).await;
@@ -124,7 +124,7 @@ async fn the_catalog_follows_while_groups_enter_and_leave_the_scope_of_tags() {
     }
 }
 
-/// Azure dates them to the millisecond, and more than one thing happens in one.
+/// Azure's times have a resolution of a millisecond, and several things can happen in one.
 #[tokio::test]
 async fn of_a_create_and_a_delete_with_the_same_time_the_row_decides_with_a_checkpoint_and_without() {
     for remembers in [false, true] {

@@ -1,6 +1,6 @@
-//! The real binary, from its environment to its exit code, against a small Azure and a small Port over TLS.
+//! The real binary, from environment to exit code, against a small Azure and a small Port over TLS.
 //!
-//! Everything is in one crate, so that it is linked once.
+//! Everything is in one crate, so that it is linked only once.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -15,7 +15,7 @@
 mod engine;
 mod harness;
 
-// Tests begin in the order of their names. These wait the longest, and so come first.
+// Tests start in order of their names. These take the longest, so they come first.
 mod across_subscriptions;
 mod across_tenants;
 mod at_the_webhook;

@@ -1,8 +1,8 @@
-//! The fault matrix: what a run makes of every way in which each of its requests can fail, and what it makes of answers of
-//! Resource Graph that only look well.
+//! The fault matrix: how a run handles every fault in each of its requests, and answers of Resource Graph that only
+//! look right.
 //!
-//! A full run goes well, the estate changes, the next run meets the fault; then all is well again, and the run after that must
-//! have mended the catalog.
+//! A full run succeeds, the estate changes, and the next run meets the fault. Then everything works again, and the run
+//! after that must have repaired the catalog.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use sandbox::{Host, Sandbox};
 use crate::engine::{Ended, alone, config, go, trust};
 use crate::harness::{DAY, MINUTE, break_down, empty};
 
-/// Rows: the request. Columns: the fault, in every attempt. What must come of it is below.
+/// Rows: the request. Columns: the fault, in every attempt. The cells are explained below.
 const MATRIX: &str = "
                 refuse  hang  drip  reset  reset-in-body  400  401  403  404  408  413  429  500  503  garbage  endless
 Token             f      f     f      f         f          c    c    c    c    f    c    f    f    f      f        f
@@ -34,18 +34,19 @@ Graph             f      f     f      f         f          f    t    f    f    f
 Webhook           o      d     d      d         d          r    w    w    w    d    r    h    d    d      w        d
 ";
 
-/// Of the checkpoint: a subscription's number, from when on it is read, when it was compared in full, and how much is held.
+/// An entry in the checkpoint: a subscription's number, the time from which to read, the last full comparison, and the
+/// number of entities held.
 type Mark = (u32, Option<i64>, Option<i64>, u64);
 const SHARDS: TableDefinition<&str, Mark> = TableDefinition::new("shards");
 
-/// What must come of a fault.
+/// The expected result of a fault.
 struct Outcome {
     exit: u8,
-    /// Whether the marks move: they follow what was read, and what was not delivered is noted for itself.
+    /// Whether the marks advance: they follow what was read; undelivered changes are recorded separately.
     moves: bool,
-    /// Envelopes that the report counts as not accepted.
+    /// The number of envelopes that the report counts as not accepted.
     failed: u64,
-    /// What its errors say.
+    /// The text of its errors.
     said: &'static str,
 }
 
@@ -59,17 +60,17 @@ fn expected(cell: &str, fault: &str) -> Outcome {
         _ => "status",
     };
     let (exit, moves, failed, said) = match cell {
-        // The request failed, or Azure's answer made no sense.
+        // The request failed, or Azure's answer was invalid.
         "f" => (1, false, 0, cause),
-        // The credentials were refused; they are of no use; the token was, and a new one too.
+        // The credentials were rejected; they are unusable; the token was rejected, and so was a new one.
         "c" => (3, false, 0, "Azure refused the credentials: status"),
         "u" => (3, false, 0, "cannot sign in"),
         "t" => (3, false, 0, "a new access token was refused as well"),
-        // The envelope was not delivered; the webhook is wrong, and takes none of two; Port rejected the envelope.
+        // The envelope was not delivered; the webhook is wrong and accepts neither of two; Port rejected the envelope.
         "d" => (1, true, 1, "1 changes were not delivered"),
-        // Nobody is there: the run ends before everything was read.
+        // The webhook is unreachable: the run ends before everything was read.
         "o" => (1, false, 1, "Port's webhook is down"),
-        // It throttles for too long, and the run ends.
+        // It throttles for too long, so the run ends.
         "h" => (1, false, 0, "throttled everything for"),
         "w" => (1, true, 2, "does not exist or is not yours"),
         "r" => (4, true, 1, "Port rejected 1 changes individually"),
@@ -83,7 +84,7 @@ fn expected(cell: &str, fault: &str) -> Outcome {
 enum Request {
     /// To Entra ID for an access token.
     Token,
-    /// To GitHub for an ID token, which the one for an access token then carries.
+    /// To GitHub for an ID token, which the request for the access token then includes.
     IdToken,
     /// To the metadata service of a machine, for an access token.
     Metadata,
@@ -113,7 +114,7 @@ impl Request {
         }
     }
 
-    /// A credential that makes this request, if that of the sandbox's application does not.
+    /// A credential that makes this request, if the sandbox's application does not.
     fn identity(self, sandbox: &Sandbox) -> Option<Identity> {
         let sign_in = sandbox.origin(Host::SignIn);
         match self {
@@ -136,10 +137,10 @@ impl Request {
         let says_no = matches!(fault, Fault::Status { .. });
         let rule = Rule::new(fault);
         match self {
-            // Not of the request for an access token, which has a body.
+            // Excludes the request for an access token, which has a body.
             Self::IdToken => rule.when(<[u8]>::is_empty),
             Self::Webhook if wrong => rule,
-            // One envelope of several; where no answer says no, it was taken all the same.
+            // One envelope of several. If no answer rejects it, it was accepted.
             Self::Webhook if says_no => rule.containing("third"),
             Self::Webhook => rule.containing("third").applied(),
             _ => rule,
@@ -167,7 +168,7 @@ struct Trial {
 }
 
 impl Trial {
-    /// One subscription, with a credential that makes this request, and one envelope a post.
+    /// One subscription, a credential that makes this request, and one envelope per post.
     fn of(request: Request, runtime: &tokio::runtime::Runtime) -> Self {
         let mut trial = Self::new(empty(), &["One"], runtime);
         if let Some(identity) = request.identity(&trial.sandbox) {
@@ -177,7 +178,7 @@ impl Trial {
         trial
     }
 
-    /// Subscriptions of these names, each with a group, all of it read.
+    /// Subscriptions with these names, each with a group, after a complete run.
     fn new(mut settings: Settings, names: &[&str], runtime: &tokio::runtime::Runtime) -> Self {
         settings.net.own_runtime = true;
         let payload = (settings.port.mapping == MAPPING_BATCH).then(|| "batch".to_owned());
@@ -221,7 +222,7 @@ impl Trial {
         }
     }
 
-    /// From when on each subscription is read next.
+    /// The time from which each subscription is read next.
     fn marks(&self) -> Vec<Option<i64>> {
         let database = redb::Database::open(self.sandbox.directory().join("checkpoint.redb")).unwrap();
         let shards = database.begin_read().unwrap().open_table(SHARDS).unwrap();
@@ -237,7 +238,7 @@ impl Trial {
                 self.run()
             }
             None if route == Route::Graph => std::thread::scope(|scope| {
-                // It is on the host of the listing, which must have answered before it goes.
+                // It shares a host with the listing, which must have answered before the host goes down.
                 break_down(&self.sandbox, route, request.rule(Fault::Hang));
                 scope.spawn(|| {
                     while self.sandbox.requests().count(Route::Graph) == 0 {
@@ -254,7 +255,7 @@ impl Trial {
         }
     }
 
-    /// A run after all is well again, and how the catalog then differs from the estate.
+    /// A run after everything works again, and the remaining differences between catalog and estate.
     fn mend(&self, runtime: &tokio::runtime::Runtime) -> (Report, Vec<String>) {
         self.sandbox.faults().clear();
         self.sandbox.estate().sight().clear();
@@ -310,8 +311,8 @@ fn every_fault_of_every_request_ends_as_the_matrix_says() {
     });
 }
 
-/// Rows: the fault of Resource Graph. Columns: its next query only, queries that name the second of two subscriptions, queries
-/// that name both, or all queries.
+/// Rows: the fault of Resource Graph. Columns: its next query only, queries that name the second of two subscriptions,
+/// queries that name both, or all queries.
 const ANSWERS: &str = "
                 once  two  both  all
 error-beside      h    p    h     f
@@ -331,16 +332,16 @@ date-behind       -    -    -     h
 date-absent       -    -    -     h
 ";
 
-/// New resources of each subscription: a few, or so many that they are read in parts.
+/// New resources per subscription: a few, or enough to be read in parts.
 const FEW: usize = 2;
 const MANY: usize = 600;
 
-/// What must come of an answer.
+/// The expected result of an answer.
 struct Answered {
     exit: u8,
-    /// Whether the marks of the first and of the second subscription move.
+    /// Whether the marks of the first and second subscription advance.
     moves: [bool; 2],
-    /// How many subscriptions' new resources come, but for so many of those.
+    /// How many subscriptions' new resources arrive, and how many of those are lost.
     come: usize,
     lost: usize,
     not_covered: u64,
@@ -349,17 +350,17 @@ struct Answered {
 
 fn wanted(cell: &str) -> Answered {
     let (exit, moves, come, lost, not_covered, said) = match cell {
-        // It is asked again, in the same way or in another.
+        // It is queried again, in the same way or another.
         "h" => (0, [true; 2], 2, 0, 0, ""),
-        // Its records come with the overlap of the next run.
+        // Its records are read with the overlap of the next run.
         "l" => (0, [true; 2], 0, 0, 0, ""),
-        // One of the subscriptions is not looked at, or both are not.
+        // One or both subscriptions are not covered.
         "n" => (0, [true, false], 1, 0, 1, ""),
         "N" => (0, [false; 2], 0, 0, 2, ""),
-        // One subscription fails alone; one row does.
+        // A single subscription fails; a single row does.
         "p" => (1, [true, false], 1, 0, 0, "subscription Two ("),
         "b" => (1, [true; 2], 2, 1, 0, "1 entities could not be read"),
-        // Nothing is proven; nothing is answered; it is answered to nobody.
+        // Nothing is proven; nothing is answered; the token is rejected everywhere.
         "s" => (1, [false; 2], 0, 0, 0, "0 rows came of 1200 that were announced"),
         "f" => (1, [false; 2], 0, 0, 0, "the query for"),
         "t" => (3, [false; 2], 0, 0, 0, "a policy of the tenant refuses the token"),
@@ -369,19 +370,19 @@ fn wanted(cell: &str) -> Answered {
 }
 
 impl Trial {
-    /// Two subscriptions that need nothing but what is new in them, so much each.
+    /// Two subscriptions that only need their new resources, this many each.
     fn of_two(new: usize, runtime: &tokio::runtime::Runtime) -> Self {
         let mut settings = empty();
         MAPPING_BATCH.clone_into(&mut settings.port.mapping);
         let mut trial = Self::new(settings, &["One", "Two"], runtime);
-        // What is answered is so in a quarter of this, also on a machine with much else to do.
+        // Valid answers take a quarter of this, even on a busy machine.
         trial.config.limits.azure_timeout = Duration::from_secs(2);
         assert_eq!(trial.run().exit.code(), 0);
         trial.grow(&(0..new).map(|number| format!("new-{number}")).collect::<Vec<_>>());
         trial
     }
 
-    /// Makes Resource Graph answer so.
+    /// Makes Resource Graph answer this way.
     fn spoil(&self, fault: &str, reach: &str) {
         const HOURS: i64 = 3 * 60 * 60 * 1000;
         let guids: Vec<_> = self.sandbox.estate().subscriptions().iter().map(|one| one.guid.clone()).collect();

@@ -1,4 +1,4 @@
-//! How much memory a full run of a large estate takes.
+//! The memory of a full run over a large estate.
 
 use std::time::Duration;
 
@@ -7,19 +7,19 @@ use sandbox::settings::EstateSize;
 
 use crate::harness::{Program, settled, start};
 
-/// What the program may take as it is built for use. A build for tests has more code in memory: 34 MB at 1,000 resources, where
-/// little is held, 38.3 MB at 5,000 and 40.8 MB at 20,000.
+/// The limit for release builds. Test builds have more code in memory: 34 MB at 1,000 resources, where little is held,
+/// 38.3 MB at 5,000 and 40.8 MB at 20,000.
 const MOST_KB: u64 = 28 * 1024 + if cfg!(debug_assertions) { 16 * 1024 } else { 0 };
 
-/// The most that a process has had in memory so far, in KiB; `None` once it has ended.
+/// The peak memory of a process so far, in KiB; `None` once it has ended.
 fn peak(process: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().trim_end_matches(" kB").parse().ok()
 }
 
-/// The kernel keeps the high-water mark itself, so that looking now and then misses no peak, but for one in the last
-/// moments, when all has been read and sent.
+/// The kernel tracks the peak itself, so occasional reads miss none, except in the last moments, when everything has
+/// been read and sent.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_run_over_20_000_resources_is_complete_in_28_mb() {

@@ -1,4 +1,4 @@
-//! What an operator has at hand: dry run, init, GitHub Actions, completions, freshness, a look at the checkpoint.
+//! An operator's tools: dry run, init, GitHub Actions, completions, freshness, and the checkpoint command.
 
 use std::collections::BTreeSet;
 use std::process::Stdio;
@@ -139,7 +139,7 @@ async fn a_job_of_githubs_is_told_that_its_checkpoint_is_older_than_the_last_run
     std::fs::copy(file(&sandbox), &kept).unwrap();
     run(42).run().await.exits(0);
     assert!(!is_told());
-    // The save of run 42 failed.
+    // Run 42 failed to save.
     std::fs::copy(&kept, file(&sandbox)).unwrap();
     run(43).run().await.exits(0);
     assert!(is_told());
@@ -179,7 +179,7 @@ async fn who_made_a_change_is_delivered_only_where_that_is_wished_for() {
     assert_eq!(attributed.count(), 3);
 }
 
-/// `azure-incremental checkpoint` for a person, on the sandbox's own file.
+/// `azure-incremental checkpoint` in text form, for the sandbox's checkpoint.
 fn shown<const N: usize>(sandbox: &Sandbox, args: [&str; N]) -> Program {
     Program::bare().args(["checkpoint", file(sandbox).to_str().unwrap()]).args(args)
 }
@@ -220,7 +220,7 @@ async fn where_there_is_no_checkpoint_to_look_at_or_nothing_in_it_that_is_an_err
     let sandbox = start(settled()).await;
     for why in ["does not exist yet", "holds nothing yet: no run has read anything"] {
         if why.starts_with("holds") {
-            // A run makes its file before it signs in.
+            // A run creates its file before it signs in.
             remembering(&sandbox).env("AZURE_CLIENT_SECRET", "wrong").run().await.exits(3);
         }
         for args in [&[][..], &["--list"], &["--id", "/subscriptions/x"]] {

@@ -1,4 +1,5 @@
-//! What Azure does not have any more, and no memory knows of, is removed from Port: each safety shows the deletion that it prevents.
+//! Pruning removes from Port what Azure no longer has and no checkpoint knows. Each safety check is tested with the
+//! deletion that it prevents.
 
 use std::path::PathBuf;
 
@@ -12,7 +13,7 @@ use crate::harness::{DAY, Program, Run, Small, break_down, empty, passing, start
 
 const OURS: &str = "azure-incremental/0.0.1 (7d0f1c0a-3a52-4b0e-9a6c-5b1de0c0ffee)";
 
-/// A small estate that was written to Port and compared twice, and an entity of ours beside it that is not in Azure.
+/// A small estate that was written to Port and compared twice, and an entity of ours that does not exist in Azure.
 struct Left {
     small: Small,
     checkpoint: PathBuf,
@@ -31,7 +32,7 @@ impl Left {
         let small = Small::with(settings).await;
         let sandbox = &small.sandbox;
         let checkpoint = sandbox.directory().join("checkpoint");
-        // Enough that one entity is a small part of them.
+        // Enough that one entity is a small fraction.
         for number in 0..20 {
             let name = format!("vault-{number:02}");
             sandbox.estate().create_resource(&small.group, "Microsoft.KeyVault/vaults", &name, "eastus", None).unwrap();
@@ -66,7 +67,7 @@ impl Left {
     }
 }
 
-/// Writes an entity as somebody else, or as an earlier version of this program.
+/// Writes an entity as another author, or as an earlier version of this program.
 async fn write(sandbox: &Sandbox, agent: &str, identifier: &str) {
     write_to(sandbox, agent, "azureCloudResources", json!({"identifier": identifier})).await;
 }
@@ -196,7 +197,7 @@ async fn of_a_subscription_that_was_not_looked_at_nothing_is_deleted() {
 
 #[tokio::test]
 async fn what_may_have_been_changed_in_port_since_the_run_began_is_kept() {
-    // Port's clock is the real one, and so is Azure's here.
+    // Port's clock is the real one, and here Azure's is too.
     let mut settings = sandbox::settings::Settings { estate: empty().estate, ..Default::default() };
     settings.azure.quota = empty().azure.quota;
     let left = Left::with(settings).await;
@@ -208,7 +209,7 @@ async fn what_may_have_been_changed_in_port_since_the_run_began_is_kept() {
 async fn what_others_relate_to_is_kept_and_told() {
     let left = Left::behind().await;
     let sandbox = &left.small.sandbox;
-    // A group of ours that is gone, and an entity of somebody else that relates to it.
+    // A group of ours that is gone, and another author's entity that relates to it.
     let group = format!("{}-of-long-ago", left.small.group);
     write_to(sandbox, OURS, "azureResourceGroup", json!({"identifier": group})).await;
     let other = json!({"identifier": "theirs", "relations": {"resourceGroup": group}});

@@ -54,7 +54,7 @@ async fn a_row_of_an_incremental_run_has_its_columns() {
     assert_eq!(vault.data["rgTags"]["a"], "b");
 }
 
-/// The ids of the sandbox come in any case, as Azure's do.
+/// The sandbox's ids have mixed case, as Azure's do.
 #[tokio::test]
 async fn keys_are_in_lower_case_and_names_as_they_are_shown() {
     let sandbox = start(settled()).await;
@@ -115,7 +115,7 @@ async fn a_resource_that_changed_often_has_one_row_with_its_latest_change_and_cu
     assert_eq!(site.data["location"], "eastus", "the resource's, and not the record's, which may have none");
 }
 
-/// 400 for a query of more joins than this, as Resource Graph refuses it.
+/// Answers 400 to a query with more joins than this, as Resource Graph does.
 fn at_most(joins: usize) -> Rule {
     let refused = Fault::status(400).with_body(
         r#"{"error":{"code":"BadRequest","message":"x","details":[{"code":"DisallowedMaxNumberOfRemoteTables"}]}}"#,
@@ -210,7 +210,7 @@ async fn the_window_is_as_long_as_it_is_said_to_be_by_azures_clock() {
     let make = |name: &str| {
         small.sandbox.estate().create_resource(&small.group, "Microsoft.Web/sites", name, "eastus", None).unwrap()
     };
-    // Fifteen days from now: the clock of this machine would find nothing, or fail.
+    // Fifteen days from now: with this machine's clock, the query would find nothing or fail.
     let early = make("early");
     small.sandbox.clock().advance(15 * MINUTE);
     let late = make("late");
@@ -236,7 +236,7 @@ async fn an_upsert_whose_current_row_is_missing_is_not_sent_but_counted() {
         let mut estate = small.sandbox.estate();
         estate.create_resource(&small.group, "Microsoft.Web/sites", "unseen", "eastus", None).unwrap();
         estate.create_group(&small.subscription, "unseen", "eastus", None).unwrap();
-        // The row still tells the old tags, but it is there.
+        // The row still shows the old tags, but it exists.
         estate.retag_resource(&small.vault, tags(&[("a", "b")]));
     }
     let run = Program::new(&small.sandbox).run().await.exits(0);

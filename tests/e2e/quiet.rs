@@ -19,7 +19,7 @@ async fn a_run_with_nothing_to_do_signs_in_lists_the_subscriptions_and_asks_thre
     assert_eq!((run.count("queries"), run.count("rows"), run.count("upserts")), (3, 0, 0));
 }
 
-/// Child and extension types have records of change and never a row.
+/// Child and extension types have change records but never a row.
 #[tokio::test]
 async fn records_of_what_never_has_a_row_cost_two_queries_at_most_and_one_of_a_type_is_remembered() {
     let sandbox = start(settled()).await;
@@ -34,7 +34,7 @@ async fn records_of_what_never_has_a_row_cost_two_queries_at_most_and_one_of_a_t
             assert!(sandbox.estate().record_child(parent, "firewallRules", &name, "Create"));
         }
         let run = remembering(&sandbox).run().await.exits(0);
-        // They are read, over the overlap, in parts of some 930.
+        // The overlap's records are read in parts of about 930.
         let parts = run.count("rows").div_ceil(930);
         assert!(run.count("queries") <= 3 + parts + 2 && run.count("upserts") == 0, "{run}");
         assert!(run.err.contains("Resource Graph has no rows of"), "{run}");

@@ -1,4 +1,4 @@
-//! Pages, the proof that nothing is missing, quota, retries.
+//! Paging, proof of completeness, quota, retries.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::harness::{
 };
 use crate::remembered::until;
 
-/// Those of one table.
+/// The queries of one table.
 fn of_table<'a>(asked: &'a [Json], name: &str) -> Vec<&'a Json> {
     asked.iter().filter(|query| table(query) == name).collect()
 }
@@ -31,7 +31,7 @@ fn is_partitioned(query: &Json) -> bool {
 #[tokio::test]
 async fn pages_follow_one_another_over_the_skip_token_in_a_stable_order() {
     let mut settings = settled();
-    // The service may put fewer on a page than it is asked for.
+    // The service may put fewer rows on a page than requested.
     settings.azure.page_rows = 50;
     let sandbox = start(settings).await;
     let run = Program::full(&sandbox).run().await.exits(0);
@@ -54,7 +54,7 @@ async fn after_the_look_at_the_subscriptions_everything_is_asked_at_once() {
     settings.azure.query_latency = Duration::from_millis(500);
     let sandbox = start(settings).await;
     let run = Program::full(&sandbox).env("PORT_WEBHOOK_PAYLOAD", "batch").run().await.exits(0);
-    // The records of containers and of resources, the containers, and the resources in four parts.
+    // The records of containers and resources, the containers, and the resources in four parts.
     assert_eq!((run.count("queries"), sandbox.requests().most_in_flight(Route::Graph)), (1 + 7, 7), "{run}");
 }
 
@@ -75,7 +75,7 @@ async fn a_result_of_more_than_a_page_is_read_in_parts_that_fit_one() {
 async fn all_records_of_a_resource_stay_together_when_changes_are_read_in_parts() {
     let sandbox = start(of_resources(900)).await;
     Program::full(&sandbox).run().await.exits(0);
-    // Several records each, and more resources than two pages hold.
+    // Several records per resource, and more resources than fit on two pages.
     life::burst(&mut sandbox.estate(), &mut Rng::new(7), 6_000);
     sandbox.requests().clear();
     sandbox.port().forget_deliveries().await;
@@ -117,15 +117,15 @@ async fn a_result_whose_rows_shift_between_pages_is_read_again_in_parts() {
 #[tokio::test]
 async fn a_result_that_never_adds_up_fails_the_run_and_says_so() {
     let faults = [
-        // One more than there are.
+        // One more than exist.
         Fault::edit(|answer| {
             let records = answer.split_once(r#""totalRecords":"#).unwrap().1.split(',').next().unwrap().to_owned();
             let more = records.parse::<u64>().unwrap() + 1;
             answer.replacen(&format!(r#""totalRecords":{records}"#), &format!(r#""totalRecords":{more}"#), 1)
         }),
-        // Said to be cut off.
+        // Marked as truncated.
         Fault::edit(|answer| answer.replace(r#""resultTruncated":"false""#, r#""resultTruncated":"true""#)),
-        // The same, as a boolean.
+        // The same as a boolean.
         Fault::edit(|answer| answer.replace(r#""resultTruncated":"false""#, r#""resultTruncated":true"#)),
     ];
     for fault in faults {
@@ -136,7 +136,7 @@ async fn a_result_that_never_adds_up_fails_the_run_and_says_so() {
     }
 }
 
-/// An answer that has a row before a row of each of the tables, of the same id and with other tags.
+/// An answer with a second row before one of each table's rows, with the same id and other tags.
 fn twice() -> Fault {
     Fault::edit(|answer| {
         let mut json: Json = serde_json::from_str(&answer).unwrap();
@@ -270,7 +270,7 @@ async fn a_quota_that_others_use_up_is_waited_for() {
     assert_equal(&sandbox, &Scope::default(), &run).await;
 }
 
-/// Resource Manager's own bucket: 250 at once, and 25 more each second.
+/// Resource Manager's bucket: 250 at once, and 25 more per second.
 #[tokio::test]
 async fn requests_to_resource_manager_keep_to_its_bucket() {
     let mut settings = settled();
@@ -286,7 +286,7 @@ async fn requests_to_resource_manager_keep_to_its_bucket() {
     let first = times[0];
     for (sent, at) in times.iter().enumerate() {
         let granted = 250.0 + 25.0 * (*at - first).as_secs_f64();
-        // A request may be under way for a moment, and the first one's own way is not known.
+        // A request may be in flight for a moment, and the latency of the first is unknown.
         assert!(sent as f64 <= granted + 5.0, "{sent} requests within {:?}", *at - first);
     }
 }
@@ -306,7 +306,7 @@ async fn passing_failures_of_azure_are_tried_again_and_logged() {
     }
 }
 
-/// A connection that breaks has no Retry-After, so that these take their time: side by side.
+/// A broken connection has no Retry-After, so these take long and run in parallel.
 #[tokio::test]
 async fn connections_that_break_are_tried_again() {
     let broken = async |route: Route, fault: Fault| {
@@ -335,7 +335,7 @@ async fn a_request_is_tried_again_up_to_five_times() {
     let sandbox = start(settings).await;
     break_down(&sandbox, Route::Graph, Rule::new(passing(503)).containing("\"query\":\"resourcechanges"));
     let run = Program::new(&sandbox).run().await.exits(1).tells(&["503"]);
-    // And once more, with one repetition, to ask which rows make it fail.
+    // And once more, with one retry, to find out which rows make it fail.
     assert_eq!(sandbox.requests().statuses(Route::Graph)[&503], 6 + 2, "{run}");
     assert_eq!(run.count("retried"), 5 + 1, "{run}");
 
@@ -349,7 +349,7 @@ async fn a_request_is_tried_again_up_to_five_times() {
 #[tokio::test]
 async fn what_will_not_pass_is_not_tried_again() {
     let sandbox = start(settled()).await;
-    // What is refused may be so because of one of the three subscriptions.
+    // A query may be rejected because of one of the three subscriptions.
     for (fault, most) in [
         (Fault::status(400), 2),
         (Fault::status(403), 6),
@@ -392,7 +392,7 @@ async fn an_answer_that_makes_no_sense_fails_the_run_and_says_which() {
     }
 }
 
-/// In seconds, and as a date; both longer than the first wait of the back-off.
+/// In seconds and as a date, both longer than the first backoff.
 #[tokio::test]
 async fn retry_after_is_obeyed() {
     let date = (jiff::Timestamp::now() + jiff::SignedDuration::from_secs(5)).strftime("%a, %d %b %Y %H:%M:%S GMT");
@@ -417,7 +417,7 @@ async fn retry_after_is_obeyed() {
 #[tokio::test]
 async fn reading_and_posting_overlap() {
     let sandbox = start(of_resources(3_000)).await;
-    // The last page does not come.
+    // The last page does not arrive.
     break_down(&sandbox, Route::Graph, Rule::new(Fault::Hang).later_pages().after(1));
     let mut child = Program::full(&sandbox).into_command().spawn().unwrap();
     until("resources are posted", || sandbox.port().received().0 > 2 + 8).await;

@@ -1,4 +1,4 @@
-//! With a checkpoint: what is late, down, killed or refused is not lost, and nothing is sent twice for nothing.
+//! With a checkpoint: nothing late, down, killed or rejected is lost, and nothing is sent twice needlessly.
 
 use std::time::Duration;
 
@@ -98,7 +98,7 @@ async fn a_subscription_that_is_new_or_comes_back_is_read_whole_and_one_that_van
         estate.create_resource(&group, "Microsoft.Web/sites", "Site-2", "eastus", None).unwrap();
         new
     };
-    // By now no change record tells of it any more.
+    // By now, no change record shows it any more.
     small.sandbox.clock().advance(12 * DAY);
     small.sandbox.estate().forget();
     remembering(&small.sandbox).run().await.exits(0);
@@ -232,10 +232,10 @@ async fn after_an_outage_of_the_webhook_the_next_run_delivers_what_was_not() {
     small.sandbox.clock().advance(MINUTE);
     small.sandbox.set_up(Host::Port, false).await;
     remembering(&small.sandbox).run().await.exits(1);
-    // Whether the mark moves depends on when the outage is known to be one; what was not delivered does not.
+    // Whether the mark advances depends on when the outage is detected, but the change is kept either way.
     assert_eq!(state(&small.sandbox, &small.vault).await, "unknown", "what was not delivered is an entry in doubt");
     small.sandbox.set_up(Host::Port, true).await;
-    // Later than the overlap: only the checkpoint still knows.
+    // Later than the overlap: only the checkpoint still knows it.
     small.sandbox.clock().advance(5 * 60 * MINUTE);
     let mended = remembering(&small.sandbox).run().await.exits(0);
     assert_eq!(mended.count("upserts"), 1, "{mended}");
@@ -310,13 +310,13 @@ async fn an_envelope_that_port_refuses_is_kept_as_a_dead_letter_and_holds_nothin
     assert_eq!(letter["envelope"]["operation"], "upsert");
     assert_eq!(letter["envelope"]["data"]["resourceId"], *small.vault);
 
-    // Read again, it is not sent again as it is; the run says so.
+    // Read again, it is not sent again unchanged; the run says so.
     let posts = small.sandbox.requests().count(Route::Webhook);
     small.sandbox.clock().advance(MINUTE);
     run().run().await.exits(4).says(&["found again"]);
     assert_eq!(small.sandbox.requests().count(Route::Webhook), posts);
 
-    // Mended, it is sent by hand, as it is now.
+    // Once repaired, it is sent by hand in its current state.
     small.sandbox.faults().remove(rule);
     small.sandbox.port().forget_deliveries().await;
     let resend = run().args(["resend", "--from", letters.to_str().unwrap()]).run().await.exits(0);
@@ -414,7 +414,7 @@ async fn a_second_signal_ends_at_once() {
     let mut child = Program::full(&small.sandbox).into_command().spawn().unwrap();
     until("a post", || small.sandbox.requests().count(Route::Webhook) > 0).await;
     signal(&child, "-TERM").await;
-    // The first is known to have arrived when the program says so.
+    // The program reports when the first has arrived.
     let mut log = tokio::io::BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
     while !line.contains("second signal") {
@@ -476,7 +476,7 @@ async fn a_full_run_comes_of_itself_when_the_last_is_old() {
     assert_eq!(run().run().await.exits(0).report()["mode"], "incremental");
 }
 
-/// A group in production with a vault in it, and one that is not.
+/// One group in production with a vault in it, and one that is not in production.
 async fn in_production() -> Small {
     let small = Small::start().await;
     small.sandbox.estate().retag_group(&small.group, names::tags(&[("environment", "production")]));
@@ -556,7 +556,7 @@ async fn a_record_without_its_row_is_watched_until_the_row_is_there() {
     let watched = entry(&small.sandbox, &site).await;
     assert_eq!(watched["state"], "nothing");
     assert!(watched["absent"].is_string(), "{watched}");
-    // Past the overlap only its being watched brings it back.
+    // After the overlap, only watching it brings it back.
     for _ in 0..6 {
         small.sandbox.clock().advance(60 * MINUTE);
         remembering(&small.sandbox).run().await.exits(0);

@@ -1,4 +1,4 @@
-//! What a checkpoint holds, as the program itself shows it.
+//! The contents of a checkpoint, as shown by the program.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -14,7 +14,7 @@ pub(crate) fn file(sandbox: &Sandbox) -> PathBuf {
     sandbox.directory().join("checkpoint")
 }
 
-/// A run that remembers, in the sandbox's own file.
+/// A run with the sandbox's own checkpoint.
 pub(crate) fn remembering(sandbox: &Sandbox) -> Program {
     Program::new(sandbox).checkpoint(&file(sandbox))
 }
@@ -30,18 +30,18 @@ fn showing(file: &Path) -> Program {
     Program::bare().env("LOG_FORMAT", "json").args(["checkpoint", file.to_str().unwrap()])
 }
 
-/// What the checkpoint holds, in numbers.
+/// The numbers in the checkpoint.
 pub(crate) async fn summary(sandbox: &Sandbox) -> Json {
     showing(&file(sandbox)).run().await.exits(0).report()
 }
 
-/// Every entry of the checkpoint.
+/// All entries of the checkpoint.
 pub(crate) async fn entries(sandbox: &Sandbox) -> Vec<Json> {
     let run = showing(&file(sandbox)).args(["--list"]).run().await.exits(0);
     run.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// What the checkpoint knows of an entity; `null` if nothing.
+/// The checkpoint's entry for an entity; `null` if there is none.
 pub(crate) async fn entry(sandbox: &Sandbox, id: &str) -> Json {
     entries(sandbox).await.into_iter().find(|entry| entry["id"] == id).unwrap_or_default()
 }
@@ -50,7 +50,7 @@ pub(crate) async fn state(sandbox: &Sandbox, id: &str) -> String {
     entry(sandbox, id).await["state"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Up to when the records of a subscription have been read.
+/// The time up to which a subscription's records have been read.
 pub(crate) async fn since(sandbox: &Sandbox, guid: &str) -> String {
     mark(sandbox, guid, "since").await
 }
@@ -68,7 +68,7 @@ async fn mark(sandbox: &Sandbox, guid: &str, name: &str) -> String {
     of.and_then(|of| of[name].as_str()).unwrap_or("never").to_owned()
 }
 
-/// Files beside the checkpoint whose name begins as its own does.
+/// Files next to the checkpoint whose names start with the checkpoint's.
 pub(crate) fn set_aside(file: &Path, why: &str) -> Vec<PathBuf> {
     let start = format!("{}.{why}-", file.file_name().unwrap().to_str().unwrap());
     let files = std::fs::read_dir(file.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path());
@@ -79,7 +79,7 @@ pub(crate) fn why_full(run: &Run) -> String {
     run.report()["fullBecause"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Waits for something that another process does.
+/// Waits for another process.
 pub(crate) async fn until(what: &str, mut is: impl FnMut() -> bool) {
     let wait = async {
         while !is() {

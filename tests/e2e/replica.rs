@@ -1,4 +1,4 @@
-//! The checkpoint is a replica of what the catalog holds: what is sent is the difference, whatever happened to either of them.
+//! The checkpoint is a replica of the catalog: a run sends the differences, whatever happened to either.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,13 +27,13 @@ pub(crate) fn posts(sandbox: &Sandbox) -> u64 {
     sandbox.requests().count(Route::Webhook)
 }
 
-/// An ordinary run, after the time between two.
+/// A regular run, one interval after the previous one.
 pub(crate) async fn tick(sandbox: &Sandbox) -> Run {
     sandbox.clock().advance(TICK);
     remembering(sandbox).run().await
 }
 
-/// Three ticks after a trouble the catalog is right, and the next one has nothing to send.
+/// Three ticks after a failure the catalog is right, and the next one has nothing to send.
 pub(crate) async fn assert_heals(sandbox: &Sandbox, scope: &Scope, run: impl Fn() -> Program) {
     for _ in 0..3 {
         sandbox.clock().advance(TICK);
@@ -71,7 +71,7 @@ async fn an_idle_run_and_a_full_run_over_an_unchanged_estate_post_nothing_and_re
     assert_eq!(posts(&sandbox), 2 * 135);
 }
 
-/// What a checkpoint holds for certain while a run has it open, as a copy shows it.
+/// What a checkpoint holds for certain while a run has it open, according to a copy.
 async fn certain(sandbox: &Sandbox) -> u64 {
     let copy = sandbox.directory().join("copy");
     std::fs::copy(file(sandbox), &copy).unwrap();
@@ -87,14 +87,14 @@ async fn a_first_full_run_that_is_cut_short_five_times_goes_on_where_it_was() {
     for by in ["-TERM", "-KILL", "-KILL", "-TERM", "-KILL"] {
         let is_killed = by == "-KILL";
         if is_killed {
-            // So many are accepted, and the next ones wait for an answer that does not come.
+            // This many are accepted; the next ones wait for an answer that never comes.
             break_down(&sandbox, Route::Webhook, Rule::new(Fault::Hang).after(300));
         }
         let before = posts(&sandbox);
         let mut child = remembering(&sandbox).into_command().spawn().unwrap();
         until("posts", || posts(&sandbox) >= before + 325).await;
         if is_killed {
-            // Nothing but the file is left of it: what was accepted is there, though its page is not finished.
+            // Only the file is left: accepted posts are in it although their page is unfinished.
             let (accepted, _) = sandbox.port().received();
             let wait = async { while certain(&sandbox).await < accepted {} };
             tokio::time::timeout(Duration::from_secs(30), wait).await.expect("what was accepted is saved soon");
@@ -123,7 +123,7 @@ async fn what_a_killed_run_posts_again_is_little_more_than_what_was_under_way() 
     let run = remembering(&sandbox).run().await.exits(0);
     assert_equal(&sandbox, &Scope::default(), &run).await;
     let (accepted, _) = sandbox.port().received();
-    // 25 under way, and those of the last tenth of a second, on a machine that may be busy.
+    // 25 in flight, and those of the last tenth of a second, on a machine that may be busy.
     assert!(accepted < 2010 + 300, "{accepted} posts; {run}");
 }
 
@@ -143,7 +143,7 @@ async fn everything_that_is_to_be_sent_again_is_sent_by_the_next_run_where_this_
     assert_equal(&sandbox, &Scope::default(), &run).await;
 }
 
-/// A group with so many vaults in it that Port does not take, and one that it does.
+/// A group with this many vaults that Port rejects, and one that it accepts.
 async fn poisoned(count: usize, fault: Fault) -> (Small, Vec<Arc<str>>) {
     let small = Small::start().await;
     confirmed(&small.sandbox).await;
@@ -193,7 +193,7 @@ async fn an_envelope_that_is_always_rejected_is_sent_once_and_so_are_ten_of_them
             assert_eq!(run.count("upserts"), 1, "{run}");
             let rejected = if number == 0 { count as u64 } else { 0 };
             assert_eq!(posts(sandbox) - before, 1 + rejected, "{run}");
-            // Its record is found again for as long as the overlap.
+            // Its record is found again during the overlap.
             run.exits(if number < 6 { 4 } else { 0 });
         }
         for id in &ids {
@@ -207,7 +207,7 @@ async fn an_envelope_that_is_always_rejected_is_sent_once_and_so_are_ten_of_them
     }
 }
 
-/// Two groups in production, each with a vault; the checkpoint of the first run is kept.
+/// Two groups in production, each with a vault. The checkpoint of the first run is kept.
 struct Kept {
     small: Small,
     other: Arc<str>,
@@ -237,7 +237,7 @@ impl Kept {
         remembering(&self.small.sandbox).env("RESOURCE_GROUP_TAG_FILTERS", PRODUCTION)
     }
 
-    /// As if what was remembered since had never been.
+    /// Restores the old checkpoint, as if nothing had been stored since.
     fn go_back(&self) {
         std::fs::copy(&self.copy, file(&self.small.sandbox)).unwrap();
     }
@@ -257,7 +257,7 @@ async fn a_file_that_went_back_in_time_while_a_group_left_the_scope_does_no_harm
     assert_eq!(run.count("deletes"), 2, "{run}");
     kept.go_back();
     kept.heals().await;
-    // It returns while the file is older than that it had left.
+    // It returns while the checkpoint is from before it left.
     sandbox.estate().retag_group(&kept.other, names::tags(&[("Environment", "Production")]));
     sandbox.clock().advance(TICK);
     kept.go_back();
@@ -296,7 +296,7 @@ async fn a_file_that_went_back_in_time_while_a_delete_was_delivered_does_no_harm
     sandbox.estate().delete_resource(vault);
     assert_eq!(kept.run().run().await.exits(0).count("deletes"), 1);
     kept.go_back();
-    // It is made again, as it was, before anybody looks.
+    // It is recreated unchanged before anybody notices.
     sandbox.clock().advance(TICK);
     sandbox.estate().create_resource(group, "Microsoft.KeyVault/vaults", "Vault-1", "eastus", None).unwrap();
     kept.heals().await;
@@ -310,7 +310,7 @@ async fn a_file_that_went_back_in_time_while_a_delete_was_delivered_does_no_harm
 async fn a_file_that_went_back_in_time_while_the_webhooks_key_was_rotated_and_back_does_no_harm() {
     let kept = Kept::new().await;
     let Small { sandbox, vault, .. } = &kept.small;
-    // It leads to the same catalog under another name.
+    // Another URL for the same catalog.
     let rotated = format!("{}?rotated", sandbox.webhook_url());
     let run = kept.run().env("PORT_WEBHOOK_INGEST_URL", &rotated).run().await.exits(0);
     assert!(why_full(&run).contains("another catalog"), "{run}");
@@ -360,7 +360,7 @@ async fn what_went_without_a_record_is_found_by_a_full_run_deleted_once_it_stays
     assert_equal(sandbox, &Scope::default(), &run).await;
 }
 
-/// From now on Resource Graph does not show the row of an id.
+/// From now on, Resource Graph hides the row of an id.
 fn hide_row(sandbox: &Sandbox, id: &str) {
     let id = id.to_owned();
     let edit = Fault::edit(move |answer| {
@@ -445,7 +445,7 @@ async fn of_a_subscription_that_leaves_the_list_and_returns_nothing_is_sent_agai
             assert_eq!(posts(&sandbox), before, "{back}");
         }
     }
-    // What changed meanwhile is found.
+    // Changes in the meantime are found.
     sandbox.estate().show_subscription(&guid, false);
     tick(&sandbox).await.exits(0);
     sandbox.estate().rename_subscription(&guid, "Renamed");
@@ -455,7 +455,7 @@ async fn of_a_subscription_that_leaves_the_list_and_returns_nothing_is_sent_agai
     assert_equal(&sandbox, &Scope::default(), &back).await;
 }
 
-/// A run with a checkpoint that cannot serve: it is set aside as it is, told, and everything is read.
+/// A run with an unusable checkpoint: it is set aside unchanged and reported, and everything is read.
 async fn assert_begins_anew(sandbox: &Sandbox, file: &Path, why: &str) -> PathBuf {
     let run = Program::new(sandbox).checkpoint(file).run().await.exits(0);
     let run = run.says(&["cannot be used", file.to_str().unwrap()]);
@@ -488,7 +488,7 @@ async fn a_checkpoint_that_cannot_serve_is_set_aside_untouched_and_a_new_one_beg
     for (name, content, why) in contents {
         let path = sandbox.directory().join(name);
         std::fs::write(&path, content).unwrap();
-        // Whoever only looks says so, and leaves it alone.
+        // A read-only command reports it and leaves it alone.
         let shown = Program::bare().args(["checkpoint", path.to_str().unwrap()]).run().await.exits(1);
         shown.says(&["is damaged", path.to_str().unwrap()]);
         assert_eq!(std::fs::read(&path).unwrap(), content);
@@ -552,7 +552,7 @@ async fn through_a_symbolic_link_the_file_behind_it_is_used_and_the_link_stays()
     assert_eq!((&by_link.report()["held"], by_name.count("held")), (&by_name.report()["held"], 135));
 }
 
-/// A container's single mounted file: it can be written, but not renamed.
+/// A single file mounted into a container: it can be written but not renamed.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_file_that_is_mounted_by_itself_is_used_and_replaced_in_place() {
@@ -585,7 +585,7 @@ async fn a_file_that_is_mounted_by_itself_is_used_and_replaced_in_place() {
     assert_eq!(fs::metadata(&mounted).unwrap().len(), 0, "nothing is written beside the mount");
 }
 
-/// The same program where no file may grow beyond so many bytes, as on a disk that is full.
+/// The program with a file size limit, as on a full disk.
 #[cfg(target_os = "linux")]
 fn on_a_disk_of(bytes: u64, program: Program) -> Program {
     let limit = "trap '' XFSZ; ulimit -f $0; exec \"$@\"";

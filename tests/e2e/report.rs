@@ -1,4 +1,4 @@
-//! The report, the log, and the exit code where several hold.
+//! The report, the log, and the exit code when several apply.
 
 use std::collections::BTreeSet;
 
@@ -29,7 +29,7 @@ async fn the_report_counts_what_was_done() {
     let upserts = sent.iter().filter(|envelope| envelope.is_upsert()).count() as u64;
     let counts = [
         ("subscriptions", 3),
-        // Changed containers, changed resources, and the groups of those by id.
+        // Changed containers, changed resources, and their groups by id.
         ("queries", 4),
         ("rows", 43),
         ("upserts", upserts),
@@ -67,7 +67,7 @@ async fn for_a_person_the_report_is_a_few_aligned_lines_on_standard_output() {
     for name in ["unresolved", "retried", "failed", "skipped", "duplicates"] {
         assert!(!names.contains(name), "it is 0: {name}; {run}");
     }
-    // Numbers end in one column.
+    // Numbers are right-aligned.
     let numbers = run.out.lines().filter(|line| line.ends_with(|c: char| c.is_ascii_digit()));
     let widths: BTreeSet<usize> = numbers.map(str::len).collect();
     assert_eq!(widths.len(), 1, "{run}");
@@ -149,7 +149,7 @@ async fn what_is_tried_again_often_is_told_a_few_times_with_its_sum() {
 
 #[tokio::test]
 async fn where_several_endings_hold_the_worst_is_told() {
-    // Credentials refused for one batch (3), another batch unreadable (1), an envelope refused (4).
+    // Credentials rejected for one batch (3), another batch unreadable (1), an envelope rejected (4).
     let cases: [(&[u16], Option<u16>, i32); 5] = [
         (&[401, 400], Some(422), 3),
         (&[401], Some(422), 3),
@@ -172,7 +172,7 @@ async fn where_several_endings_hold_the_worst_is_told() {
         let errors = run.report()["errors"].as_array().unwrap().len();
         assert_eq!(errors, graph.len() + usize::from(webhook.is_some()), "each is told; {run}");
     }
-    // And one envelope that was not delivered (1), with one that was refused (4).
+    // And one undelivered envelope (1), with one that was rejected (4).
     let sandbox = start(settled()).await;
     let last = sandbox.estate().resources().keys().last().unwrap().clone();
     break_down(&sandbox, Route::Webhook, refuse(422));

@@ -1,5 +1,5 @@
-//! What must never happen: a token that goes astray, a secret that shows, a server that hurts the runner, a text from outside
-//! that acts.
+//! What must never happen: tokens sent to the wrong place, secrets shown, servers that harm the runner, outside text
+//! that is executed.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -17,9 +17,9 @@ use crate::harness::{Program, Run, Small, break_down, settled, start};
 
 const WEBHOOK_SECRET: &str = "wbhk~Secret-That_Must-Not-Show";
 
-/// Whatever of these shows, shows too much: what is configured, and how every access token, ID token and signature begins.
+/// Secrets that must never show: the configured ones, and the prefixes of all access tokens, ID tokens and signatures.
 const MARKS: [&str; 5] = [
-    // All the others that are configured end so, however what comes before is encoded.
+    // All other configured secrets end with this, however the rest is encoded.
     "Must-Not-Show",
     WEBHOOK_KEY,
     "eyJ0eXAi",
@@ -34,7 +34,7 @@ fn secured() -> Settings {
     settings
 }
 
-/// A run that says all that it can, about secrets that are all set.
+/// A run that logs as much as possible, with all secrets set.
 fn talkative(sandbox: &Sandbox, kind: &str) -> Program {
     let beside = |path: &str| format!("{}{path}", sandbox.origin(Host::SignIn));
     let at = |name: &str| sandbox.directory().join(name);
@@ -58,7 +58,7 @@ fn talkative(sandbox: &Sandbox, kind: &str) -> Program {
         .in_a_job(&at("summary"), &at("output"))
 }
 
-/// What the run wrote, to anywhere.
+/// Everything that the run wrote anywhere.
 fn everything(run: &Run, directory: &Path) -> String {
     let mut all = format!("{}{}", run.out, run.err);
     for file in ["dead.jsonl", "checkpoint.redb", "summary", "output"] {
@@ -93,7 +93,7 @@ async fn no_secret_shows_whatever_goes_wrong() {
         Fault::Redirect(format!("https://x.invalid/{WEBHOOK_KEY}")),
     ];
     let padding = "x".repeat(270);
-    // In answers that are successes, cut in several places, in the words of parsers, and in a link.
+    // In successful answers, truncated at various positions, in parsers' messages, and in a link.
     let quotes = [
         (200, r#"{"value": "SENT"}"#.to_owned()),
         (200, r#"{"totalRecords": "SENT", "access_token": "SENT"}"#.to_owned()),
@@ -112,7 +112,7 @@ async fn no_secret_shows_whatever_goes_wrong() {
         for fault in echoes.iter().chain(&others).chain(&quotes) {
             sandbox.faults().clear();
             _ = fs::remove_file(sandbox.directory().join("checkpoint.redb"));
-            // Twice, since a first 401 is not told; and what is tried again need not fail for long.
+            // Twice, because the first 401 is not reported; and retries need not fail for long.
             break_down(&sandbox, route, Rule::new(fault.clone()).times(2));
             let run = talkative(&sandbox, "client-secret").run().await;
             assert_discreet(&run, &sandbox, &format!("{fault:?} of {route:?}"));
@@ -301,11 +301,11 @@ async fn texts_from_outside_take_no_effect_in_a_job_of_githubs() {
             }
         }
         let summary = fs::read_to_string(at("summary")).unwrap();
-        // Of envelopes that were refused it gives the numbers alone, and a sign-in host speaks otherwise.
+        // For rejected envelopes it only shows numbers, and the sign-in host words errors differently.
         let told = matches!(route, Route::Graph | Route::Subscriptions);
         assert_eq!(summary.contains("owned"), told, "{route:?}: {summary}");
         assert!(!summary.contains("<img") && !summary.contains('\u{1b}'), "{route:?}: {summary}");
-        // In a block of HTML nothing is Markdown.
+        // Nothing in an HTML block is Markdown.
         let in_html = |line: &str| line.starts_with('<');
         assert!(summary.lines().filter(|line| line.contains("owned")).all(in_html), "{route:?}: {summary}");
         let output = fs::read_to_string(at("output")).unwrap();
@@ -313,7 +313,7 @@ async fn texts_from_outside_take_no_effect_in_a_job_of_githubs() {
     }
 }
 
-/// Rows with raw line breaks between their tokens, and characters in their strings that JSON allows and terminals obey.
+/// Rows with raw line breaks between tokens, and with characters in strings that JSON allows and terminals execute.
 #[tokio::test]
 async fn each_line_of_json_is_one_and_holds_no_character_that_a_terminal_obeys() {
     let small = Small::start().await;
@@ -414,7 +414,7 @@ async fn files_are_for_their_owner_alone_and_nothing_is_lost_through_a_link() {
     program().run().await.exits(2).says(&["symbolic link"]);
     assert_eq!(fs::read(at("precious")).unwrap(), b"untouched");
     fs::remove_file(at("dead.jsonl")).unwrap();
-    // The checkpoint may be a link to where it is; what else is there is set aside as it is.
+    // The checkpoint may be a link; a target that is not a checkpoint is set aside unchanged.
     fs::remove_file(at("checkpoint.redb")).unwrap();
     symlink(at("precious"), at("checkpoint.redb")).unwrap();
     program().run().await.exits(4).says(&["precious.corrupt-"]);
@@ -424,7 +424,7 @@ async fn files_are_for_their_owner_alone_and_nothing_is_lost_through_a_link() {
     assert_eq!(fs::read(aside).unwrap(), b"untouched");
 }
 
-/// What may be wrong with a page of Resource Graph, and what is said of it.
+/// Invalid pages of Resource Graph, and their messages.
 #[tokio::test]
 async fn odd_pages_end_the_run_with_an_error_that_names_the_request() {
     let sandbox = start(settled()).await;

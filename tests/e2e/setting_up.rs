@@ -1,4 +1,4 @@
-//! `init --apply`: Port is set up in one command, and what a user has there stays.
+//! `init --apply`: sets up Port with one command, and keeps what a user has there.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::harness::{MINUTE, Program, Run, assert_equal, break_down, of_resource
 const SECRET: &str = "marked-secret-of-the-webhook";
 const MAPPING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/port/entities.yml");
 
-/// A Port in which nothing is set up.
+/// A Port without any setup.
 fn bare() -> Settings {
     let mut settings = of_resources(40);
     settings.port.blueprints = "[]".into();
@@ -24,20 +24,20 @@ fn bare() -> Settings {
     settings
 }
 
-/// With the credentials of Port, and nothing else.
+/// With Port's credentials and nothing else.
 fn apply(sandbox: &Sandbox) -> Program {
     let program = Program::bare().env("SSL_CERT_FILE", sandbox.authority_file()).args(["init", "--apply"]);
     sandbox.port_env().into_iter().fold(program, |program, (name, value)| program.env(&name, value))
 }
 
-/// What was asked of Port that may change something: the method and the path, and the body.
+/// Requests to Port that may change something: method and path, and body.
 fn writes(sandbox: &Sandbox) -> Vec<(String, Json)> {
     let (entries, origin) = (sandbox.requests().entries(), sandbox.origin(Host::PortApi));
     let setting_up = entries
         .iter()
         .filter(|entry| matches!(entry.route, Route::PortBlueprint | Route::PortWebhook))
         .filter(|entry| {
-            // What was refused wrote nothing.
+            // Rejected requests wrote nothing.
             !entry.target.starts_with("GET ") && entry.status.is_some_and(|status| status < 300)
         });
     setting_up.map(|entry| (entry.target.replace(&origin, ""), serde_json::from_slice(&entry.body).unwrap())).collect()
@@ -111,7 +111,7 @@ async fn with_kinds_of_entra_id_port_is_set_up_for_them_as_well() {
             assert!(differences.is_empty(), "{payload}: {differences:#?}; {run}");
         };
         run().await;
-        // What is not known of a group's members clears nothing, and a leaver takes no group along.
+        // Unknown members of a group clear nothing, and a deleted user takes no group along.
         sandbox.entra().settings().roles = Some(LEAST_ROLES.map(str::to_owned).into());
         {
             let mut tenant = sandbox.tenant();
@@ -168,7 +168,7 @@ async fn however_port_behaves_where_nothing_is_published_it_is_set_up() {
                 settings.port.api.webhooks.shows_secret = shows_secret;
                 settings.port.api.webhooks.created = if is_deep { 200 } else { 201 };
                 let sandbox = start(settings).await;
-                // What is made while the answer is lost is found there by the next attempt.
+                // If the answer to a creation is lost, the next attempt finds the object.
                 for route in [Route::PortBlueprint, Route::PortWebhook] {
                     let is_post = |body: &[u8]| !body.is_empty();
                     break_down(&sandbox, route, Rule::new(passing(503)).when(is_post).applied().times(1));
@@ -198,7 +198,7 @@ async fn however_port_behaves_where_nothing_is_published_it_is_set_up() {
     }
 }
 
-/// Blueprints as a user has them: one with properties, a relation and words of its own, and without what it needs.
+/// A user's own blueprints: one with its own properties, relation and texts, but without what is needed.
 fn of_a_user(tags: &str) -> String {
     json!([
         {"identifier": "team", "title": "Team", "schema": {"properties": {}}},
@@ -338,7 +338,7 @@ async fn in_a_job_of_github_the_log_hides_the_url() {
     assert!(run.err.ends_with(&format!("::add-mask::{}", run.out)), "{run}");
 }
 
-/// A directory with a `gh` that does this.
+/// A directory with a `gh` that runs this script.
 #[cfg(unix)]
 fn gh(directory: &Path, script: &str) -> std::ffi::OsString {
     use std::os::unix::fs::PermissionsExt;
@@ -362,7 +362,7 @@ async fn the_url_is_handed_to_gh_over_standard_input_and_not_shown() {
             .env("PORT_WEBHOOK_SECRET", SECRET)
             .run()
     };
-    // What gh says of it may hold it.
+    // gh's error message may contain it.
     let failed = run("echo \"no repository: $(cat)\" >&2; exit 1").await.exits(1);
     let failed = secrets_are_kept(failed).says(&["gh secret set PORT_WEBHOOK_INGEST_URL failed", "no repository"]);
     assert!(failed.out.is_empty() && !failed.err.contains("wbhk"), "{failed}");

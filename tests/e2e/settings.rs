@@ -1,4 +1,4 @@
-//! What people hand over in place of a setting: placeholders, quotes, invisible characters, misspelt names, files of variables.
+//! What people pass instead of a value: placeholders, quotes, invisible characters, misspelt names, files of variables.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -13,7 +13,7 @@ fn full(sandbox: &Sandbox) -> Program {
     Program::full(sandbox).without("LOG_FORMAT")
 }
 
-/// With a webhook that drops what is not signed with this secret.
+/// With a webhook that drops posts not signed with this secret.
 async fn secured(secret: &str) -> Small {
     let mut settings = empty();
     let (header, prefix) = ("x-port-signature".into(), "sha256=".into());
@@ -21,14 +21,14 @@ async fn secured(secret: &str) -> Small {
     Small::with(settings).await
 }
 
-/// The lines of the log with this level, as texts.
+/// The log messages with this level.
 fn logged(run: &Run, level: &str) -> Vec<String> {
     let lines = run.err.lines().map(|line| serde_json::from_str::<Json>(line).expect("each line is JSON"));
     let of_level = lines.filter(|line| line["level"] == level);
     of_level.filter_map(|line| Some(line["message"].as_str()?.to_owned())).collect()
 }
 
-/// A value that is none, and what the message calls it.
+/// Invalid values, and how the message describes them.
 const NO_VALUES: [(&str, &str); 14] = [
     ("$(PORT_MARKED)", "a placeholder of the form $(…)"),
     ("${{ secrets.MARKED }}", "a placeholder of the form ${{…}}"),
@@ -115,7 +115,7 @@ async fn wrong_json_is_shown_with_a_caret_where_it_goes_wrong() {
     assert_eq!(shown[0].trim(), filters, "{run}");
     assert_eq!(shown[1].trim(), "^");
     assert_eq!(&shown[0][shown[1].len() - 1..], "Production}}", "{run}");
-    // Of a long text, what is around it.
+    // For a long text, only its surroundings are shown.
     let long = format!(r#"{{"include": {{"{}": 1, "{}": "c"}}}}"#, "a".repeat(300), "b".repeat(300));
     let run = full(&sandbox).env("RESOURCE_GROUP_TAG_FILTERS", long).run().await.exits(2);
     let shown: Vec<&str> = run.err.lines().skip(1).take(2).collect();
@@ -143,7 +143,7 @@ async fn for_a_machine_what_is_wrong_with_the_settings_is_json_and_so_is_the_rep
     let report = run.report();
     assert_eq!((&report["mode"], &report["exit"]), (&"full".into(), &2.into()), "{run}");
     assert_eq!(run.errors().lines().count(), 2, "{run}");
-    // The standard output of a dry run is for envelopes.
+    // In a dry run, standard output is reserved for envelopes.
     let run = wrong().args(["--dry-run"]).run().await.exits(2);
     assert!(run.out.is_empty() && run.err.lines().any(|line| line.contains("\"dryRun\":true")), "{run}");
     let run = wrong().args(["check"]).run().await.exits(2);
@@ -253,7 +253,7 @@ fn no_example_has_a_line_to_uncomment_that_would_be_refused() {
     assert!(read >= 12, "{read} files");
 }
 
-/// The lines of the example that are settings, those that are commented out with them.
+/// The lines of the example that are settings, including commented-out ones.
 fn example() -> Vec<(String, String)> {
     let assignment = regex::Regex::new(r"^#?([A-Z][A-Z_]+)=(.*)$").unwrap();
     let lines = include_str!("../../.env.example").lines();
@@ -264,7 +264,7 @@ fn example() -> Vec<(String, String)> {
 async fn the_example_of_a_file_says_the_same_to_docker_to_make_and_to_the_program() {
     let example = example();
     assert!(example.len() >= 25, "{example:?}");
-    // Docker takes a value as it stands, quotes and comments with it.
+    // Docker takes values literally, including quotes and comments.
     for (name, value) in &example {
         let is_plain = !value.starts_with(['"', '\'']) && !value.contains(" #") && value.trim() == value;
         assert!(is_plain, "{name}={value}");
@@ -295,7 +295,7 @@ async fn the_example_of_a_file_says_the_same_to_docker_to_make_and_to_the_progra
     let moments = regex::Regex::new(r"datetime\([^)]*\)|since [0-9T:-]+Z").unwrap();
     assert_eq!(moments.replace_all(&by_file.out, ""), moments.replace_all(&as_docker.out, ""));
     assert!(by_file.out.contains("microsoft.keyvault/vaults") && by_file.out.contains("'production'"), "{by_file}");
-    // All of it is right: only the hosts cannot be reached.
+    // Everything is valid; only the hosts are unreachable.
     let run = Program::bare().args(["--env-file", file.to_str().unwrap()]).env("RUN_TIMEOUT_SECONDS", "1");
     let run = run
         .env("HTTPS_PROXY", "http://127.0.0.1:9")
@@ -312,7 +312,7 @@ async fn the_example_of_a_file_says_the_same_to_docker_to_make_and_to_the_progra
         let output = Command::new("make").args(arguments).current_dir(directory.path()).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
-    // The file names a checkpoint of its own.
+    // The file sets its own checkpoint.
     assert!(make(true).replace("  ", " ").contains("azure-incremental --env-file .env check"));
     assert!(!make(false).contains("--env-file"));
 }

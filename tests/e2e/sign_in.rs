@@ -1,4 +1,4 @@
-//! Getting a token, and what is said where there is none.
+//! Getting a token, and the messages if that fails.
 
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ async fn a_principal_that_can_read_no_subscription_exits_3() {
 #[tokio::test]
 async fn a_token_that_soon_expires_is_renewed_during_the_run() {
     let mut settings = settled();
-    // The credential renews five minutes before the end.
+    // The credential renews five minutes before expiry.
     settings.azure.token_lifetime = Duration::from_secs(60);
     let sandbox = start(settings).await;
     Program::full(&sandbox).run().await.exits(0);
@@ -90,7 +90,7 @@ async fn a_passing_failure_of_the_sign_in_host_is_tried_again() {
     }
 }
 
-/// A token that is good for so many seconds.
+/// A token that is valid for this many seconds.
 fn of_life(seconds: &str) -> Fault {
     let body = format!(r#"{{"access_token": "t", "expires_in": {seconds}, "token_type": "Bearer"}}"#);
     Fault::status(200).with_body(&body)
@@ -146,7 +146,7 @@ async fn a_sign_in_host_that_answers_nonsense_is_named_and_nothing_else_is_asked
     }
 }
 
-/// Slow, as each attempt is given its time: all of them side by side.
+/// Slow, because each attempt waits for its timeout, so all run in parallel.
 #[tokio::test]
 async fn a_host_that_cannot_be_reached_is_named_with_the_cause_to_its_root_in_time() {
     let [refused, hanging, dripping, unknown, manager] = [(); 5].map(|()| start(settled()));
@@ -154,7 +154,7 @@ async fn a_host_that_cannot_be_reached_is_named_with_the_cause_to_its_root_in_ti
     refused.set_up(Host::SignIn, false).await;
     manager.set_up(Host::ResourceManager, false).await;
     break_down(&hanging, Route::Token, Rule::new(Fault::Hang));
-    // An answer that goes on arriving is not one that has arrived.
+    // An answer that keeps trickling in has not arrived.
     break_down(&dripping, Route::Token, Rule::new(Fault::Drip(Duration::from_millis(100))));
     let (refused_run, hanging_run, dripping_run, unknown_run, manager_run) = tokio::join!(
         Program::new(&refused).run(),
@@ -251,7 +251,7 @@ async fn an_empty_name_of_a_certificate_file_is_none_and_white_space_around_one_
     }
     let path = format!("{}\n", sandbox.authority_file().display());
     Program::new(&sandbox).env("SSL_CERT_FILE", path).run().await.exits(0);
-    // Without either, whom the system trusts; nobody there has heard of the sandbox.
+    // Without either, the system's certificates are used, and those do not include the sandbox's.
     let run = Program::new(&sandbox).env("SSL_CERT_FILE", "").run().await.exits(1);
     assert!(run.errors().contains("invalid peer certificate"), "{run}");
 }

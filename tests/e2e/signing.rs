@@ -1,4 +1,4 @@
-//! Signed posts: Port takes them, and drops those of anybody else.
+//! Signed posts: Port accepts ours and drops all others.
 
 use sandbox::expected::Scope;
 use sandbox::settings::{Security, Settings};
@@ -42,7 +42,7 @@ async fn header_and_prefix_are_as_configured() {
 #[tokio::test]
 async fn what_is_unsigned_or_signed_with_another_secret_comes_to_nothing() {
     let sandbox = start(secured("x-port-signature", "sha256=")).await;
-    // Port says 202 all the same: nobody who posts can know.
+    // Port still answers 202, so the sender cannot know.
     Program::full(&sandbox).run().await.exits(0);
     Program::full(&sandbox).env("PORT_WEBHOOK_SECRET", "another").run().await.exits(0);
     sandbox.port().settle().await;

@@ -1,4 +1,4 @@
-//! A signal, or the end of its time, ends the process soon, whatever it waits for and whoever started it.
+//! A signal or the run timeout ends the process soon, whatever it waits for and whoever started it.
 #![cfg(unix)]
 
 use std::path::{Path, PathBuf};
@@ -17,20 +17,20 @@ use crate::remembered::{remembering, signal, until};
 
 const SIGNALS: [(&str, i32); 2] = [("INT", 130), ("TERM", 143)];
 
-/// A pipe with a name, at which whoever reads it waits until somebody writes.
+/// A named pipe, whose readers block until somebody writes.
 async fn pipe(sandbox: &Sandbox, name: &str) -> PathBuf {
     let path = sandbox.directory().join(name);
     assert!(Command::new("mkfifo").arg(&path).status().await.unwrap().success());
     path
 }
 
-/// Ready when somebody reads the pipe, who then waits for as long as what is returned is there.
+/// Resolves when somebody reads the pipe. The reader then blocks while the returned file is open.
 async fn reader(pipe: &Path) -> std::fs::File {
     let pipe = pipe.to_owned();
     tokio::task::spawn_blocking(move || std::fs::File::options().write(true).open(pipe).unwrap()).await.unwrap()
 }
 
-/// The C library asks this file what a name without dots stands for before it asks a name server: a pipe never tells.
+/// The C library looks up names without dots in this file before it asks a name server; a pipe blocks that forever.
 async fn unresolved(sandbox: &Sandbox, program: Program) -> (Program, PathBuf) {
     let aliases = pipe(sandbox, "aliases").await;
     (program.env("HOSTALIASES", &aliases), aliases)
@@ -64,19 +64,20 @@ async fn a_name_that_is_never_resolved_does_not_hold_up_the_end() {
     }
 }
 
-/// As the first process of a container, to which no signal has a default. It is sent this signal once the pipe is written to.
+/// As PID 1 of a container, for which signals have no default action. It gets this signal once the pipe is opened for
+/// writing.
 fn as_the_first(program: Program, signal: &str, pipe: &Path) -> Program {
     let script = format!(r#"(read _ < '{}'; kill -{signal} 1) & exec "$@""#, pipe.display());
     program.within(&["unshare", "--pid", "--fork", "--kill-child", "sh", "-c", &script, "sh"])
 }
 
-/// Whether this machine lets a test be the first process of anything.
+/// Whether this machine lets a test run something as PID 1.
 async fn may_be_the_first() -> bool {
     let unshare = Command::new("unshare").args(["--pid", "--fork", "true"]).stderr(Stdio::null()).status().await;
     unshare.is_ok_and(|status| status.success())
 }
 
-/// What waits for something that never comes, and how to see that it does so.
+/// Something that waits forever, and how to detect that it does.
 #[derive(Clone, Copy, Debug)]
 enum Waiting {
     Check,
@@ -85,7 +86,7 @@ enum Waiting {
     Locked,
 }
 
-/// Starts what waits, stops it by a signal, and gives what it wrote, with how long that took.
+/// Starts it, stops it with a signal, and returns its output and how long it took to end.
 async fn stopped(waiting: Waiting, name: &str, code: i32, is_first: bool) -> (String, Duration) {
     let small = Small::start().await;
     let sandbox = &small.sandbox;
@@ -162,7 +163,7 @@ async fn whatever_waits_before_anything_is_sent_ends_at_once_by_either_signal_al
     }
 }
 
-/// Its only thread waits in the middle of a write, where no event reaches it.
+/// Its only thread is blocked in a write, where no event reaches it.
 #[tokio::test]
 async fn a_run_whose_log_nobody_reads_ends_soon_after_its_time_and_its_report_comes_first() {
     let sandbox = start(of_resources(500)).await;

@@ -1,4 +1,4 @@
-//! `VERIFY`: what was posted to the webhook is read back over Port's API, until the catalog shows it.
+//! `VERIFY`: posts to the webhook are read back over Port's API until the catalog shows them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::harness::{Program, Run, Small, empty, of_resources, start};
 
 const RESOURCES: &str = "azureCloudResources";
 
-/// What the example mapping makes an identifier of.
+/// How the example mapping makes identifiers.
 const ESCAPED: &str =
     r#".body.data.resourceId | gsub(\"(?<c>[^\\\\p{L}0-9@_.+:/-])\"; \"=\" + (.c | explode[0] | tostring) + \"=\")"#;
 
@@ -24,7 +24,7 @@ fn verifying(sandbox: &Sandbox) -> Program {
     program.env("VERIFY", "true")
 }
 
-/// With what it remembers, and what is rejected, in files.
+/// With a checkpoint and a dead-letter file.
 fn remembering(sandbox: &Sandbox) -> (Program, PathBuf) {
     let letters = sandbox.directory().join("letters");
     let program = verifying(sandbox).checkpoint(&sandbox.directory().join("checkpoint"));
@@ -45,7 +45,7 @@ fn holds(sandbox: &Sandbox, identifier: &str) -> bool {
     sandbox.port().with_catalog(|catalog| catalog.entities.contains_key(&(RESOURCES.to_owned(), identifier.to_owned())))
 }
 
-/// How many requests were made of a kind.
+/// The number of requests to a route.
 fn asked(sandbox: &Sandbox, route: Route) -> usize {
     sandbox.requests().entries().iter().filter(|entry| entry.route == route).count()
 }
@@ -64,7 +64,7 @@ async fn a_run_ends_once_the_catalog_shows_all_that_it_posted() {
         set_lag(&sandbox, Duration::from_millis(700));
         let run =
             verifying(&sandbox).env("SYNC_MODE", "full").env("PORT_WEBHOOK_PAYLOAD", payload).run().await.exits(0);
-        // Nobody waits for the queue here.
+        // Read without waiting for the queue.
         assert_eq!(sandbox.port().with_catalog(|catalog| catalog.count(RESOURCES)), 150, "{run}");
         let (posts, looks) = (asked(&sandbox, Route::Webhook), asked(&sandbox, Route::PortSearch));
         assert!(looks < 60, "{payload}: all posts look together: {looks} looks at {posts} posts");
@@ -103,7 +103,7 @@ async fn what_ports_mapping_refuses_is_a_dead_letter_with_ports_reason() {
     assert_eq!(asked(sandbox, Route::Webhook), posts, "what is refused is not posted again; {again}");
 }
 
-/// A first run whose post shows only after its time.
+/// A first run whose post shows only after the timeout.
 async fn late(small: &Small) -> Run {
     let sandbox = &small.sandbox;
     set_lag(sandbox, Duration::from_secs(8));

@@ -1,19 +1,19 @@
-//! What becomes of a checkpoint between two runs.
+//! What happens to a checkpoint between two runs.
 
 use super::story::{Plot, Story};
 
-/// Snapshots that are kept: of eight hours.
+/// Snapshots kept, covering eight hours.
 const KEPT: usize = 24;
 
-/// The checkpoint as a run left it.
+/// The checkpoint after a run.
 pub(crate) struct Snapshot {
     bytes: Vec<u8>,
-    /// When the last run had begun that left nothing to do.
+    /// The start of the last run that left nothing to do.
     right_at: i64,
 }
 
 impl<P: Plot> Story<P> {
-    /// Keeps the checkpoint as it is.
+    /// Keeps a copy of the current checkpoint.
     pub(crate) fn keep_checkpoint(&mut self) {
         if let Ok(bytes) = std::fs::read(self.workflows[0].file()) {
             self.snapshots.push(Snapshot { bytes, right_at: self.right_at });
@@ -21,7 +21,7 @@ impl<P: Plot> Story<P> {
         self.snapshots.drain(..self.snapshots.len().saturating_sub(KEPT));
     }
 
-    /// Puts one that was kept in its place.
+    /// Restores one of the copies.
     pub(crate) fn roll_back(&mut self) {
         if let Some(Snapshot { bytes, right_at }) = self.snapshots.get(self.rng.below(self.snapshots.len())) {
             std::fs::write(self.workflows[0].file(), bytes).unwrap();
@@ -29,7 +29,7 @@ impl<P: Plot> Story<P> {
         }
     }
 
-    /// It is gone, cut short or changed by a bit.
+    /// Deletes it, truncates it or flips a bit.
     pub(crate) fn lose_checkpoint(&mut self) {
         let file = self.workflows[0].file();
         let Ok(mut bytes) = std::fs::read(file) else { return };

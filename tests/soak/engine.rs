@@ -1,4 +1,4 @@
-//! The real engine in this process, with waits that a test need not sit through.
+//! The real engine in this process, with short waits.
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
@@ -14,11 +14,11 @@ use azure_incremental::report::Report;
 use azure_incremental::{Work, logging, run};
 use sandbox::Sandbox;
 
-/// Set in the process that a test runs alone in.
+/// Set in the separate process of a test.
 const ALONE: &str = "AZURE_INCREMENTAL_TEST_ALONE";
 
-/// Runs the test with this path in a process of its own, whose `SSL_CERT_FILE` is there from the beginning: the engine trusts a sandbox as it
-/// trusts anyone, by the system's roots.
+/// Runs the test with this path in a separate process with `SSL_CERT_FILE` set from the start, so that the engine
+/// trusts a sandbox like any host, by the system's roots.
 pub(crate) fn alone(path: &str, body: impl FnOnce()) {
     if std::env::var_os(ALONE).is_some() {
         if let Ok(filter) = std::env::var("RUST_LOG") {
@@ -28,7 +28,7 @@ pub(crate) fn alone(path: &str, body: impl FnOnce()) {
     }
     let (_, test) = path.split_once("::").unwrap();
     let roots = tempfile::NamedTempFile::new().unwrap();
-    // Reading all that the system trusts takes longer than many a run.
+    // Reading all of the system's certificates would take longer than many a run.
     let no_more = tempfile::tempdir().unwrap();
     let output = Command::new(std::env::current_exe().unwrap())
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
@@ -47,7 +47,7 @@ pub(crate) fn alone(path: &str, body: impl FnOnce()) {
 pub(crate) enum Ended {
     /// By itself.
     Reported(Box<Report>),
-    /// It was cut off, as by SIGKILL.
+    /// Cut off, as by SIGKILL.
     Killed,
 }
 
@@ -57,8 +57,8 @@ pub(crate) fn trust(sandbox: &Sandbox) {
     std::fs::copy(sandbox.authority_file(), roots).unwrap();
 }
 
-/// A configuration for a sandbox: the one that the program would read from the environment, with quick waits. What `more` says
-/// of the environment goes before what the sandbox does.
+/// A configuration for a sandbox, as the program would read it from the environment, but with short waits. `more` takes
+/// precedence over the sandbox's environment.
 pub(crate) fn config(sandbox: &Sandbox, settings: Settings, more: &[(String, String)]) -> Config {
     let mut environment: BTreeMap<String, String> = sandbox.env().into_iter().collect();
     environment.extend(more.iter().cloned());
@@ -86,16 +86,17 @@ pub(crate) fn config(sandbox: &Sandbox, settings: Settings, more: &[(String, Str
     config
 }
 
-/// One run, to its end or cut off after so many steps; how it ended, and how many it took. It has a runtime of its own, so that nothing of it outlives it.
+/// Runs the engine to its end or for this many steps. Returns how it ended and the steps taken. Uses its own runtime,
+/// so that nothing outlives the run.
 pub(crate) fn go(config: &Config, work: &Work, steps: Option<u64>) -> (Ended, u64) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (report, taken) = runtime.block_on(cut(steps, run(config, work, std::future::pending())));
-    // Waits for a write that was under way, which a dead process could not finish after the next one has begun.
+    // Waits for a write in progress, which a killed process could not finish after the next one has started.
     drop(runtime);
     (report.map_or(Ended::Killed, |report| Ended::Reported(Box::new(report))), taken)
 }
 
-/// Drops a future after it was polled so many times: between any two of its steps. Tells how often it was polled.
+/// Drops a future after this many polls, between any two of its steps. Returns the number of polls.
 async fn cut<F: Future>(steps: Option<u64>, future: F) -> (Option<F::Output>, u64) {
     let mut future = pin!(future);
     let mut taken = 0;

@@ -1,4 +1,4 @@
-//! An estate: how it lives, and what befalls it.
+//! An estate: how it changes, and what goes wrong.
 
 mod sink;
 mod trouble;
@@ -19,7 +19,7 @@ use super::story::{DAY, MINUTE, Plot, Story, TICK};
 use super::workflow::Workflow;
 pub(crate) use sink::Sink;
 
-/// An estate under one kind of trouble, and where its entities go.
+/// An estate with one kind of trouble, and the sink of its entities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Estate {
     pub(crate) trouble: Trouble,
@@ -29,13 +29,13 @@ pub(crate) struct Estate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
     None,
-    /// Ticks come up to an hour late, or are dropped.
+    /// Ticks are up to an hour late, or skipped.
     Ticks,
     /// 429, 503 and broken connections on both sides.
     Errors,
-    /// Port is down for runs on end.
+    /// Port is down for several runs in a row.
     Outages,
-    /// Runs are cut off.
+    /// Runs are killed.
     Kills,
     /// A tag filter.
     Tags,
@@ -44,43 +44,43 @@ pub(crate) enum Trouble {
     Types,
     /// 3,000 changes between two ticks.
     Burst,
-    /// Subscriptions appear, vanish and come back.
+    /// Subscriptions appear, disappear and come back.
     Subscriptions,
     /// Two workflows with different filters feed one catalog.
     TwoWorkflows,
-    /// The checkpoint is an older one, lost or damaged, while tags and names change and change back.
+    /// The checkpoint is outdated, lost or damaged, while tags and names change and change back.
     Rollbacks,
-    /// Resource Graph does not look at subscriptions, or does not show rows or records; its replicas differ.
+    /// Resource Graph does not cover subscriptions, or hides rows or records; its replicas differ.
     Blindness,
-    /// Rows of a subscription show in steps, and those of groups flicker.
+    /// Rows of a subscription appear in steps, and those of groups flicker.
     Slowness,
-    /// Child resources have records, and never a row.
+    /// Child resources have records but never a row.
     Children,
-    /// What Azure really answers: rows that are twice, subscriptions that it does not know, questions that are too heavy, answers
-    /// that contradict themselves, dates that are off.
+    /// Oddities of the real Azure: duplicate rows, unknown subscriptions, queries that are too expensive, contradictory
+    /// answers, wrong dates.
     Tenant,
     /// Changes have no record.
     Silence,
-    /// Rows break queries; Port rejects some envelopes, and fails with others.
+    /// Rows break queries; Port rejects some envelopes and fails on others.
     Poison,
-    /// The webhook's URL and the secret, the API's credentials and the mapping, and the filters change and change back.
+    /// The webhook's URL and secret, the API's credentials, the mapping and the filters change and change back.
     Identity,
-    /// Subscriptions drop out of the listing and return; groups enter and leave the scope.
+    /// Subscriptions leave the listing and return; groups enter and leave the scope.
     Flapping,
-    /// Port does what it is asked and does not answer, or does it after the run.
+    /// Port applies requests without answering, or after the run.
     Lost,
-    /// All that does not take the checkpoint's word.
+    /// Everything that leaves the checkpoint trustworthy.
     Mixed,
 }
 
 impl Trouble {
-    /// How late rows are. A checkpoint that went back cannot tell a row that is late from one that changed back.
+    /// The lag of rows. After a rollback, a late row cannot be told from one that changed back.
     fn row_lag(self) -> RangeInclusive<Duration> {
         let latest = if self == Self::Rollbacks { 0 } else { 10 };
         Duration::ZERO..=latest * MINUTE
     }
 
-    /// How late records are. What is hidden for a while on top of that has to be within the overlap.
+    /// The lag of records. Together with the time that something is hidden, it must be within the overlap.
     fn record_lag(self) -> RangeInclusive<Duration> {
         let latest = match self {
             Self::Rollbacks | Self::Blindness | Self::Mixed => 45,
@@ -89,12 +89,12 @@ impl Trouble {
         Duration::ZERO..=latest * MINUTE
     }
 
-    /// Whether what happened is left to the daily comparison, in part.
+    /// Whether some changes are only found by the daily comparison.
     fn is_left_to_a_full_run(self) -> bool {
         matches!(self, Self::Silence | Self::Mixed)
     }
 
-    /// How often everything is compared, in hours.
+    /// The hours between full comparisons.
     fn full_every(self) -> u8 {
         match self {
             Self::Blindness
@@ -110,24 +110,24 @@ impl Trouble {
     }
 }
 
-/// Something that is to be as it was.
+/// A change that will be reverted.
 pub(crate) struct Flip {
     back_at: usize,
     id: Arc<str>,
     tags: Tags,
 }
 
-/// What a story keeps of its trouble.
+/// The state of a story's trouble.
 #[derive(Default)]
 pub(crate) struct Course {
     flips: Vec<Flip>,
     /// The tick at which Resource Graph shows everything again.
     sees_at: usize,
-    /// What Port has been made to reject.
+    /// What Port currently rejects.
     refused: Vec<String>,
 }
 
-/// Records of child resources in a tick.
+/// Records of child resources per tick.
 const CHILDREN: usize = 30;
 
 impl Plot for Estate {
@@ -135,14 +135,14 @@ impl Plot for Estate {
     type Course = Course;
 
     fn length(self) -> (u64, usize) {
-        // Over the API a day takes twice as long.
+        // Over the API, a day takes twice as long.
         (1, if self.sink == Sink::Webhook { 72 } else { 36 })
     }
 
     fn settings(self, mut settings: Settings) -> Settings {
         settings.estate = EstateSize { subscriptions: 4, groups: 16, resources: 200 };
         settings.lags = Lags { record: self.trouble.record_lag(), row: self.trouble.row_lag() };
-        // Nobody waits for it: the time of the quota is the real one.
+        // The quota uses real time, so nothing should wait for it.
         settings.azure.quota = Some(QuotaSettings { queries: 10_000, window: Duration::ZERO });
         self.sink.change(&mut settings.port.api);
         settings
@@ -173,7 +173,7 @@ impl Plot for Estate {
             story.sandbox.clock().advance(TICK / 3);
             life::tick(&mut story.sandbox.estate(), &mut story.rng, 2);
         }
-        // The row of what is made again shows a moment after that of what was deleted has gone, and is late until then.
+        // The row of a recreated resource appears a moment after the deleted one's has gone, and is late until then.
         story.sandbox.clock().advance(Duration::from_secs(1));
         if story.plot.trouble == Trouble::Burst && tick % 30 == 15 {
             life::burst(&mut story.sandbox.estate(), &mut story.rng, 3000);
@@ -260,7 +260,7 @@ impl Plot for Estate {
     fn calm(self) -> Vec<Duration> {
         let mut waits = vec![TICK; 3];
         if self.trouble.is_left_to_a_full_run() {
-            // What only its absence tells takes half an hour more.
+            // Deletes shown only by absence take half an hour more.
             waits.extend([DAY, 2 * TICK, TICK]);
         }
         waits
@@ -277,7 +277,7 @@ impl Plot for Estate {
 }
 
 impl Story<Estate> {
-    /// A run comes up to an hour late, or not at all.
+    /// A run is up to an hour late or skipped.
     fn come_late(&mut self) -> bool {
         let (skipped, late) = (self.rng.one_in(4), self.rng.one_in(4));
         if late {
@@ -287,7 +287,7 @@ impl Story<Estate> {
         !skipped
     }
 
-    /// What Port rejected is sent again, now that it would take it.
+    /// Sends what Port rejected again, now that it would accept it.
     fn resend(&mut self) {
         let refused = std::mem::take(&mut self.course.refused);
         if !refused.is_empty() {

@@ -1,7 +1,7 @@
-//! Days in the life of an estate or a tenant, under one kind of trouble each. At the end the catalog must equal it.
+//! Simulates days of an estate or a tenant, with one kind of trouble each. At the end the catalog must match.
 //!
-//! A simulated day of few seeds, or some hours of a tenant, run with the other tests; `make soak` runs weeks of many.
-//! `SOAK_SEED` runs one seed, `SOAK_SEEDS` so many, `SOAK_TICKS` so many times 20 minutes.
+//! With the other tests, a simulated day of a few seeds runs, or some hours of a tenant; `make soak` runs weeks of many
+//! seeds. `SOAK_SEED` runs one seed, `SOAK_SEEDS` this many, `SOAK_TICKS` this many times 20 minutes.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "a failing test shows what it printed")]
 
@@ -26,7 +26,7 @@ macro_rules! stories {
     )*};
 }
 
-/// Each with the webhook, and once more with Port's API and what that does beside.
+/// Each with the webhook, and again with Port's API and its own faults.
 macro_rules! estates {
     ($($name:ident: $trouble:expr;)*) => {
         mod by_webhook {

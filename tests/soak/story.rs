@@ -1,4 +1,4 @@
-//! Simulated days: an estate or a tenant that lives, a run every 20 minutes, and one kind of trouble.
+//! Simulated days: a changing estate or tenant, a run every 20 minutes, and one kind of trouble.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -22,58 +22,58 @@ pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) const TICK: Duration = Duration::from_secs(20 * 60);
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// When stories begin, in milliseconds since the epoch: with each seed at another minute of an hour, and the same in each run.
+/// The start time of stories, in milliseconds since the epoch. Each seed starts at a different minute, reproducibly.
 const BEGINNING: i64 = 1_780_000_000_000;
 const SEVEN_MINUTES: i64 = 7 * 60_000;
 
-/// What a story is about: an estate or a tenant, and what befalls it.
+/// The subject of a story: an estate or a tenant, and its trouble.
 pub(crate) trait Plot: Copy + Debug + 'static {
-    /// What a workflow is told to sync.
+    /// What a workflow is configured to sync.
     type Scope;
-    /// What is kept of the trouble.
+    /// The state of the trouble.
     type Course: Default;
 
     /// How many seeds run with the other tests, and for how many ticks.
     fn length(self) -> (u64, usize);
 
-    /// How large a world is, and how it behaves.
+    /// The size of the world, and its behaviour.
     fn settings(self, settings: Settings) -> Settings;
 
-    /// The workflows that there are.
+    /// All workflows.
     fn workflows(self, sandbox: &Sandbox) -> Vec<Workflow<Self::Scope>>;
 
-    /// Those of them that run, at the beginning.
+    /// The indexes of those that run at the beginning.
     fn active(self, workflows: usize) -> Vec<usize> {
         (0..workflows).collect()
     }
 
-    /// A run in so many is cut off.
+    /// One run in this many is killed.
     fn kills(self) -> usize;
 
-    /// The most changes that one post carries.
+    /// The most changes in one post.
     fn carries(self) -> u64 {
         1
     }
 
-    /// 20 minutes pass, and the world changes all along.
+    /// Advances 20 minutes, with changes throughout.
     fn change(story: &mut Story<Self>, tick: usize);
 
-    /// What befalls a tick; whether its runs begin.
+    /// Applies the trouble to a tick; returns whether its runs start.
     fn befall(story: &mut Story<Self>, tick: usize) -> bool;
 
-    /// Everything is right from now on, and shows.
+    /// Repairs everything and makes it visible.
     fn calm_down(story: &mut Story<Self>);
 
-    /// How far apart the runs are that follow.
+    /// The intervals between the runs that follow.
     fn calm(self) -> Vec<Duration>;
 
-    /// What must hold after each run.
+    /// Checks what must hold after each run.
     fn check(_: &mut Story<Self>) {}
 
-    /// What the catalog ought to hold.
+    /// The expected catalog.
     fn expected(story: &Story<Self>) -> Expected;
 
-    /// What happened to that of which the catalog differs.
+    /// Explains the differences of the catalog.
     fn explain(_: &Story<Self>, _: &[String]) -> Vec<String> {
         Vec::new()
     }
@@ -89,9 +89,9 @@ pub(crate) struct Story<P: Plot> {
     pub(crate) workflows: Vec<Workflow<P::Scope>>,
     /// The workflows that run.
     pub(crate) active: Vec<usize>,
-    /// What the last run took that was not cut off.
+    /// The steps of the last run that was not killed.
     steps: u64,
-    /// When the last run began that left nothing to do.
+    /// The start of the last run that left nothing to do.
     pub(crate) right_at: i64,
     pub(crate) snapshots: Vec<Snapshot>,
     log: Vec<String>,
@@ -102,7 +102,7 @@ fn setting(name: &str) -> Option<u64> {
 }
 
 impl<P: Plot> Story<P> {
-    /// Lives through the story of each seed.
+    /// Plays the story of each seed.
     pub(crate) fn tell(plot: P) {
         let (seeds, ticks) = plot.length();
         let ticks = setting("SOAK_TICKS").map_or(ticks, |ticks| usize::try_from(ticks).unwrap());
@@ -140,7 +140,7 @@ impl<P: Plot> Story<P> {
         }
     }
 
-    /// The whole of it: the days, then calm, then the comparison.
+    /// The whole story: the days, then calm, then the comparison.
     fn live(mut self, ticks: usize) {
         self.tick();
         for tick in 0..ticks {
@@ -165,7 +165,7 @@ impl<P: Plot> Story<P> {
             self.tail()
         );
         self.compare();
-        // What a resource tells of its group has no record of its own, and goes with the next full run.
+        // A resource's data about its group has no record of its own, and is sent by the next full run.
         for workflow in &mut self.workflows {
             workflow.config.mode = Mode::Full;
         }
@@ -184,19 +184,20 @@ impl<P: Plot> Story<P> {
         }
     }
 
-    /// After how many steps a run is cut off, if it is.
+    /// The number of steps after which to kill a run, if at all.
     fn cut(&mut self) -> Option<u64> {
         self.rng.one_in(self.plot.kills()).then(|| self.rng.below(usize::try_from(self.steps).unwrap()) as u64)
     }
 
-    /// A run of each workflow to its end, so long after the last.
+    /// Runs each workflow to its end, this long after the last run.
     fn calm_tick(&mut self, wait: Duration) -> Vec<Option<Exit>> {
         self.sandbox.clock().advance(wait);
         let active = self.active.clone();
         active.into_iter().map(|workflow| self.go(workflow, &Work::Sync, None)).collect()
     }
 
-    /// One run; its exit, where it came to one. An exit of 0 must mean that Port has taken all that it says.
+    /// Runs once; returns the exit, if there was one. An exit of 0 must mean that Port has accepted everything
+    /// reported.
     pub(crate) fn go(&mut self, workflow: usize, work: &Work, steps: Option<u64>) -> Option<Exit> {
         let before = self.received();
         let begins_at = self.sandbox.clock().now_ms();
@@ -239,7 +240,7 @@ impl<P: Plot> Story<P> {
         exit
     }
 
-    /// How many envelopes Port has received so far, or requests that write entities or delete them.
+    /// The number of envelopes that Port has received so far, or of requests that write or delete entities.
     fn received(&self) -> u64 {
         let requests = self.sandbox.requests();
         let writes = [Route::PortBulk, Route::PortDelete].map(|route| requests.count(route));

@@ -1,4 +1,4 @@
-//! A tenant of Entra ID: how it lives, and what befalls it.
+//! An Entra ID tenant: how it changes, and what goes wrong.
 
 mod trouble;
 
@@ -22,44 +22,44 @@ pub(crate) enum Trouble {
     None,
     /// 429, 503 and broken connections on both sides.
     Errors,
-    /// Port is down for runs on end.
+    /// Port is down for several runs in a row.
     Outages,
-    /// Port applies posts and does not answer, or applies them after the run.
+    /// Port applies posts without answering, or after the run.
     Lost,
-    /// Runs are cut off.
+    /// Runs are killed.
     Kills,
-    /// Links are not good any more, in each way that there is.
+    /// Links become invalid, in every possible way.
     Resets,
-    /// Rounds replay, repeat and contradict themselves, and do not tell of what is restored.
+    /// Rounds replay, repeat and contradict themselves, and omit restores.
     Rounds,
-    /// What is restored shows or does not, while runs are cut off.
+    /// Restores show or not, while runs are killed.
     Restores,
-    /// Endpoints are behind one another by up to 40 minutes.
+    /// Endpoints lag behind one another by up to 40 minutes.
     Replicas,
-    /// Everything is read and compared at times, while endpoints are behind one another.
+    /// Occasional full comparisons, while endpoints lag behind one another.
     Comparisons,
-    /// Links to pages and access tokens expire while they are used.
+    /// Page links and access tokens expire while in use.
     Expiry,
-    /// Permissions are taken away and given back.
+    /// Permissions are revoked and granted again.
     Rights,
-    /// Guests, accounts that are disabled and Microsoft's service principals are not wanted.
+    /// Guests, disabled accounts and Microsoft's service principals are out of scope.
     Filters,
     /// Nothing runs for days.
     Pauses,
     /// The checkpoint is lost or damaged.
     Losses,
-    /// The checkpoint is an older one.
+    /// The checkpoint is outdated.
     Rollbacks,
-    /// All that leaves a checkpoint which can be trusted.
+    /// Everything that leaves the checkpoint trustworthy.
     Mixed,
 }
 
-/// What a story keeps of its trouble.
+/// The state of a story's trouble.
 #[derive(Default)]
 pub(crate) struct Course {
     /// What was deleted between a run and the loss of its checkpoint, by blueprint and identifier.
     unseen: BTreeSet<(String, String)>,
-    /// What came of each object, for a person to read.
+    /// What happened to each object, for people.
     posts: BTreeMap<Id, Vec<String>>,
 }
 
@@ -76,7 +76,7 @@ impl Trouble {
         matches!(self, Self::Rounds | Self::Restores | Self::Filters | Self::Mixed)
     }
 
-    /// Which side names memberships.
+    /// The side that lists memberships.
     fn membership(self) -> Membership {
         match self {
             Self::Kills | Self::Rollbacks | Self::Comparisons | Self::Filters | Self::Mixed | Self::Outages => {
@@ -87,12 +87,12 @@ impl Trouble {
         }
     }
 
-    /// Whether it is told when users signed in.
+    /// Whether sign-ins are synced.
     fn has_sign_ins(self) -> bool {
         !matches!(self, Self::None | Self::Rights)
     }
 
-    /// Whether what is read is as it is in that moment.
+    /// Whether reads always return the current state.
     fn is_up_to_date(self) -> bool {
         !self.is_behind() && self != Self::Rounds
     }
@@ -117,13 +117,13 @@ impl Plot for Trouble {
             large: vec![25],
         };
         settings.port.add_entra(false);
-        // Deletes are held against the history.
+        // Deletes are compared with the history.
         settings.port.record = true;
         let entra = &mut settings.entra;
-        // Rounds and lists have several pages, and groups come in slices.
+        // Rounds and lists have several pages, and groups several slices.
         (entra.delta.page, entra.delta.slice, entra.lists.page) = (25, 4..=12, 12);
         entra.delta.empty_page_in = Some(3);
-        // Nobody waits for them: their time is the real one.
+        // Their limits use real time, so nothing should wait for them.
         (entra.units, entra.sign_ins.rate) = (None, None);
         if self.is_behind() {
             let behind = Duration::ZERO..=40 * MINUTE;
@@ -205,20 +205,20 @@ impl Plot for Trouble {
         story.workflows[0].config.mode = Mode::Incremental;
     }
 
-    /// What was told last is read again for an hour, what may come back is asked for once an hour, and what relates to that for
-    /// an hour more; what only its absence tells takes an hour.
+    /// Recent changes are read again for an hour, possible restores are checked once an hour, and their relations for
+    /// another hour. Deletes shown only by absence take an hour.
     fn calm(self) -> Vec<Duration> {
         vec![TICK; 11]
     }
 
-    /// No delete came but of what was gone, or out of scope.
+    /// Only deletes of objects that were gone or out of scope were sent.
     fn check(story: &mut Story<Self>) {
         let sandbox = &story.sandbox;
         story.runtime.block_on(sandbox.port().settle());
         let age = if story.plot.is_up_to_date() {
             Duration::ZERO
         } else {
-            // What a run was told of may be as old as the last that left nothing to do, and that of an hour before.
+            // What a run was told may be as old as the last run that left nothing to do, or an hour before that.
             let since = sandbox.clock().now_ms() - story.right_at;
             60 * MINUTE + Duration::from_millis(since.try_into().unwrap())
         };
@@ -241,8 +241,8 @@ impl Plot for Trouble {
         story.runtime.block_on(sandbox.port().forget_deliveries());
     }
 
-    /// Without a checkpoint nobody can know what was deleted before. Nor is known, before everything is read again, what is
-    /// restored of that which was deleted before anybody saw it, where no round tells of a restore.
+    /// Without a checkpoint, earlier deletes are unknown. If rounds do not show restores, an object that was deleted
+    /// before it was ever seen also stays unknown after its restore, until everything is read again.
     fn expected(story: &Story<Self>) -> Expected {
         let mut expected = story.sandbox.expected_of_tenant(&story.workflows[0].scope);
         if story.plot.hides_restores() && story.workflows[0].config.mode == Mode::Incremental {
@@ -252,7 +252,7 @@ impl Plot for Trouble {
                 story.course.posts.contains_key(&id) || !tenant.was_restored(id)
             };
             expected.catalog.entities.retain(|(_, id), _| is_known(id));
-            // What relates to it may have been read for another reason.
+            // Something related to it may have been read for another reason.
             story.sandbox.port().with_catalog(|catalog| {
                 for (key, entity) in &mut expected.catalog.entities {
                     for (name, related) in &mut entity.relations {
@@ -289,7 +289,7 @@ impl Plot for Trouble {
 }
 
 impl Story<Trouble> {
-    /// The checkpoint is lost, and with it what the catalog has and is gone.
+    /// Loses the checkpoint, and with it the knowledge of deleted entities that the catalog still has.
     fn lose_unseen(&mut self) {
         if !self.rng.one_in(8) {
             return;
@@ -305,7 +305,7 @@ impl Story<Trouble> {
         self.course.unseen.extend(gone);
     }
 
-    /// Between some runs days go by.
+    /// Days pass between some runs.
     fn pause(&mut self) {
         if self.rng.one_in(10) {
             for _ in 0..self.rng.below(24) {

@@ -1,4 +1,4 @@
-//! A workflow: how the program is set up, and what of a world it is told to sync.
+//! A workflow: the program's configuration, and the part of a world that it syncs.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ pub(crate) struct Workflow<S> {
 }
 
 impl<S> Workflow<S> {
-    /// `more` is the program's environment, in place of what the sandbox says of it.
+    /// `more` overrides the sandbox's environment for the program.
     pub(crate) fn new(sandbox: &Sandbox, name: &str, flags: Flags, scope: S, more: &[(String, String)]) -> Self {
         let file = sandbox.directory().join(format!("{name}.json"));
         let flags = Flags { checkpoint_file: Some(file.display().to_string()), ..flags };

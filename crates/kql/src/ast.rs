@@ -1,10 +1,10 @@
-//! A parsed query: what was written, before any name has a meaning.
+//! A parsed query, before names are resolved.
 
 use super::error::{KqlError, Pos};
 use super::kind::Kind;
 use super::value::Value;
 
-/// How deep an expression may be: whoever walks one may recurse.
+/// Maximum depth of an expression, so that walking one may recurse.
 const MAX_DEPTH: usize = 128;
 
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ impl Expr {
 pub(crate) enum ExprKind {
     Literal(Kind, Value),
     Column(String),
-    /// `*`, which only aggregates take.
+    /// `*`, which only aggregates accept.
     Star,
     /// `base.name` and `base['name']`.
     Member(Box<Expr>, String),
@@ -91,7 +91,7 @@ pub(crate) enum Comparison {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Match {
     pub test: TextTest,
-    /// Upper and lower case are alike.
+    /// Ignores case.
     pub fold: bool,
     pub negated: bool,
 }
@@ -142,7 +142,7 @@ pub(crate) enum OperatorKind {
     Where(Expr),
     Extend(Vec<Named>),
     Project(Vec<Named>),
-    /// Names, each perhaps with a `*` behind it.
+    /// Names, each possibly with a trailing `*`.
     ProjectAway(Vec<Name>),
     ProjectRename(Vec<(Name, Name)>),
     Summarize {
@@ -158,7 +158,7 @@ pub(crate) enum OperatorKind {
     Take(usize),
     Top(usize, Vec<OrderKey>),
     Count,
-    /// Every column, if it names none.
+    /// All columns, if it names none.
     Distinct(Vec<Named>),
     Union(Vec<Pipeline>),
     MvExpand {
@@ -189,7 +189,7 @@ pub(crate) struct OrderKey {
 }
 
 impl Pipeline {
-    /// How many tables are joined or united with the first.
+    /// How many tables are joined or unioned with the first.
     pub(crate) fn remote_tables(&self) -> usize {
         let within = |parts: &[Self]| parts.iter().map(Self::remote_tables).sum::<usize>();
         let source = match &self.source {
@@ -205,7 +205,7 @@ impl Pipeline {
         source + self.operators.iter().map(of).sum::<usize>()
     }
 
-    /// Every operator in it, those of the tables that it joins and unites too.
+    /// Visits every operator, including those of joined and unioned tables.
     pub(crate) fn visit<'a>(&'a self, see: &mut impl FnMut(&'a Operator)) {
         match &self.source {
             Source::Table(_) => {}

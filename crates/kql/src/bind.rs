@@ -1,4 +1,4 @@
-//! Giving names and types to expressions, and refusing those that make no sense, as Kusto's binder does.
+//! Resolves names and types in expressions, and rejects invalid ones, as Kusto's binder does.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::kind::Kind;
 use super::text;
 use super::value::{Column, Value};
 
-/// What an expression may refer to, and the operator that it stands in.
+/// What an expression may refer to, and the operator that contains it.
 #[derive(Clone, Copy)]
 pub(crate) struct Scope<'a> {
     pub operator: &'static str,
@@ -31,7 +31,7 @@ impl Typed {
     }
 }
 
-/// The column name that an expression gives itself: its column's, or its path's with underscores.
+/// The default column name of an expression: its column's name, or its path joined with underscores.
 pub(crate) fn own_name(expr: &Expr) -> Option<String> {
     let step = |base: &Expr, key: &str| match own_name(base) {
         Some(base) => format!("{base}_{key}"),
@@ -101,7 +101,7 @@ impl Scope<'_> {
             ExprKind::Match(test, left, right) => {
                 let (left, right) = (self.text(left)?, self.text(right)?);
                 let right = match right {
-                    // Folded once, not for every row.
+                    // Folded once instead of for every row.
                     Bound::Constant(value) if test.fold => {
                         Bound::Constant(text::string(&text::lower(&text::shown(&value))))
                     }
@@ -151,7 +151,7 @@ impl Scope<'_> {
         }
     }
 
-    /// One step into a dynamic value; steps on end make one path.
+    /// A step into a dynamic value; consecutive steps form one path.
     fn step(&self, base: &Expr, step: Step, pos: Pos) -> Result<(Kind, Bound), KqlError> {
         let Typed { kind, bound } = self.bind(base)?;
         if kind != Kind::Dynamic {
@@ -189,7 +189,7 @@ impl Scope<'_> {
         for expr in list {
             let item = self.bind(expr)?;
             match item.bound {
-                // `x in (dynamic([1, 2]))` looks into the array.
+                // `x in (dynamic([1, 2]))` searches the array.
                 Bound::Constant(Value::Dynamic(json)) if json.is_array() => {
                     let elements = json.as_array().into_iter().flatten().cloned();
                     items.extend(elements.map(|element| Bound::Constant(Value::from_json(element))));
@@ -268,7 +268,7 @@ impl Scope<'_> {
         self.error(pos, format!("{function}() does not take this many arguments"))
     }
 
-    /// Conditions and values by turns, and a last value.
+    /// Alternating conditions and values, then a final value.
     fn choose(&self, args: &[Expr]) -> Result<(Kind, Bound), KqlError> {
         let (pairs, otherwise) = args.as_chunks::<2>();
         let values = pairs.iter().map(|[_, value]| value).chain(otherwise);
@@ -279,7 +279,7 @@ impl Scope<'_> {
         Ok((kind, Bound::Choose { arms: arms.collect::<Result<_, KqlError>>()?, otherwise }))
     }
 
-    /// Binds expressions of which one will be the value: all are made to be of one type.
+    /// Binds alternative expressions, and converts them to a common type.
     fn alike<'e>(&self, exprs: impl Iterator<Item = &'e Expr>) -> Result<(Kind, Vec<Bound>), KqlError> {
         let mut common = None;
         let mut values = Vec::new();

@@ -1,5 +1,5 @@
-//! An expression whose names are resolved: columns are indexes, functions are functions, constants are computed.
-//! It reads a row without copying the cells that it only looks at.
+//! An expression with resolved names: columns are indexes, functions are function pointers, constants are computed.
+//! Reading a row does not copy cells.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -39,7 +39,7 @@ pub(crate) enum Bound {
         left: Box<Bound>,
         right: Box<Bound>,
     },
-    /// Text among constants.
+    /// A search for text among constants.
     InSet {
         value: Box<Bound>,
         set: HashSet<Arc<str>>,
@@ -55,12 +55,12 @@ pub(crate) enum Bound {
     HasAny(Box<Bound>, Vec<Bound>),
     And(Vec<Bound>),
     Or(Vec<Bound>),
-    /// The value of the first condition that holds.
+    /// The value of the first condition that is true.
     Choose {
         arms: Vec<(Bound, Bound)>,
         otherwise: Box<Bound>,
     },
-    /// The first value that is there.
+    /// The first value that is not missing.
     Coalesce(Vec<Bound>),
 }
 
@@ -85,7 +85,7 @@ impl Bound {
         self.eval(row).into_owned()
     }
 
-    /// Whether it is true in `row`; unknown is not true.
+    /// Whether it is true in `row`; unknown counts as false.
     pub(crate) fn holds(&self, row: &[Value]) -> bool {
         matches!(*self.eval(row), Value::Bool(true))
     }
@@ -160,7 +160,7 @@ impl Bound {
         }
     }
 
-    /// Itself, computed if no row is needed for it.
+    /// The expression itself, or its value if it needs no row.
     pub(crate) fn folded(self) -> Self {
         let constant = |bound: &Self| matches!(bound, Self::Constant(_));
         let known = match &self {
@@ -189,7 +189,8 @@ fn truth(known: Option<bool>) -> Value {
     known.map_or(Value::Null, Value::Bool)
 }
 
-/// A conjunction, or with `settles` true a disjunction: one part that `settles` it does; else one unknown makes it so.
+/// A conjunction, or a disjunction if `settles` is true. A part equal to `settles` decides the result; otherwise it is
+/// unknown if any part is.
 fn all(parts: &[Bound], row: &[Value], settles: bool) -> Value {
     let mut unknown = false;
     for part in parts {
@@ -217,7 +218,7 @@ fn walk<'a>(json: &'a Json, steps: &[Step], row: &[Value]) -> Option<&'a Json> {
             Value::String(key) => json.get(key.as_ref()),
             Value::Long(index) => {
                 let items = json.as_array()?;
-                // From the end, if negative.
+                // Negative indexes count from the end.
                 let from_end = if *index < 0 { i64::try_from(items.len()).ok()? } else { 0 };
                 items.get(usize::try_from(index.checked_add(from_end)?).ok()?)
             }

@@ -1,4 +1,4 @@
-//! Comparing and calculating with values, nulls and the scalars inside dynamic cells included.
+//! Comparison and arithmetic on values, including nulls and scalars in dynamic cells.
 
 use std::cmp::Ordering;
 
@@ -8,7 +8,7 @@ use super::ast::{Arithmetic, Comparison};
 use super::kind::Kind;
 use super::value::Value;
 
-/// The scalar that a dynamic value is, if it is one.
+/// The scalar in a dynamic value, if it is one.
 pub(crate) fn scalar(json: &Json) -> Option<Value> {
     Some(match json {
         Json::Bool(truth) => Value::Bool(*truth),
@@ -21,11 +21,11 @@ pub(crate) fn scalar(json: &Json) -> Option<Value> {
     })
 }
 
-/// Whether two values that are not null are the same.
+/// Whether two non-null values are equal.
 pub(crate) fn equal(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::String(a), Value::String(b)) => a == b,
-        // Without a copy of the text: this is what filters on tags do.
+        // Avoids copying the text, because filters on tags use this.
         (Value::Dynamic(json), Value::String(text)) | (Value::String(text), Value::Dynamic(json)) => {
             json.as_str() == Some(text)
         }
@@ -34,7 +34,7 @@ pub(crate) fn equal(a: &Value, b: &Value) -> bool {
     }
 }
 
-/// How two values that are not null are ordered; `None` if they are not of one sort.
+/// The order of two non-null values; `None` if their types are not comparable.
 pub(crate) fn order(a: &Value, b: &Value) -> Option<Ordering> {
     match (a, b) {
         (Value::Long(a), Value::Long(b)) => Some(a.cmp(b)),
@@ -50,7 +50,7 @@ pub(crate) fn order(a: &Value, b: &Value) -> Option<Ordering> {
     }
 }
 
-/// `a op b` with Kusto's nulls: null is unequal to every value, and whether it is equal to null is unknown.
+/// `a op b` with Kusto's nulls: null is unequal to every value, but whether two nulls are equal is unknown.
 pub(crate) fn compare(comparison: Comparison, a: &Value, b: &Value) -> Option<bool> {
     use Comparison::{Equal, Greater, GreaterOrEqual, Less, LessOrEqual, NotEqual};
     match (a, b, comparison) {
@@ -67,7 +67,7 @@ pub(crate) fn compare(comparison: Comparison, a: &Value, b: &Value) -> Option<bo
     }
 }
 
-/// Whether `==` may stand between the two types.
+/// Whether `==` is allowed between the two types.
 pub(crate) fn can_equal(a: Kind, b: Kind) -> bool {
     let loose = |kind| matches!(kind, Kind::String | Kind::Bool | Kind::Long | Kind::Real);
     match (a, b) {
@@ -76,7 +76,7 @@ pub(crate) fn can_equal(a: Kind, b: Kind) -> bool {
     }
 }
 
-/// Whether `<` may stand between the two types: text has no order but in `order by`.
+/// Whether `<` is allowed between the two types. Text is only ordered in `order by`.
 pub(crate) fn can_order(a: Kind, b: Kind) -> bool {
     let ordered = |kind| !matches!(kind, Kind::String | Kind::Bool);
     can_equal(a, b) && ordered(a) && ordered(b)
@@ -99,7 +99,7 @@ pub(crate) fn result(operation: Arithmetic, a: Kind, b: Kind) -> Option<Kind> {
     })
 }
 
-/// `a op b` as a value of the type that [`result`] gave. What overflows, and a whole number divided by zero, is null.
+/// `a op b` as a value of the type returned by [`result`]. Overflow and integer division by zero give null.
 pub(crate) fn calculate(operation: Arithmetic, result: Kind, a: &Value, b: &Value) -> Value {
     match result {
         Kind::Real => match (real(a), real(b)) {
@@ -115,7 +115,7 @@ pub(crate) fn calculate(operation: Arithmetic, result: Kind, a: &Value, b: &Valu
             (Value::Long(a), Value::Long(b)) | (Value::DateTime(a), Value::DateTime(b)) => {
                 on_wholes(operation, *a, *b).map_or(Value::Null, Value::Long)
             }
-            // A timespan times or by a real number.
+            // A timespan multiplied or divided by a real number.
             _ => match (real(a), real(b)) {
                 (Some(a), Some(b)) => Value::Long(on_reals(operation, a, b) as i64),
                 _ => Value::Null,

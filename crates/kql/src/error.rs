@@ -1,15 +1,15 @@
-//! The one error of the interpreter: what is wrong with a query, and where in its text.
+//! The interpreter's only error type: what is wrong with a query, and where.
 
 use std::fmt;
 
-/// A place in a query's text; both count from 1, columns in characters.
+/// A position in a query's text. Both count from 1, columns in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pos {
     pub line: usize,
     pub column: usize,
 }
 
-/// Why a query was refused.
+/// Why a query was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KqlError {
     pub message: String,

@@ -1,4 +1,4 @@
-//! Reading scalar expressions, by precedence climbing.
+//! Parses scalar expressions by precedence climbing.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::literal;
 use super::parser::Parser;
 use super::value::Value;
 
-/// A type by the names that KQL has for it.
+/// The type with this KQL name.
 pub(crate) fn kind_named(name: &str) -> Option<Kind> {
     Some(match name {
         "bool" | "boolean" => Kind::Bool,
@@ -223,7 +223,7 @@ impl Parser {
         Expr::new(kind, name.pos)
     }
 
-    /// A list in parentheses, perhaps empty.
+    /// A list in parentheses, possibly empty.
     fn arguments(&mut self) -> Result<Vec<Expr>, KqlError> {
         self.expect("(")?;
         let arguments = if self.at(")") { Vec::new() } else { self.list(Self::expression)? };
@@ -231,7 +231,7 @@ impl Parser {
         Ok(arguments)
     }
 
-    /// The JSON in a `dynamic(…)`, whose strings are KQL's.
+    /// The JSON in a `dynamic(…)`; its strings are KQL literals.
     fn json(&mut self) -> Result<Json, KqlError> {
         self.nested(|parser| {
             let pos = parser.pos();
@@ -292,7 +292,7 @@ fn comparison_mark(mark: &str) -> Option<Infix> {
     })
 }
 
-/// A text operator by its name, without the `!`, and whether it ignores case.
+/// A text operator by name, without `!`, and whether it ignores case.
 fn text_test(word: &str) -> Option<(TextTest, bool)> {
     let (test, fold) = word.strip_suffix("_cs").map_or((word, true), |test| (test, false));
     let test = match test {

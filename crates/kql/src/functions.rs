@@ -1,4 +1,4 @@
-//! The scalar functions: what each takes and yields, and what it does.
+//! The scalar functions: parameters, return types and implementations.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -21,12 +21,12 @@ pub(crate) enum Body {
     Many(fn(&Args<'_>) -> Value),
 }
 
-/// What a parameter takes.
+/// What a parameter accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Param {
     /// Every type that a column can have.
     Any,
-    /// Text, or a dynamic value that is taken as text.
+    /// Text, or a dynamic value converted to text.
     Text,
     Dynamic,
     Bool,
@@ -58,9 +58,9 @@ pub(crate) enum Returns {
 pub(crate) struct Function {
     pub name: &'static str,
     pub params: &'static [Param],
-    /// How many of the last parameters may be left out.
+    /// How many of the last parameters are optional.
     pub optional: usize,
-    /// The last parameter may be given any number of times.
+    /// The last parameter can be repeated.
     pub repeats: bool,
     pub returns: Returns,
     pub body: Body,
@@ -78,7 +78,7 @@ const fn optional(name: &'static str, params: &'static [Param], returns: Kind, b
     Function { name, params, optional: 1, repeats: false, returns: Returns::Always(returns), body }
 }
 
-/// `ago`, `now`, `iff`, `case` and `coalesce` are not here: they are bound, and do more than call a body.
+/// `ago`, `now`, `iff`, `case` and `coalesce` are missing here, because binding handles them.
 static FUNCTIONS: &[Function] = &[
     of("tolower", &[Param::Any], Kind::String, Body::One(to_lower)),
     of("toupper", &[Param::Any], Kind::String, Body::One(|value| string(&text::upper(&shown(value))))),
@@ -136,7 +136,7 @@ pub(crate) fn find(name: &str) -> Option<&'static Function> {
     FUNCTIONS.iter().find(|function| function.name == name)
 }
 
-/// Whether a column computed by the function alone takes the name of its argument.
+/// Whether a column computed only by this function keeps the name of its argument.
 pub(crate) fn keeps_name(function: &str) -> bool {
     matches!(
         function,
@@ -165,7 +165,7 @@ fn to_lower(value: &Value) -> Value {
     }
 }
 
-/// A dynamic scalar as what it holds; every other value as it is.
+/// Unwraps dynamic scalars; returns all other values unchanged.
 fn plain(value: &Value) -> Cow<'_, Value> {
     match value {
         Value::Dynamic(json) => scalar(json).map_or(Cow::Borrowed(value), Cow::Owned),
@@ -219,7 +219,7 @@ pub(crate) fn to_datetime(value: &Value) -> Value {
     }
 }
 
-/// Text that is no JSON becomes a dynamic string.
+/// Text that is not JSON becomes a dynamic string.
 fn parse_json(value: &Value) -> Value {
     match value {
         Value::String(text) if text.is_empty() => Value::Null,
@@ -269,7 +269,7 @@ fn bag_has_key(bag: &Value, key: &Value) -> Value {
     }
 }
 
-/// Counted in characters, from 0; -1 if it is not there.
+/// The position in characters, from 0; -1 if not found.
 fn index_of(value: &Value, part: &Value) -> Value {
     let value = shown(value);
     match value.find(shown(part).as_ref()) {
@@ -360,7 +360,7 @@ fn strcat_array(array: &Value, delimiter: &Value) -> Value {
     string(&items.join(&shown(delimiter)))
 }
 
-/// Names and values by turns; a name without a value is dropped.
+/// Alternating names and values; a name without a value is dropped.
 fn pack(args: &Args<'_>) -> Value {
     let (pairs, _) = args.as_chunks::<2>();
     let bag = pairs.iter().map(|[name, value]| (shown(name).into_owned(), to_json(value)));
@@ -379,7 +379,7 @@ fn array_concat(args: &Args<'_>) -> Value {
     Value::from_json(items.flatten().cloned().collect())
 }
 
-/// The one that comes before (or after) every other; nulls do not count.
+/// The minimum or maximum; nulls are ignored.
 fn extreme(args: &Args<'_>, wanted: Ordering) -> Value {
     let present = args.iter().map(Cow::as_ref).filter(|value| **value != Value::Null);
     let best = present.reduce(|best, value| if order(value, best) == Some(wanted) { value } else { best });
@@ -394,7 +394,7 @@ fn absolute(value: &Value) -> Value {
     }
 }
 
-/// Rounded down to a multiple of `size`; days begin at midnight, weeks where Kusto's do.
+/// Rounds down to a multiple of `size`. Days start at midnight, weeks as in Kusto.
 fn bin(value: &Value, size: &Value) -> Value {
     const YEAR_ONE: i64 = -62_135_596_800_000;
     let floor = |value: i64, size: i64| Some(value.checked_div_euclid(size)?.wrapping_mul(size));

@@ -1,4 +1,4 @@
-//! `hash()`: 64-bit xxHash with no seed, which is what Kusto documents.
+//! `hash()`: 64-bit xxHash without a seed, as documented by Kusto.
 
 use super::text;
 use super::value::Value;
@@ -9,7 +9,7 @@ const P3: u64 = 0x1656_67B1_9E37_79F9;
 const P4: u64 = 0x85EB_CA77_C2B2_AE63;
 const P5: u64 = 0x27D4_EB2F_1656_67C5;
 
-/// The hash of a value. It may be negative; a remainder of it, as KQL's `%` takes it, is not.
+/// The hash of a value. It may be negative, but KQL's `%` of it is not.
 pub(crate) fn hash(value: &Value) -> i64 {
     let hash = match value {
         Value::String(text) => xxh64(text.as_bytes()),
@@ -21,7 +21,7 @@ pub(crate) fn hash(value: &Value) -> i64 {
     hash.cast_signed()
 }
 
-/// Tenths of microseconds since the first of January of the year 1.
+/// Ticks of 100 nanoseconds since 1 January of the year 1.
 fn ticks(milliseconds: i64) -> i64 {
     milliseconds.wrapping_add(62_135_596_800_000).wrapping_mul(10_000)
 }

@@ -1,4 +1,4 @@
-//! `join`: the rows of two tables side by side where their keys are the same.
+//! `join`: combines the rows of two tables that have the same keys.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub(crate) fn join(left: Table, right: &Table, kind: JoinKind, on: &[JoinKey]) -
         if found.is_empty() && kind == JoinKind::LeftOuter {
             rows.push(beside(row, &missing));
         }
-        // Of the left rows with one key, `innerunique` keeps only one.
+        // `innerunique` keeps only one of the left rows with the same key.
         if kind == JoinKind::InnerUnique && !found.is_empty() && !seen.insert(key) {
             continue;
         }
@@ -78,7 +78,7 @@ fn keys(left: &Table, right: &Table, on: &[JoinKey]) -> Result<(Vec<usize>, Vec<
     Ok(indexes)
 }
 
-/// The left columns, then the right ones: a name that is taken gets the first number that makes it free.
+/// The left columns, then the right ones. Duplicate names get the first number that makes them unique.
 fn columns(left: &Table, right: &Table) -> Arc<[Column]> {
     let mut columns = left.columns.to_vec();
     for column in right.columns.iter() {
@@ -88,7 +88,7 @@ fn columns(left: &Table, right: &Table) -> Arc<[Column]> {
     columns.into()
 }
 
-/// `wanted`, or if a column has that name, `wanted` with a number behind it.
+/// `wanted`, with a number appended if a column has that name.
 pub(crate) fn free_name(columns: &[Column], wanted: &str) -> String {
     let taken = |name: &str| columns.iter().any(|column| column.name.as_ref() == name);
     if !taken(wanted) {

@@ -1,10 +1,10 @@
-//! Cells as the key of a group, a join or a set.
+//! Cells as a key of a group, join or set.
 
 use std::hash::{Hash, Hasher};
 
 use super::value::Value;
 
-/// Equal where every cell is the same; unlike in KQL's `==`, null is the same as null, so that nulls form a group.
+/// Equal if all cells are. Unlike in KQL's `==`, null equals null, so that nulls form a group.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Key(pub Vec<Value>);
 
@@ -17,7 +17,7 @@ impl Hash for Key {
                 Value::Null => state.write_u8(0),
                 Value::Bool(truth) => truth.hash(state),
                 Value::Long(number) | Value::DateTime(number) => number.hash(state),
-                // Both zeros are one number.
+                // Positive and negative zero are equal.
                 Value::Real(number) => (number + 0.0).to_bits().hash(state),
                 Value::String(text) => text.hash(state),
                 Value::Dynamic(json) => json.to_string().hash(state),

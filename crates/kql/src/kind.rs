@@ -1,4 +1,4 @@
-//! The types of expressions: a column's, and timespans, which no column has.
+//! The types of expressions: those of columns, and timespans, which columns cannot have.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,13 +12,13 @@ pub(crate) enum Kind {
     Real,
     String,
     DateTime,
-    /// Held as [`Value::Long`], in milliseconds.
+    /// Stored as [`Value::Long`], in milliseconds.
     Timespan,
     Dynamic,
 }
 
 impl Kind {
-    /// The type of a column of it. Resource Graph's answers have no timespans.
+    /// The type of a column with these values. Resource Graph returns no timespans.
     pub(crate) fn column(self) -> Option<Type> {
         Some(match self {
             Self::Bool => Type::Bool,
@@ -35,7 +35,7 @@ impl Kind {
         matches!(self, Self::Long | Self::Real)
     }
 
-    /// What a missing cell of it holds.
+    /// The value of a missing cell.
     pub(crate) fn missing(self) -> Value {
         match self {
             Self::String => Value::String(Arc::from("")),

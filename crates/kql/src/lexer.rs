@@ -1,4 +1,4 @@
-//! From query text to tokens: comments dropped, string literals read and joined, every token with its place.
+//! Turns query text into tokens with positions. Drops comments; parses and joins string literals.
 
 use super::error::{KqlError, Pos};
 use super::literal;
@@ -7,13 +7,13 @@ use super::literal;
 pub(crate) enum Token {
     /// A name, a keyword, or an operator that is spelled like one: `in~`, `!contains`.
     Word(String),
-    /// A string literal, read; literals side by side are one.
+    /// A parsed string literal; adjacent literals are joined.
     Text(String),
     Long(i64),
     Real(f64),
     /// Milliseconds.
     Timespan(i64),
-    /// `datetime(…)`, `long(…)` and so on: the type's name and what stands in the parentheses, unread.
+    /// `datetime(…)`, `long(…)` and so on: the type's name, and the unparsed text in the parentheses.
     Typed {
         name: String,
         inner: String,
@@ -26,17 +26,17 @@ pub(crate) enum Token {
 pub(crate) struct Lexeme {
     pub token: Token,
     pub pos: Pos,
-    /// No space stands before it. `project-away` is one operator, and is told from a subtraction by this.
+    /// Not preceded by a space. This tells the operator `project-away` from a subtraction.
     pub glued: bool,
 }
 
-/// Longer marks stand before their prefixes.
+/// Longer marks come before their prefixes.
 const MARKS: [&str; 28] = [
     "==", "=~", "!=", "!~", "<=", ">=", "<>", "..", "=", "<", ">", ".", ",", ";", ":", "|", "+", "-", "*", "/", "%",
     "(", ")", "[", "]", "{", "}", "?",
 ];
 
-/// The types whose literals hold text that is no KQL, such as `datetime(2026-01-02)`.
+/// Types whose literals contain text that is not KQL, such as `datetime(2026-01-02)`.
 const TYPED: [&str; 12] =
     ["bool", "boolean", "date", "datetime", "decimal", "double", "guid", "int", "long", "real", "time", "timespan"];
 
@@ -60,8 +60,8 @@ pub(crate) fn lex(text: &str) -> Result<Vec<Lexeme>, KqlError> {
     }
 }
 
-/// The value of every string literal in a query, in order, as the service reads it: escapes resolved, neighbours
-/// joined.
+/// The values of all string literals in a query, in order, as the service reads them: with escapes resolved and
+/// adjacent literals joined.
 pub fn read_string_literals(text: &str) -> Result<Vec<String>, KqlError> {
     let literals = lex(text)?.into_iter().filter_map(|lexeme| match lexeme.token {
         Token::Text(text) => Some(text),
@@ -109,7 +109,7 @@ impl<'a> Lexer<'a> {
         &start[..start.len() - self.rest.len()]
     }
 
-    /// Skips white space and comments; whether there were any.
+    /// Skips white space and comments; returns whether there were any.
     fn skip_blanks(&mut self) -> bool {
         let before = self.rest.len();
         loop {
@@ -162,7 +162,7 @@ impl<'a> Lexer<'a> {
         Ok(Token::Word(word))
     }
 
-    /// `!in`, `!in~`, `!contains` and their like.
+    /// `!in`, `!in~`, `!contains` and so on.
     fn negated_word(&mut self) -> Option<String> {
         let after = self.rest.strip_prefix('!')?;
         if !after.starts_with(|c: char| c.is_ascii_alphabetic()) {
@@ -176,7 +176,7 @@ impl<'a> Lexer<'a> {
         Some(word)
     }
 
-    /// `1`, `0x1f`, `1.5`, `1e3`, and with a unit behind it a timespan: `15m`, `2.5h`.
+    /// `1`, `0x1f`, `1.5`, `1e3`, or with a unit a timespan: `15m`, `2.5h`.
     fn number(&mut self) -> Result<Token, KqlError> {
         let pos = self.pos;
         if self.eat("0x") || self.eat("0X") {
@@ -212,7 +212,7 @@ impl<'a> Lexer<'a> {
         token.ok_or_else(|| KqlError::at(pos, format!("'{digits}{unit}' is not a number")))
     }
 
-    /// A string literal, if one starts here. An `h` before it asks the service to keep it out of its logs.
+    /// A string literal, if one starts here. A preceding `h` asks the service to keep it out of its logs.
     fn string_literal(&mut self) -> Result<Option<String>, KqlError> {
         const FENCE: &str = "```";
         let plain = self.rest.strip_prefix(['h', 'H']).unwrap_or(self.rest);
@@ -254,7 +254,7 @@ impl<'a> Lexer<'a> {
                     }
                     text.push(c);
                 }
-                // In a verbatim literal the quote itself is written twice.
+                // In a verbatim literal, a quote is escaped by doubling it.
                 Some(c) if c == quote => match verbatim && self.peek() == Some(quote) {
                     true => text.extend(self.bump()),
                     false => return Ok(Some(text)),
@@ -277,7 +277,7 @@ fn is_name(c: char) -> bool {
     c.is_alphanumeric() || c == '_' || c == '$'
 }
 
-/// How many characters of `text` are an exponent such as `e-3`.
+/// The length of an exponent such as `e-3` at the start of `text`.
 fn exponent(text: &str) -> Option<usize> {
     let after = text.strip_prefix(['e', 'E'])?;
     let digits = after.strip_prefix(['+', '-']).unwrap_or(after);

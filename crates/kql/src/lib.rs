@@ -1,7 +1,7 @@
-//! A small interpreter of the Kusto Query Language, as Azure Resource Graph speaks it.
+//! A small interpreter of the Kusto Query Language, in Azure Resource Graph's dialect.
 //!
-//! It evaluates the text that it is sent, over tables in memory: `lexer` → `parser` → `operators`, each of which binds its
-//! expressions to the columns before it. What it does not know it refuses, with the place in the text, as the service does.
+//! It evaluates a query over tables in memory: `lexer` → `parser` → `operators`, each of which binds its expressions to
+//! its input columns. It rejects anything unknown with the position in the text, as the service does.
 #![allow(clippy::indexing_slicing, reason = "an interpreter that panics fails the test that runs it, as it should")]
 
 mod ast;
@@ -31,26 +31,26 @@ pub use value::{Column, Table, Type, Value};
 
 use ast::{OperatorKind, Pipeline};
 
-/// What a query reads.
+/// The tables that queries read.
 pub trait Tables {
-    /// The table of that name, whatever the case of its letters. Its rows are shared, so this is cheap.
+    /// The table with this name, ignoring case. Cheap, because rows are shared.
     fn table(&self, name: &str) -> Option<Table>;
 
-    /// What `now()` says, in milliseconds since the epoch; it is asked once a run.
+    /// The value of `now()`, in milliseconds since the epoch; called once per run.
     fn now_ms(&self) -> i64;
 }
 
-/// A query that was parsed; its names are looked up when it runs.
+/// A parsed query; names are resolved when it runs.
 #[derive(Clone, Debug)]
 pub struct Query {
     pipeline: Pipeline,
 }
 
-/// What a query yields.
+/// The result of a query.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub table: Table,
-    /// The columns by which the rows are sorted, if the query sorts them and nothing after that reorders them.
+    /// The columns by which the rows are sorted; empty if they are not, or if a later operator reorders them.
     pub order: Vec<usize>,
 }
 
@@ -63,12 +63,12 @@ impl Query {
         operators::Run { tables, now: tables.now_ms() }.pipeline(&self.pipeline)
     }
 
-    /// How many tables it joins or unites with its first, those inside of joins and unions too.
+    /// How many tables it joins or unions with the first, including nested ones.
     pub fn remote_tables(&self) -> usize {
         self.pipeline.remote_tables()
     }
 
-    /// Whether it asks for some of the rows only: `take`, `limit` or `top`, wherever it stands.
+    /// Whether it limits the number of rows anywhere: `take`, `limit` or `top`.
     pub fn limits(&self) -> bool {
         self.count(|operator| matches!(operator, OperatorKind::Take(_) | OperatorKind::Top(..))) > 0
     }

@@ -1,11 +1,11 @@
-//! How single literals read: string escapes, timespans, points in time, and the typed forms such as `long(null)`.
+//! Parses single literals: string escapes, timespans, datetimes, and typed literals such as `long(null)`.
 
 use jiff::{Timestamp, civil, tz::TimeZone};
 
 use super::kind::Kind;
 use super::value::Value;
 
-/// The character that an escape stands for and how many characters it is long; `text` starts behind the backslash.
+/// The character for an escape, and the escape's length in characters. `text` starts after the backslash.
 pub(crate) fn escape(text: &str) -> Option<(char, usize)> {
     let c = text.chars().next()?;
     let plain = match c {
@@ -28,7 +28,7 @@ pub(crate) fn escape(text: &str) -> Option<(char, usize)> {
 
 fn hex(text: &str, from: usize, digits: usize) -> Option<u32> {
     let digits = text.get(from..from + digits)?;
-    // `from_str_radix` would take a sign.
+    // `from_str_radix` would accept a sign.
     let all_hex = digits.bytes().all(|b| b.is_ascii_hexdigit());
     all_hex.then(|| u32::from_str_radix(digits, 16).ok())?
 }
@@ -37,7 +37,7 @@ fn code(text: &str, digits: usize) -> Option<(char, usize)> {
     Some((char::from_u32(hex(text, 1, digits)?)?, 1 + digits))
 }
 
-/// `\ud83d\ude00`: Kusto's strings are UTF-16 inside, so a pair of escapes makes one character.
+/// `\ud83d\ude00`: Kusto's strings are UTF-16 internally, so two escapes can form one character.
 fn surrogates(text: &str) -> Option<(char, usize)> {
     let high = u16::try_from(hex(text, 1, 4)?).ok()?;
     text.get(5..).filter(|rest| rest.starts_with("\\u"))?;
@@ -54,7 +54,7 @@ fn octal(text: &str) -> Option<(char, usize)> {
     Some((char::from(value), digits))
 }
 
-/// A number and its unit in milliseconds; what is finer is cut off.
+/// Converts a number with a unit to milliseconds, truncated.
 pub(crate) fn timespan(number: &str, unit: &str) -> Option<i64> {
     let milliseconds = match unit {
         "d" | "day" | "days" => 86_400_000.0,
@@ -70,7 +70,7 @@ pub(crate) fn timespan(number: &str, unit: &str) -> Option<i64> {
     Some((number.parse::<f64>().ok()? * milliseconds) as i64)
 }
 
-/// A point in time in milliseconds since the epoch. Text without an offset is UTC.
+/// A datetime in milliseconds since the epoch. Text without an offset is UTC.
 pub(crate) fn datetime(text: &str) -> Option<i64> {
     let text = text.trim();
     if let Ok(instant) = text.parse::<Timestamp>() {
@@ -80,7 +80,7 @@ pub(crate) fn datetime(text: &str) -> Option<i64> {
     Some(local.to_zoned(TimeZone::UTC).ok()?.timestamp().as_millisecond())
 }
 
-/// The value of a literal such as `datetime(2026-01-02)` or `long(null)`; `None` if it cannot be read.
+/// The value of a literal such as `datetime(2026-01-02)` or `long(null)`; `None` if it is invalid.
 pub(crate) fn typed(name: &str, inner: &str) -> Option<(Kind, Value)> {
     let kind = match name {
         "bool" | "boolean" => Kind::Bool,

@@ -1,4 +1,4 @@
-//! Running a pipeline: each operator is bound to the columns before it, then applied to the rows.
+//! Runs a pipeline: each operator is bound to its input columns, then applied to the rows.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -20,22 +20,22 @@ use super::text;
 use super::value::{Column, Table, Type, Value};
 use super::{Answer, Tables};
 
-/// How many rows `mv-expand` makes of one at most, as Resource Graph has it.
+/// The most rows that `mv-expand` makes from one: Resource Graph's limit.
 const EXPANSION_LIMIT: usize = 128;
 
-/// What a run has at hand.
+/// The context of a run.
 #[derive(Clone, Copy)]
 pub(crate) struct Run<'a> {
     pub tables: &'a dyn Tables,
     pub now: i64,
 }
 
-/// The column type of an expression, which no timespan has.
+/// The column type of an expression. Timespans have none.
 pub(crate) fn column_type(scope: Scope<'_>, kind: Kind, pos: Pos) -> Result<Type, KqlError> {
     kind.column().ok_or_else(|| scope.error(pos, "a column cannot hold a timespan"))
 }
 
-/// The name given to a column, which must be free; without one `own`, with a number behind it if that is taken.
+/// The given name of a column, which must be unused; otherwise `own`, with a number appended if that is used.
 pub(crate) fn column_name(
     scope: Scope<'_>,
     given: Option<&Name>,
@@ -125,7 +125,7 @@ impl Run<'_> {
         }
     }
 
-    /// The rows of all tables under the columns of all: a column that a table lacks is missing in its rows.
+    /// The rows of all tables, with the columns of all tables. Cells of columns that a table lacks are missing.
     fn union(self, first: Option<Table>, parts: &[Pipeline], pos: Pos) -> Result<Table, KqlError> {
         let mut tables = Vec::from_iter(first);
         for part in parts {
@@ -183,7 +183,7 @@ fn outputs(scope: Scope<'_>, items: &[Named]) -> Result<Vec<Output>, KqlError> {
     Ok(outputs)
 }
 
-/// New columns behind the old ones; one that has an old one's name takes its place from it.
+/// Appends new columns. One with the name of an existing column replaces it.
 fn extend(scope: Scope<'_>, items: &[Named], table: Table, order: Vec<usize>) -> Result<Answer, KqlError> {
     let added = outputs(scope, items)?;
     let kept = scope.columns.iter().enumerate().filter(|(_, old)| added.iter().all(|(new, _)| new.name != old.name));
@@ -192,7 +192,7 @@ fn extend(scope: Scope<'_>, items: &[Named], table: Table, order: Vec<usize>) ->
     Ok(reshape(table, order, all))
 }
 
-/// The rows with `outputs` as their columns. The sort order lasts as far as its columns do.
+/// The rows with `outputs` as their columns. Keeps the sort order as far as its columns remain.
 fn reshape(table: Table, order: Vec<usize>, outputs: Vec<Output>) -> Answer {
     let place = |key: &usize| outputs.iter().position(|(_, bound)| matches!(bound, Bound::Column(from) if from == key));
     let order = order.iter().map_while(place).collect();
@@ -201,7 +201,7 @@ fn reshape(table: Table, order: Vec<usize>, outputs: Vec<Output>) -> Answer {
     Answer { table: Table { columns, rows }, order }
 }
 
-/// The indexes of the columns that names such as `id` and `rg*` stand for.
+/// The indexes of the columns that match names such as `id` and `rg*`.
 fn matching(scope: Scope<'_>, names: &[Name]) -> Result<HashSet<usize>, KqlError> {
     let mut found = HashSet::new();
     for name in names {
@@ -236,7 +236,7 @@ fn sort(scope: Scope<'_>, keys: &[OrderKey], table: Table) -> Result<Answer, Kql
         }
         bound.push((expr, key));
     }
-    // A row is known to be sorted by columns only, and only up to the first key that is none.
+    // Only sorting by columns is tracked, up to the first key that is not a column.
     let columns = bound.iter().map_while(|(expr, _)| match expr {
         Bound::Column(index) => Some(*index),
         _ => None,
@@ -261,7 +261,7 @@ fn by_key(key: &OrderKey, a: &Value, b: &Value) -> Ordering {
         (Value::Null, Value::Null) => Ordering::Equal,
         (Value::Null, _) => first(true),
         (_, Value::Null) => first(false),
-        // Numbers that are none have no place: they stay where they are among themselves.
+        // NaNs are not ordered among themselves and keep their positions.
         (a, b) => {
             let ascending = order(a, b).unwrap_or_else(|| is_nan(a).cmp(&is_nan(b)));
             if key.descending { ascending.reverse() } else { ascending }
@@ -288,7 +288,7 @@ fn distinct(scope: Scope<'_>, items: &[Named], table: Table, pos: Pos) -> Result
     Ok(Table { columns: table.columns, rows })
 }
 
-/// One row for each element of an array, or each member of a property bag.
+/// Makes one row for each element of an array or member of a property bag.
 fn mv_expand(
     scope: Scope<'_>,
     Named { name, expr }: &Named,

@@ -1,4 +1,4 @@
-//! From tokens to a [`Pipeline`]: statements and tabular operators. Expressions are read in `expressions`.
+//! Parses tokens into a [`Pipeline`]: statements and tabular operators. `expressions` parses expressions.
 
 use super::ast::{JoinKey, JoinKind, Name, Named, Operator, OperatorKind, OrderKey, Pipeline, Source};
 use super::error::{KqlError, Pos};
@@ -6,10 +6,10 @@ use super::expressions::kind_named;
 use super::kind::Kind;
 use super::lexer::{Lexeme, Token, lex};
 
-/// How deep parentheses, calls and nested queries may go: far beyond a sane query, far from the end of the stack.
+/// Maximum nesting of parentheses, calls and queries: more than any sane query has, but safe for the stack.
 const MAX_DEPTH: usize = 64;
 
-/// Joins that real Kusto has and Resource Graph does not.
+/// Joins of Kusto that Resource Graph does not have.
 const OTHER_JOINS: [&str; 8] =
     ["rightouter", "fullouter", "leftanti", "anti", "leftantisemi", "leftsemi", "rightanti", "rightsemi"];
 
@@ -29,9 +29,9 @@ pub(crate) struct Parser {
     depth: usize,
 }
 
-/// Walking the tokens.
+/// Token access.
 impl Parser {
-    /// The lexeme `ahead` places on; beyond the end, the end.
+    /// The lexeme `ahead` positions further, or the last one.
     fn ahead(&self, ahead: usize) -> &Lexeme {
         let last = self.lexemes.len() - 1;
         &self.lexemes[(self.next + ahead).min(last)]
@@ -97,7 +97,7 @@ impl Parser {
         KqlError::at(self.pos(), format!("expected {wanted}, found {found}"))
     }
 
-    /// Runs `read` one level deeper.
+    /// Runs `read` one nesting level deeper.
     pub(crate) fn nested<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, KqlError>) -> Result<T, KqlError> {
         if self.depth == MAX_DEPTH {
             return Err(KqlError::at(self.pos(), "the query nests too deeply"));
@@ -116,7 +116,7 @@ impl Parser {
         Ok(items)
     }
 
-    /// A column's or a table's name, plain or quoted: `name`, `['name']`.
+    /// The name of a column or table, plain or quoted: `name`, `['name']`.
     pub(crate) fn name(&mut self) -> Result<Name, KqlError> {
         let pos = self.pos();
         if let Token::Word(word) = self.peek()
@@ -145,7 +145,7 @@ impl Parser {
         }
     }
 
-    /// `name = expr`, or the expression alone.
+    /// `name = expr`, or only the expression.
     fn named(&mut self) -> Result<Named, KqlError> {
         let quoted = self.at("[");
         let equals = &self.ahead(if quoted { 3 } else { 1 }).token;
@@ -197,7 +197,7 @@ impl Parser {
         Ok(inner)
     }
 
-    /// What `join` and `union` take: a table's name, or a query in parentheses.
+    /// The argument of `join` and `union`: a table's name, or a query in parentheses.
     fn tabular(&mut self) -> Result<Pipeline, KqlError> {
         if self.at("(") {
             return self.parenthesised();
@@ -205,7 +205,7 @@ impl Parser {
         Ok(Pipeline { source: Source::Table(self.name()?), operators: Vec::new() })
     }
 
-    /// An operator's name; `project-away` is one, though it is three tokens.
+    /// An operator's name. `project-away` is one name but three tokens.
     fn operator_name(&mut self) -> Result<Name, KqlError> {
         let Name { mut text, pos } = self.name()?;
         while let (Token::Mark("-"), true, Lexeme { token: Token::Word(more), glued: true, .. }) =
@@ -315,7 +315,7 @@ impl Parser {
         }
     }
 
-    /// `column`, or `$left.a == $right.b` either way round.
+    /// `column`, or `$left.a == $right.b` in either order.
     fn join_key(&mut self) -> Result<JoinKey, KqlError> {
         let pos = self.pos();
         let Some((first_is_left, first)) = self.join_side()? else {

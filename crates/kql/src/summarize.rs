@@ -1,4 +1,4 @@
-//! `summarize`: rows in groups, and what aggregates make of each group.
+//! `summarize`: groups rows and computes aggregates for each group.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
@@ -17,20 +17,20 @@ use super::operators::{column_name, column_type};
 use super::text::to_json;
 use super::value::{Column, Table, Value};
 
-/// What one aggregate of the operator computes.
+/// An aggregate to compute.
 enum Aggregate {
     Count,
     CountIf(Bound),
     Sum(Bound, Kind),
     Average(Bound),
     Distinct(Bound),
-    /// The least or the greatest value.
+    /// The minimum or maximum.
     Extreme(Bound, Ordering, Kind),
-    /// The first value that is there.
+    /// The first value that is not missing.
     Any(Bound, Kind),
-    /// All values, or with `true` the distinct ones; at most so many.
+    /// All values, or only distinct ones if `true`, up to this many.
     Collect(Bound, bool, usize),
-    /// The expressions of the row in which the first is least or greatest.
+    /// The values of the row with the minimum or maximum.
     ArgExtreme {
         by: Bound,
         wanted: Ordering,
@@ -38,7 +38,7 @@ enum Aggregate {
     },
 }
 
-/// What an aggregate knows of a group so far.
+/// The state of an aggregate for a group.
 #[derive(Clone)]
 enum State {
     Count(i64),
@@ -82,13 +82,13 @@ pub(crate) fn summarize(
     Ok(Table { columns: columns.into(), rows: groups(table, &keys, &bound) })
 }
 
-/// One row a group, in the order in which the groups' first rows came.
+/// One row per group, in order of first appearance.
 fn groups(table: &Table, keys: &[Bound], aggregates: &[Aggregate]) -> Vec<Arc<[Value]>> {
     let initial: Vec<State> = aggregates.iter().map(Aggregate::initial).collect();
     let mut places: HashMap<Key, usize> = HashMap::new();
     let mut groups: Vec<(Key, Vec<State>)> = Vec::new();
     if keys.is_empty() {
-        // Without keys there is one group, be it empty.
+        // Without keys there is a single group, even if it is empty.
         places.insert(Key(Vec::new()), 0);
         groups.push((Key(Vec::new()), initial.clone()));
     }
@@ -164,7 +164,7 @@ impl Aggregate {
             }
             (Self::ArgExtreme { by, wanted, .. }, State::Row(best)) => {
                 let value = by.eval(row);
-                // Of rows that are alike, the first is taken.
+                // The first of several equal rows wins.
                 if best.as_ref().is_none_or(|(best, _)| is_better(&value, best, *wanted)) {
                     *best = Some((value.into_owned(), row.clone()));
                 }
@@ -204,7 +204,7 @@ fn is_better(value: &Value, best: &Value, wanted: Ordering) -> bool {
 
 type Outputs = Vec<(String, Kind)>;
 
-/// An aggregate, and the names and types of the columns that it yields.
+/// Binds an aggregate; also returns the names and types of its columns.
 fn bind(scope: Scope<'_>, named: &Named, keys: &[Bound]) -> Result<(Aggregate, Outputs), KqlError> {
     let pos = named.expr.pos;
     let ExprKind::Call(name, args) = &named.expr.kind else {
@@ -265,7 +265,7 @@ fn extreme(name: &str) -> Ordering {
     if name.ends_with("max") { Ordering::Greater } else { Ordering::Less }
 }
 
-/// `arg_max(by, …)`: `*` stands for every column that is neither `by` nor a group key.
+/// `arg_max(by, …)`: `*` stands for all columns except `by` and the group keys.
 fn arg_extreme(
     scope: Scope<'_>,
     by: &Expr,

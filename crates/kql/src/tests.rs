@@ -1,4 +1,4 @@
-//! Whole queries over small tables.
+//! Tests whole queries over small tables.
 
 use std::fmt::Write;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use super::*;
 
 const NOW: i64 = 1_767_355_200_000; // 2026-01-02T12:00:00Z
 
-/// Tables by their lower-case names.
+/// Tables by lower-case name.
 struct Estate(Vec<(&'static str, Table)>);
 
 impl Tables for Estate {
@@ -94,7 +94,7 @@ fn rows(query: &str) -> Vec<Json> {
     answer.table.rows.iter().map(|row| row.iter().map(to_json).collect()).collect()
 }
 
-/// What an expression is in the first row of `t`.
+/// The value of an expression in the first row of `t`.
 fn first(expression: &str) -> Json {
     rows(&format!("t | take 1 | project x = {expression}"))[0][0].clone()
 }
@@ -551,6 +551,6 @@ fn a_partition_of_a_large_estate_is_quick() {
     let answer = query.run(&estate).unwrap();
     let took = start.elapsed();
     assert!((800..1200).contains(&answer.table.rows.len()));
-    // Generous, so that a busy machine does not fail it: it takes a twentieth of this.
+    // Twenty times what it takes, so that a busy machine does not fail it.
     assert!(took.as_millis() < 1000, "{took:?}");
 }

@@ -1,4 +1,4 @@
-//! Text as Kusto sees it: its letter cases, its tests, and what other values look like as text.
+//! Kusto's text operations: case, tests, and conversion of other values to text.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use super::ast::TextTest;
 use super::value::Value;
 
-/// The lower case of a character where that is one character, as .NET's `ToLowerInvariant` has it.
+/// The lower case of a character, if that is a single character, as in .NET's `ToLowerInvariant`.
 fn lower_char(c: char) -> char {
     let mut lower = c.to_lowercase();
     match (lower.next(), lower.next()) {
@@ -26,7 +26,7 @@ fn upper_char(c: char) -> char {
     }
 }
 
-/// `text` in lower case; borrowed where it is already.
+/// `text` in lower case; borrowed if it already is.
 pub(crate) fn lower(text: &str) -> Cow<'_, str> {
     if !text.is_ascii() {
         return Cow::Owned(text.chars().map(lower_char).collect());
@@ -44,7 +44,7 @@ pub(crate) fn upper(text: &str) -> String {
     }
 }
 
-/// Whether two texts are the same but for the case of their letters.
+/// Whether two texts are equal, ignoring case.
 fn same(a: &str, b: &str) -> bool {
     if a.is_ascii() && b.is_ascii() {
         return a.eq_ignore_ascii_case(b);
@@ -65,7 +65,7 @@ pub(crate) fn passes(test: TextTest, fold: bool, text: &str, pattern: &str) -> b
     }
 }
 
-/// Whether `term` stands in `text` with no letter or digit next to it.
+/// Whether `text` contains `term` without adjacent letters or digits.
 fn has(text: &str, term: &str) -> bool {
     if term.is_empty() {
         return true;
@@ -77,7 +77,7 @@ fn has(text: &str, term: &str) -> bool {
     })
 }
 
-/// A value as `tostring` shows it: nothing for null, compact JSON for arrays and objects.
+/// A value as formatted by `tostring`: empty for null, compact JSON for arrays and objects.
 pub(crate) fn shown(value: &Value) -> Cow<'_, str> {
     match value {
         Value::Null => Cow::Borrowed(""),
@@ -94,7 +94,7 @@ pub(crate) fn shown(value: &Value) -> Cow<'_, str> {
     }
 }
 
-/// The same as a string cell; a string is shared, not copied.
+/// The same as a string cell; strings are shared, not copied.
 pub(crate) fn to_string(value: &Value) -> Value {
     match value {
         Value::String(_) => value.clone(),
@@ -116,7 +116,7 @@ pub(crate) fn is_missing(value: &Value) -> bool {
     }
 }
 
-/// Kusto counts time in tenths of microseconds, and shows them.
+/// Kusto's times have a resolution of 100 nanoseconds, and all digits are shown.
 fn shown_time(milliseconds: i64) -> String {
     match Timestamp::from_millisecond(milliseconds) {
         Ok(instant) => format!("{instant:.7}"),
@@ -124,7 +124,7 @@ fn shown_time(milliseconds: i64) -> String {
     }
 }
 
-/// A value as it stands inside arrays and property bags.
+/// A value as an element of an array or property bag.
 pub(crate) fn to_json(value: &Value) -> Json {
     match value {
         Value::Null => Json::Null,

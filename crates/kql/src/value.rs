@@ -1,4 +1,4 @@
-//! Values, columns and tables: what a query reads and what it yields.
+//! Values, columns and tables: the input and output of queries.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ pub enum Type {
     Dynamic,
 }
 
-/// One cell. A string is never null: a missing one is `String("")`; every other type's missing value is `Null`.
+/// A cell. A string is never null: a missing one is `String("")`. Missing values of all other types are `Null`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     Null,
@@ -23,7 +23,7 @@ pub enum Value {
     String(Arc<str>),
     /// Milliseconds since the Unix epoch, UTC.
     DateTime(i64),
-    /// Never `serde_json::Value::Null`: that is `Null`.
+    /// Never `serde_json::Value::Null`; that becomes `Null`.
     Dynamic(Arc<serde_json::Value>),
 }
 
@@ -34,7 +34,7 @@ pub struct Column {
     pub ty: Type,
 }
 
-/// Rows of cells, each as long as `columns`; a row is shared, so that filtering copies no cell.
+/// Rows of cells, each as long as `columns`. Rows are shared, so filtering copies no cells.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     pub columns: Arc<[Column]>,

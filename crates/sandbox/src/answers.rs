@@ -1,5 +1,5 @@
-//! What a query came to, ready to be paged through: the order of the rows, with chance where the query leaves it open, and
-//! the text of a page. Keeps what was computed last, so that the next page of an unchanged estate costs little.
+//! An evaluated query, ready for paging: the order of the rows, random where the query does not define it, and the text
+//! of a page. Recent results are cached, so that the next page of an unchanged estate is cheap.
 use std::collections::{HashMap, VecDeque};
 use std::io::Write as _;
 use std::ops::Range;
@@ -15,15 +15,15 @@ use crate::faults::Shift;
 use crate::lock;
 use crate::rng::{Rng, hash};
 
-/// How many evaluated queries are remembered, more than a run has open at a time; and how many rows of them, so that those of
-/// a large estate do not fill the memory.
+/// How many evaluated queries to cache, more than a run has open at a time; and how many rows of them, so that a large
+/// estate does not fill the memory.
 const REMEMBERED: usize = 16;
 const ROWS_REMEMBERED: usize = 250_000;
 
-/// A query over a state of the estate.
+/// A query over a version of the estate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
-    /// Of the query's text and the subscriptions that it asks for.
+    /// A hash of the query's text and its subscriptions.
     pub identity: u64,
     pub version: u64,
     pub now: i64,
@@ -52,7 +52,7 @@ impl Answers {
         }
     }
 
-    /// The answer to this very request, whole, where it was kept.
+    /// The complete cached answer to this exact request.
     pub(crate) fn kept(&self, request: &Request) -> Option<Bytes> {
         lock(&self.kept).get(request).cloned()
     }
@@ -65,9 +65,9 @@ impl Answers {
 pub(crate) struct Evaluated {
     pub identity: u64,
     answer: Answer,
-    /// Runs of rows that the query's order does not tell apart.
+    /// Ranges of rows that the query's order does not distinguish.
     ties: Vec<Range<usize>>,
-    /// Whether the service would say where the next page begins.
+    /// Whether the service would return a token for the next page.
     paged: bool,
     names: Vec<Vec<u8>>,
 }
@@ -97,7 +97,7 @@ impl Evaluated {
         self.answer.table.rows.len()
     }
 
-    /// The order of the rows for one page: that of the query, and by chance where it has none.
+    /// The order of the rows for a page: the query's, and random where it defines none.
     pub(crate) fn order(&self, rng: &mut Rng) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.len()).collect();
         for tie in &self.ties {
@@ -106,7 +106,7 @@ impl Evaluated {
         order
     }
 
-    /// Leaves out so many percent of the rows, always the same.
+    /// Leaves out this percentage of the rows, always the same ones.
     pub(crate) fn leave_out(&self, order: &mut Vec<usize>, percent: u8) {
         let is_left_out = |row: &[Value]| {
             let mut text = Vec::new();
@@ -116,7 +116,7 @@ impl Evaluated {
         order.retain(|row| !is_left_out(&self.answer.table.rows[*row]));
     }
 
-    /// The page from row `from` on, as the service writes it.
+    /// The page that starts at row `from`, as the service formats it.
     pub(crate) fn page(
         &self,
         order: &[usize],
@@ -126,7 +126,7 @@ impl Evaluated {
         token: impl Fn(usize) -> String,
     ) -> Vec<u8> {
         let (all, half) = (order.len(), top.div_ceil(2));
-        // What is shown from where on, how many rows of it, and where the next page begins.
+        // The first row to show, how many, the start of the next page, and the total.
         let (start, most, end, total) = match shift.filter(|_| from > 0) {
             None | Some(Shift::Lacking(_)) => (from, top, from + top, all),
             Some(Shift::Removed) => (from + 1, top, from + top, all.saturating_sub(1)),
@@ -170,7 +170,7 @@ impl Evaluated {
 }
 
 fn write_value(out: &mut Vec<u8>, value: &Value) {
-    // Writing into memory cannot fail.
+    // Writing to memory cannot fail.
     let _ = match value {
         Value::Null => write!(out, "null"),
         Value::Bool(is) => write!(out, "{is}"),

@@ -1,4 +1,4 @@
-//! Resource Manager: what each of its answers has in common, and the listing of subscriptions.
+//! Resource Manager: what all its answers have in common, and the list of subscriptions.
 pub(crate) mod by_id;
 
 use hyper::header::{HeaderName, HeaderValue, WWW_AUTHENTICATE};
@@ -14,7 +14,7 @@ use crate::world::World;
 
 const API_VERSION: &str = "2022-12-01";
 
-/// Puts on an answer what all of Resource Manager's have: an id to ask support with.
+/// Adds the headers that all of Resource Manager's answers have: a request id for support.
 pub(crate) fn finish(mut answer: Reply) -> Reply {
     with_header(
         &mut answer,
@@ -24,7 +24,7 @@ pub(crate) fn finish(mut answer: Reply) -> Reply {
     answer
 }
 
-/// The error that Resource Manager and its providers answer with.
+/// An error in the format of Resource Manager and its providers.
 pub(crate) fn error(status: StatusCode, code: &str, message: &str, details: &[(&str, &str)]) -> Reply {
     let details: Vec<Json> = details.iter().map(|(code, message)| json!({"code": code, "message": message})).collect();
     let mut error = json!({"code": code, "message": message});
@@ -34,7 +34,7 @@ pub(crate) fn error(status: StatusCode, code: &str, message: &str, details: &[(&
     reply(status, json!({"error": error}).to_string())
 }
 
-/// The answer for one who must not ask.
+/// The answer to an unauthenticated request.
 pub(crate) fn unauthorized(bad: BadToken) -> Reply {
     let (code, message) = match bad {
         BadToken::Missing => ("AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing."),
@@ -47,7 +47,7 @@ pub(crate) fn unauthorized(bad: BadToken) -> Reply {
     answer
 }
 
-/// `GET /subscriptions`: those that the principal can read, a page at a time.
+/// `GET /subscriptions`: those that the principal can read, page by page.
 pub(crate) fn subscriptions(world: &World, parts: &Parts) -> Reply {
     if let Err(bad) = world.sign_in.principal(parts) {
         return unauthorized(bad);

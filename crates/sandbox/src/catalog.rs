@@ -1,4 +1,4 @@
-//! Port's catalog: the entities, and what the operations of a webhook mapping do to them.
+//! Port's catalog: the entities, and how the operations of a webhook mapping change them.
 mod blueprint;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -10,7 +10,7 @@ use serde_json::{Map, Value as Json};
 
 pub(crate) use blueprint::{Blueprint, PROTECTED, Property};
 
-/// Of blueprint and identifier.
+/// Blueprint and identifier.
 pub(crate) type Key = (String, String);
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,36 +32,36 @@ impl Catalog {
     }
 }
 
-/// What a mapping makes of a body.
+/// An operation that a mapping makes from a body.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Operation {
     Upsert { blueprint: String, identifier: String, entity: Entity },
     Delete { blueprint: String, identifier: String, dependents: bool },
 }
 
-/// Who made something and who changed it last, and when, in milliseconds since the epoch.
+/// Who created and last changed something, and when, in milliseconds since the epoch.
 #[derive(Clone, Debug)]
 pub(crate) struct Stamp {
     pub created: (i64, Arc<str>),
     pub updated: (i64, Arc<str>),
-    /// Of an entity, what wrote it: the User-Agent.
+    /// The User-Agent that wrote the entity.
     pub source: Arc<str>,
     pub looks: Looks,
 }
 
-/// What no mapping of the sandbox's sets, and no catalog is compared by.
+/// Fields that no mapping of the sandbox sets and no comparison includes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Looks {
     pub icon: Option<String>,
     pub team: Option<Json>,
 }
 
-/// Who writes, and with what.
+/// Who writes, and with which program.
 #[derive(Clone, Debug)]
 pub(crate) struct Author {
     pub by: Arc<str>,
     pub source: Arc<str>,
-    /// What an author before has written keeps the mark of that one.
+    /// Entities written by an earlier author keep that author's mark.
     pub is_late: bool,
 }
 
@@ -89,20 +89,20 @@ impl Stamp {
     }
 }
 
-/// As Port writes a moment.
+/// A time in Port's format.
 pub(crate) fn moment(ms: i64) -> String {
     Timestamp::from_millisecond(ms).unwrap_or_default().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
 }
 
-/// A catalog with the blueprints that it keeps to.
+/// A catalog with its blueprints.
 #[derive(Debug)]
 pub(crate) struct Store {
     pub blueprints: BTreeMap<String, Blueprint>,
     pub catalog: Catalog,
     pub stamps: HashMap<Key, Stamp>,
-    /// Who relates to an entity, whether that is there or not.
+    /// Which entities relate to an entity, whether it exists or not.
     related: HashMap<Key, BTreeSet<Key>>,
-    /// An entity that is deleted alone stays in the relations of others.
+    /// An entity deleted without its dependents stays in their relations.
     keeps_deleted: bool,
 }
 
@@ -130,8 +130,8 @@ impl Store {
         Self { keeps_deleted, ..self }
     }
 
-    /// Puts a blueprint in the place of the one before. What its entities have of properties that are gone or of another type,
-    /// and of relations that are gone or lead elsewhere, goes with them.
+    /// Replaces a blueprint. Its entities lose properties that were removed or have another type, and relations that
+    /// were removed or have another target.
     pub(crate) fn put_blueprint(&mut self, identifier: &str, new: Blueprint) {
         let Some(old) = self.blueprints.get(identifier).cloned() else {
             self.blueprints.insert(identifier.to_owned(), new);
@@ -159,14 +159,14 @@ impl Store {
         self.blueprints.insert(identifier.to_owned(), new);
     }
 
-    /// The entities of a blueprint from an identifier on.
+    /// The entities of a blueprint, starting at an identifier.
     pub(crate) fn of(&self, blueprint: &str, from: &str) -> impl Iterator<Item = (&Key, &Entity)> {
         let first = (blueprint.to_owned(), from.to_owned());
         let blueprint = blueprint.to_owned();
         self.catalog.entities.range(first..).take_while(move |((of, _), _)| *of == blueprint)
     }
 
-    /// Refuses what Port would, with the reason that its audit log would show.
+    /// Rejects what Port would, with the reason for its audit log.
     pub(crate) fn check(&self, operation: &Operation) -> Result<(), String> {
         let (Operation::Upsert { blueprint, identifier, .. } | Operation::Delete { blueprint, identifier, .. }) =
             operation;
@@ -195,7 +195,7 @@ impl Store {
         Ok(())
     }
 
-    /// The entities that an upsert relates to and that are not there.
+    /// The missing entities that an upsert relates to.
     pub(crate) fn missing_targets(&self, operation: &Operation) -> Vec<Key> {
         let Operation::Upsert { blueprint, entity, .. } = operation else { return Vec::new() };
         self.targets(blueprint, entity).filter(|target| !self.catalog.entities.contains_key(target)).collect()
@@ -214,7 +214,7 @@ impl Store {
         }
     }
 
-    /// What an upsert leaves of an entity.
+    /// The entity after an upsert.
     pub(crate) fn merged(&self, key: &Key, new: Entity) -> Entity {
         let mut entity = self.catalog.entities.get(key).cloned().unwrap_or_default();
         entity.title = new.title.or(entity.title);
@@ -223,7 +223,7 @@ impl Store {
         entity
     }
 
-    /// Puts an entity in the place of the one before.
+    /// Replaces an entity.
     pub(crate) fn put(&mut self, key: Key, entity: Entity, author: &Author) {
         if let Some(before) = self.catalog.entities.remove(&key) {
             self.unrelate(&key, &before);
@@ -233,7 +233,7 @@ impl Store {
         self.catalog.entities.insert(key, entity);
     }
 
-    /// Takes an entity away, and with `dependents` all that relate to it.
+    /// Deletes an entity, and with `dependents` all entities that relate to it.
     pub(crate) fn delete(&mut self, key: &Key, dependents: bool) {
         let Some(entity) = self.catalog.entities.remove(key) else { return };
         self.stamps.remove(key);
@@ -247,7 +247,7 @@ impl Store {
         }
     }
 
-    /// Takes an entity that is gone out of the relations of another.
+    /// Removes a deleted entity from another entity's relations.
     fn forget(&mut self, dependent: &Key, gone: &Key) {
         let Some(mut entity) = self.catalog.entities.remove(dependent) else { return };
         self.unrelate(dependent, &entity);
@@ -266,7 +266,7 @@ impl Store {
         self.catalog.entities.insert(dependent.clone(), entity);
     }
 
-    /// Who relates to an entity.
+    /// The entities that relate to an entity.
     pub(crate) fn dependents(&self, key: &Key) -> BTreeSet<Key> {
         self.related.get(key).cloned().unwrap_or_default()
     }
@@ -290,7 +290,7 @@ impl Store {
         }
     }
 
-    /// What an entity relates to.
+    /// The entities that an entity relates to.
     pub(crate) fn targets<'a>(&'a self, blueprint: &str, entity: &'a Entity) -> impl Iterator<Item = Key> + 'a {
         let relations = self.blueprints.get(blueprint).map(|known| &known.relations);
         let of = move |(name, value): (&String, &'a Json)| {
@@ -303,11 +303,11 @@ impl Store {
     }
 }
 
-/// Whether Port takes this as an entity's identifier.
+/// Whether Port accepts this as an entity's identifier.
 pub(crate) fn is_legal(identifier: &str) -> bool {
     static LEGAL: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"^[\p{L}0-9@_.+:\\/=-]+$").ok());
     let matches = LEGAL.as_ref().is_some_and(|legal| legal.is_match(identifier));
-    // `$` is the end of the text and nothing else in Port's JavaScript too.
+    // In Port's JavaScript, too, `$` only matches the end of the text.
     matches && identifier != "." && identifier != ".." && identifier.chars().count() <= 1000
 }
 

@@ -1,12 +1,12 @@
-//! The sandbox's time: the machine's, or a virtual one that stands still until a test moves it. Everything about data
-//! (records, lags, `ago()`, the `Date` header) reads it; latency and quota are about the wire, and use real time.
+//! The sandbox's time: the machine's, or a virtual time that only tests advance. Everything about data uses it
+//! (records, lags, `ago()`, the `Date` header); latency and quota concern the wire and use real time.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// A clock that all its clones share.
+/// A clock shared by its clones.
 #[derive(Clone, Debug)]
 pub struct Clock(Option<Arc<AtomicI64>>);
 
@@ -15,12 +15,12 @@ impl Clock {
         Self(None)
     }
 
-    /// A clock that shows this moment, in milliseconds since the epoch, until it is told otherwise.
+    /// A clock that shows this time, in milliseconds since the epoch, until changed.
     pub fn at(ms: i64) -> Self {
         Self(Some(Arc::new(AtomicI64::new(ms))))
     }
 
-    /// A clock that stands still at the machine's present time.
+    /// A clock stopped at the machine's current time.
     pub fn stopped() -> Self {
         Self::at(Self::real().now_ms())
     }
@@ -36,25 +36,25 @@ impl Clock {
         self.0.is_some()
     }
 
-    /// Does nothing to the machine's clock.
+    /// Has no effect on the machine's clock.
     pub fn advance(&self, by: Duration) {
         if let Some(clock) = &self.0 {
             clock.fetch_add(by.as_millis() as i64, Ordering::AcqRel);
         }
     }
 
-    /// As the `Date` header says it.
+    /// The time in the format of the `Date` header.
     pub fn http_date(&self) -> String {
         timestamp(self.now_ms()).strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
     }
 }
 
-/// As Resource Graph writes a moment: seven digits of a second.
+/// A time in Resource Graph's format: seven decimals.
 pub(crate) fn iso(ms: i64) -> String {
     timestamp(ms).strftime("%Y-%m-%dT%H:%M:%S.%3f0000Z").to_string()
 }
 
-/// As Microsoft Graph writes one.
+/// A time in Microsoft Graph's format.
 pub fn seconds(ms: i64) -> String {
     timestamp(ms).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

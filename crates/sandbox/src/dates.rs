@@ -1,21 +1,21 @@
-//! What the `Date` header of answers says. Resource Manager's and the Graphs' tells the sandbox's time, the others' the
-//! machine's, unless a test says otherwise; records and `now()` keep to the sandbox's in any case.
+//! The `Date` header of answers. By default, Resource Manager and both Graphs show the sandbox's time, and the others
+//! the machine's; tests can change that. Records and `now()` always use the sandbox's.
 use std::sync::Mutex;
 
 use crate::clock::Clock;
 use crate::lock;
 use crate::requests::{ROUTES, Route};
 
-/// How the header of a route differs from the time.
+/// How a route's header differs from the true time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Date {
     #[default]
     True,
-    /// It is ahead by so many milliseconds, or behind where there is a minus.
+    /// Ahead by this many milliseconds, or behind if negative.
     Off(i64),
-    /// It is off by each of these in turn, and then by the first again.
+    /// Off by each of these in turn, cyclically.
     Jumping(Vec<i64>),
-    /// There is none.
+    /// No header.
     Absent,
 }
 
@@ -23,19 +23,19 @@ pub enum Date {
 pub struct Dates(Mutex<[(Date, usize); ROUTES]>);
 
 impl Dates {
-    /// From now on, for the answers of a route. What Resource Manager does not have goes by its listing's.
+    /// Sets the header for a route's answers. Unknown routes of Resource Manager use the listing's.
     pub fn set(&self, route: Route, date: Date) {
         lock(&self.0)[route as usize] = (date, 0);
     }
 
-    /// The same for all routes.
+    /// Sets the header for all routes.
     pub fn set_all(&self, date: &Date) {
         for route in Route::every() {
             self.set(route, date.clone());
         }
     }
 
-    /// What the next answer of a route says.
+    /// The header of a route's next answer.
     pub(crate) fn next(&self, route: Route, clock: &Clock) -> Option<String> {
         let (date, answers) = &mut lock(&self.0)[route as usize];
         *answers += 1;

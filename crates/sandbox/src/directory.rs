@@ -1,5 +1,5 @@
-//! The truth in Microsoft Entra ID: users, groups with their members, applications, service principals. Every change goes
-//! through a method here, which also writes it to a log; what any replica shows is the present with the log's end undone.
+//! The truth in Microsoft Entra ID: users, groups with their members, applications, service principals. All changes go
+//! through methods here, which also log them. A replica shows the current state with the end of the log undone.
 mod changes;
 pub mod life;
 mod objects;
@@ -14,10 +14,10 @@ use crate::rng::Rng;
 pub use objects::{GroupKind, GroupTypes, Id, Kind, Value};
 pub(crate) use objects::{Life, Object};
 
-/// How long what is deleted can be restored, in milliseconds.
+/// How long deleted objects can be restored.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// The place of an object; it never changes.
+/// The index of an object; it never changes.
 pub(crate) type Slot = u32;
 
 #[derive(Debug)]
@@ -27,15 +27,15 @@ pub struct Directory {
     objects: Vec<Object>,
     places: HashMap<Id, Slot>,
     of_kind: [Vec<Slot>; Kind::ALL.len()],
-    /// Of each group, in order; who is deleted and can be restored is among them.
+    /// The members of each group, in order, including deleted ones that can be restored.
     members: BTreeMap<Slot, Vec<Slot>>,
     sign_ins: HashMap<Slot, i64>,
     log: Vec<Entry>,
-    /// Since when what can be restored is deleted, oldest first.
+    /// When restorable objects were deleted, oldest first.
     deleted: VecDeque<(i64, Slot)>,
-    /// Words that many objects share.
+    /// Strings that many objects share.
     words: HashSet<Arc<str>>,
-    /// While the directory is first filled, nothing is logged: it has been there for long.
+    /// While the directory is first filled, nothing is logged, as if it had existed for a long time.
     ancient: bool,
     security_groups_restorable: bool,
 }
@@ -45,7 +45,7 @@ pub struct Directory {
 pub(crate) struct Entry {
     pub at: i64,
     pub slot: Slot,
-    /// The position of the change of the same object before; 0 where there was none.
+    /// The position of the object's previous change; 0 if there was none.
     before: u32,
     pub what: What,
 }
@@ -61,7 +61,7 @@ pub(crate) enum What {
     Left(Slot),
 }
 
-/// An object as it was after a change.
+/// An object as of a change.
 pub(crate) struct State<'a> {
     pub object: &'a Object,
     pub life: Life,
@@ -86,7 +86,7 @@ impl Directory {
     pub(crate) fn new(seed: u64, clock: Clock) -> Self {
         Self {
             clock,
-            // Not the numbers that the ids of the estate are made of.
+            // Different from the numbers behind the estate's ids.
             rng: Rng::new(seed.rotate_left(32)),
             objects: Vec::new(),
             places: HashMap::new(),
@@ -101,45 +101,45 @@ impl Directory {
         }
     }
 
-    /// From here on every change is logged.
+    /// From here on, every change is logged.
     pub(crate) fn begin(&mut self) {
         self.ancient = false;
     }
 
-    /// Security groups can be restored after a delete, or are gone at once as they used to be.
+    /// Whether deleted security groups can be restored, or are gone at once as they used to be.
     pub fn restore_security_groups(&mut self, can: bool) {
         self.security_groups_restorable = can;
     }
 
-    /// How many of a kind there are.
+    /// The number of living objects of a kind.
     pub fn count(&self, kind: Kind) -> usize {
         self.slots(kind).iter().filter(|slot| self.object(**slot).life == Life::Alive).count()
     }
 
-    /// The ids of a kind, in the order in which they were made.
+    /// The ids of a kind, in order of creation.
     pub fn ids(&self, kind: Kind) -> Vec<Id> {
         let alive = self.slots(kind).iter().map(|slot| self.object(*slot)).filter(|one| one.life == Life::Alive);
         alive.map(|one| one.id).collect()
     }
 
-    /// The ids of what is deleted and can be restored.
+    /// The ids of deleted objects that can be restored.
     pub fn deleted(&self, kind: Kind) -> Vec<Id> {
         let slots = self.slots(kind).iter().map(|slot| self.object(*slot));
         slots.filter(|one| matches!(one.life, Life::Deleted(_))).map(|one| one.id).collect()
     }
 
-    /// Whether it is there, and not deleted.
+    /// Whether it exists and is not deleted.
     pub fn is_alive(&self, id: Id) -> bool {
         self.slot(id).is_some_and(|slot| self.object(slot).life == Life::Alive)
     }
 
-    /// What a property holds.
+    /// The value of a property.
     pub fn value(&self, id: Id, name: &str) -> Option<&Value> {
         let object = self.object(self.slot(id)?);
         object.values.get(object.kind.place(name)?)
     }
 
-    /// The members of a group, of any kind, that are not deleted.
+    /// The members of a group, of any kind, except deleted ones.
     pub fn members(&self, group: Id) -> Vec<Id> {
         let Some(slot) = self.slot(group) else { return Vec::new() };
         let all = self.members_of(slot).iter().map(|slot| self.object(*slot));
@@ -151,12 +151,12 @@ impl Directory {
         self.slot(id).and_then(|slot| self.sign_in_of(slot))
     }
 
-    /// Whether it was deleted, and came back.
+    /// Whether it was deleted and restored.
     pub fn was_restored(&self, id: Id) -> bool {
         self.slot(id).is_some_and(|slot| self.undoing(slot, 0).any(|what| matches!(what, What::Restored { .. })))
     }
 
-    /// What happened to an object, with the times, for a person to read.
+    /// What happened to an object and when, for people.
     pub fn account_of(&self, id: Id) -> Vec<String> {
         let Some(slot) = self.slot(id) else { return Vec::new() };
         let own = self.log.iter().filter(|entry| entry.slot == slot);
@@ -169,7 +169,7 @@ impl Directory {
         own.map(|entry| format!("{} {}", seconds(entry.at), tell(entry))).collect()
     }
 
-    // What services read.
+    // What the services read.
 
     pub(crate) fn slot(&self, id: Id) -> Option<Slot> {
         self.places.get(&id).copied()
@@ -179,7 +179,7 @@ impl Directory {
         &self.objects[slot as usize]
     }
 
-    /// All of a kind that there ever were.
+    /// All objects of a kind that ever existed.
     pub(crate) fn slots(&self, kind: Kind) -> &[Slot] {
         &self.of_kind[kind as usize]
     }
@@ -200,19 +200,19 @@ impl Directory {
         self.clock.now_ms()
     }
 
-    /// The position of the last change that is at least so old.
+    /// The position of the last change that is at least this old.
     pub(crate) fn position(&self, age: Duration) -> u32 {
         let until = self.now_ms() - age.as_millis() as i64;
         self.log.partition_point(|entry| entry.at <= until) as u32
     }
 
-    /// The changes behind a position, up to another, each with its own.
+    /// The changes after a position, up to another, each with its position.
     pub(crate) fn changes(&self, from: u32, to: u32) -> impl Iterator<Item = (u32, &Entry)> {
         let (from, to) = (from as usize, (to as usize).max(from as usize));
         self.log.get(from..to).unwrap_or_default().iter().zip(from as u32 + 1..).map(|(entry, at)| (at, entry))
     }
 
-    /// The changes of an object behind a position, the latest first.
+    /// The changes of an object after a position, latest first.
     fn undoing(&self, slot: Slot, position: u32) -> impl Iterator<Item = &What> {
         let mut at = self.object(slot).last;
         std::iter::from_fn(move || {
@@ -222,7 +222,7 @@ impl Directory {
         })
     }
 
-    /// The position before the last change that an object had at another.
+    /// The position before the last change that an object had at a position.
     pub(crate) fn before(&self, slot: Slot, position: u32) -> Option<u32> {
         let mut at = self.object(slot).last;
         while at > position {
@@ -231,7 +231,7 @@ impl Directory {
         at.checked_sub(1)
     }
 
-    /// An object as it was at a position, where it was there.
+    /// An object as of a position, if it existed.
     pub(crate) fn at(&self, slot: Slot, position: u32) -> Option<State<'_>> {
         let object = self.object(slot);
         let mut state = State { object, life: object.life, values: Cow::Borrowed(&*object.values) };
@@ -248,24 +248,24 @@ impl Directory {
         Some(state)
     }
 
-    /// An object as it is, where it ever was there.
+    /// The current state of an object, if it ever existed.
     pub(crate) fn present(&self, slot: Slot) -> Option<State<'_>> {
         self.at(slot, self.object(slot).last)
     }
 
-    /// An object as it was, where it was there and not deleted.
+    /// An object as of a position, if it existed and was not deleted.
     pub(crate) fn alive_at(&self, slot: Slot, position: u32) -> Option<State<'_>> {
         self.at(slot, position).filter(State::is_alive)
     }
 
-    /// The members of a group as they were at a position, those that were deleted left out.
+    /// The members of a group as of a position, except deleted ones.
     pub(crate) fn members_at(&self, group: Slot, position: u32) -> Vec<Slot> {
         let mut members = self.all_members_at(group, position).into_owned();
         members.retain(|member| self.alive_at(*member, position).is_some());
         members
     }
 
-    /// And with them.
+    /// The same, including deleted ones.
     pub(crate) fn all_members_at(&self, group: Slot, position: u32) -> Cow<'_, [Slot]> {
         let mut members = Cow::Borrowed(self.members_of(group));
         for what in self.undoing(group, position) {
@@ -278,14 +278,14 @@ impl Directory {
         members
     }
 
-    /// The groups that an object was a member of.
+    /// The groups that an object was a member of as of a position.
     pub(crate) fn groups_at(&self, member: Slot, position: u32) -> Vec<Slot> {
         let is_in = |group: &Slot| self.all_members_at(*group, position).binary_search(&member).is_ok();
         self.groups().filter(|group| self.alive_at(*group, position).is_some()).filter(is_in).collect()
     }
 }
 
-/// Whether it was not there.
+/// Returns whether it was missing.
 fn insert(members: &mut Vec<Slot>, member: Slot) -> bool {
     let place = members.binary_search(&member);
     if let Err(place) = place {
@@ -294,7 +294,7 @@ fn insert(members: &mut Vec<Slot>, member: Slot) -> bool {
     place.is_err()
 }
 
-/// Whether it was there.
+/// Returns whether it was present.
 fn remove(members: &mut Vec<Slot>, member: Slot) -> bool {
     let place = members.binary_search(&member);
     if let Ok(place) = place {

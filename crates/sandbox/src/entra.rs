@@ -1,4 +1,4 @@
-//! Microsoft Graph over the directory: from a request to the handler of its route, and what all of them have in common.
+//! Microsoft Graph over the directory: routes requests to handlers, and what the handlers share.
 mod batch;
 mod delta;
 mod limits;
@@ -42,15 +42,15 @@ pub struct Entra {
     rng: Mutex<Rng>,
     seal: Seal,
     rounds: Rounds,
-    /// The ids that deltas are filtered by, by the number in their tokens.
+    /// The ids that deltas are filtered by; tokens hold the index.
     filters: Mutex<Vec<Arc<[Id]>>>,
-    /// How often the deltas of each kind were reset.
+    /// How often the delta of each kind was reset.
     resets: [AtomicU32; Kind::TRACKED.len()],
     bucket: Bucket,
     sign_ins: Window,
     sign_ins_asked: AtomicU32,
     units: AtomicU64,
-    /// Known once its port is.
+    /// Known once the port is.
     origin: OnceLock<String>,
 }
 
@@ -71,19 +71,19 @@ impl Entra {
         }
     }
 
-    /// How Microsoft Graph behaves, to look at and to change; it counts from the next request on, and roles from the next token.
+    /// How Microsoft Graph behaves. Changes apply from the next request, those of roles from the next token.
     pub fn settings(&self) -> MutexGuard<'_, EntraSettings> {
         lock(&self.settings)
     }
 
-    /// No link of a delta of this kind is good any more, nor one to its next page.
+    /// Invalidates all links of this kind's delta, including those to next pages.
     pub fn reset(&self, kind: Kind) {
         if let Some(resets) = self.resets.get(kind as usize) {
             resets.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// The resource units that all requests came to so far.
+    /// The resource units that all requests so far have cost.
     pub fn units(&self) -> u64 {
         self.units.load(Ordering::Relaxed)
     }
@@ -97,7 +97,7 @@ impl Entra {
     }
 }
 
-/// One request, and what it is answered with the help of.
+/// A request and its context.
 struct Ask<'a> {
     entra: &'a Entra,
     faults: &'a Faults,
@@ -105,7 +105,7 @@ struct Ask<'a> {
     settings: &'a EntraSettings,
     grant: &'a Grant,
     method: Method,
-    /// Without the version.
+    /// Excludes the version.
     path: Vec<String>,
     query: Vec<(String, String)>,
     /// `ConsistencyLevel`.
@@ -120,7 +120,7 @@ impl Ask<'_> {
         self.query.iter().find(|(of, _)| of.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
-    /// Whether the request may use what takes `ConsistencyLevel: eventual`.
+    /// Whether the request may use features that need `ConsistencyLevel: eventual`.
     fn is_advanced(&self) -> bool {
         self.is_eventual && self.param("$count") == Some("true")
     }
@@ -131,7 +131,7 @@ impl Ask<'_> {
         self.directory.position(lock(&self.entra.rng).between(lag))
     }
 
-    /// The number of an object of a kind by the text of its id.
+    /// The index of an object of this kind, by the text of its id.
     fn slot(&self, kind: Kind, id: &str) -> Option<Slot> {
         let slot = id.parse().ok().and_then(|id| self.directory.slot(id))?;
         (self.directory.object(slot).kind == kind).then_some(slot)
@@ -144,7 +144,7 @@ impl Ask<'_> {
     }
 }
 
-/// An answer before it is one of the server's: it may be a part of another.
+/// An answer that may become part of another.
 struct Plain {
     status: StatusCode,
     headers: Vec<(&'static str, String)>,
@@ -159,7 +159,7 @@ fn is_delta(segment: &str) -> bool {
     matches!(segment, "delta" | "delta()" | "microsoft.graph.delta()")
 }
 
-/// What a request asks for, for the log and the faults.
+/// The route of a request, for the log and for faults.
 pub(crate) fn route(uri: &Uri) -> Route {
     let path: Vec<&str> = uri.path().trim_matches('/').split('/').collect();
     let asks_for_sign_ins = uri.query().is_some_and(|query| query.contains("signInActivity"));
@@ -186,7 +186,7 @@ fn route_of(path: &[&str], asks_for_sign_ins: bool) -> Route {
     }
 }
 
-/// What Microsoft Graph answers.
+/// Answers a request to Microsoft Graph.
 pub(crate) fn answer(world: &World, parts: &Parts, body: &[u8]) -> Reply {
     let directory = world.tenant();
     let settings = world.entra.settings().clone();
@@ -221,7 +221,7 @@ pub(crate) fn answer(world: &World, parts: &Parts, body: &[u8]) -> Reply {
     answer
 }
 
-/// The version, the segments behind it, and the query of a target.
+/// Splits a target into the version, the remaining segments, and the query.
 fn split(target: &str) -> (String, Vec<String>, Vec<(String, String)>) {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let decoded = |part: &str| percent_encoding::percent_decode_str(part).decode_utf8_lossy().into_owned();
@@ -230,7 +230,7 @@ fn split(target: &str) -> (String, Vec<String>, Vec<(String, String)>) {
     (version, path.collect(), url::form_urlencoded::parse(query.as_bytes()).into_owned().collect())
 }
 
-/// Counts a request, and answers it if there are units left for it.
+/// Charges for a request, and answers it if enough units are left.
 fn respond(ask: &Ask<'_>) -> Plain {
     let cost = limits::cost(ask);
     ask.entra.units.fetch_add(cost.into(), Ordering::Relaxed);
@@ -275,7 +275,7 @@ fn dispatch(ask: &Ask<'_>) -> Result<Vec<u8>, Refusal> {
     }
 }
 
-/// What a fault of a status makes of a part of a batch.
+/// The answer to a part of a batch that hits a status fault.
 fn faulty(ask: &Ask<'_>, target: &str) -> Option<Plain> {
     let Some((Fault::Status { status, headers, body }, _)) = ask.faults.pick(ask.route(), target, ask.body) else {
         return None;

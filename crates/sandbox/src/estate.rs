@@ -1,5 +1,5 @@
-//! The truth: which subscriptions, groups and resources there are now. Every change to it goes through a method here, which
-//! also writes the record of the change and says from when each table shows it.
+//! The truth: the current subscriptions, groups and resources. All changes go through methods here, which also create
+//! the change record and determine when each table shows it.
 mod changes;
 mod things;
 
@@ -32,26 +32,26 @@ pub struct Estate {
     container_rows: Shelf,
     resource_changes: Chronicle,
     container_changes: Chronicle,
-    /// When each id was last changed: two changes of one id never bear the same time.
+    /// The last change of each id: two changes of one id never have the same time.
     last_changes: HashMap<Arc<str>, i64>,
-    /// Counts changes: a version for rows, and a sign that what was computed from the estate is out of date.
+    /// Counts changes: the version of rows, and whether results computed from the estate are out of date.
     version: u64,
-    /// While the estate is first filled, nothing is recorded: it has been there for long.
+    /// While the estate is first filled, nothing is recorded, as if it had existed for a long time.
     ancient: bool,
-    /// What happens leaves no record.
+    /// Changes leave no record.
     unrecorded: bool,
-    /// What is done to the estate bears this time, and no later one.
+    /// Changes have this time and no later one.
     dated: Option<i64>,
-    /// How long Resource Graph keeps a record of change, in milliseconds.
+    /// How long Resource Graph keeps change records, in milliseconds.
     kept: i64,
-    /// How far a second replica of Resource Graph is behind with a change, at the most.
+    /// How far at most a second replica of Resource Graph lags behind a change.
     behind: Duration,
     twins: HashMap<Arc<str>, Twin>,
     sight: Sight,
 }
 
 impl Estate {
-    /// An estate with nothing in it but a management group. What is put in before `begin` has no history.
+    /// An empty estate with only a management group. Anything added before `begin` has no history.
     pub(crate) fn new(seed: u64, clock: Clock, lags: Lags) -> Self {
         let mut container_rows = Shelf::default();
         for name in ["Tenant Root Group", "platform-mg"] {
@@ -81,45 +81,45 @@ impl Estate {
         }
     }
 
-    /// From here on every change is recorded.
+    /// From here on, every change is recorded.
     pub(crate) fn begin(&mut self) {
         self.ancient = false;
     }
 
-    /// Changes from here on come with other delays.
+    /// Further changes are delayed by these lags.
     pub fn set_lags(&mut self, lags: Lags) {
         self.lags = lags;
     }
 
-    /// Rows of changes from here on come from either of two replicas by chance, of which one is behind by up to this long.
+    /// Rows of further changes come from one of two replicas at random; one of them lags by up to this long.
     pub fn set_behind(&mut self, behind: Duration) {
         self.behind = behind;
     }
 
-    /// Resource Graph keeps records of change for so long from now on.
+    /// Sets how long Resource Graph keeps change records.
     pub fn keep_records(&mut self, kept: Duration) {
         self.version += 1;
         self.kept = kept.as_millis() as i64;
     }
 
-    /// Beside the row of a lower-case id, `resources` or `resourcecontainers` shows this one from now on, as long as there is one.
+    /// From now on, `resources` or `resourcecontainers` shows this row in addition to the one of a lower-case id.
     pub fn show_twice(&mut self, id: &str, twin: Twin) {
         self.version += 1;
         self.twins.insert(id.into(), twin);
     }
 
-    /// What Resource Graph does not show, to look at and to change.
+    /// What Resource Graph does not show.
     pub fn sight(&mut self) -> &mut Sight {
         self.version += 1;
         &mut self.sight
     }
 
-    /// Whether Resource Graph knows a subscription, and the principal can read any of it.
-    /// The types that there are or were.
+    /// The types that exist or existed.
     pub(crate) fn kinds(&self) -> impl Iterator<Item = &str> {
         self.kinds.values().map(|kind| &*kind.name)
     }
 
+    /// Whether Resource Graph knows a subscription and the principal can read any of it.
     pub(crate) fn is_eligible(&self, subscription: &Subscription) -> bool {
         subscription.is_eligible(self.now_ms())
     }
@@ -132,7 +132,7 @@ impl Estate {
         self.sight.is_poisoned(query, answer)
     }
 
-    /// Everything shows from now on: what is hidden, and what is late.
+    /// Shows everything: hidden and late changes.
     pub fn catch_up(&mut self) {
         self.version += 1;
         let now = self.now_ms();
@@ -146,7 +146,7 @@ impl Estate {
         self.container_changes.catch_up(now);
     }
 
-    /// What is done to the estate here leaves no record of change: only its rows show it.
+    /// Changes made inside leave no change record; only rows show them.
     pub fn unrecorded<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> T {
         self.unrecorded = true;
         let done = act(self);
@@ -154,8 +154,8 @@ impl Estate {
         done
     }
 
-    /// What is done to the estate here bears this time, in milliseconds since the epoch, in its records, whatever happened before
-    /// or after. They show no sooner than others.
+    /// Records of changes made inside have this time, in milliseconds since the epoch, regardless of other changes.
+    /// They do not show earlier than others.
     pub fn dated<T>(&mut self, at: i64, act: impl FnOnce(&mut Self) -> T) -> T {
         self.dated = Some(at);
         let done = act(self);
@@ -175,7 +175,7 @@ impl Estate {
         &self.resources
     }
 
-    /// Differs after every change.
+    /// Different after every change.
     pub fn version(&self) -> u64 {
         self.version
     }
@@ -184,7 +184,7 @@ impl Estate {
         self.clock.now_ms()
     }
 
-    /// The rows of a table as they show at `now`. What is left to chance follows from `moment`.
+    /// The rows of a table that are visible at `now`. `moment` seeds random choices.
     pub(crate) fn rows(&mut self, table: Name, now: i64, moment: u64, reads: impl Fn(Owner) -> bool) -> Vec<Row> {
         let Self { sight, subscriptions, kept, .. } = self;
         let grants = |owner: Owner, id: &str| owner.is_none_or(|place| subscriptions[place].grants(id));
@@ -200,7 +200,7 @@ impl Estate {
                 let changes =
                     if table == Name::ResourceChanges { &self.resource_changes } else { &self.container_changes };
                 let mut records = changes.rows(now - *kept, now, is_told);
-                // Which of two with one time comes first is left to chance.
+                // The order of two records with the same time is random.
                 if sight::is_heads("", moment) {
                     records.reverse();
                 }
@@ -210,7 +210,7 @@ impl Estate {
         self.with_twins(rows, moment)
     }
 
-    /// The rows with those that are there twice; which of two comes first is left to chance.
+    /// Adds second rows; the order of the two is random.
     fn with_twins(&self, rows: Vec<Row>, moment: u64) -> Vec<Row> {
         if self.twins.is_empty() {
             return rows;
@@ -229,7 +229,7 @@ impl Estate {
         all
     }
 
-    /// The moment from which every change so far shows everywhere, where that is still to come.
+    /// When all changes so far will be visible everywhere, if that is in the future.
     pub fn settled_at(&self) -> i64 {
         [
             self.resource_rows.settled_at(),
@@ -242,7 +242,7 @@ impl Estate {
         .fold(self.now_ms(), i64::max)
     }
 
-    /// Drops records that no query can see any more.
+    /// Drops records that no query can return any more.
     pub fn forget(&mut self) {
         let since = self.now_ms() - self.kept;
         self.resource_changes.forget(since);
@@ -251,7 +251,7 @@ impl Estate {
 
     // What every change does.
 
-    /// Notes that something happened to `id`, and when.
+    /// Registers a change of `id`, and returns its time.
     fn tell(&mut self, id: &Arc<str>) -> i64 {
         self.version += 1;
         let now = self.clock.now_ms();
@@ -266,7 +266,7 @@ impl Estate {
         *last
     }
 
-    /// When what bears this time happened.
+    /// When a change with this recorded time happened.
     fn happened_at(&self, detected_at: i64) -> i64 {
         if self.dated.is_some() { self.now_ms() } else { detected_at }
     }
@@ -298,7 +298,7 @@ impl Estate {
         }
         let lag = self.rng.between(&self.lags.record).as_millis() as i64;
         let shows_at = self.happened_at(change.detected_at) + lag;
-        // Details may follow the record; then they do within as long again.
+        // Details may follow the record, within the same delay again.
         let late = !change.changed.is_empty() && self.rng.one_in(4);
         let more = if late { self.rng.between(&self.lags.record).as_millis() as i64 } else { 0 };
         let record = Record {
@@ -317,7 +317,7 @@ impl Estate {
     }
 }
 
-/// Lower case as Azure's own services compare: character by character, where that is one character.
+/// Lower case as Azure's own services compare: character by character, where the result is a single character.
 pub fn lower(text: &str) -> String {
     let one = |c: char| {
         let mut lower = c.to_lowercase();

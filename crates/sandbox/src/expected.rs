@@ -1,4 +1,5 @@
-//! What the catalog ought to be: computed straight from the truth, by no code that the product, the queries or the mapping use.
+//! The expected catalog, computed directly from the truth, without code that the product, the queries or the mapping
+//! use.
 mod directory;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,14 +15,14 @@ use crate::sight::is_within;
 pub use directory::{DirectoryScope, Membership, SignIns};
 pub(crate) use directory::{expected as expected_of_directory, was_out};
 
-/// What a run was told to sync.
+/// What a run was configured to sync.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
-    /// All, where there is none.
+    /// Empty for all.
     pub types: Vec<String>,
-    /// Tags of which a group must have all.
+    /// Tags that a group must all have.
     pub include: Vec<(String, String)>,
-    /// Tags of which a group must have none.
+    /// Tags that a group must not have.
     pub exclude: Vec<(String, String)>,
 }
 
@@ -40,21 +41,20 @@ fn has(tags: &Tags, (key, value): &(String, String)) -> bool {
     tags.iter().any(|(name, is)| lower(name) == lower(key) && is.as_str().is_some_and(|is| lower(is) == lower(value)))
 }
 
-/// A catalog to compare with, and what to leave out of the comparison.
+/// The catalog to compare with, and what to ignore.
 #[derive(Clone, Debug, Default)]
 pub struct Expected {
     pub catalog: Catalog,
     pub side: Side,
-    /// Identifiers of the subscriptions and groups that cannot be read: of what is in them nothing is known, so nothing is
-    /// expected.
+    /// Identifiers of unreadable subscriptions and groups. Their contents are unknown, so nothing is expected of them.
     pub hidden: Vec<String>,
-    /// Identifiers of what may be there or not: it exists, and its own row cannot be read.
+    /// Identifiers that may or may not be in the catalog: they exist, but their own row is unreadable.
     pub open: BTreeSet<String>,
-    /// Relations that may hold anything, by their names: what they ought to hold cannot be read.
+    /// Relations that may have any value, by name: their targets are unreadable.
     pub unknown: BTreeSet<(Key, String)>,
 }
 
-/// What of a catalog is compared.
+/// Which part of a catalog to compare.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Side {
     #[default]
@@ -150,7 +150,7 @@ fn put<const N: usize>(
     catalog.entities.insert((blueprint.to_owned(), identifier), entity);
 }
 
-/// An id as the shipped mapping makes an identifier of it.
+/// The identifier that the shipped mapping makes of an id.
 pub(crate) fn legal(id: &str) -> String {
     static LETTER: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\p{L}").ok());
     let mut legal = String::with_capacity(id.len() + 8);
@@ -170,7 +170,7 @@ pub(crate) fn legal(id: &str) -> String {
     legal
 }
 
-/// How a catalog differs from what it ought to be, a line each; empty where it does not.
+/// The differences between a catalog and the expected one, one line each; empty if there are none.
 pub fn diff(actual: &Catalog, expected: &Expected) -> Vec<String> {
     let mut lines = Vec::new();
     let keys: BTreeSet<&Key> = actual.entities.keys().chain(expected.catalog.entities.keys()).collect();
@@ -193,7 +193,7 @@ pub fn diff(actual: &Catalog, expected: &Expected) -> Vec<String> {
     lines
 }
 
-/// The targets of a relation to many; in which order they are does not matter.
+/// The targets of a to-many relation; their order does not matter.
 fn targets(value: &Json) -> BTreeSet<&str> {
     value.as_array().into_iter().flatten().filter_map(Json::as_str).collect()
 }
@@ -207,7 +207,7 @@ fn differences(is: &Entity, ought: &Entity, is_known: impl Fn(&str) -> bool) -> 
     if is.title != ought.title {
         found.push(format!("title is {:?}, not {:?}", is.title, ought.title));
     }
-    // Port shows what is null and what is not set alike.
+    // Port does not distinguish null from unset.
     let value = |of: &BTreeMap<String, Json>, name: &str| of.get(name).cloned().unwrap_or(Json::Null);
     for name in is.properties.keys().chain(ought.properties.keys()).collect::<BTreeSet<_>>() {
         let (is, ought) = (value(&is.properties, name), value(&ought.properties, name));

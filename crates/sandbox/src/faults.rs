@@ -1,4 +1,4 @@
-//! What goes wrong, when a test or a person says so: which answers, how often, and in which way.
+//! Faults that tests or users inject: which answers fail, how often, and how.
 mod rules;
 
 use std::fmt;
@@ -21,69 +21,69 @@ pub use rules::{Faults, Rule, RuleId};
 
 #[derive(Clone)]
 pub enum Fault {
-    /// This answer in place of the real one.
+    /// This answer instead of the real one.
     Status {
         status: u16,
         headers: Vec<(String, String)>,
         body: String,
     },
-    /// No answer, and no end.
+    /// Never answers.
     Hang,
-    /// The answer, later.
+    /// The answer, delayed.
     Slow(Duration),
-    /// The connection is closed before the answer begins.
+    /// Closes the connection before the answer begins.
     Reset,
-    /// The connection is closed in the middle of the answer.
+    /// Closes the connection in the middle of the answer.
     ResetInBody,
-    /// The answer a byte at a time.
+    /// The answer one byte at a time.
     Drip(Duration),
-    /// The first half of the answer, as if it were all.
+    /// The first half of the answer, as if it were complete.
     Truncated,
-    /// 200, and noise.
+    /// 200 with noise.
     Garbage,
-    /// 200, and a page such as proxies show.
+    /// 200 with an HTML page, as proxies return.
     Html,
-    /// 200, and nothing.
+    /// 200 with an empty body.
     Empty,
-    /// 200, and JSON nested deeper than any stack.
+    /// 200 with JSON nested too deeply for any stack.
     Deep,
-    /// 200, and no end of it.
+    /// 200 with an endless body.
     Endless,
-    /// 200, and some kilobytes of gzip that come to 64 MB.
+    /// 200 with a few kilobytes of gzip that expand to 64 MB.
     Bomb,
-    /// The answer, said to be gzip, which it is not.
+    /// The answer, wrongly declared as gzip.
     LyingGzip,
     Redirect(String),
-    /// This status, and all that was sent told back, as some proxies and frameworks do.
+    /// This status, echoing the whole request, as some proxies and frameworks do.
     Echo(u16),
-    /// This status and this body, with all that was sent in the place of `SENT`, as a string of JSON holds it.
+    /// This status and body, with `SENT` replaced by the whole request, escaped for a JSON string.
     Quote(u16, String),
-    /// The answer, edited: a foreign `nextLink`, a BOM, rows that are `null`, whatever a test can think of.
+    /// The edited answer: a foreign `nextLink`, a BOM, rows that are `null`, and so on.
     Edit(Arc<dyn Fn(String) -> String + Send + Sync>),
-    /// Of Port: the connection is closed, and what was asked is applied later: when `Port::apply_late` is called.
+    /// Port only: closes the connection, and applies the request later, when `Port::apply_late` is called.
     Late,
-    /// Of Port's API: the token that was given out is good no more, and the request finds that.
+    /// Port's API only: the token has just been revoked when the request arrives.
     Revoked,
-    /// Of Resource Graph: the rows are not those that there are.
+    /// Resource Graph only: the rows differ from those that exist.
     Unstable(Shift),
 }
 
-/// What is wrong with the rows of an answer. All but the last is about a page that is not the first.
+/// What is wrong with an answer's rows. All but the last apply to pages after the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shift {
-    /// One is gone: the page skips one.
+    /// A row was removed: the page skips one.
     Removed,
-    /// One is new: the page repeats one.
+    /// A row was added: the page repeats one.
     Added,
-    /// One is new and one is gone behind the page: it repeats one, and the count stays what it was.
+    /// A row was added and one after the page was removed: it repeats one, and the count stays the same.
     Swapped,
-    /// The page before comes once more in its place.
+    /// The previous page comes again instead.
     Repeated,
-    /// It has half of its rows, and the next begins where it should have ended.
+    /// Has only half of its rows, and the next page begins where it should have ended.
     Halved,
-    /// It has half of its rows, and the next begins behind those.
+    /// Has only half of its rows, and the next page begins after those.
     Shorter,
-    /// So many percent of all rows are left out, always the same, and not counted.
+    /// Leaves out this percentage of all rows, always the same ones, and does not count them.
     Lacking(u8),
 }
 
@@ -144,34 +144,34 @@ impl Fault {
         Self::Edit(Arc::new(edit))
     }
 
-    /// Of Resource Graph: an answer that says it has more rows than there are.
+    /// Resource Graph only: the answer claims more rows than there are.
     pub fn short() -> Self {
         let total = r#""totalRecords":"#;
         Self::edit(move |answer| answer.replacen(total, &format!("{total}1"), 1))
     }
 
-    /// Of Resource Graph: so many percent of the rows are left out, and nothing of the answer shows it.
+    /// Resource Graph only: silently leaves out this percentage of the rows.
     pub fn lacking(percent: u8) -> Self {
         Self::Unstable(Shift::Lacking(percent))
     }
 
-    /// Of Resource Graph: a 200 with its rows, and an error beside them.
+    /// Resource Graph only: a 200 with its rows and also an error.
     pub fn with_error() -> Self {
         let error = json!({"code": "InternalServerError", "message": "An unexpected error occurred."});
         Self::edit_field("error", move |_| error.clone())
     }
 
-    /// Of Resource Graph: `count` is off by so many.
+    /// Resource Graph only: `count` is off by this much.
     pub fn miscounted(by: i64) -> Self {
         Self::edit_field("count", move |count| json!(count.as_i64().unwrap_or(0) + by))
     }
 
-    /// Of Resource Graph: `resultTruncated` is this, whatever is true.
+    /// Resource Graph only: sets `resultTruncated`, whether true or not.
     pub fn truncation(word: Json) -> Self {
         Self::edit_field("resultTruncated", move |_| word.clone())
     }
 
-    /// Of Microsoft Graph: the link to the next page, and that of the next round, lead to this origin.
+    /// Microsoft Graph only: the links to the next page and the next round lead to this origin.
     pub fn foreign_links(origin: &str) -> Self {
         let origin = origin.to_owned();
         Self::edit(move |answer| {
@@ -188,7 +188,7 @@ impl Fault {
         })
     }
 
-    /// Puts into a field of the answer what is made of it.
+    /// Edits a field of the answer.
     fn edit_field(name: &'static str, edit: impl Fn(&Json) -> Json + Send + Sync + 'static) -> Self {
         Self::edit(move |answer| {
             let Ok(mut json) = serde_json::from_str::<Json>(&answer) else { return answer };
@@ -197,7 +197,7 @@ impl Fault {
         })
     }
 
-    /// Whether the fault is made of the real answer.
+    /// Whether the fault is based on the real answer.
     fn needs_answer(&self) -> bool {
         matches!(
             self,
@@ -212,14 +212,14 @@ impl Fault {
     }
 }
 
-/// An error that tells back what was sent, in a form that each of the program's readers takes for an error's text.
+/// An error that echoes the request, in a form that each of the program's readers takes as an error text.
 pub(crate) fn echo(status: u16, parts: &Parts, body: &[u8]) -> Reply {
     let text = sent(parts, body);
     let body = serde_json::json!({"message": text, "error_description": text, "error_codes": [7_000_000]});
     json(StatusCode::from_u16(status).unwrap_or(StatusCode::IM_A_TEAPOT), body.to_string())
 }
 
-/// The same in the words of a test.
+/// The same in a test's own words.
 pub(crate) fn quote(status: u16, quoting: &str, parts: &Parts, body: &[u8]) -> Reply {
     let text = serde_json::Value::from(sent(parts, body)).to_string();
     let body = quoting.replace("SENT", text.trim_matches('"'));
@@ -233,7 +233,7 @@ fn sent(parts: &Parts, body: &[u8]) -> String {
     format!("Cannot {} {}; {headers}{form}", parts.method, parts.uri)
 }
 
-/// The faulty reply to a request that `answer` would answer.
+/// The faulty reply to a request; `answer` produces the real one.
 pub(crate) async fn fail(fault: Fault, applied: bool, answer: impl Future<Output = Reply>) -> Result<Reply, HangUp> {
     let real = if fault.needs_answer() || applied { Some(answer.await) } else { None };
     Ok(match (fault, real) {
@@ -275,7 +275,7 @@ pub(crate) async fn fail(fault: Fault, applied: bool, answer: impl Future<Output
             let (head, body) = taken(real).await;
             let half = body.slice(..body.len() / 2);
             let frames = stream::once(async { Ok(Frame::data(half)) }).chain(stream::once(async {
-                // Else the first half is never sent.
+                // Otherwise the first half would not be sent.
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 Err(io::Error::other("reset"))
             }));

@@ -1,4 +1,4 @@
-//! Resource Graph: evaluates the query that it is sent over what the principal can see, and answers a page of it.
+//! Resource Graph: evaluates a query over what the principal can see, and returns a page of it.
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -24,7 +24,7 @@ const MAX_ROWS: usize = 1000;
 
 #[derive(Deserialize)]
 struct Body {
-    /// All that the principal can read, where there is none.
+    /// `None` for all that the principal can read.
     subscriptions: Option<Vec<String>>,
     query: String,
     #[serde(default)]
@@ -91,7 +91,7 @@ fn throttled(allowance: Allowance) -> Reply {
     answer
 }
 
-/// Evaluates away from the threads that serve connections: a large estate takes a while.
+/// Evaluates on a blocking thread: a large estate takes a while.
 async fn evaluated(world: &Arc<World>, body: Bytes, accepts_gzip: bool, shift: Option<Shift>) -> Reply {
     let kept_as = (body.clone(), accepts_gzip);
     if shift.is_none()
@@ -127,11 +127,11 @@ fn whole(page: Bytes, gzipped: bool) -> Reply {
     answer
 }
 
-/// A request that Resource Graph does not answer.
+/// Why Resource Graph rejects a request.
 enum Refusal {
-    /// By the code of the error's details.
+    /// With the code of the error's details.
     Refused(&'static str, String),
-    /// It trips over a row.
+    /// It fails on a row.
     Broken,
 }
 
@@ -227,10 +227,10 @@ fn evaluate(world: &World, text: &str, asked: Option<&[String]>) -> Result<Arc<E
     if lock(&world.estate).is_poisoned(text, &answer) {
         return Err(Refusal::Broken);
     }
-    // Of a summary, the service documents the first page only.
+    // For summaries, the service documents only the first page.
     let one_page = query.limits() || query.summarizes_last();
     let evaluated = Arc::new(Evaluated::new(answer, identity, one_page));
-    // Under a clock that runs, the same question is never asked again.
+    // With a running clock, the same query never repeats exactly.
     if world.settings.frozen || world.clock.is_virtual() {
         world.answers.remember(key, evaluated.clone());
     }

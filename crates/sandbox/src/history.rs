@@ -1,5 +1,5 @@
-//! What the services show of the truth, and from when: rows of current state that lag behind it, and records of change that
-//! turn up late, lack their details for a while, and are forgotten in the end.
+//! What the services show of the truth, and when: current-state rows that lag behind, and change records that appear
+//! late, lack details for a while, and eventually expire.
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -8,15 +8,15 @@ use kql::Value;
 /// A row of any table.
 pub(crate) type Row = Arc<[Value]>;
 
-/// The current-state rows of one table. A change is put in with the moment from which it shows; the rows of one id never show
-/// an older state after a newer one.
+/// The current-state rows of one table. A change is added with the time from which it is visible. The rows of one id
+/// never show an older state after a newer one.
 #[derive(Debug, Default)]
 pub(crate) struct Shelf {
     index: HashMap<Arc<str>, usize>,
     slots: Vec<Slot>,
     waiting: BTreeMap<(i64, usize), Waiting>,
     sequence: usize,
-    /// Until when some replica shows what was.
+    /// Until when a replica shows the old state.
     behind_until: i64,
 }
 
@@ -24,7 +24,7 @@ pub(crate) struct Shelf {
 struct Waiting {
     slot: usize,
     row: Option<Row>,
-    /// How much later a second replica comes to show it.
+    /// How much later a second replica shows it.
     behind: i64,
 }
 
@@ -38,18 +38,18 @@ struct Slot {
     newest_shows_at: i64,
 }
 
-/// The subscription a row belongs to, by its place in the estate; a management group belongs to none.
+/// The subscription of a row, by index; a management group has none.
 pub(crate) type Owner = Option<usize>;
 
 impl Shelf {
-    /// Puts in a row that has always been there.
+    /// Adds a row that has always existed.
     pub(crate) fn place(&mut self, id: &Arc<str>, owner: Owner, row: Row) {
         let slot = self.slot(id, owner);
         self.slots[slot].row = Some(row);
     }
 
-    /// The row of `id` is this one, or gone, from `shows_at` on, or from when its last change shows, whichever is later. A second
-    /// replica shows it so much later as it is `behind`.
+    /// Replaces or removes the row of `id` from `shows_at` on, but not before its last change is visible. A second
+    /// replica follows after `behind`.
     pub(crate) fn put(&mut self, id: &Arc<str>, owner: Owner, row: Option<Row>, shows_at: i64, behind: i64) {
         let slot = self.slot(id, owner);
         let at = shows_at.max(self.slots[slot].newest_shows_at);
@@ -67,7 +67,7 @@ impl Shelf {
         self.slots.len() - 1
     }
 
-    /// Shows what is due; true where anything was.
+    /// Applies what is due; returns whether anything was.
     fn settle(&mut self, now: i64) -> bool {
         let mut changed = false;
         while let Some(entry) = self.waiting.first_entry() {
@@ -85,8 +85,8 @@ impl Shelf {
         changed
     }
 
-    /// The rows that show at `now`, of the owners and ids that `reads` lets through. `is_behind` says of which the second replica
-    /// is asked.
+    /// The rows visible at `now` whose owner and id pass `reads`. `is_behind` says whether to ask the second replica
+    /// for a row.
     pub(crate) fn rows(
         &mut self,
         now: i64,
@@ -101,7 +101,7 @@ impl Shelf {
         self.slots.iter().filter(|slot| reads(slot.owner, &slot.id)).filter_map(shown).collect()
     }
 
-    /// Shows everything now.
+    /// Makes everything visible now.
     pub(crate) fn catch_up(&mut self) {
         self.settle(i64::MAX);
         for slot in &mut self.slots {
@@ -110,14 +110,14 @@ impl Shelf {
         self.behind_until = 0;
     }
 
-    /// The last moment at which something is still to show.
+    /// When the last pending change becomes visible.
     pub(crate) fn settled_at(&self) -> Option<i64> {
         let shown = self.waiting.iter().map(|((at, _), waiting)| at + waiting.behind).max();
         shown.max((self.behind_until > 0).then_some(self.behind_until))
     }
 }
 
-/// The records of change of one table.
+/// The change records of one table.
 #[derive(Debug, Default)]
 pub(crate) struct Chronicle {
     records: Vec<Record>,
@@ -126,12 +126,12 @@ pub(crate) struct Chronicle {
 #[derive(Debug)]
 pub(crate) struct Record {
     pub owner: Owner,
-    /// The lower-case id of what changed.
+    /// The lower-case id of the changed object.
     pub target: Arc<str>,
-    /// When the change was detected: what the record itself says.
+    /// When the change was detected, according to the record.
     pub detected_at: i64,
     pub shows_at: i64,
-    /// From when the record has its details; until then it is `brief`.
+    /// When the record gets its details; until then it is `brief`.
     pub complete_at: i64,
     pub row: Row,
     pub brief: Option<Row>,
@@ -142,7 +142,7 @@ impl Chronicle {
         self.records.push(record);
     }
 
-    /// The records of changes after `since` that show at `now`, of the owners and ids that `reads` lets through.
+    /// The records of changes after `since` that are visible at `now` and pass `reads`.
     pub(crate) fn rows(&self, since: i64, now: i64, reads: impl Fn(Owner, &str) -> bool) -> Vec<Row> {
         self.records
             .iter()
@@ -155,14 +155,14 @@ impl Chronicle {
             .collect()
     }
 
-    /// Shows everything now, with its details.
+    /// Makes everything visible now, with details.
     pub(crate) fn catch_up(&mut self, now: i64) {
         for record in &mut self.records {
             (record.shows_at, record.complete_at) = (record.shows_at.min(now), record.complete_at.min(now));
         }
     }
 
-    /// Drops the records of changes up to `since`.
+    /// Drops records of changes up to `since`.
     pub(crate) fn forget(&mut self, since: i64) {
         self.records.retain(|record| record.detected_at > since);
     }

@@ -1,5 +1,5 @@
-//! The types of resource that the estate is made of, as their providers write them, each with what its rows say about it.
-//! Rows of one type share their `sku` and `properties`: 200,000 of them have to fit in memory.
+//! The resource types of the estate, as their providers write them, with the contents of their rows. Rows of a type
+//! share `sku` and `properties`, because 200,000 of them must fit in memory.
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
@@ -9,10 +9,10 @@ use crate::estate::lower;
 /// A type of resource.
 #[derive(Debug)]
 pub struct Kind {
-    /// As the provider writes it; Resource Graph shows it in lower case.
+    /// In the provider's spelling; Resource Graph shows it in lower case.
     pub name: Arc<str>,
     pub lower: Arc<str>,
-    /// The column `kind`.
+    /// The `kind` column.
     pub flavour: Arc<str>,
     pub sku: Option<Arc<Json>>,
     pub properties: Arc<Json>,
@@ -36,7 +36,7 @@ impl Kind {
     }
 }
 
-/// What estates hold: type, kind, sku.
+/// The types in an estate: type, kind, sku.
 pub(crate) const KNOWN: [(&str, &str, &str); 22] = [
     ("Microsoft.Compute/virtualMachines", "", ""),
     ("Microsoft.Compute/disks", "", "Premium_LRS"),

@@ -10,8 +10,9 @@
 //!      entra ◀── directory ◀┘
 //! ```
 //!
-//! `graph` is Resource Graph, `entra` is Microsoft Graph. The truth is in `estate` and `directory`. What the services show of it lags behind, as the real ones' do; what the catalog ought to be is
-//! computed from it directly, so that a test can compare the two ends.
+//! `graph` is Resource Graph, `entra` is Microsoft Graph. The truth is in `estate` and `directory`. What the services
+//! show lags behind it, as with the real ones. The expected catalog is computed directly from the truth, so that a test
+//! can compare both ends.
 #![allow(clippy::indexing_slicing, reason = "a sandbox that panics fails its test, which is what it is for")]
 
 mod answers;
@@ -68,16 +69,16 @@ pub struct Sandbox {
     world: Arc<World>,
     doors: [Door; 5],
     directory: TempDir,
-    /// Dropped last, and without waiting for what still hangs.
+    /// Dropped last, without waiting for hanging tasks.
     runtime: Option<Runtime>,
 }
 
-/// The hosts of the sandbox.
+/// The sandbox's hosts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Host {
     SignIn,
     ResourceManager,
-    /// Where webhooks are posted to.
+    /// The webhook host.
     Port,
     PortApi,
     MicrosoftGraph,
@@ -110,7 +111,7 @@ impl Sandbox {
         Ok(Self { world, doors, directory, runtime })
     }
 
-    /// The environment that points the program at this sandbox.
+    /// The environment variables that point the program at this sandbox.
     pub fn env(&self) -> Vec<(String, String)> {
         [
             ("AZURE_TENANT_ID", TENANT.to_owned()),
@@ -126,7 +127,7 @@ impl Sandbox {
         .into()
     }
 
-    /// What points the program at Port's API; the webhook is then not to be named.
+    /// The variables that point the program at Port's API instead of the webhook.
     pub fn port_env(&self) -> Vec<(String, String)> {
         [
             ("PORT_CLIENT_ID", PORT_CLIENT_ID.to_owned()),
@@ -146,30 +147,30 @@ impl Sandbox {
         format!("{}/{WEBHOOK_KEY}", self.origin(Host::Port))
     }
 
-    /// The certificate that everything here is signed with, in PEM.
+    /// The CA certificate of all hosts, in PEM.
     pub fn authority_file(&self) -> PathBuf {
         self.directory.path().join(AUTHORITY_FILE)
     }
 
-    /// A client that trusts what is here.
+    /// A client that trusts the sandbox.
     pub fn client(&self) -> io::Result<reqwest::ClientBuilder> {
-        // It is there already if another client was built.
+        // Already installed if another client was built.
         _ = rustls::crypto::ring::default_provider().install_default();
         let authority = reqwest::Certificate::from_pem(&std::fs::read(self.authority_file())?);
         Ok(reqwest::Client::builder().tls_certs_only([authority.map_err(io::Error::other)?]))
     }
 
-    /// A directory that goes when the sandbox does.
+    /// A directory that is deleted with the sandbox.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
 
-    /// Cuts every connection of a host and refuses new ones, or lets it answer again.
+    /// Cuts all connections of a host and refuses new ones, or makes it available again.
     pub async fn set_up(&self, host: Host, up: bool) {
         self.doors[host as usize].set_open(up).await;
     }
 
-    /// How many connections a host has taken.
+    /// How many connections a host has accepted.
     pub fn connections(&self, host: Host) -> u64 {
         self.doors[host as usize].connections()
     }
@@ -178,12 +179,12 @@ impl Sandbox {
         &self.world.clock
     }
 
-    /// The truth in Entra ID, to look at and to change; the services wait meanwhile.
+    /// The truth in Entra ID; the services wait while it is locked.
     pub fn tenant(&self) -> MutexGuard<'_, Directory> {
         self.world.tenant()
     }
 
-    /// The truth, to look at and to change; the services wait meanwhile.
+    /// The truth; the services wait while it is locked.
     pub fn estate(&self) -> MutexGuard<'_, Estate> {
         lock(&self.world.estate)
     }
@@ -205,7 +206,7 @@ impl Sandbox {
         &self.world.faults
     }
 
-    /// What the `Date` headers of answers say.
+    /// The `Date` headers of answers.
     pub fn dates(&self) -> &Dates {
         &self.world.dates
     }
@@ -214,29 +215,29 @@ impl Sandbox {
         &self.world.requests
     }
 
-    /// What the catalog ought to be now.
+    /// The catalog as it should be now.
     pub fn expected(&self, scope: &Scope) -> Expected {
         expected(&self.estate(), scope)
     }
 
-    /// The same of Entra ID.
+    /// The same for Entra ID.
     pub fn expected_of_tenant(&self, scope: &DirectoryScope) -> Expected {
         expected_of_directory(&self.tenant(), scope)
     }
 
-    /// Whether an object of Entra ID was not there, or not in the scope, at any time in the last `age`.
+    /// Whether an object of Entra ID did not exist, or was out of scope, at any time in the last `age`.
     pub fn was_out_of_scope(&self, id: directory::Id, scope: &DirectoryScope, age: Duration) -> bool {
         was_out(&self.tenant(), scope, id, age)
     }
 
-    /// How the catalog differs from what it ought to be, once everything accepted is applied.
+    /// The differences from the expected catalog, once everything accepted is applied.
     pub async fn diff(&self, scope: &Scope) -> Vec<String> {
         self.port().settle().await;
         let expected = self.expected(scope);
         self.port().with_catalog(|catalog| diff(catalog, &expected))
     }
 
-    /// The same of Entra ID.
+    /// The same for Entra ID.
     pub async fn diff_of_tenant(&self, scope: &DirectoryScope) -> Vec<String> {
         self.port().settle().await;
         let expected = self.expected_of_tenant(scope);
@@ -254,7 +255,7 @@ impl Drop for Sandbox {
 
 const AUTHORITY_FILE: &str = "authority.pem";
 
-/// A handler of one origin: what hyper calls for each request.
+/// The handler of one origin, which hyper calls for each request.
 fn route<F>(
     world: &Arc<World>,
     answer: fn(Arc<World>, hyper::Request<hyper::body::Incoming>) -> F,
@@ -266,7 +267,7 @@ where
     move |request| answer(world.clone(), request)
 }
 
-/// A lock whose holder panicked is still a lock: the panic is reported where it happened.
+/// Ignores poisoning: a panic is reported where it happens.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

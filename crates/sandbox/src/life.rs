@@ -1,4 +1,4 @@
-//! What happens to an estate: how it is first filled, and the mix of changes that a living one sees.
+//! Fills an estate at the start, and applies a mix of changes to it.
 use std::sync::Arc;
 
 use crate::estate::{Estate, Tags};
@@ -7,7 +7,7 @@ use crate::names;
 use crate::rng::Rng;
 use crate::settings::EstateSize;
 
-/// Fills an empty estate, as one that has been there for long; then its history begins.
+/// Fills an empty estate as if it had existed for a long time; then its history begins.
 pub(crate) fn fill(estate: &mut Estate, rng: &mut Rng, size: &EstateSize) {
     for number in 0..size.subscriptions {
         let tags = if rng.one_in(3) { None } else { names::group_tags(rng) };
@@ -19,20 +19,20 @@ pub(crate) fn fill(estate: &mut Estate, rng: &mut Rng, size: &EstateSize) {
     }
     let mut groups = Vec::with_capacity(size.groups);
     for number in 0..size.groups {
-        // The first groups one a subscription, so that none is left empty; then by chance.
+        // First one group per subscription, so that none is empty; then at random.
         let guid = if number < guids.len() { &guids[number] } else { rng.pick(&guids) };
         let (name, region, tags) = (names::group(rng, number), names::region(rng), names::group_tags(rng));
         groups.extend(estate.create_group(guid, &name, &region, tags));
     }
     let mut made = 0;
     if let Some(group) = groups.first() {
-        // Names that become one when whatever an identifier may not hold is merely replaced.
+        // Names that collide if characters not allowed in identifiers are simply replaced.
         for name in ["twin (1)", "twin_(1)", "twin__1_", "Twin=40=1)"].into_iter().take(size.resources) {
             estate.create_resource(group, "Microsoft.Storage/storageAccounts", name, "westeurope", None);
             made += 1;
         }
     }
-    // Policies give many resources the same tags, and sharing them keeps a large estate small.
+    // Policies give many resources the same tags; sharing them keeps a large estate small.
     let tags: Vec<Tags> = (0..1_000).map(|_| names::resource_tags(rng)).collect();
     while made < size.resources && !groups.is_empty() {
         let (group, tags) = (rng.pick(&groups).clone(), rng.pick(&tags).clone());
@@ -41,7 +41,7 @@ pub(crate) fn fill(estate: &mut Estate, rng: &mut Rng, size: &EstateSize) {
     estate.begin();
 }
 
-/// `changes` changes, of every kind that does not hide a whole subscription.
+/// Applies `changes` changes of all kinds that do not hide a whole subscription.
 pub fn tick(estate: &mut Estate, rng: &mut Rng, changes: usize) {
     for _ in 0..changes {
         one(estate, rng);
@@ -49,7 +49,7 @@ pub fn tick(estate: &mut Estate, rng: &mut Rng, changes: usize) {
     estate.forget();
 }
 
-/// `changes` changes of resources alone, as a large deployment makes them.
+/// Applies `changes` changes to resources only, like a large deployment.
 pub fn burst(estate: &mut Estate, rng: &mut Rng, changes: usize) {
     for _ in 0..changes {
         match rng.below(4) {
@@ -60,7 +60,7 @@ pub fn burst(estate: &mut Estate, rng: &mut Rng, changes: usize) {
     }
 }
 
-/// A change of which no record tells; or a group goes with a record, and what was in it without.
+/// A change without a record, or a group deleted with a record while its contents have none.
 pub fn unseen(estate: &mut Estate, rng: &mut Rng) {
     match rng.below(7) {
         0..=1 => estate.unrecorded(|estate| retag_any(estate, rng)),
@@ -73,7 +73,7 @@ pub fn unseen(estate: &mut Estate, rng: &mut Rng) {
     }
 }
 
-/// `changes` records of things that have no row: children and extensions of resources.
+/// Creates `changes` records of objects without rows: children and extensions of resources.
 pub fn children(estate: &mut Estate, rng: &mut Rng, changes: usize) {
     let types =
         ["firewallRules", "Microsoft.Insights/diagnosticSettings", "Microsoft.Authorization/locks", "revisions"];
@@ -85,7 +85,7 @@ pub fn children(estate: &mut Estate, rng: &mut Rng, changes: usize) {
     }
 }
 
-/// A subscription turns up, vanishes, or comes back.
+/// A subscription appears, disappears, or comes back.
 pub fn upheaval(estate: &mut Estate, rng: &mut Rng) {
     let hidden = estate.subscriptions().iter().find(|s| !s.visible).map(|s| s.guid.clone());
     let visible: Vec<Arc<str>> = estate.subscriptions().iter().filter(|s| s.visible).map(|s| s.guid.clone()).collect();
@@ -129,13 +129,13 @@ fn one(estate: &mut Estate, rng: &mut Rng) {
     }
 }
 
-/// The id of a resource.
+/// The id of a random resource.
 pub fn any_resource(estate: &Estate, rng: &mut Rng) -> Option<Arc<str>> {
     let place = rng.below(estate.resources().len());
     estate.resources().get_index(place).map(|(id, _)| id.clone())
 }
 
-/// The id of a group.
+/// The id of a random group.
 pub fn any_group(estate: &Estate, rng: &mut Rng) -> Option<Arc<str>> {
     let place = rng.below(estate.groups().len());
     estate.groups().keys().nth(place).cloned()
@@ -259,7 +259,7 @@ fn retag_a_subscription(estate: &mut Estate, rng: &mut Rng) {
     }
 }
 
-/// The same name to Azure, another to the eye.
+/// The same name to Azure, in different case.
 fn other_case(name: &str) -> String {
     let down = name.to_ascii_lowercase();
     if down == name { name.to_ascii_uppercase() } else { down }

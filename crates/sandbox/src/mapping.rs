@@ -1,7 +1,7 @@
-//! Port's webhook mapping: jq expressions that make catalog operations of a body.
+//! Port's webhook mapping: jq expressions that turn a body into catalog operations.
 //!
-//! Two things are Port's own: it reads `'…'` as a string as well, and its regular expressions know Unicode (`\p{L}`), which
-//! those of jaq's standard library do not; so the three filters that jaq builds `test`, `sub` and the like on are replaced.
+//! Port differs from jq in two ways: it also reads `'…'` as a string, and its regular expressions support Unicode
+//! (`\p{L}`), unlike jaq's standard library. So the three filters behind jaq's `test`, `sub` and the like are replaced.
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
@@ -16,7 +16,7 @@ use serde_json::Value as Json;
 
 use crate::catalog::{Entity, Operation};
 
-/// Of a body, Port reads so many items.
+/// Port reads this many items of a body.
 const ITEMS_READ: usize = 500;
 
 type Data = data::JustLut<Val>;
@@ -50,7 +50,7 @@ impl Jq {
     }
 }
 
-/// A jq expression that stands alone: the way to a request's identifier.
+/// A single jq expression that gives a request's identifier.
 pub(crate) struct Path(Jq);
 
 impl Path {
@@ -63,7 +63,7 @@ impl Path {
     }
 }
 
-/// What a mapping is evaluated over: `{body, headers, queryParams}`.
+/// The input of a mapping: `{body, headers, queryParams}`.
 pub(crate) struct Request(Val);
 
 impl Request {
@@ -104,7 +104,7 @@ enum Action {
     Delete { dependents: bool },
 }
 
-/// An entry as it is written.
+/// The raw form of an entry.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Source {
@@ -148,7 +148,7 @@ impl Mapping {
         sources.into_iter().map(Entry::compile).collect::<Result<_, _>>().map(Self)
     }
 
-    /// What the body asks for, in order; in place of an operation that cannot be made, why.
+    /// The operations that the body asks for, in order, or why one cannot be made.
     pub(crate) fn operations(&self, request: &Request) -> Vec<Result<Operation, String>> {
         let mut operations = Vec::new();
         for entry in &self.0 {
@@ -187,7 +187,7 @@ impl Entry {
         })
     }
 
-    /// The request itself, or with each of its items under `item`.
+    /// The request itself, or the request once for each of its items, with that as `item`.
     fn inputs(&self, request: &Request) -> Result<Vec<Val>, String> {
         let Some(items) = &self.items else { return Ok(vec![request.0.clone()]) };
         let (Val::Arr(items), Val::Obj(base)) = (items.first(&request.0)?, &request.0) else {
@@ -202,7 +202,7 @@ impl Entry {
     }
 
     fn operation(&self, input: &Val) -> Result<Option<Operation>, String> {
-        // A filter that fails is a filter that does not match.
+        // A filter that fails counts as no match.
         if !matches!(self.filter.first(input), Ok(Val::Bool(true))) {
             return Ok(None);
         }
@@ -278,7 +278,7 @@ fn regex(pattern: &str, flags: &str) -> Result<Rc<Regex>, Error<Val>> {
     })
 }
 
-/// What jq's regex filters are made of: the text between the matches, and each match as an array of its groups.
+/// The basis of jq's regex filters: the text between matches, and each match as an array of its groups.
 fn parts(mut cv: Cv<'_, Data>, between: bool, matches: bool) -> Result<Val, Error<Val>> {
     let (flags, pattern) = (cv.0.pop_var(), cv.0.pop_var());
     let text = |value: &Val| string(value).ok_or_else(|| Error::str(format_args!("{value} is no string")));

@@ -1,4 +1,4 @@
-//! Names and tags for a generated estate: most as people choose them, some as only Azure allows them.
+//! Names and tags for a generated estate: mostly typical ones, and some unusual ones that Azure allows.
 use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
@@ -10,7 +10,7 @@ const TEAMS: [&str; 10] =
     ["platform", "payments", "search", "identity", "billing", "data", "web", "mobile", "risk", "core"];
 const STAGES: [&str; 6] = ["prod", "dev", "test", "stage", "shared", "dr"];
 const REGIONS: [&str; 6] = ["westeurope", "northeurope", "eastus", "eastus2", "uksouth", "australiaeast"];
-/// Ends of names that trip whoever pastes a name into a query, an identifier or a shell.
+/// Name endings that are troublesome in queries, identifiers and shells.
 const ODD: [&str; 18] = [
     " (old)",
     "(1)",
@@ -31,7 +31,7 @@ const ODD: [&str; 18] = [
     ", ltd",
     " 😀",
 ];
-/// Azure is stricter about the names of groups.
+/// Azure's rules for group names are stricter.
 const ODD_GROUP: [&str; 6] = ["(old)", ".v2", "_x", "-Ünit", "_日本", "(a)_(b)"];
 
 pub(crate) fn region(rng: &mut Rng) -> Arc<str> {
@@ -56,7 +56,7 @@ pub(crate) fn group(rng: &mut Rng, number: usize) -> String {
     if rng.one_in(6) { name + *rng.pick(&ODD_GROUP) } else { name }
 }
 
-/// The name of a resource, of as many parts as its type has.
+/// A resource name with as many parts as its type.
 pub(crate) fn resource(rng: &mut Rng, number: usize, depth: usize) -> String {
     let (team, stage) = (rng.pick(&TEAMS), rng.pick(&STAGES));
     let mut name = String::new();
@@ -70,7 +70,7 @@ pub(crate) fn resource(rng: &mut Rng, number: usize, depth: usize) -> String {
     if rng.one_in(9) { name + *rng.pick(&ODD) } else { name }
 }
 
-/// The tags of a group: what filters look at, in whatever case somebody typed.
+/// The tags of a group, which filters use, in inconsistent case.
 pub(crate) fn group_tags(rng: &mut Rng) -> Tags {
     match rng.below(10) {
         0 => return None,
@@ -134,7 +134,7 @@ fn odd_tag(rng: &mut Rng, tags: &mut Map<String, Json>) {
     tags.insert(key.into(), value.into());
 }
 
-/// Tags of pairs.
+/// Builds tags from pairs.
 pub fn tags(pairs: &[(&str, &str)]) -> Tags {
     let object = pairs.iter().map(|(key, value)| ((*key).to_owned(), Json::from(*value))).collect();
     Some(Arc::new(Json::Object(object)))
@@ -165,7 +165,7 @@ const SURNAMES: [&str; 16] = [
 const JOBS: [&str; 8] =
     ["Engineer", "Architect", "Manager", "Analyst", "Director", "Consultant", "Researcher", "Designer"];
 
-/// Given name and surname.
+/// A given name and a surname.
 pub(crate) fn person(rng: &mut Rng) -> String {
     format!("{} {}", rng.pick(&GIVEN), rng.pick(&SURNAMES))
 }

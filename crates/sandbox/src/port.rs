@@ -1,6 +1,5 @@
-//! A small Port: takes what is posted to its webhook, answers at once, and applies the mapping behind the answer, in the order
-//! of arrival. What it refuses it refuses silently, but for an audit log that nobody who posts can see. Beside it, over the same
-//! catalog, Port's own API.
+//! A small Port: accepts posts to its webhook, answers at once, and applies the mapping afterwards in order of arrival.
+//! It rejects silently, except for an audit log that posters cannot see. Port's own API serves the same catalog.
 mod api;
 mod audit;
 mod auth;
@@ -45,20 +44,20 @@ pub struct Port {
     bodies: AtomicU64,
     bytes: AtomicU64,
     window: Mutex<Option<(Instant, u32)>>,
-    /// What is applied later.
+    /// Posts to apply later.
     late: Mutex<Vec<Delivery>>,
-    /// And what the API is asked later.
+    /// API requests to execute later.
     late_asked: Mutex<Vec<(Parts, Bytes)>>,
     api: Arc<Mutex<ApiSettings>>,
     webhooks: Mutex<Webhooks>,
     tokens: Tokens,
     limits: Limits,
     numbers: AtomicU64,
-    /// Of the webhook host; known once its port is.
+    /// The webhook host's origin; known once its port is.
     origin: OnceLock<String>,
 }
 
-/// What came of the posts.
+/// The results of the posts.
 struct Kept {
     store: Store,
     audit: Vec<String>,
@@ -66,12 +65,12 @@ struct Kept {
     dangling: Vec<String>,
     dropped: u64,
     deliveries: Vec<Delivery>,
-    /// Of the blueprints that a page was made for.
+    /// The blueprints that got a catalog page.
     pages: Vec<String>,
 }
 
 impl Kept {
-    /// Notes of a post why nothing came of it.
+    /// Records why a post was rejected.
     fn refuse(&mut self, event: Event, reason: String) {
         self.audit_log.add(Event { failure: Some(reason.clone()), ..event });
         self.audit.push(reason);
@@ -81,7 +80,7 @@ impl Kept {
 /// One accepted post.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    /// Of the webhook that it came to.
+    /// The key of its webhook.
     key: String,
     at: Instant,
     pub headers: HeaderMap,
@@ -90,7 +89,7 @@ pub struct Delivery {
 }
 
 impl Port {
-    /// Starts the thread that applies the mapping; it ends when the `Port` is dropped.
+    /// Starts the thread that applies the mapping; it ends when `Port` is dropped.
     pub(crate) fn start(settings: PortSettings) -> Result<Self, String> {
         let store = Store::new(&settings.blueprints)?.keeping_deleted(settings.keeps_deleted);
         let kept = Kept {
@@ -115,7 +114,7 @@ impl Port {
         }
         let (ready, started) = mpsc::channel();
         let of_worker = (kept.clone(), api.clone());
-        // jq values are not `Send`: what is compiled on the thread stays there.
+        // jq values are not `Send`, so they are compiled on the thread that uses them.
         std::thread::spawn(move || {
             let mut worker = Worker::new(dangling, record, of_worker);
             let _ = ready.send(given.map_or(Ok(()), |(key, hook)| worker.set_up(key, Some(hook))));
@@ -142,22 +141,22 @@ impl Port {
         })
     }
 
-    /// How the API behaves, to look at and to change; all but the webhook that is given counts from the next request on.
+    /// How the API behaves. Changes apply from the next request, except for the initial webhook.
     pub fn api_settings(&self) -> MutexGuard<'_, ApiSettings> {
         lock(&self.api)
     }
 
-    /// The token of the API that was given out is good no more.
+    /// Revokes the API's current token.
     pub fn revoke_token(&self) {
         self.tokens.revoke();
     }
 
-    /// How many different tokens of the API were given out.
+    /// How many different API tokens were issued.
     pub fn tokens_given(&self) -> u64 {
         self.tokens.count()
     }
 
-    /// The blueprints that a page was made for.
+    /// The blueprints that got a catalog page.
     pub fn pages(&self) -> Vec<String> {
         lock(&self.kept).pages.clone()
     }
@@ -174,7 +173,7 @@ impl Port {
         self.numbers.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// What a webhook answers, before anything has come of the body.
+    /// The webhook's answer, before the body is applied.
     pub(crate) fn accept(&self, parts: &Parts, body: Bytes) -> Reply {
         let key = match self.admit(parts) {
             Ok(key) => key,
@@ -200,7 +199,7 @@ impl Port {
         with_headers(accepted(), window)
     }
 
-    /// Takes a request without an answer, to be applied later.
+    /// Takes a request without answering, to execute it later.
     pub(crate) fn keep_back(&self, route: Route, parts: Parts, body: Bytes) {
         if Route::PORT.contains(&route) {
             lock(&self.late_asked).push((parts, body));
@@ -209,7 +208,7 @@ impl Port {
         }
     }
 
-    /// Applies what was kept back; how the API answers it, nobody hears.
+    /// Executes the requests that were held back; the API's answers are dropped.
     pub async fn apply_late(&self) {
         for late in std::mem::take(&mut *lock(&self.late)) {
             let _ = self.jobs.send(Job::Deliver(late));
@@ -220,7 +219,7 @@ impl Port {
         }
     }
 
-    /// The key of the webhook where this was sent; else what is answered.
+    /// The key of the webhook that this was sent to, or the error answer.
     pub(crate) fn admit(&self, parts: &Parts) -> Result<String, (StatusCode, &'static str)> {
         let key = parts.uri.path().strip_prefix('/').unwrap_or_default();
         if !lock(&self.webhooks).values().any(|webhook| webhook.key == key) {
@@ -237,7 +236,7 @@ impl Port {
         self.bytes.fetch_add(length as u64, Ordering::Relaxed);
     }
 
-    /// Counts a request against the limit; whether it is within, and the headers that say so.
+    /// Counts a request against the limit; returns whether it is within, and the rate limit headers.
     fn take(&self, limit: RateLimit) -> (bool, Vec<(&'static str, String)>) {
         let mut window = lock(&self.window);
         let (opened, taken) = match *window {
@@ -256,7 +255,7 @@ impl Port {
         (taken <= limit.requests, headers)
     }
 
-    /// Returns when everything accepted so far is applied.
+    /// Returns once everything accepted so far is applied.
     pub async fn settle(&self) {
         let (done, applied) = oneshot::channel();
         if self.jobs.send(Job::Barrier(done)).is_ok() {
@@ -268,45 +267,45 @@ impl Port {
         lock(&self.kept).store.catalog.clone()
     }
 
-    /// Reads the catalog where it stands, for one too large to copy.
+    /// Reads the catalog in place, for one too large to copy.
     pub fn with_catalog<T>(&self, read: impl FnOnce(&Catalog) -> T) -> T {
         read(&lock(&self.kept).store.catalog)
     }
 
-    /// Takes everything out of the catalog; the blueprints are again those that it began with.
+    /// Empties the catalog and resets the blueprints.
     pub fn clear(&self) -> Result<(), String> {
         let store = Store::new(&self.settings.blueprints)?;
         lock(&self.kept).store = store.keeping_deleted(self.settings.keeps_deleted);
         Ok(())
     }
 
-    /// What Port refused, and why.
+    /// What Port rejected, and why.
     pub fn audit(&self) -> Vec<String> {
         lock(&self.kept).audit.clone()
     }
 
-    /// Upserts that came before what they relate to.
+    /// Upserts that arrived before the entities that they relate to.
     pub fn dangling(&self) -> Vec<String> {
         lock(&self.kept).dangling.clone()
     }
 
-    /// Posts dropped because their identifier was seen before.
+    /// Posts dropped because their identifier had been seen before.
     pub fn dropped(&self) -> u64 {
         lock(&self.kept).dropped
     }
 
-    /// Accepted bodies, where they are recorded, in the order of arrival; `settle` first.
+    /// Accepted bodies in order of arrival, if recorded; call `settle` first.
     pub fn deliveries(&self) -> Vec<Delivery> {
         lock(&self.kept).deliveries.clone()
     }
 
-    /// Forgets the recorded bodies, those that are accepted and not applied yet among them.
+    /// Forgets the recorded bodies, including those accepted but not yet applied.
     pub async fn forget_deliveries(&self) {
         self.settle().await;
         lock(&self.kept).deliveries.clear();
     }
 
-    /// Bodies accepted, and their bytes.
+    /// The number of accepted bodies, and their bytes.
     pub fn received(&self) -> (u64, u64) {
         (self.bodies.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
     }
@@ -321,7 +320,7 @@ pub(crate) fn too_large() -> Reply {
     json(StatusCode::PAYLOAD_TOO_LARGE, r#"{"ok":false,"error":"payload_too_large"}"#)
 }
 
-/// Queued: nothing has come of it yet.
+/// Queued: not applied yet.
 pub(crate) fn accepted() -> Reply {
     json(StatusCode::ACCEPTED, r#"{"ok":true,"message":"queued"}"#)
 }
@@ -335,7 +334,7 @@ fn with_headers(mut reply: Reply, headers: Vec<(&'static str, String)>) -> Reply
     reply
 }
 
-/// HMAC-SHA256 in hexadecimal, by its definition in RFC 2104: not by the code under test.
+/// HMAC-SHA256 in hexadecimal, as defined in RFC 2104, independent of the code under test.
 pub fn hmac_sha256(key: &[u8], message: &[u8]) -> String {
     let mut block = [0_u8; 64];
     if key.len() > block.len() {

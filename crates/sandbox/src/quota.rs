@@ -1,4 +1,4 @@
-//! Resource Graph's own quota: a window that opens with the first query after the last one closed, for each principal.
+//! Resource Graph's quota: for each principal, a window that opens with the first query after the last one closed.
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ struct Window {
     used: u32,
 }
 
-/// What a query is told of the quota.
+/// The quota information for a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Allowance {
     pub granted: bool,
@@ -25,12 +25,12 @@ pub(crate) struct Allowance {
 }
 
 impl Allowance {
-    /// In whole seconds, rounded up: who waits so long does not come too early.
+    /// In whole seconds, rounded up, so that waiting this long is enough.
     pub(crate) fn seconds(&self) -> u64 {
         self.resets_after.as_millis().div_ceil(1000) as u64
     }
 
-    /// As `x-ms-user-quota-resets-after` says it.
+    /// In the format of `x-ms-user-quota-resets-after`.
     pub(crate) fn clock_face(&self) -> String {
         let seconds = self.seconds();
         format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
@@ -42,7 +42,7 @@ impl Quota {
         Self { settings, windows: Mutex::default() }
     }
 
-    /// Counts a query of this principal at this time.
+    /// Counts a query by this principal at this time.
     pub(crate) fn take(&self, principal: &str, now: Instant) -> Allowance {
         let QuotaSettings { queries, window: length } = self.settings;
         let mut windows = lock(&self.windows);

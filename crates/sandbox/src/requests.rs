@@ -1,4 +1,4 @@
-//! What was asked of the sandbox: counts that cost nothing, and a log that tests read.
+//! Requests to the sandbox: cheap counters, and a log for tests.
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,29 +8,29 @@ use bytes::Bytes;
 
 use crate::lock;
 
-/// What the product asks for.
+/// The routes that the product uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Route {
     Token,
     Subscriptions,
     Graph,
     Webhook,
-    /// One thing of Resource Manager by its id, or what a provider has.
+    /// Resource Manager: an object by id, or a provider.
     Resource,
-    /// Of Port's API: the sign-in.
+    /// Port's API: sign-in.
     PortToken,
     PortBlueprint,
-    /// The webhooks that are set up there, and not what is posted to them.
+    /// The configuration of webhooks, not posts to them.
     PortWebhook,
-    /// One entity, read or written.
+    /// Reads or writes one entity.
     PortEntity,
     PortBulk,
-    /// One entity or many, deleted.
+    /// Deletes one or several entities.
     PortDelete,
-    /// Entities searched, listed or counted.
+    /// Searches, lists or counts entities.
     PortSearch,
     PortAudit,
-    /// Of Microsoft Graph: a round of a delta, one for each kind.
+    /// Microsoft Graph: a delta query, one for each kind.
     EntraUserDelta,
     EntraGroupDelta,
     EntraApplicationDelta,
@@ -40,7 +40,7 @@ pub enum Route {
     EntraGroups,
     EntraApplications,
     EntraPrincipals,
-    /// Users with what is known of their sign-ins.
+    /// Users with their sign-in activity.
     EntraSignIns,
     /// The members of a group.
     EntraMembers,
@@ -53,13 +53,13 @@ pub enum Route {
     EntraBatch,
 }
 
-/// How many routes there are.
+/// The number of routes.
 pub(crate) const ROUTES: usize = Route::ALL.len() + Route::BY_ID.len() + Route::PORT.len() + Route::ENTRA.len();
 
 impl Route {
-    /// What is asked where entities go to a webhook.
+    /// The routes used when entities are sent to a webhook.
     pub const ALL: [Self; 4] = [Self::Token, Self::Subscriptions, Self::Graph, Self::Webhook];
-    /// What is asked of single things in Azure.
+    /// Single objects in Azure.
     pub const BY_ID: [Self; 1] = [Self::Resource];
     /// Port's own API.
     pub const PORT: [Self; 8] = [
@@ -96,16 +96,16 @@ impl Route {
     }
 }
 
-/// One request, and what came of it.
+/// A request and its outcome.
 #[derive(Clone, Debug)]
 pub struct Entry {
     pub route: Route,
     pub at: Instant,
-    /// `None` where the connection was closed without an answer.
+    /// `None` if the connection was closed without an answer.
     pub status: Option<u16>,
-    /// Of Port's API and of Microsoft Graph: the method, the path and the query.
+    /// Port's API and Microsoft Graph only: the method, path and query.
     pub target: String,
-    /// Of a webhook's post, empty: those are the port's to keep. Of Port's API, only where bodies are recorded.
+    /// Empty for webhook posts, which `port` keeps. For Port's API, only if bodies are recorded.
     pub body: Bytes,
 }
 
@@ -117,7 +117,7 @@ pub struct Requests {
     entries: Mutex<Vec<Entry>>,
 }
 
-/// Is counted as in flight until it is dropped: also when the client goes away.
+/// Counts as in flight until dropped, even if the client disconnects.
 pub struct InFlight<'a>(&'a AtomicU64);
 
 impl Drop for InFlight<'_> {
@@ -139,7 +139,7 @@ impl Requests {
         lock(&self.entries).push(entry);
     }
 
-    /// How many requests came so far, answered or not.
+    /// How many requests arrived so far, answered or not.
     pub fn count(&self, route: Route) -> u64 {
         self.begun[route as usize].load(Ordering::Relaxed)
     }
@@ -153,7 +153,7 @@ impl Requests {
         self.most_in_flight[route as usize].load(Ordering::Relaxed)
     }
 
-    /// How often each status was answered; 0 where the connection was closed instead.
+    /// How often each status was returned; 0 stands for a closed connection.
     pub fn statuses(&self, route: Route) -> BTreeMap<u16, usize> {
         let mut statuses = BTreeMap::new();
         for entry in lock(&self.entries).iter().filter(|entry| entry.route == route) {
@@ -162,17 +162,17 @@ impl Requests {
         statuses
     }
 
-    /// How often anybody was told to slow down.
+    /// How often clients were throttled.
     pub fn throttled(&self) -> usize {
         lock(&self.entries).iter().filter(|entry| entry.status == Some(429)).count()
     }
 
-    /// The requests that were answered or cut off, in the order in which they were.
+    /// The requests that were answered or cut off, in that order.
     pub fn entries(&self) -> Vec<Entry> {
         lock(&self.entries).clone()
     }
 
-    /// Counts from nothing again.
+    /// Resets all counters.
     pub fn clear(&self) {
         for counter in self.begun.iter().chain(&self.most_in_flight) {
             counter.store(0, Ordering::Relaxed);

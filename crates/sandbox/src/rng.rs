@@ -1,8 +1,9 @@
-//! The sandbox's only source of chance: small, seeded, and the same on every machine, so that a failing run can be repeated.
+//! The sandbox's only source of randomness: small, seeded, and the same on every machine, so that failures are
+//! reproducible.
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// SplitMix64: plenty for choosing names and delays, and one line long.
+/// SplitMix64: good enough for names and delays, and one line long.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
 
@@ -16,7 +17,7 @@ impl Rng {
         finish(self.0)
     }
 
-    /// A number under `bound`; 0 where there is none.
+    /// A number below `bound`; 0 if `bound` is 0.
     pub fn below(&mut self, bound: usize) -> usize {
         if bound == 0 {
             return 0;
@@ -24,7 +25,7 @@ impl Rng {
         (self.next() % bound as u64) as usize
     }
 
-    /// True once in `n`.
+    /// True with a probability of 1 in `n`.
     pub fn one_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
     }
@@ -61,7 +62,7 @@ impl Rng {
     }
 }
 
-/// A hash that is the same in every process, which the standard library's is not.
+/// A hash that is stable across processes, unlike the standard library's.
 pub(crate) fn hash(parts: &[&[u8]]) -> u64 {
     let mut state = 0xcbf2_9ce4_8422_2325_u64;
     for part in parts {

@@ -1,5 +1,5 @@
-//! Listeners and connections: TLS with a certificate of the sandbox's own authority, HTTP/1.1 and HTTP/2, and doors that can be
-//! shut so that a connection is refused.
+//! Listeners and connections: TLS with a certificate from the sandbox's own CA, HTTP/1.1 and HTTP/2, and doors that can
+//! be shut to refuse connections.
 use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -28,11 +28,11 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::settings::NetSettings;
 
-/// A body that is whole, as nearly all are; or one that some fault makes up as it goes.
+/// A complete body, as nearly all are, or one that a fault generates as it goes.
 pub(crate) type Body = Either<Full<Bytes>, UnsyncBoxBody<Bytes, io::Error>>;
 pub(crate) type Reply = Response<Body>;
 
-/// In place of a reply: the connection is closed without one.
+/// Closes the connection instead of replying.
 #[derive(Debug)]
 pub(crate) struct HangUp;
 
@@ -59,7 +59,7 @@ pub(crate) fn with_header(reply: &mut Reply, name: HeaderName, value: HeaderValu
     reply.headers_mut().insert(name, value);
 }
 
-/// An authority made for this run, and the server configuration of the one certificate that it signed.
+/// A CA created for this run, and the server configuration with the one certificate that it signed.
 pub(crate) struct Authority {
     pub pem: String,
     tls: Arc<ServerConfig>,
@@ -98,7 +98,7 @@ impl Authority {
     }
 }
 
-/// One origin: a listener with its connections, which goes when it is dropped.
+/// One origin: a listener with its connections, closed when dropped.
 pub(crate) struct Door {
     address: SocketAddr,
     wanted: watch::Sender<bool>,
@@ -114,7 +114,7 @@ impl Door {
         F: Future<Output = Result<Reply, HangUp>> + Send + 'static,
     {
         let listener = {
-            // A listener belongs to the runtime that it is made in.
+            // A listener belongs to the runtime that it is created in.
             let _in_runtime = runtime.enter();
             let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
             listener.set_nonblocking(true)?;
@@ -135,12 +135,12 @@ impl Door {
         format!("https://{}", self.address)
     }
 
-    /// How many connections were taken so far.
+    /// How many connections were accepted so far.
     pub(crate) fn connections(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Cuts every connection and refuses new ones, or listens again, on the same port. Returns when it is so.
+    /// Cuts all connections and refuses new ones, or listens again on the same port. Returns once done.
     pub(crate) async fn set_open(&self, open: bool) {
         let _ = self.wanted.send(open);
         let _ = self.is_open.clone().wait_for(|is| *is == open).await;
@@ -210,7 +210,7 @@ where
     }
 }
 
-/// A socket that keeps an address from others, and refuses who connects. It may take a moment until the address is free.
+/// Occupies an address with a socket that refuses connections. It may take a moment until the address is free.
 async fn keep(address: SocketAddr) -> TcpSocket {
     loop {
         let kept = TcpSocket::new_v4().and_then(|socket| {
@@ -225,7 +225,7 @@ async fn keep(address: SocketAddr) -> TcpSocket {
     }
 }
 
-/// What goes wrong on a connection is the client's to notice.
+/// Errors on a connection are left for the client to notice.
 async fn connection<H, F>(acceptor: TlsAcceptor, streams: u32, stream: TcpStream, handler: H)
 where
     H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
@@ -234,7 +234,7 @@ where
     let _ = stream.set_nodelay(true);
     if let Ok(stream) = acceptor.accept(stream).await {
         let mut builder = Builder::new(TokioExecutor::new());
-        // What answers says which time it is, or that there is none.
+        // The handlers set the date, or omit it.
         builder.http1().auto_date_header(false);
         builder.http2().auto_date_header(false).max_concurrent_streams(streams);
         let _ = builder.serve_connection(TokioIo::new(stream), service_fn(handler)).await;

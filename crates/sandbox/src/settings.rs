@@ -1,4 +1,4 @@
-//! What a sandbox can be told: how large an estate, how late its records, how slow and how strict its services.
+//! The settings of a sandbox: the size of the estate, the lag of records, the speed and strictness of services.
 mod api;
 mod entra;
 
@@ -12,16 +12,16 @@ pub use entra::*;
 pub const TENANT: &str = "7d0f1c0a-3a52-4b0e-9a6c-5b1de0c0ffee";
 pub const CLIENT: &str = "c11e47a0-0000-4000-8000-5a4db0c0ffee";
 pub const SECRET: &str = "s4ndb0x~Secret.Value-That_Must-Not-Show";
-/// What a job of GitHub's, a job of Azure Pipelines, and an app in App Service have to ask for tokens with.
+/// The tokens with which a GitHub job, an Azure Pipelines job and an App Service app request their tokens.
 pub const GITHUB_TOKEN: &str = "s4ndb0xGithubToken_Must-Not-Show";
 pub const PIPELINE_TOKEN: &str = "s4ndb0xPipelineToken_Must-Not-Show";
 pub const IDENTITY_HEADER: &str = "s4ndb0xIdentityHeader_Must-Not-Show";
 pub const WEBHOOK_KEY: &str = "wbhk5andB0xKey";
 
-/// The guide's blueprints, and the mapping that the project ships for one envelope a body.
+/// The guide's blueprints, and the shipped mapping for one envelope per body.
 pub(crate) const BLUEPRINTS: &str = include_str!("../../../examples/port/blueprints.json");
 pub const MAPPING: &str = include_str!("../../../examples/port/mapping.json");
-/// The same mapping for a body of many envelopes.
+/// The same mapping for several envelopes per body.
 pub const MAPPING_BATCH: &str = include_str!("../../../examples/port/mapping-batch.json");
 
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ pub struct Settings {
     pub clock: Clock,
     pub estate: EstateSize,
     pub lags: Lags,
-    /// Promises that the estate will not change, so that an answer can be kept and served again from memory.
+    /// Promises that the estate will not change, so that answers can be cached.
     pub frozen: bool,
     pub azure: AzureSettings,
     pub directory: DirectorySize,
@@ -46,7 +46,7 @@ pub struct EstateSize {
     pub resources: usize,
 }
 
-/// How long after a change its record, and the current row, come to show it; drawn anew for every change.
+/// How long after a change its record and the current row show it; random for each change.
 #[derive(Clone, Debug)]
 pub struct Lags {
     pub record: RangeInclusive<Duration>,
@@ -56,23 +56,23 @@ pub struct Lags {
 #[derive(Clone, Debug)]
 pub struct AzureSettings {
     pub token_lifetime: Duration,
-    /// A client assertion that sign-in takes instead of the secret.
+    /// A client assertion that sign-in accepts instead of the secret.
     pub client_assertion: Option<String>,
     pub secret_expired: bool,
-    /// Subscriptions on a page of the listing.
+    /// Subscriptions per page of the list.
     pub listing_page: usize,
     pub quota: Option<QuotaSettings>,
-    /// Rows that Resource Graph puts on a page at the most, however many are asked for.
+    /// Maximum rows per page of Resource Graph, whatever the request asks for.
     pub page_rows: usize,
-    /// A query that joins or unites more tables than this with its first is refused.
+    /// Rejects queries that join or union more tables than this with the first.
     pub remote_tables: usize,
-    /// A Resource Graph answer larger than this is refused.
+    /// Rejects Resource Graph answers larger than this.
     pub payload_limit: usize,
     pub gzip: bool,
-    /// Announce that more subscriptions were in scope than Resource Graph looks at.
+    /// Announces that more subscriptions were in scope than Resource Graph covers.
     pub subscription_limit_hit: bool,
     pub query_latency: Duration,
-    /// Of sign-in and of the subscription listing.
+    /// For sign-in and the list of subscriptions.
     pub other_latency: Duration,
 }
 
@@ -89,15 +89,15 @@ pub struct PortSettings {
     pub mapping: String,
     /// JSON array of blueprints.
     pub blueprints: String,
-    /// Count what arrives, and apply none of it.
+    /// Counts posts without applying them.
     pub sink: bool,
-    /// Keep every accepted body, for tests that look at envelopes.
+    /// Keeps every accepted body, for tests that inspect envelopes.
     pub record: bool,
     pub security: Option<Security>,
-    /// jq over `{body, headers, queryParams}`; a request with a value seen before is dropped.
+    /// jq over `{body, headers, queryParams}`; requests with a value seen before are dropped.
     pub identifier_path: Option<String>,
     pub dangling: Dangling,
-    /// An entity that is deleted without its dependents stays in their relations.
+    /// An entity deleted without its dependents stays in their relations.
     pub keeps_deleted: bool,
     pub rate_limit: Option<RateLimit>,
     pub body_limit: usize,
@@ -105,7 +105,7 @@ pub struct PortSettings {
     pub api: ApiSettings,
 }
 
-/// How Port verifies a body: an HMAC-SHA256 in hexadecimal, behind a prefix, in a header.
+/// How Port verifies a body: an HMAC-SHA256 in hexadecimal, with a prefix, in a header.
 #[derive(Clone, Debug)]
 pub struct Security {
     pub secret: String,
@@ -113,18 +113,18 @@ pub struct Security {
     pub prefix: String,
 }
 
-/// What happens to an entity that relates to one that is not there. Port's webhook page does not say.
+/// What to do with an entity that relates to a missing one. Port's webhook page does not say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dangling {
-    /// The relation is kept, and noted in the audit log.
+    /// Keeps the relation and records it in the audit log.
     Keep,
-    /// The entity is refused.
+    /// Rejects the entity.
     Refuse,
-    /// A bare entity is made of what it relates to.
+    /// Creates the related entity, empty.
     Create,
 }
 
-/// Requests that Port takes in a period.
+/// Requests that Port accepts in a period.
 #[derive(Clone, Copy, Debug)]
 pub struct RateLimit {
     pub requests: u32,
@@ -133,15 +133,15 @@ pub struct RateLimit {
 
 #[derive(Clone, Debug)]
 pub struct NetSettings {
-    /// Ports of the sign-in host, Resource Manager, the webhook host, the host of Port's API and Microsoft Graph; 0 for any that
-    /// is free.
+    /// Ports of the sign-in host, Resource Manager, the webhook host, Port's API host and Microsoft Graph; 0 for any
+    /// free port.
     pub ports: [u16; 5],
     pub http2: bool,
-    /// Requests that a connection of HTTP/2 takes at once; all others wait.
+    /// Concurrent requests on an HTTP/2 connection; others wait.
     pub streams: u32,
-    /// The years in which the certificate of the hosts is valid.
+    /// The years in which the hosts' certificate is valid.
     pub certificate_years: Range<i32>,
-    /// Serve from threads of the sandbox's own, and not from the caller's runtime.
+    /// Serves from the sandbox's own threads instead of the caller's runtime.
     pub own_runtime: bool,
 }
 

@@ -1,6 +1,6 @@
-//! What Resource Graph does not show of what is there. The listing, and the truth, are not touched by it.
+//! What Resource Graph hides. The list of subscriptions and the truth are unaffected.
 //!
-//! What is left to chance follows from the query and the moment alone: the pages of an answer agree, and so do two runs of a
+//! Random choices depend only on the query and the moment, so the pages of an answer agree, and so do two runs of a
 //! test.
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use kql::{Answer, Value};
 
 use crate::rng::hash;
 
-/// The line of a query that asks for ids and nothing else.
+/// The line of a query that only asks for ids.
 const IDS_ONLY: &str = "| project id, resourceId, subscriptionId";
 
 /// The blind spots of Resource Graph.
@@ -24,7 +24,7 @@ pub struct Sight {
     poison: HashSet<Arc<str>>,
 }
 
-/// So many percent of a subscription's rows, until a moment.
+/// Hides this percentage of a subscription's rows until a time.
 #[derive(Debug)]
 struct Withheld {
     guid: Arc<str>,
@@ -39,7 +39,7 @@ enum Often {
 }
 
 impl Sight {
-    /// Leaves a subscription out of every answer, and says nothing.
+    /// Silently leaves a subscription out of every answer.
     pub fn overlook(&mut self, guid: &str) {
         self.overlooked.insert(guid.into(), Often::Always);
     }
@@ -49,17 +49,17 @@ impl Sight {
         self.overlooked.insert(guid.into(), Often::Sometimes);
     }
 
-    /// Shows no record of a subscription.
+    /// Hides all records of a subscription.
     pub fn hide_records(&mut self, guid: &str) {
         self.without_records.insert(guid.into());
     }
 
-    /// Does not show the row of a lower-case id.
+    /// Hides the row of a lower-case id.
     pub fn hide_row(&mut self, id: &str) {
         self.hidden.insert(id.into());
     }
 
-    /// Shows neither the row of a lower-case id nor those of anything in it.
+    /// Hides the row of a lower-case id, and those of everything in it.
     pub fn hide_rows_within(&mut self, id: &str) {
         self.hidden_with_all_within.insert(id.into());
     }
@@ -69,13 +69,13 @@ impl Sight {
         self.flickering.insert(id.into());
     }
 
-    /// Until this moment, in milliseconds since the epoch, so many percent of the rows of a subscription do not show, always
-    /// the same; its own row does. Of two such periods each holds.
+    /// Hides this percentage of a subscription's rows until this time, in milliseconds since the epoch. Always the same
+    /// rows, but never the subscription's own. Overlapping periods all apply.
     pub fn withhold(&mut self, guid: &str, percent: u64, until: i64) {
         self.withheld.push(Withheld { guid: guid.into(), percent, until });
     }
 
-    /// Every query fails whose answer has a row of a lower-case id, unless it asks for ids only.
+    /// Fails every query whose answer contains the row of a lower-case id, unless it only asks for ids.
     pub fn poison(&mut self, id: &str) {
         self.poison.insert(id.into());
     }
@@ -97,7 +97,7 @@ impl Sight {
         !self.without_records.contains(guid)
     }
 
-    /// Whether the row of an id of this subscription shows at `now`.
+    /// Whether the row of an id in this subscription is visible at `now`.
     pub(crate) fn shows_row(&self, guid: &str, id: &str, now: i64, moment: u64) -> bool {
         let is_own = || id.strip_prefix("/subscriptions/") == Some(guid);
         let withholds = |Withheld { guid: of, percent, until }: &Withheld| {
@@ -110,7 +110,7 @@ impl Sight {
         !is_hidden
     }
 
-    /// Whether the answer to a query has a row with which it fails.
+    /// Whether the answer to a query contains a row that makes it fail.
     pub(crate) fn is_poisoned(&self, query: &str, answer: &Answer) -> bool {
         if self.poison.is_empty() || query.lines().any(|line| line == IDS_ONLY) {
             return false;
@@ -123,12 +123,12 @@ impl Sight {
     }
 }
 
-/// Whether a lower-case id is this one, or that of something in it.
+/// Whether a lower-case id equals `outer` or is inside it.
 pub(crate) fn is_within(outer: &str, id: &str) -> bool {
     id.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// A toss of a coin for this id in the answer of this moment.
+/// A coin toss for this id in the answer at this moment.
 pub(crate) fn is_heads(id: &str, moment: u64) -> bool {
     hash(&[id.as_bytes(), &moment.to_le_bytes()]).is_multiple_of(2)
 }

@@ -1,6 +1,6 @@
-//! The sign-in authority: gives out tokens for the one principal there is, and knows which of them are still good. Beside it,
-//! on the same host, what vouches for the principal: GitHub's ID tokens, those of Azure Pipelines, the metadata service of a
-//! machine and that of App Service.
+//! The sign-in authority: issues tokens for the only principal, and knows which are still valid. The same host also
+//! vouches for the principal: GitHub's ID tokens, those of Azure Pipelines, and the metadata services of machines and
+//! App Service.
 mod grants;
 
 use std::collections::{HashMap, HashSet};
@@ -19,10 +19,10 @@ pub(crate) use grants::{Audience, Grant};
 
 use crate::settings::{AzureSettings, CLIENT, GITHUB_TOKEN, IDENTITY_HEADER, PIPELINE_TOKEN, SECRET, TENANT};
 
-/// The one value of `client_assertion_type` that there is.
+/// The only supported `client_assertion_type`.
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// Where the sign-in host answers as something else.
+/// Paths where the sign-in host plays another service.
 pub const GITHUB: &str = "/github/idtoken";
 pub const PIPELINES: &str = "/pipelines/oidctoken";
 pub(crate) const METADATA: &str = "/metadata/identity/oauth2/token";
@@ -32,18 +32,18 @@ pub struct SignIn {
     lifetime: Duration,
     secret_expired: bool,
     assertion: Mutex<Option<String>>,
-    /// What GitHub's ID tokens have to be for.
+    /// The required audience of GitHub's ID tokens.
     audience: Mutex<String>,
-    /// ID tokens that were issued, each good for one sign-in: who keeps one does not sign in twice.
+    /// Issued ID tokens. Each is valid for one sign-in, so a client must not reuse it.
     issued: Mutex<HashSet<String>>,
-    /// Whether an assertion that names this principal and this host is taken, its signature unread.
+    /// Whether to accept assertions that name this principal and host, without checking their signature.
     signed: AtomicBool,
     tokens: Mutex<(Rng, HashMap<String, Instant>)>,
     grants: Grants,
     given: AtomicU64,
 }
 
-/// Why a bearer token is not taken.
+/// Why a bearer token is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadToken {
     Missing,
@@ -60,58 +60,59 @@ impl SignIn {
             audience: Mutex::new("api://AzureADTokenExchange".into()),
             issued: Mutex::default(),
             signed: AtomicBool::new(false),
-            // Not the numbers that the ids of the estate are made of.
+            // Different from the numbers behind the estate's ids.
             tokens: Mutex::new((Rng::new(!seed), HashMap::new())),
             grants: Grants::default(),
             given: AtomicU64::new(0),
         }
     }
 
-    /// Takes this client assertion from now on, and no other.
+    /// From now on, accepts only this client assertion.
     pub fn accept_assertion(&self, assertion: Option<String>) {
         *lock(&self.assertion) = assertion;
     }
 
-    /// Takes ID tokens of GitHub's for this audience from now on, and no other.
+    /// From now on, accepts only GitHub ID tokens for this audience.
     pub fn accept_audience(&self, audience: &str) {
         audience.clone_into(&mut lock(&self.audience));
     }
 
-    /// Takes every assertion that looks like one that a certificate has signed from now on; only the signature is not checked.
+    /// From now on, accepts all assertions that look signed by a certificate; only the signature is not checked.
     pub fn accept_signed_assertions(&self) {
         self.signed.store(true, Ordering::Relaxed);
     }
 
-    /// No token given so far is good any more.
+    /// Revokes all tokens issued so far.
     pub fn revoke_tokens(&self) {
         lock(&self.tokens).1.clear();
         self.grants.revoke();
     }
 
-    /// How many tokens were given.
+    /// How many tokens were issued.
     pub fn tokens_given(&self) -> u64 {
         self.given.load(Ordering::Relaxed)
     }
 
-    /// The principal that an `Authorization` header stands for.
+    /// The principal of an `Authorization` header.
     pub(crate) fn principal(&self, parts: &Parts) -> Result<&'static str, BadToken> {
         let expires = *lock(&self.tokens).1.get(bearer(parts)?).ok_or(BadToken::Unknown)?;
         if expires < Instant::now() { Err(BadToken::Expired) } else { Ok(CLIENT) }
     }
 
-    /// The same where it is for Microsoft Graph; `now` is the sandbox's.
+    /// The same for Microsoft Graph; `now` is the sandbox's time.
     pub(crate) fn grant(&self, parts: &Parts, now: i64) -> Result<Grant, BadToken> {
         self.grants.find(bearer(parts)?, now)
     }
 
-    /// A token as `az account get-access-token` prints it.
+    /// A token in the format of `az account get-access-token`.
     pub fn of_az(&self) -> String {
         let (token, expires_on) = self.mint();
         json!({"accessToken": token, "expires_on": expires_on, "subscription": "s", "tenant": TENANT, "tokenType": "Bearer"})
             .to_string()
     }
 
-    /// `POST /{tenant}/oauth2/v2.0/token`; `arm` is the origin that tokens are for, and `graph` that of Microsoft Graph.
+    /// `POST /{tenant}/oauth2/v2.0/token`. `arm` is the origin of Resource Manager's tokens, and `graph` that of
+    /// Microsoft Graph's.
     pub(crate) fn answer(&self, parts: &Parts, body: &[u8], arm: &str, graph: &Audience<'_>) -> Reply {
         match parts.uri.path() {
             GITHUB => {
@@ -146,7 +147,7 @@ impl SignIn {
         }
     }
 
-    /// An ID token, for who comes with the job's token and asks for the right one.
+    /// An ID token for a caller with the job's token and the right audience.
     fn id_token(&self, parts: &Parts, method: Method, token: &str, query: (&str, &str), field: &str) -> Reply {
         let given = parts.headers.get(hyper::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         if parts.method != method || given != Some(&format!("Bearer {token}")) {
@@ -161,7 +162,7 @@ impl SignIn {
         reply(StatusCode::OK, json!({field: id_token}).to_string())
     }
 
-    /// A token for the identity of the machine, or the user-assigned one that is the principal.
+    /// A token for the machine's identity, or for the user-assigned one that is the principal.
     fn metadata(&self, parts: &Parts, header: &str, value: &str, (arm, graph): (&str, &Audience<'_>)) -> Reply {
         let query: HashMap<String, String> =
             url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
@@ -186,7 +187,7 @@ impl SignIn {
         reply(StatusCode::OK, body.to_string())
     }
 
-    /// Which of the resources a request is for.
+    /// Which resource a request is for.
     fn check<'a>(
         &self,
         tenant: &str,
@@ -261,7 +262,7 @@ impl SignIn {
         reply(StatusCode::OK, body.to_string())
     }
 
-    /// A new token, and when it expires, in seconds since the epoch.
+    /// Issues a new token; also returns its expiry, in seconds since the epoch.
     fn mint(&self) -> (String, u64) {
         let (rng, tokens) = &mut *lock(&self.tokens);
         let token = format!("eyJ0eXAi.{:016x}{:016x}.{:016x}", rng.next(), rng.next(), rng.next());
@@ -289,7 +290,7 @@ fn bearer(parts: &Parts) -> Result<&str, BadToken> {
     header.and_then(|header| header.strip_prefix("Bearer ")).ok_or(BadToken::Missing)
 }
 
-/// A request for a token that is turned down, as Entra words it.
+/// A rejected token request, in Entra ID's words.
 struct Refusal {
     status: StatusCode,
     error: &'static str,
@@ -316,7 +317,7 @@ impl Refusal {
             "correlation_id": trace,
             "error_uri": format!("https://login.microsoftonline.com/error?code={code}"),
         });
-        // As Entra ID writes JSON: an apostrophe is an escape in it.
+        // Entra ID's JSON escapes apostrophes.
         reply(*status, body.to_string().replace('\'', "\\u0027"))
     }
 }

@@ -1,7 +1,7 @@
-//! Resource Graph's tables: which columns they have, how a row of each is made of the truth, and what of them one request sees.
+//! Resource Graph's tables: their columns, how rows are made from the truth, and what a request sees of them.
 //!
-//! The case of an id is nothing to rely on in Azure: it differs between tables, and from one version of a row to the next.
-//! Here it does so by a hash of the id, the table and the version, so that it is odd and yet the same in every run.
+//! The case of ids in Azure is unreliable: it differs between tables and between versions of a row. Here it depends on
+//! a hash of the id, table and version, so that it varies but is the same in every run.
 use std::sync::{Arc, LazyLock, Mutex};
 
 use kql::{Column, Table, Tables, Type, Value};
@@ -47,13 +47,13 @@ static COLUMNS: LazyLock<Arc<[Column]>> = LazyLock::new(|| {
     strings.into_iter().map(column(Type::String)).chain(dynamics.into_iter().map(column(Type::Dynamic))).collect()
 });
 
-/// What one request sees of the tables: the subscriptions that it asked for and may read.
+/// What a request sees of the tables: the subscriptions that it asked for and may read.
 pub(crate) struct View<'a> {
     pub estate: &'a Mutex<Estate>,
     pub clock: &'a Clock,
-    /// For each subscription of the estate, by its place, whether it is read.
+    /// For each subscription of the estate, by index, whether it is read.
     pub reads: Vec<bool>,
-    /// Of the query and its time: what chance follows from.
+    /// A hash of the query and its time, which seeds random choices.
     pub moment: u64,
 }
 
@@ -75,7 +75,7 @@ fn column(name: &str) -> usize {
     COLUMNS.iter().position(|column| &*column.name == name).unwrap_or(usize::MAX)
 }
 
-/// The id of a row, as it is written there.
+/// The id of a row, as written in it.
 pub(crate) fn id_of(row: &Row) -> &str {
     match row.first() {
         Some(Value::String(id)) => id,
@@ -83,7 +83,7 @@ pub(crate) fn id_of(row: &Row) -> &str {
     }
 }
 
-/// A second row for the id of this one: with the id in the other case, and with other tags, where so wished.
+/// A second row for the same id, optionally with the id in different case or with other tags.
 pub(crate) fn twin(row: &Row, recased: bool, tags: Option<&Tags>) -> Row {
     let mut cells = row.to_vec();
     if recased {
@@ -97,7 +97,7 @@ pub(crate) fn twin(row: &Row, recased: bool, tags: Option<&Tags>) -> Row {
     cells.into()
 }
 
-/// The cells that tables fill; the others are empty.
+/// The cells that tables fill in; all others are empty.
 struct Cells {
     id: Arc<str>,
     name: Arc<str>,
@@ -119,7 +119,7 @@ impl Default for Cells {
     }
 }
 
-/// Cells without text share it.
+/// Shared by all cells without text.
 fn empty() -> Arc<str> {
     static EMPTY: LazyLock<Arc<str>> = LazyLock::new(|| "".into());
     EMPTY.clone()
@@ -214,7 +214,7 @@ pub(crate) fn management_group_row(name: &str) -> Row {
     .row()
 }
 
-/// One change, as its record tells it.
+/// A change, as its record shows it.
 pub(crate) struct Change<'a> {
     pub table: Name,
     /// `Create`, `Update` or `Delete`.
@@ -225,12 +225,12 @@ pub(crate) struct Change<'a> {
     pub group: &'a Arc<str>,
     pub location: &'a Arc<str>,
     pub detected_at: i64,
-    /// Each changed property: its path, what it was, what it is.
+    /// The changed properties: path, old value, new value.
     pub changed: Vec<(String, Json, Json)>,
 }
 
 impl Change<'_> {
-    /// The record's row; `brief` is how it looks before its details are there.
+    /// The record's row; `brief` gives it without its details.
     pub(crate) fn row(&self, version: u64, brief: bool) -> Row {
         let odd = Odd::new(self.target, self.table, version);
         let target = odd.id(self.target);
@@ -282,7 +282,7 @@ impl Change<'_> {
     }
 }
 
-/// The odd case of one version of a row.
+/// The unusual case of one version of a row.
 struct Odd(u64);
 
 impl Odd {
@@ -294,14 +294,14 @@ impl Odd {
         self.0 >> (32 + bit) & 1 == 1
     }
 
-    /// An id as some service chose to write it.
+    /// An id with the case that some service chose.
     fn id(&self, id: &str) -> String {
         match self.0 % 8 {
             0 => id.to_ascii_lowercase(),
             1 => id.replacen("/resourceGroups/", "/resourcegroups/", 1),
             2 => id.to_ascii_uppercase(),
             3 => {
-                // The subscription's guid.
+                // The subscription's GUID.
                 let guid = id.split('/').nth(2).unwrap_or_default();
                 id.replacen(guid, &guid.to_ascii_uppercase(), 1)
             }

@@ -1,4 +1,4 @@
-//! All that the services share, and the way of a request: through the log and the faults to the service that answers it.
+//! What all services share, and the path of a request: through the log and the faults to its service.
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Instant;
@@ -43,7 +43,7 @@ pub(crate) struct World {
     pub faults: Faults,
     pub dates: Dates,
     pub requests: Requests,
-    /// Of Resource Manager; known once its port is.
+    /// Resource Manager's origin; known once its port is.
     pub arm: OnceLock<String>,
 }
 
@@ -71,7 +71,7 @@ impl World {
         })
     }
 
-    /// Entra ID, without what is due to be purged.
+    /// Entra ID, after purging what is due.
     pub(crate) fn tenant(&self) -> MutexGuard<'_, Directory> {
         let mut directory = lock(&self.directory);
         directory.expire();
@@ -82,7 +82,7 @@ impl World {
         self.arm.get().map_or("", String::as_str)
     }
 
-    /// What the sign-in host answers.
+    /// Answers a request to the sign-in host.
     pub(crate) async fn sign_in(self: Arc<Self>, request: Request<Incoming>) -> Result<Reply, HangUp> {
         self.pass(Route::Token, request, async |parts, body, _| {
             tokio::time::sleep(self.settings.azure.other_latency).await;
@@ -93,7 +93,7 @@ impl World {
         .await
     }
 
-    /// What Resource Manager answers.
+    /// Answers a request to Resource Manager.
     pub(crate) async fn manage(self: Arc<Self>, request: Request<Incoming>) -> Result<Reply, HangUp> {
         let path = request.uri().path().trim_end_matches('/');
         let answer = if path.eq_ignore_ascii_case("/subscriptions") {
@@ -118,7 +118,7 @@ impl World {
         Ok(arm::finish(answer))
     }
 
-    /// What Port's webhook answers.
+    /// Answers a post to Port's webhook.
     pub(crate) async fn ingest(self: Arc<Self>, request: Request<Incoming>) -> Result<Reply, HangUp> {
         let counts_only = self.settings.port.sink && self.settings.port.rate_limit.is_none();
         if counts_only && !self.faults.any(Route::Webhook) {
@@ -131,7 +131,7 @@ impl World {
         .await
     }
 
-    /// What Port's API answers.
+    /// Answers a request to Port's API.
     pub(crate) async fn port_api(self: Arc<Self>, request: Request<Incoming>) -> Result<Reply, HangUp> {
         let route = port::route(request.method(), request.uri().path());
         self.pass(route, request, async |parts, body, _| {
@@ -142,7 +142,7 @@ impl World {
         .await
     }
 
-    /// What Microsoft Graph answers.
+    /// Answers a request to Microsoft Graph.
     pub(crate) async fn microsoft_graph(self: Arc<Self>, request: Request<Incoming>) -> Result<Reply, HangUp> {
         let route = entra::route(request.uri());
         self.pass(route, request, async |parts, body, _| {
@@ -153,7 +153,7 @@ impl World {
         .await
     }
 
-    /// Takes a body without keeping or logging any of it: what benches post to must not be what they measure.
+    /// Takes a body without keeping or logging it, so that benches do not measure the sandbox.
     async fn sink(&self, request: Request<Incoming>) -> Result<Reply, HangUp> {
         let _in_flight = self.requests.begin(Route::Webhook);
         let (parts, mut body) = request.into_parts();
@@ -203,7 +203,7 @@ impl World {
                 Ok(answer(parts, body, None).await)
             }
             Some((fault, applied)) => {
-                // A fault that is made of the answer is made of its text.
+                // Faults that edit the answer need it uncompressed.
                 parts.headers.remove(ACCEPT_ENCODING);
                 let shift = if let Fault::Unstable(shift) = fault { Some(shift) } else { None };
                 fail(fault, applied, answer(parts, body, shift)).await
@@ -214,7 +214,7 @@ impl World {
         reply.map(|reply| self.dated(route, reply))
     }
 
-    /// Puts the date of its route on a reply that has none.
+    /// Adds the date of its route to a reply that has none.
     fn dated(&self, route: Route, mut reply: Reply) -> Reply {
         let machine = Clock::real();
         let clock = if matches!(route, Route::Subscriptions | Route::Graph) || Route::ENTRA.contains(&route) {

@@ -1,5 +1,6 @@
-//! A large tenant: how long it takes to make and to read to its end, and how much memory. By default it is a tenth of the
-//! largest; `LARGEST=1 cargo test --release -p azure-incremental-sandbox --test largest -- --nocapture` shows the figures of that.
+//! A large tenant: the time and memory to create it and to read all of it. By default it is a tenth of the largest;
+//! `LARGEST=1 cargo test --release -p azure-incremental-sandbox --test largest -- --nocapture` prints the figures for
+//! that.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "the figures are what it is for")]
 
@@ -13,7 +14,7 @@ use sandbox::settings::{CLIENT, DirectorySize, EstateSize, SECRET, Settings, TEN
 use sandbox::{Host, Sandbox};
 use serde_json::Value as Json;
 
-/// Of this process now, and at the most, in MiB; 0 where the system does not say.
+/// Current and peak memory of this process in MiB; 0 if unknown.
 fn memory() -> (u64, u64) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let of = |name: &str| {
@@ -40,7 +41,7 @@ impl Reading {
         Self { client, token: answer["access_token"].as_str().unwrap().to_owned() }
     }
 
-    /// Every item from a link to the last page, and how many pages that were.
+    /// Visits every item from a link to the last page; returns the number of pages.
     async fn all(&self, from: String, mut each: impl FnMut(&Json)) -> usize {
         let (mut pages, mut url) = (0, from);
         loop {
@@ -94,7 +95,7 @@ async fn a_large_tenant_is_made_and_read_to_its_end() {
     let groups = sandbox.tenant().ids(Kind::Group);
     let of = |place: usize| members[&groups[place].to_string()];
     assert_eq!((members.len(), of(0)), (size.groups, size.large[0]));
-    // One in twelve groups has a device, a contact and the like beside its users.
+    // One in twelve groups has a device, a contact and the like in addition to users.
     assert!((size.large[1]..size.large[1] + 5).contains(&of(1)), "{}", of(1));
     let all: usize = members.values().sum();
     assert!(all.abs_diff(size.memberships) < size.memberships / 20, "{all}");

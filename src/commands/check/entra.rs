@@ -1,4 +1,4 @@
-//! Entra ID: which kinds can be read, and which role is missing for the others.
+//! Entra ID: which kinds can be read, and which roles are missing for the others.
 
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ use crate::sources::directory::Directory;
 
 const WHAT: &str = "Entra ID";
 
-/// Asks for a first page of each kind that is to be synced.
+/// Requests the first page of each kind to sync.
 pub(super) async fn entra(config: &Config, http: &Arc<Http>) -> Told {
     let mut told = Told::new();
-    // What is wrong with the file is told of Port.
+    // Errors in the file are reported under Port.
     let mapped = config.port.mapping_file.as_deref().and_then(|file| Mapped::read(file).ok());
     let entra = Mapped::entra(mapped.as_ref(), config.entra.as_ref());
     if entra.kinds.is_empty() {
@@ -38,7 +38,7 @@ pub(super) async fn entra(config: &Config, http: &Arc<Http>) -> Told {
         told.ok(WHAT, format!("{} can be read", readable.join(", ")));
     }
     let mut failures = directory.take_failures();
-    // Who cannot sign in cannot for any kind.
+    // A failed sign-in affects every kind, so it is reported once.
     if let Some(place) = failures.iter().position(|error| error.exit() == Exit::Credentials) {
         failures = vec![failures.swap_remove(place)];
     }

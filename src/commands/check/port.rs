@@ -1,4 +1,4 @@
-//! Port: its API and the mapping that makes entities for it, or its webhook.
+//! Port: its API and the mapping file, or the webhook.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::port::Port;
 use crate::run::{Mapped, RunError};
 use crate::sinks::webhook::{Proof, Webhook};
 
-/// Port's API and what is written there, or the webhook.
+/// Checks Port's API and the mapping, or the webhook.
 pub(super) async fn port(config: &Config, http: &Arc<Http>) -> Told {
     let Some(file) = &config.port.mapping_file else { return webhook(config, http).await };
     let mut told = Told::new();
@@ -62,7 +62,7 @@ async fn webhook(config: &Config, http: &Arc<Http>) -> Told {
         told.note("webhook", "PORT_WEBHOOK_INGEST_URL is not set, as a dry run allows");
         return told;
     };
-    // The origin alone: the key in the path stays here.
+    // Only the origin: the key in the path is not sent.
     match secret.origin().parse() {
         Ok(origin) => match reach(http, origin).await {
             Ok(_) => told.ok(
@@ -109,7 +109,7 @@ fn scheme(url: &SecretUrl) -> &'static str {
     if url.origin().starts_with("https:") { "TLS" } else { "plain http" }
 }
 
-/// An envelope of an operation and a type that no mapping reads.
+/// An envelope with an operation and a type that no mapping reads.
 fn envelope(payload: Payload) -> Bytes {
     let envelope = json!({
         "data": { "resourceId": "", "type": "azure-incremental/probe", "name": "azure-incremental check --probe" },

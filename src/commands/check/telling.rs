@@ -1,4 +1,4 @@
-//! What `check` found, and how it is shown: a line each, and a verdict.
+//! The findings of `check`, and how to show them: a line each, and a verdict.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -9,16 +9,16 @@ use crate::config::LogFormat;
 use crate::error::{Exit, Problem};
 use crate::text::{inert, printable_up_to};
 
-/// Characters of a line: an error and what to do about it.
+/// Maximum characters of a line: an error and its advice.
 const LONGEST_LINE: usize = 2000;
 
-/// Columns before the text, where lines are wrapped.
+/// Columns before the text, also on continuation lines.
 const INDENT: usize = 21;
 
 /// Narrower terminals wrap lines themselves.
 const NARROWEST: usize = 40;
 
-/// What is well, what deserves a look, what was not looked at, and what is wrong.
+/// Fine, worth a look, not checked, or wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     Ok,
@@ -47,7 +47,7 @@ impl State {
     }
 }
 
-/// What was found of some things, one after the other, and the worst exit code that a run would come to for it.
+/// The findings in order, and the worst exit code that a run would end with.
 pub(super) struct Told {
     lines: Vec<(State, &'static str, String)>,
     exit: Exit,
@@ -70,7 +70,7 @@ impl Told {
         self.tell(State::Note, what, text.as_ref());
     }
 
-    /// What could not be looked at because of something else.
+    /// Adds something that could not be checked because something else failed.
     pub(super) fn skip(&mut self, what: &'static str, why: impl AsRef<str>) {
         self.tell(State::Skipped, what, why.as_ref());
     }
@@ -103,19 +103,19 @@ impl Told {
     }
 }
 
-/// How it is shown.
+/// The output format.
 #[derive(Clone, Copy, Debug)]
 pub enum Form {
-    /// A line of JSON each.
+    /// A line of JSON for each finding.
     Json,
-    /// A line each.
+    /// A line for each finding.
     Plain,
-    /// With marks and colours, wrapped at so many columns.
+    /// With marks and colours, wrapped at this many columns.
     Screen(usize),
 }
 
 impl Form {
-    /// By the log's format, and by what standard output is.
+    /// Depends on the log's format and on standard output.
     pub fn of(format: LogFormat) -> Self {
         match format {
             LogFormat::Json => Self::Json,
@@ -128,9 +128,9 @@ impl Form {
     }
 }
 
-/// Shows all of it, and the verdict.
+/// Prints all findings and the verdict.
 pub(super) fn show(told: &Told, form: Form, mut output: impl Write) {
-    // A reader that closed the pipe has seen what it wanted.
+    // A reader that closed the pipe has seen enough.
     let mut print = |line: String| _ = output.write_all(line.as_bytes());
     for (state, what, text) in &told.lines {
         let text = inert(text);
@@ -157,7 +157,7 @@ pub(super) fn show(told: &Told, form: Form, mut output: impl Write) {
     });
 }
 
-/// Text that goes on under its beginning where it does not fit a line.
+/// Wraps text; continuation lines are indented to its start.
 fn wrapped(text: &str, width: usize) -> String {
     let room = width.saturating_sub(INDENT + 1);
     let mut lines = vec![String::new()];

@@ -1,4 +1,4 @@
-//! A sink that changes nothing: what Azure makes comes in, and is compared with what Port holds.
+//! A sink that changes nothing: it compares what Azure makes with what Port holds.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -18,31 +18,31 @@ use crate::mapping::Entity;
 use crate::model::{Change, Names};
 use crate::port::{Port, PortError};
 
-/// Parcels that are compared at once.
+/// Parcels compared at once.
 const AT_ONCE: NonZeroUsize = NonZeroUsize::new(100).unwrap();
 
-/// By blueprint and identifier.
+/// Blueprint and identifier.
 pub(super) type Key = (String, String);
 
-/// Both sides, and what differs.
+/// Both sides, and the differences.
 pub(super) struct Comparison<'a> {
     port: &'a Port,
     maker: &'a Maker,
     state: RefCell<State>,
-    /// How many entities are kept of those that differ, and of those that Port would refuse.
+    /// How many entities to keep of those that differ, and of those that Port would reject.
     most: usize,
 }
 
 #[derive(Default)]
 pub(super) struct State {
     pub(super) sides: BTreeMap<String, Side>,
-    /// Entities that are not the same, or not there, as they seem at first: which set each has, and what Azure makes of it.
+    /// Entities that seem different or missing on first sight, with their field set and what Azure makes of them.
     pub(super) doubtful: BTreeMap<Key, (usize, Normal)>,
-    /// Why Port would refuse an entity.
+    /// Why Port would reject an entity.
     pub(super) refused: BTreeMap<Key, String>,
 }
 
-/// What a row makes.
+/// The entities that a row makes.
 pub(super) struct Made {
     change: Change,
     entities: Vec<Entity>,
@@ -96,7 +96,7 @@ impl SinkError for CompareError {
 }
 
 impl<'a> Comparison<'a> {
-    /// Reads what Port holds of the blueprints that are known.
+    /// Reads Port's entities of the blueprints that are known in advance.
     pub(super) async fn begin(port: &'a Port, maker: &'a Maker, most: usize) -> Result<Self, PortError> {
         let comparison = Self { port, maker, state: RefCell::default(), most };
         for blueprint in maker.blueprints() {
@@ -119,7 +119,7 @@ impl<'a> Comparison<'a> {
 impl State {
     fn take(&mut self, entity: &Entity, most: usize) {
         let Some(side) = self.sides.get_mut(&entity.blueprint) else { return };
-        // What Port is to search for has no name here.
+        // Port searches for it, so its identifier is unknown here.
         if entity.identifier.is_empty() {
             return;
         }
@@ -171,7 +171,7 @@ impl Sink for Comparison<'_> {
 
     async fn send(&self, parcels: &[&Made], _delivery: Uuid) -> Result<Receipt<CompareError>, CompareError> {
         for entity in parcels.iter().flat_map(|made| &made.entities) {
-            // A blueprint that a row names shows only now.
+            // Blueprints named by a row are only known now.
             if !self.state.borrow().sides.contains_key(&entity.blueprint) {
                 self.add(&entity.blueprint).await.map_err(CompareError)?;
             }

@@ -1,4 +1,4 @@
-//! What makes entities of what Azure shows: a mapping file, or the mapping of a webhook.
+//! Makes entities from Azure's rows, with a mapping file or a webhook's mapping.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -14,7 +14,7 @@ use crate::run::Mapped;
 use crate::sinks::entities::kind_of;
 use crate::sinks::webhook::{self, Envelope};
 
-/// What makes entities, and counts what comes of none.
+/// Makes entities, and counts rows that make none.
 pub(super) struct Maker {
     by: By,
     counts: RefCell<Unmade>,
@@ -26,7 +26,7 @@ enum By {
 }
 
 impl Maker {
-    /// The mapping of the file, or that of the webhook, which Port shows; and what is to be said of it.
+    /// Uses the mapping in the file, or the webhook's as read from Port. Also returns notes.
     pub(super) async fn of(config: &Config, port: &Port) -> Result<(Self, Vec<String>), DriftError> {
         let (by, notes) = match (&config.port.mapping_file, &config.port.ingest_url) {
             (Some(file), _) => (By::Mapping(Mapped::read(file)?.mapping), Vec::new()),
@@ -39,7 +39,7 @@ impl Maker {
         Ok((Self { by, counts: RefCell::default() }, notes))
     }
 
-    /// The blueprints that are known before anything is made.
+    /// The blueprints that are known in advance.
     pub(super) fn blueprints(&self) -> BTreeSet<String> {
         match &self.by {
             By::Mapping(mapping) => mapping.blueprints(),
@@ -54,7 +54,7 @@ impl Maker {
         }
     }
 
-    /// Whether Port itself finds out which of a blueprint's entities are meant.
+    /// Whether Port searches for any of a blueprint's entities.
     pub(super) fn searches(&self, blueprint: &str) -> bool {
         match &self.by {
             By::Mapping(mapping) => mapping.searches(blueprint),
@@ -62,7 +62,7 @@ impl Maker {
         }
     }
 
-    /// The entities of what is there. A delete makes none.
+    /// The entities of a change. A delete has none.
     pub(super) fn entities(&self, change: &Change) -> Vec<Entity> {
         if change.operation == Operation::Delete {
             return Vec::new();
@@ -73,7 +73,7 @@ impl Maker {
         }
     }
 
-    /// What is there once the operations of a post are done. One that cannot be made is dropped by Port in silence.
+    /// The entities that exist after the operations of a post. Port silently drops operations that cannot be made.
     fn by_webhook(&self, webhook: &WebhookMapping, payload: Payload, change: &Change) -> Vec<Entity> {
         let mut entities: Vec<Entity> = Vec::new();
         for operation in webhook.operations(&webhook::body(payload, &[Envelope::new(change.clone())])) {

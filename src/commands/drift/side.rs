@@ -1,4 +1,4 @@
-//! One blueprint: what Port holds of it, and how that compares with what Azure makes.
+//! A blueprint: what Port holds of it, compared with what Azure makes.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -11,39 +11,39 @@ use super::table::{self, Table};
 use crate::comparison::{Blueprint, Normal, content, parsed};
 use crate::port::{Port, PortError};
 
-/// The numbers of a blueprint.
+/// The numbers for a blueprint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Numbers {
-    /// What Azure makes.
+    /// Entities that Azure makes.
     pub(super) azure: u64,
-    /// What Port holds.
+    /// Entities that Port holds.
     pub(super) port: u64,
     pub(super) same: u64,
     pub(super) missing: u64,
     pub(super) different: u64,
-    /// What Port holds and Azure does not make.
+    /// Entities that Port holds and Azure does not make.
     pub(super) unmet: u64,
 }
 
 /// A blueprint.
 pub(super) struct Side {
     blueprint: Blueprint,
-    /// Port finds out itself which of its entities are meant: nobody knows here which those are.
+    /// Port searches for its entities, so it is unknown here which ones a row means.
     pub(super) is_searched: bool,
     table: Table,
     missing: HashSet<u64>,
-    /// Entities that were missing and are there now; and those of them that are different.
+    /// Entities that were missing and exist now, and how many of them differ.
     late: (u64, u64),
-    /// Entities that Port would refuse.
+    /// Entities that Port would reject.
     pub(super) refused: HashSet<u64>,
-    /// Entities that are there and cannot be compared, as Port is to search for what they relate to.
+    /// Entities that exist but cannot be compared, because Port resolves their relations by search.
     pub(super) uncompared: u64,
 }
 
-/// What a look at an entity comes to.
+/// The result of checking an entity.
 pub(super) enum Seen {
     Settled,
-    /// It is not the same, or not there; this is what Azure makes of it.
+    /// It differs or is missing. Holds what Azure makes of it.
     Doubtful(usize, Normal),
 }
 
@@ -53,7 +53,7 @@ struct Named {
 }
 
 impl Side {
-    /// Reads all that Port holds of a blueprint.
+    /// Reads all of Port's entities of a blueprint.
     pub(super) async fn read(port: &Port, maker: &Maker, blueprint: &str) -> Result<Self, PortError> {
         let mut side = Self {
             blueprint: Blueprint::read(port, blueprint, maker.field_sets(blueprint)).await?,
@@ -77,7 +77,7 @@ impl Side {
         Ok(side)
     }
 
-    /// What is to be said of it.
+    /// Notes about the blueprint.
     pub(super) fn notes(&self, blueprint: &str) -> Vec<String> {
         if !self.blueprint.is_there() {
             return vec![format!("Port has no blueprint {blueprint}")];
@@ -110,7 +110,7 @@ impl Side {
         self.refused.insert(table::key(identifier));
     }
 
-    /// Compares an entity that Azure makes with the one of Port.
+    /// Compares an entity that Azure makes with Port's.
     pub(super) fn compare(&mut self, identifier: &str, entity: &Value) -> Seen {
         let Some((place, normal)) = self.blueprint.normal(entity) else {
             self.uncompared += 1;
@@ -129,7 +129,7 @@ impl Side {
         Seen::Doubtful(place, normal)
     }
 
-    /// What Port holds under these names now, as far as their sets go.
+    /// The current entities under these identifiers in Port, limited to the fields of their sets.
     pub(super) async fn look_again(
         &self,
         port: &Port,
@@ -147,7 +147,7 @@ impl Side {
         Ok(found)
     }
 
-    /// Notes what a second look at an entity has shown: whether it differs from what Azure makes, where it is there.
+    /// Records the second check of an entity: whether it differs, or `None` if it is missing.
     pub(super) fn note(&mut self, identifier: &str, differs: Option<bool>) {
         let Some(differs) = differs else { return };
         if self.missing.remove(&table::key(identifier)) {

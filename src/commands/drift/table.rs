@@ -1,16 +1,17 @@
-//! What Port holds of a blueprint, as hashes: 16 bytes for each entity.
+//! Port's entities of a blueprint, as hashes: 16 bytes each.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Azure makes it.
 const MET: u64 = 1;
-/// Azure makes something else of it.
+/// Azure makes it with other values.
 const DIFFERS: u64 = 2;
-/// It is of an entity that has another row, for another set of fields.
+/// A row for another field set of an entity that already has a row.
 const SIDE: u64 = 4;
 const FLAGS: u64 = MET | DIFFERS | SIDE;
 
-/// Rows by key. Of an entity there is one row for each set of fields that a mapping may set of it; the first one stands for it.
+/// Rows sorted by key. An entity has a row for each field set that a mapping may use for it; the first row represents
+/// the entity.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     rows: Vec<Row>,
@@ -19,11 +20,11 @@ pub(super) struct Table {
 #[derive(Clone, Copy, Debug)]
 struct Row {
     key: u64,
-    /// A hash, and in its lowest bits the flags.
+    /// A hash, with the flags in its lowest bits.
     content: u64,
 }
 
-/// How many entities there are, and what became of them.
+/// The number of entities, and their outcomes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) entities: u64,
@@ -42,7 +43,7 @@ fn of_set(identifier: &str, set: usize) -> u64 {
 }
 
 impl Table {
-    /// Adds an entity, with the hash of its fields by each set.
+    /// Adds an entity with the hash of its fields for each set.
     pub(super) fn push(&mut self, identifier: &str, contents: impl Iterator<Item = u64>) {
         for (set, content) in contents.enumerate() {
             let flags = if set == 0 { 0 } else { SIDE };
@@ -50,7 +51,7 @@ impl Table {
         }
     }
 
-    /// Makes what was added ready to be looked up. Where pages overlap, an entity comes twice.
+    /// Prepares the added entities for lookups. Overlapping pages give an entity twice.
     pub(super) fn seal(&mut self) {
         self.rows.sort_unstable_by_key(|row| row.key);
         self.rows.dedup_by_key(|row| row.key);
@@ -66,12 +67,12 @@ impl Table {
         self.rows.get_mut(place)
     }
 
-    /// Notes that Azure makes an entity, and tells whether Port holds it.
+    /// Records that Azure makes an entity, and returns whether Port holds it.
     pub(super) fn meet(&mut self, identifier: &str) -> bool {
         self.row(identifier).map(|row| row.content |= MET).is_some()
     }
 
-    /// Whether the fields of a set are these.
+    /// Whether the fields of this set have this hash.
     pub(super) fn is_same(&self, identifier: &str, set: usize, content: u64) -> bool {
         let row = self.place(of_set(identifier, set)).and_then(|place| self.rows.get(place));
         row.is_some_and(|row| row.content & !FLAGS == content & !FLAGS)
@@ -83,7 +84,7 @@ impl Table {
         }
     }
 
-    /// Whether Port held it when the table was made, and Azure does not make it.
+    /// Whether Port held it when the table was built and Azure does not make it.
     pub(super) fn is_extra(&self, identifier: &str) -> bool {
         let row = self.place(key(identifier)).and_then(|place| self.rows.get(place));
         row.is_some_and(|row| row.content & MET == 0)

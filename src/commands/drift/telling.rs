@@ -1,4 +1,4 @@
-//! What is printed of it: the numbers by blueprint, and examples.
+//! Prints the result: numbers by blueprint, and examples.
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -12,16 +12,16 @@ use crate::config::LogFormat;
 use crate::error::Exit;
 use crate::text::{inert, printable, printable_up_to};
 
-/// Characters of a value that are shown.
+/// Maximum characters of a value.
 const LONGEST_VALUE: usize = 100;
 
-/// Prints it, with so many examples of each kind at most.
+/// Prints the result, with at most this many examples of each kind.
 pub(super) fn show(found: &Found, most: usize, format: LogFormat, mut output: impl Write) {
     let text = match format {
         LogFormat::Json => format!("{}\n", json(found, most)),
         LogFormat::Text => text(found, most),
     };
-    // A reader that closed the pipe has seen what it wanted.
+    // A reader that closed the pipe has seen enough.
     _ = output.write_all(inert(&text).as_bytes());
 }
 

@@ -1,4 +1,4 @@
-//! Sets Port up: shows what would change, asks, and makes it so. What a user has is neither removed nor changed.
+//! Sets up Port: shows what would change, asks, and applies it. Nothing that a user added is removed or changed.
 
 use std::io::{self, Write};
 use std::process::Stdio;
@@ -22,10 +22,10 @@ use crate::port::{Object, Port, PortError};
 use crate::secrets;
 use crate::text::{Inert, printable};
 
-/// How long `gh` may take.
+/// The timeout of `gh`.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Why Port is not set up.
+/// Why Port was not set up.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
     #[error(transparent)]
@@ -62,23 +62,23 @@ impl Problem for Refusal {
     }
 }
 
-/// What is to be made and changed, in the order in which it is.
+/// What to create and change, in this order.
 #[derive(Default)]
 struct Plan {
-    /// Blueprints that are not there.
+    /// Blueprints that do not exist.
     missing: Vec<Object>,
-    /// Blueprints that lack something, the missing ones among them once they are made.
+    /// Blueprints that lack something, including the missing ones once they are created.
     incomplete: Vec<Object>,
     webhook: Option<Object>,
-    /// What is to change of the webhook; `None`: it is to be made.
+    /// The changes to the webhook; `None` if it must be created.
     keys: Option<Object>,
-    /// All of it in words.
+    /// A description of all changes.
     told: Vec<String>,
-    /// What is not as it is needed, and is the user's to change.
+    /// What does not meet the requirements and is left for the user to change.
     problems: Vec<String>,
 }
 
-/// Sets Port up, and tells the URL of a webhook that was made.
+/// Sets up Port, and prints the URL of a newly created webhook.
 pub async fn run(config: &SetUpConfig, args: &InitArgs) -> Printed {
     let mut problems = Vec::new();
     let (output, exit) = match applied(config, args, &mut problems).await {
@@ -145,7 +145,7 @@ fn confirm(args: &InitArgs, output: &mut impl Write) -> Result<(), Refusal> {
     if ask("Apply?", output, &mut io::stdin().lock())? { Ok(()) } else { Err(Refusal::Declined) }
 }
 
-/// Compares what is there with what is to be.
+/// Compares what exists with what is wanted.
 async fn look(port: &Port, config: &SetUpConfig) -> Result<Plan, PortError> {
     let mut plan = Plan::default();
     for wanted in blueprint::wanted(config.entra) {
@@ -196,12 +196,12 @@ impl Plan {
     }
 }
 
-/// Makes it so. Yields whether the webhook is new.
+/// Applies the plan. Returns whether the webhook is new.
 async fn write(port: &Port, plan: &Plan, problems: &mut Vec<String>) -> Result<bool, PortError> {
-    // First each alone, and then what leads from one to another: two may lead to each other.
+    // First each blueprint alone, then the links between them, because two may link to each other.
     for wanted in &plan.missing {
         if let Err(error) = port.make_blueprint(&blueprint::bare(wanted)).await {
-            // Somebody else may have made it since it was looked for, or the answer to the first attempt was lost.
+            // Somebody else may have created it meanwhile, or the answer to the first attempt was lost.
             let may_be_there = error.may_be_taken();
             if !may_be_there || port.blueprint(blueprint::identifier(wanted)).await?.is_none() {
                 return Err(error);
@@ -210,7 +210,7 @@ async fn write(port: &Port, plan: &Plan, problems: &mut Vec<String>) -> Result<b
     }
     for wanted in &plan.incomplete {
         let identifier = blueprint::identifier(wanted);
-        // As it is now, since all of it is written back.
+        // Read again, because all of it is written back.
         let there = port.blueprint(identifier).await?.unwrap_or_default();
         let merged = blueprint::merge(&there, wanted);
         problems.extend(merged.problems.into_iter().filter(|problem| !problems.contains(problem)).collect::<Vec<_>>());
@@ -236,15 +236,15 @@ async fn change_webhook(port: &Port, keys: &Object) -> Result<(), PortError> {
     if keys.is_empty() { Ok(()) } else { port.change_webhook(webhook::IDENTIFIER, keys).await }
 }
 
-/// Where posts go. It contains the webhook's key, which no message shows from here on.
+/// The URL to post to. Registers the webhook's key in it as a secret, so that no message shows it.
 fn ingest_url(webhook: &Object) -> Option<Url> {
     let url = webhook.get("url").and_then(Json::as_str).and_then(|url| Url::parse(url).ok())?;
     secrets::keep_key_of(&url);
     Some(url)
 }
 
-/// Lets GitHub's own program keep the URL as a secret of the repository. What it is given on standard input shows in no list of
-/// processes.
+/// Stores the URL as a secret of the repository with GitHub's own CLI, by standard input, so that it shows in no
+/// process list.
 async fn hand_over(url: &str) -> Result<(), String> {
     let failed = |why: String| format!("gh secret set PORT_WEBHOOK_INGEST_URL failed: {}", printable(&why));
     let mut command = Command::new("gh");
@@ -256,7 +256,7 @@ async fn hand_over(url: &str) -> Result<(), String> {
     let running = async {
         let mut child = command.spawn()?;
         if let Some(mut input) = child.stdin.take() {
-            // If it does not read, it says why.
+            // If `gh` does not read its input, it reports why.
             _ = input.write_all(url.as_bytes()).await;
         }
         child.wait_with_output().await

@@ -1,4 +1,4 @@
-//! A blueprint that is there gets what it lacks, and keeps all that it has.
+//! Adds to an existing blueprint what it lacks, and keeps everything else.
 
 use serde_json::{Value as Json, json};
 
@@ -6,7 +6,7 @@ use super::{BLUEPRINTS, list};
 use crate::port::Object;
 use crate::text::printable;
 
-/// What a blueprint consists of: where it stands, and what one of each is called.
+/// The parts of a blueprint: their path, and the name of a member.
 const PARTS: [(&[&str], &str); 5] = [
     (&["schema", "properties"], "property"),
     (&["relations"], "relation"),
@@ -15,19 +15,19 @@ const PARTS: [(&[&str], &str); 5] = [
     (&["aggregationProperties"], "aggregation property"),
 ];
 
-/// What leads to other blueprints, or is computed from what does. It can only be given to a blueprint once all are there.
+/// Parts that refer to other blueprints, or are computed from such. They can only be set once all blueprints exist.
 const LEADS_ON: [&str; 4] = ["relations", "mirrorProperties", "calculationProperties", "aggregationProperties"];
 
-/// A blueprint with what it lacked.
+/// A blueprint with the missing parts added.
 pub(super) struct Merged {
     pub(super) blueprint: Object,
-    /// What was added, in words.
+    /// Descriptions of what was added.
     pub(super) added: Vec<String>,
-    /// What is there in another way than it is needed, and stays so.
+    /// What exists but does not meet the requirements; it is left unchanged.
     pub(super) problems: Vec<String>,
 }
 
-/// Those that are to be there, with those of Entra ID or without. What one relates to stands before it.
+/// The blueprints that are needed, with or without Entra ID's. The targets of relations come first.
 pub(super) fn wanted(has_entra: bool) -> Vec<Object> {
     #[expect(clippy::expect_used, reason = "it is a part of the program, and tests read it")]
     serde_json::from_str(&list(BLUEPRINTS, has_entra)).expect("a list of objects")
@@ -37,14 +37,14 @@ pub(super) fn identifier(blueprint: &Object) -> &str {
     blueprint.get("identifier").and_then(Json::as_str).unwrap_or_default()
 }
 
-/// It alone, with no other one needed.
+/// The blueprint without references to others.
 pub(super) fn bare(blueprint: &Object) -> Object {
     let mut bare = blueprint.clone();
     bare.retain(|key, _| !LEADS_ON.contains(&key.as_str()));
     bare
 }
 
-/// What a blueprint consists of, in words.
+/// Descriptions of a blueprint's parts.
 pub(super) fn told(blueprint: &Object) -> Vec<String> {
     let members = |(path, kind): (&'static [&'static str], &'static str)| {
         let members = members(blueprint, path).into_iter().flatten();
@@ -53,7 +53,7 @@ pub(super) fn told(blueprint: &Object) -> Vec<String> {
     PARTS.into_iter().flat_map(members).collect()
 }
 
-/// The one that is there, with what the wanted one has more.
+/// The existing blueprint, with what the wanted one has in addition.
 pub(super) fn merge(there: &Object, wanted: &Object) -> Merged {
     let mut merged = Merged { blueprint: there.clone(), added: Vec::new(), problems: Vec::new() };
     for (path, kind) in PARTS {
@@ -82,7 +82,7 @@ fn members<'a>(blueprint: &'a Object, path: &[&str]) -> Option<&'a Object> {
     holder.get(*last)?.as_object()
 }
 
-/// Null is absence.
+/// Null counts as absent.
 fn members_to_change<'a>(blueprint: &'a mut Object, path: &[&str]) -> Option<&'a mut Object> {
     path.iter().try_fold(blueprint, |object, key| {
         let value = object.entry(*key).or_insert(Json::Null);
@@ -93,7 +93,7 @@ fn members_to_change<'a>(blueprint: &'a mut Object, path: &[&str]) -> Option<&'a
     })
 }
 
-/// Why what is there does not do. Its title, its description and whatever else shows it are the user's own.
+/// Why an existing part does not meet the requirements. Its title, description and appearance are up to the user.
 fn mismatch(blueprint: &str, kind: &str, name: &str, there: &Json, wanted: &Json) -> Option<String> {
     let (is, should_be) = match kind {
         "property" | "relation" => (shape(kind, there), shape(kind, wanted)),
@@ -142,7 +142,7 @@ mod tests {
         let mut before = BTreeSet::new();
         for blueprint in wanted(true) {
             let relations = members(&blueprint, &["relations"]).unwrap();
-            // Users and groups name one another.
+            // Users and groups refer to each other.
             let is_before = |(name, relation): (&String, &Json)| {
                 before.contains(relation["target"].as_str().unwrap()) || name == "groups"
             };
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!((merged.blueprint, merged.added.len(), merged.problems.len()), (odd, 0, 1));
     }
 
-    /// A few names, so that they meet; a part may be missing or null.
+    /// With few names, so that they collide; parts may be missing or null.
     fn blueprint() -> impl Strategy<Value = Object> {
         let member = prop_oneof![
             prop::sample::select(vec!["string", "object", "array"]).prop_map(|ty| json!({"type": ty, "title": "T"})),
@@ -218,7 +218,7 @@ mod tests {
         })
     }
 
-    /// Whether all that the one holds is in the other, as it is. Null is absence.
+    /// Whether one value contains all of the other, unchanged. Null counts as absent.
     fn is_within(part: &Json, whole: &Json) -> bool {
         match (part, whole) {
             (Json::Object(part), Json::Object(whole)) => {

@@ -1,4 +1,4 @@
-//! The webhook as it is to be, and what the one that is there lacks.
+//! The webhook that is needed, and what an existing one lacks.
 
 use std::collections::BTreeSet;
 
@@ -13,21 +13,21 @@ use crate::text::printable;
 
 pub(super) const IDENTIFIER: &str = "azure-incremental";
 
-/// The keys of the security settings that are compared. The secret is not: Port need not show it.
+/// The security settings to compare. The secret is left out, because Port may not return it.
 const COMPARED: [&str; 3] = ["signatureHeaderName", "signatureAlgorithm", "signaturePrefix"];
 
-/// What is to change of a webhook.
+/// The changes that a webhook needs.
 #[derive(Default)]
 pub(super) struct Changes {
-    /// The keys that differ, whole: whether Port merges within them is not published.
+    /// The keys that differ, each as a whole: whether Port merges within them is not documented.
     pub(super) keys: Object,
-    /// The same in words.
+    /// Descriptions of the changes.
     pub(super) told: Vec<String>,
-    /// What stands in the way of posts and is the user's to change.
+    /// What prevents posts from working and is left for the user to change.
     pub(super) problems: Vec<String>,
 }
 
-/// The webhook that understands what is posted, of Entra ID as well or not.
+/// The webhook that handles the posts, with or without Entra ID's.
 pub(super) fn wanted(config: &WebhookConfig, has_entra: bool) -> Object {
     let mapping = match config.payload {
         Payload::Single => MAPPING,
@@ -56,7 +56,7 @@ fn own<T: DeserializeOwned>(text: &str) -> T {
     serde_json::from_str(text).expect("JSON")
 }
 
-/// What a new one consists of, in words.
+/// Descriptions of a new webhook's parts.
 pub(super) fn told(webhook: &Object) -> Vec<String> {
     let mut told: Vec<String> = entries(webhook).iter().map(named).collect();
     if webhook.contains_key("security") {
@@ -65,8 +65,8 @@ pub(super) fn told(webhook: &Object) -> Vec<String> {
     told
 }
 
-/// What it takes for the webhook that is there to understand what is posted. Entries of the mapping, and properties and relations
-/// in one, that are the user's own stay.
+/// The changes that an existing webhook needs to handle the posts. The user's own mapping entries, and their own
+/// properties and relations in an entry, are kept.
 pub(super) fn compare(there: &Object, wanted: &Object) -> Changes {
     let mut changes = Changes::default();
     let mapping = merged(entries(there), entries(wanted), &mut changes.told);
@@ -104,7 +104,7 @@ pub(super) fn compare(there: &Object, wanted: &Object) -> Changes {
     changes
 }
 
-/// Names of headers are the same in any case.
+/// Header names are case-insensitive.
 fn is_same(key: &str, there: &Json, wanted: &Json) -> bool {
     let text = |value: &Json| {
         let text = value.as_str().unwrap_or_default();
@@ -117,13 +117,14 @@ fn entries(webhook: &Object) -> &[Json] {
     webhook.get("mappings").and_then(Json::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// The entries that are there, brought to what is wanted, and those that are missing.
+/// The existing entries with the wanted changes, and the missing ones.
 fn merged(there: &[Json], wanted: &[Json], told: &mut Vec<String>) -> Vec<Json> {
     let mut merged = there.to_vec();
     let mut open: Vec<&mut Json> = merged.iter_mut().collect();
     let mut missing = Vec::new();
     for entry in wanted {
-        // Of several that write to one blueprint, each writes something that no other does: none may become another.
+        // Of several entries for one blueprint, each writes something that no other does. This keeps one from turning
+        // into another.
         let others = wanted.iter().filter(|other| *other != entry && goal(other) == goal(entry));
         let others: BTreeSet<(&str, &str)> = others.flat_map(written).collect();
         let own: Vec<(&str, &str)> = written(entry).filter(|one| !others.contains(one)).collect();
@@ -140,7 +141,7 @@ fn merged(there: &[Json], wanted: &[Json], told: &mut Vec<String>) -> Vec<Json> 
         let found = open.remove(place);
         let mut changed = Vec::new();
         bring_to(found, entry, "", &mut changed);
-        // Where it stands, the expressions see another input.
+        // With `itemsToParse`, the expressions would get another input.
         let is_parsed = |entry: &Json| !at(entry, "itemsToParse").is_null();
         if is_parsed(found) && !is_parsed(entry) {
             found.as_object_mut().map(|found| found.remove("itemsToParse"));
@@ -154,7 +155,7 @@ fn merged(there: &[Json], wanted: &[Json], told: &mut Vec<String>) -> Vec<Json> 
     merged
 }
 
-/// Changes what differs from what is wanted, and names it.
+/// Changes what differs from what is wanted, and lists the paths.
 fn bring_to(there: &mut Json, wanted: &Json, path: &str, changed: &mut Vec<String>) {
     match (there, wanted) {
         (Json::Object(there), Json::Object(wanted)) => {
@@ -163,7 +164,7 @@ fn bring_to(there: &mut Json, wanted: &Json, path: &str, changed: &mut Vec<Strin
                 bring_to(there.entry(key).or_insert(Json::Null), wanted, &path, changed);
             }
         }
-        // Two ways to say the same.
+        // Two notations for the same.
         (there, Json::String(wanted)) if path == "operation" && kind(there) == wanted => {}
         (there, wanted) if there != wanted => {
             *there = wanted.clone();
@@ -190,7 +191,7 @@ fn written(entry: &Json) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// `create` or `delete`, as a word or in an object.
+/// `create` or `delete`, given as a word or in an object.
 fn kind(operation: &Json) -> &str {
     operation.as_str().or(at(operation, "type").as_str()).unwrap_or_default()
 }
@@ -268,7 +269,7 @@ mod tests {
     fn a_mapping_changes_from_one_payload_to_the_other_and_back() {
         for (from, to) in [(Payload::Single, Payload::Batch), (Payload::Batch, Payload::Single)] {
             let (mut there, wanted) = (wanted(&config(from, None), true), wanted(&config(to, None), true));
-            // Whoever sorts entries changes nothing by it.
+            // The order of entries does not matter.
             there["mappings"].as_array_mut().unwrap().reverse();
             there.extend(compare(&there, &wanted).keys);
             let sorted = |webhook: &Object| {

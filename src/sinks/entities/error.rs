@@ -1,4 +1,4 @@
-//! Why entities were not written, whose fault that is, and what to do about it.
+//! Why entities were not written, who is at fault, and what to do about it.
 
 use reqwest::StatusCode;
 
@@ -8,7 +8,7 @@ use crate::http::Failure;
 use crate::port::PortError;
 use crate::sinks::answers::{fault_of, reason_of};
 
-/// What Port's API says of a request, or of one entity in it.
+/// An error from Port's API about a request, or about one entity in it.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{port}")]
 pub(crate) struct EntitiesError {
@@ -20,9 +20,9 @@ pub(crate) struct EntitiesError {
 enum About {
     /// The request as a whole.
     Request,
-    /// One entity alone.
+    /// A single entity.
     Entity,
-    /// A blueprint that is not there.
+    /// A blueprint that does not exist.
     Blueprint,
 }
 
@@ -46,7 +46,7 @@ impl SinkError for EntitiesError {
         match self.about {
             About::Blueprint => Fault::Rejected,
             About::Entity => match status {
-                // What it relates to; or it may pass.
+                // A related entity is missing, or the error is transient.
                 None | Some(StatusCode::NOT_FOUND | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS) => {
                     Fault::Awaits
                 }

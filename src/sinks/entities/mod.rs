@@ -1,8 +1,8 @@
-//! Entities, written over Port's API as a mapping makes them of rows.
+//! Writes entities over Port's API; a mapping makes them from rows.
 //!
-//! A row may become several entities, of several blueprints, or none. What became of it is what became of all of them: it is
-//! accepted once each was written, and what it was before and is no more was deleted. Port says of each entity whether it was
-//! written ("Create or update multiple entities", Port's API reference).
+//! A row can become several entities of several blueprints, or none. It is accepted once all of them are written and
+//! those it no longer makes are deleted. Port reports for each entity whether it was written ("Create or update
+//! multiple entities", Port's API reference).
 
 mod error;
 mod parcel;
@@ -28,29 +28,29 @@ use crate::offload;
 use crate::port::{LARGEST_LIST, MOST_DELETED, MOST_WRITTEN, Port, Upsert};
 use parcel::Name;
 
-/// Requests under way at once.
+/// Maximum concurrent requests.
 pub(crate) const IN_FLIGHT: NonZeroUsize = NonZeroUsize::new(10).unwrap();
 
-/// Port's API, and what makes entities for it.
+/// Port's API, and the form that makes entities for it.
 pub(crate) struct Entities<'a> {
     port: &'a Port,
     form: Arc<Form>,
     identity: String,
 }
 
-/// What makes parcels of changes, and counts what comes of none.
+/// Turns changes into parcels, and counts what cannot be mapped.
 pub(crate) struct Form {
     mapping: Arc<Mapping>,
     counts: Mutex<Unmapped>,
-    /// Hashes of the entities that were made; `None`: nobody asks for them.
+    /// Hashes of the entities that were made; `None` if they are not needed.
     made: Option<Mutex<HashSet<u64>>>,
 }
 
-/// Of what no entity came, and what could not be deleted.
+/// Rows that made no entity, and entities that could not be deleted.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Unmapped {
     pub(crate) unmade: Unmade,
-    /// Deletes of entities whose identifier what is left of their rows does not tell.
+    /// Deletes of entities whose identifier cannot be derived from what is left of their rows.
     pub(crate) unnamed: u64,
 }
 
@@ -59,7 +59,7 @@ impl Form {
         Self { mapping, counts: Mutex::default(), made: None }
     }
 
-    /// One that remembers which entities it has made, eight bytes each.
+    /// Remembers which entities it has made, at eight bytes each.
     pub(crate) fn remembering(self) -> Self {
         Self { made: Some(Mutex::default()), ..self }
     }
@@ -68,7 +68,7 @@ impl Form {
         &self.mapping
     }
 
-    /// Whether this entity was made of a row, as far as is remembered; where nothing is, any may have been.
+    /// Whether this entity was made from a row. Always true if nothing is remembered.
     pub(crate) fn has_made(&self, blueprint: &str, identifier: &str) -> bool {
         self.made.as_ref().is_none_or(|made| locked(made).contains(&hash(blueprint, identifier)))
     }
@@ -77,7 +77,7 @@ impl Form {
         locked(&self.counts).clone()
     }
 
-    /// A change as entities. Under `known` names Port has what the row was before.
+    /// Renders a change as entities. `known` names the entities that Port holds of the row.
     pub(crate) fn render(&self, change: Change, known: &Names) -> Mapped {
         let kind = kind_of(&change);
         match change.operation {
@@ -104,15 +104,15 @@ impl Form {
     }
 }
 
-/// What is told of a user apart.
+/// Labels of changes that carry only part of a user.
 const APART: [&str; 2] = ["userSignIn", "userGroups"];
 
-/// Whether a row is a part of what is told by another: it is merged into the entities that the other makes, and owns none.
+/// Whether a row is partial: it is merged into the entities that the full row makes, and owns none itself.
 fn is_part(change: &Change) -> bool {
     APART.contains(&change.label)
 }
 
-/// What a mapping calls the row of a change.
+/// The kind that a mapping calls the row of a change.
 pub(crate) fn kind_of(change: &Change) -> Kind {
     match (change.label, change.id.stage()) {
         ("user", _) => Kind::User,
@@ -136,14 +136,14 @@ fn hash(blueprint: &str, identifier: &str) -> u64 {
     hasher.finish()
 }
 
-/// The columns of a deleted row that say anything.
+/// The columns of a deleted row that have a value.
 fn what_is_left(row: &[u8]) -> Vec<u8> {
     let mut columns: serde_json::Map<String, Value> = serde_json::from_slice(row).unwrap_or_default();
     columns.retain(|_, value| !value.is_null() && value.as_str() != Some(""));
     serde_json::to_vec(&columns).unwrap_or_default()
 }
 
-/// Which catalog it is. The client id shows as a hash.
+/// Identifies the catalog. The client id is hashed.
 pub(crate) fn identity(tenant: &str, PortApi { client_id, base_url, .. }: &PortApi) -> String {
     let hash: String = Sha256::digest(client_id).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     format!("entities {} {hash} tenant {tenant}", base_url.origin().ascii_serialization())
@@ -154,7 +154,7 @@ impl<'a> Entities<'a> {
         Self { port, form, identity }
     }
 
-    /// Writes what parcels make, and deletes what those of which all was written do not make any more.
+    /// Writes the entities of all parcels, then deletes those no longer made by parcels that were written completely.
     async fn write(&self, parcels: &[&Mapped], told: &mut Told) -> Result<(), EntitiesError> {
         self.upsert(parcels, told).await?;
         let made = parcels.iter().enumerate().filter(|(place, _)| told.is_good(*place));
@@ -162,7 +162,7 @@ impl<'a> Entities<'a> {
         self.delete(gone, told).await
     }
 
-    /// Writes what parcels make, blueprint by blueprint in the order in which they come up.
+    /// Writes the entities of all parcels, grouped by blueprint in order of first appearance.
     async fn upsert(&self, parcels: &[&Mapped], told: &mut Told) -> Result<(), EntitiesError> {
         let options = self.form.mapping.options();
         let made = parcels.iter().enumerate().flat_map(|(place, parcel)| {
@@ -182,7 +182,8 @@ impl<'a> Entities<'a> {
                             told.note(place, outcome.map_err(EntitiesError::of_entity));
                         }
                     }
-                    // Of another blueprint some may have been written: what is there says more than the answer to all.
+                    // Entities of other blueprints may have been written, so one error must not stand for the whole
+                    // post.
                     Err(error) if error.is_missing() => {
                         let error = EntitiesError::of_blueprint(error);
                         places.for_each(|place| told.note(place, Err(error.clone())));
@@ -194,7 +195,7 @@ impl<'a> Entities<'a> {
         Ok(())
     }
 
-    /// Deletes what stands under these names, blueprint by blueprint.
+    /// Deletes the entities with these names, grouped by blueprint.
     async fn delete(&self, names: Vec<(usize, Name<'_>)>, told: &mut Told) -> Result<(), EntitiesError> {
         let dependents = self.form.mapping.options().delete_dependent_entities;
         for (blueprint, found) in grouped(names.into_iter().map(|(place, name)| (name.blueprint, (place, name)))) {
@@ -207,7 +208,8 @@ impl<'a> Entities<'a> {
                 for ((place, _), _) in gone {
                     told.note(*place, Ok(()));
                 }
-                // What it does not name may not have been there, or is still: asked for alone, Port says which.
+                // Entities that the answer does not name may still exist or never have existed; a single delete tells
+                // which.
                 for ((place, name), _) in left {
                     match self.port.delete_one(blueprint, name.identifier, dependents).await {
                         Ok(pause) => {
@@ -260,15 +262,15 @@ impl Sink for Entities<'_> {
     }
 }
 
-/// What became of the parcels of a post so far.
+/// The outcomes of the parcels of a post so far.
 struct Told {
     parcels: Vec<Course>,
     pause: Option<Duration>,
 }
 
-/// What became of one.
+/// The outcome of one parcel so far.
 struct Course {
-    /// Entities to be written or deleted of which nothing is told yet.
+    /// Entities to write or delete whose outcome is still unknown.
     open: usize,
     outcome: Outcome<EntitiesError>,
 }
@@ -283,7 +285,8 @@ impl Told {
         self.parcels.get(place).is_some_and(|parcel| parcel.outcome.is_ok())
     }
 
-    /// A parcel is accepted if all of it is. What awaits another goes first: it is tried again, and the rest shows again then.
+    /// A parcel is accepted if all of it is. `Awaits` takes precedence: the parcel is retried, and other errors recur
+    /// then.
     fn note(&mut self, place: usize, outcome: Outcome<EntitiesError>) {
         let Some(parcel) = self.parcels.get_mut(place) else { return };
         let awaits =
@@ -298,11 +301,11 @@ impl Told {
         self.pause = self.pause.max(asked);
     }
 
-    /// What became of each, where a request that may have failed was the last.
+    /// The outcome of each parcel. `end` is how the last request ended.
     fn receipt(mut self, end: Result<(), EntitiesError>) -> Result<Receipt<EntitiesError>, EntitiesError> {
         let outcomes = match end {
             Ok(()) => self.parcels.into_iter().map(|parcel| parcel.outcome).collect(),
-            // What is done is not done again.
+            // Settled parcels are not sent again.
             Err(error) if error.fault().may_pass() && self.parcels.iter().any(|parcel| parcel.open == 0) => {
                 if let Fault::Throttled { after } = error.fault() {
                     self.pause(after);
@@ -316,7 +319,7 @@ impl Told {
     }
 }
 
-/// Groups in the order in which each comes up first.
+/// Groups items by key, in order of first appearance.
 fn grouped<K: Copy + Eq + Hash, T>(items: impl Iterator<Item = (K, T)>) -> Vec<(K, Vec<T>)> {
     let mut groups: Vec<(K, Vec<T>)> = Vec::new();
     let mut places: HashMap<K, usize> = HashMap::new();
@@ -330,7 +333,7 @@ fn grouped<K: Copy + Eq + Hash, T>(items: impl Iterator<Item = (K, T)>) -> Vec<(
     groups
 }
 
-/// As many entities in each as Port takes at once.
+/// Splits entities into the largest bulks that Port takes.
 fn bulks<'e>(entities: &'e [(usize, &'e Entity)]) -> impl Iterator<Item = &'e [(usize, &'e Entity)]> {
     let mut rest = entities;
     std::iter::from_fn(move || {

@@ -1,4 +1,4 @@
-//! A change as the entities that a mapping makes of its row. Pure.
+//! A change as the entities that a mapping makes from its row. Pure.
 
 use std::cell::OnceCell;
 
@@ -10,7 +10,7 @@ use crate::engine::{Content, ContentHasher, Parcel};
 use crate::mapping::Entity;
 use crate::model::{Change, Names, Operation};
 
-/// Between a blueprint and an identifier; neither contains it.
+/// Separates blueprint and identifier; neither contains it.
 const SPACE: char = ' ';
 
 /// An entity's key in Port.
@@ -21,20 +21,20 @@ pub(super) struct Name<'a> {
 }
 
 impl<'a> Name<'a> {
-    /// From how it is remembered.
+    /// Parses the remembered form.
     fn parse(text: &'a str) -> Option<Self> {
         let (blueprint, identifier) = text.split_once(SPACE)?;
         Some(Self { blueprint, identifier })
     }
 
-    /// How it is remembered.
+    /// Builds the remembered form.
     pub(super) fn join(blueprint: &str, identifier: &str) -> String {
         format!("{blueprint}{SPACE}{identifier}")
     }
 }
 
-/// The id in Azure that an identifier is: as it is, or with what Port does not allow in it written as its number between two `=`, as the
-/// examples do. `None` where it is none.
+/// The Azure id that an identifier stands for. Characters that Port does not allow may be encoded as their number
+/// between two `=`, as the examples do. `None` if the identifier is not an Azure id.
 pub(crate) fn arm_id(identifier: &str) -> Option<String> {
     let mut parts = identifier.split('=');
     let mut id = parts.next()?.to_owned();
@@ -45,12 +45,12 @@ pub(crate) fn arm_id(identifier: &str) -> Option<String> {
     (parts.next().is_none() && id.get(..15)?.eq_ignore_ascii_case("/subscriptions/")).then_some(id)
 }
 
-/// A change, the entities that its row makes, and those that it made before and does not any more.
+/// A change, the entities that its row makes, and those that it made before but no longer makes.
 #[derive(Clone, Debug)]
 pub(crate) struct Mapped {
     change: Change,
     made: Vec<Entity>,
-    /// Where the row could not be mapped, all that there were are kept.
+    /// If the row could not be mapped, includes all earlier names.
     names: Names,
     gone: Vec<Box<str>>,
     is_uncertain: bool,
@@ -69,9 +69,9 @@ impl Mapped {
         }
     }
 
-    /// Of a row that could not be mapped whole, nothing is deleted.
+    /// If the row could not be mapped completely, nothing is deleted.
     pub(super) fn upsert(change: Change, made: Vec<Entity>, known: &Names, is_uncertain: bool) -> Self {
-        // Where Port searches for the entity, nobody knows here what it is called.
+        // When Port searches for the entity, its identifier is unknown here.
         let named = made.iter().filter(|one| !one.identifier.is_empty());
         let names: Vec<String> = named.map(|one| Name::join(&one.blueprint, &one.identifier)).collect();
         let names = Names::known(names.iter().map(String::as_str));
@@ -82,7 +82,7 @@ impl Mapped {
         Self { made, names, gone, ..Self::of(change) }
     }
 
-    /// Of a row that is a part of what another tells: its entities are the other's.
+    /// A partial row; its entities belong to the full row.
     pub(super) fn part(change: Change, made: Vec<Entity>) -> Self {
         Self { made, ..Self::of(change) }
     }
@@ -100,7 +100,7 @@ impl Mapped {
         self.gone.iter().filter_map(|name| Name::parse(name))
     }
 
-    /// What is asked of Port, each a line of JSON.
+    /// The requests to Port, each as a line of JSON.
     fn requests(&self) -> impl Iterator<Item = Box<RawValue>> {
         let made = self.made.iter().filter_map(|entity| {
             let body: &RawValue = serde_json::from_slice(&entity.body).ok()?;
@@ -119,7 +119,7 @@ struct Upsert<'a> {
     entity: &'a RawValue,
 }
 
-/// Without its row: what it makes is all that is sent.
+/// Drops the row: only the entities are sent.
 fn bare(change: Change) -> Change {
     Change { row: Bytes::new(), ..change }
 }
@@ -151,7 +151,7 @@ impl Parcel for Mapped {
         made + self.gone.iter().map(|name| name.len() + 1).sum::<usize>()
     }
 
-    /// `resend` reads the id of its resource.
+    /// `resend` reads the resource id.
     fn letter(&self) -> Bytes {
         let lines: Vec<Box<RawValue>> = self.requests().collect();
         let operation = match self.change.operation {
@@ -172,7 +172,7 @@ impl Parcel for Mapped {
     }
 }
 
-/// What a dry run prints of it: a line for each entity.
+/// The lines that a dry run prints: one for each entity.
 pub(crate) fn lines(parcel: &Mapped) -> Bytes {
     parcel.requests().map(|line| format!("{line}\n")).collect::<String>().into()
 }

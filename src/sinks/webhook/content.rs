@@ -1,22 +1,22 @@
-//! What an upsert says of its entity, as a hash: the row without what says how and when it was found out.
+//! A hash of what an upsert says about its entity: the row without the columns about how and when the change was found.
 
 use crate::engine::{Content, ContentHasher};
 use crate::http::{brackets, string};
 
-/// Columns that only records of changes have.
+/// Columns that only change records have.
 const OF_THE_RECORD: [&[u8]; 4] =
     [br#""changeType""#, br#""changeTime""#, br#""changedProperties""#, br#""changeAttributes""#];
 
-/// More than a row has.
+/// Initial capacity; no row has more columns.
 const COLUMNS: usize = 32;
 
-/// Hashes an envelope's type and its row: the raw text of each column, in the order of their names. The row is JSON on one
-/// line; one that is no object is taken as it is.
+/// Hashes an envelope's type and row: the raw text of each column, sorted by name. The row is one line of JSON; if it is not
+/// an object, it is hashed as is.
 pub(super) fn content(kind: &[u8], row: &[u8], mut hasher: ContentHasher) -> Content {
     hasher.write(kind);
     match columns(row) {
         Some(mut columns) => {
-            // Stable, so that a name that is there twice does not depend on chance.
+            // Stable, so that duplicate names keep their order.
             columns.sort_by(|one, other| one.name.cmp(other.name));
             for column in columns.iter().filter(|column| !OF_THE_RECORD.contains(&column.name)) {
                 hasher.write(b",");
@@ -30,13 +30,13 @@ pub(super) fn content(kind: &[u8], row: &[u8], mut hasher: ContentHasher) -> Con
     hasher.finish()
 }
 
-/// A column as it stands in its row: its name with the quotes, and its value.
+/// A column of a row: its name including the quotes, and its raw value.
 struct Column<'a> {
     name: &'a [u8],
     value: &'a [u8],
 }
 
-/// The columns of a row, without what they hold being read: the source has made sure that it is JSON.
+/// The columns of a row. Values are not parsed: the source has already validated the JSON.
 fn columns(row: &[u8]) -> Option<Vec<Column<'_>>> {
     let mut rest = row.trim_ascii().strip_prefix(b"{")?.strip_suffix(b"}")?.trim_ascii();
     let mut columns = Vec::with_capacity(COLUMNS);
@@ -54,7 +54,7 @@ fn columns(row: &[u8]) -> Option<Vec<Column<'_>>> {
     Some(columns)
 }
 
-/// How long the value is with which a text begins.
+/// The length of the JSON value at the start of `text`.
 fn value(text: &[u8]) -> Option<usize> {
     match text.first()? {
         b'"' => string(text),
@@ -66,7 +66,7 @@ fn value(text: &[u8]) -> Option<usize> {
     }
 }
 
-/// How long the array or object is with which a text begins.
+/// The length of the array or object at the start of `text`.
 fn nested(text: &[u8]) -> Option<usize> {
     let mut depth = 0_usize;
     for (bracket, rest) in brackets(text) {

@@ -1,4 +1,4 @@
-//! A change as Port's mapping reads it. Pure.
+//! A change in the form that Port's mapping reads. Pure.
 
 use std::borrow::Borrow;
 use std::cell::OnceCell;
@@ -13,7 +13,7 @@ use crate::config::Payload;
 use crate::engine::{Content, ContentHasher, LANDING, Limits, Parcel};
 use crate::model::{Change, Operation};
 
-/// The most envelopes of a list.
+/// Maximum envelopes in a list.
 const MOST: NonZeroUsize = NonZeroUsize::new(100).unwrap();
 
 const BEFORE: &[u8] = br#"{"data":"#;
@@ -21,11 +21,11 @@ const MIDDLE: &[u8] = br#","operation":""#;
 const TYPE: &[u8] = br#"","type":""#;
 const AFTER: &[u8] = br#""}"#;
 
-/// Around the envelopes of a body that carries many.
+/// Wraps the envelopes of a batch body.
 const LIST: &[u8] = br#"{"items":["#;
 const LIST_END: &[u8] = b"]}";
 
-/// The largest body that Port takes; it answers 413 to a larger one.
+/// The largest body that Port accepts; it answers 413 to a larger one.
 const LARGEST: usize = 512 << 10;
 
 /// `{"data": {…the row…}, "operation": "upsert"|"delete", "type": "resource"|"resourceContainer"}`.
@@ -72,28 +72,28 @@ impl Parcel for Envelope {
         *self.content.get_or_init(|| content(self.kind(), &self.change.row, hasher.clone()))
     }
 
-    /// With the comma after it.
+    /// Includes the comma after it.
     fn size(&self) -> usize {
         self.length() + 1
     }
 
-    /// The whole of it, however large.
+    /// The complete envelope, whatever its size.
     fn letter(&self) -> Bytes {
         self.parts().concat().into()
     }
 }
 
-/// How many posts are under way, how many envelopes each carries, and how large they may be together.
+/// How many posts may be in flight, and how many envelopes and bytes each may carry.
 pub(crate) fn limits(payload: Payload, in_flight: NonZeroUsize) -> Limits {
     let (parcels, bytes) = match payload {
         Payload::Single => (NonZeroUsize::MIN, LARGEST),
-        // No comma follows the last one.
+        // The last envelope has no comma after it.
         Payload::Batch => (MOST, LARGEST + 1 - LIST.len() - LIST_END.len()),
     };
     Limits { in_flight, parcels, deletes: parcels, bytes, landing: LANDING }
 }
 
-/// The body of a post. An envelope for which that would be too large, even alone, goes without its `changedProperties`.
+/// The body of a post. An envelope that would be too large even alone is sent without its `changedProperties`.
 pub(crate) fn body(payload: Payload, envelopes: &[impl Borrow<Envelope>]) -> Bytes {
     let mut envelopes: Vec<&Envelope> = envelopes.iter().map(Borrow::borrow).collect();
     let (open, close) = match payload {
@@ -122,7 +122,7 @@ pub(crate) fn body(payload: Payload, envelopes: &[impl Borrow<Envelope>]) -> Byt
     body.freeze()
 }
 
-/// The body that an envelope alone is posted in: a line of a dry run.
+/// The body of a post of one envelope: a line of a dry run.
 pub(crate) fn line(envelope: &Envelope) -> Bytes {
     body(Payload::Single, &[envelope])
 }
@@ -225,7 +225,7 @@ mod tests {
             while sum(&envelopes) > limit {
                 envelopes.pop();
             }
-            // As full as it can be.
+            // Fills the rest of the body.
             let room = limit - sum(&envelopes);
             if room > 200 {
                 envelopes.push(sized(99, room - sized(99, 0).size() - slack));

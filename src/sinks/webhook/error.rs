@@ -1,4 +1,4 @@
-//! Why a post to Port's webhook was not accepted, whose fault that is, and what to do about it.
+//! Why a post to Port's webhook was not accepted, who is at fault, and what to do about it.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ use crate::sinks::answers::{fault_of, reason_of};
 /// Why an envelope was not delivered.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum WebhookError {
-    /// A request that failed, as it is.
+    /// A request that failed.
     #[error("{request}")]
     Request {
         request: RequestError,
-        /// How long the rate limit stays used up.
+        /// Time until the rate limit resets.
         reset: Option<Duration>,
     },
-    /// Port took it, and its audit log says that the mapping could not be applied.
+    /// Port accepted it, but its audit log says that the mapping could not be applied.
     #[error("Port took it and did not apply it: {0}")]
     Refused(String),
-    /// Port took it, and nothing is known of what became of it.
+    /// Port accepted it, but the catalog does not show the result.
     #[error("Port took it and does not show it: {0}")]
     Unshown(String),
 }
@@ -36,7 +36,7 @@ impl Problem for WebhookError {
     fn advice(&self) -> Option<&'static str> {
         let Self::Request { request, .. } = self else { return None };
         let transport = match &request.failure {
-            // A person may not do this, or the address is wrong: what the webhook means by it is told below.
+            // The general advice is about rights; the advice below fits a webhook.
             Failure::Status(status) if !status.status.is_redirection() => None,
             _ => request.advice(),
         };

@@ -1,7 +1,7 @@
-//! Port's webhook: one attempt at a post, and what its answer means.
+//! Port's webhook: one attempt at a post, and how to read the answer.
 //!
-//! A webhook answers 202 before its mapping is applied ("Webhook", Port's documentation). So what its answer tells is that Port has
-//! an envelope, not what became of it: that is read back, where it was asked for.
+//! A webhook answers 202 before it applies its mapping ("Webhook", Port's documentation). So the answer confirms
+//! receipt, not the result; the result is read back only if the settings ask for it.
 
 mod content;
 mod envelope;
@@ -36,12 +36,12 @@ use crate::secrets;
 use proof::WAITING;
 use signature::Signer;
 
-/// The header that Port's `requestIdentifierPath` can drop repeated deliveries by.
+/// Port's `requestIdentifierPath` can use this header to drop repeated deliveries.
 const DELIVERY_ID: &str = "x-delivery-id";
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// Port's answers are a line.
+/// Port's answers are one line long.
 const LARGEST_ANSWER: usize = 64 << 10;
 
 /// Port's webhook.
@@ -49,21 +49,21 @@ pub(crate) struct Webhook<'a> {
     http: &'a Http,
     client: Client,
     url: Url,
-    /// What may be shown of the URL.
+    /// The URL as it may be shown.
     label: String,
     in_flight: NonZeroUsize,
     payload: Payload,
     signer: Option<Signer>,
     identity: String,
-    /// `None`: what Port takes counts as delivered.
+    /// `None`: a post counts as delivered once Port accepts it.
     proof: Option<Proof>,
 }
 
-/// What the answer to a post tells.
+/// What the answer to a post says.
 pub(crate) struct Posted {
-    /// How long Port asks everybody to wait, if it does.
+    /// How long Port asks all clients to wait.
     pause: Option<Duration>,
-    /// When it was, on Port's clock, where posts are to be proven.
+    /// When Port answered, by Port's clock; only set if posts are verified.
     at: Option<Timestamp>,
 }
 
@@ -87,12 +87,12 @@ impl<'a> Webhook<'a> {
         Ok(Self { http, client, url, label, in_flight, payload, signer, identity, proof: None })
     }
 
-    /// The same, of which each post counts once it is proven.
+    /// Counts a post as delivered only once `proof` confirms it.
     pub(crate) fn proven_by(self, proof: Option<Proof>) -> Self {
         Self { proof, ..self }
     }
 
-    /// One attempt at a post of a body.
+    /// Makes one attempt to post a body.
     pub(crate) async fn post(&self, body: Bytes, delivery: Uuid) -> Result<Posted, WebhookError> {
         let signature = self.signer.as_ref().map(|signer| signer.sign(&body));
         let delivery = delivery_id(delivery);
@@ -134,7 +134,7 @@ impl Sink for Webhook<'_> {
 
     fn limits(&self) -> Limits {
         let limits = envelope::limits(self.payload, self.in_flight);
-        // A post that waits to show is under way.
+        // A post that waits to show in the catalog counts as in flight.
         let waiting = self.proof.as_ref().and_then(|_| NonZeroUsize::new(WAITING / limits.parcels));
         Limits { in_flight: limits.in_flight.max(waiting.unwrap_or(NonZeroUsize::MIN)), ..limits }
     }
@@ -152,13 +152,13 @@ impl Sink for Webhook<'_> {
         let turn = proof.post().await;
         let Posted { pause, at } = self.post(body, delivery).await?;
         drop(turn);
-        // What proves is large, and rarely there.
+        // The proof's future is large and rarely needed.
         Ok(Receipt { outcomes: proof.outcomes(envelopes, self.payload, at).boxed_local().await, pause })
     }
 }
 
-/// The id of a delivery as a header. No other request has the same, so HTTP/2 is told to keep it out of the table of headers that
-/// come again: it would have to be looked for there each time, and would take the place of those that do (RFC 7541, section 6.2.3).
+/// The delivery id as a header. Ids never repeat, so HTTP/2 must not index the header: that would cost a lookup each
+/// time and evict headers that do repeat (RFC 7541, section 6.2.3).
 fn delivery_id(delivery: Uuid) -> HeaderValue {
     #[expect(clippy::expect_used, reason = "a UUID is hexadecimal digits and hyphens")]
     let mut value = HeaderValue::try_from(delivery.to_string()).expect("visible ASCII");
@@ -166,8 +166,8 @@ fn delivery_id(delivery: Uuid) -> HeaderValue {
     value
 }
 
-/// Which catalog a webhook writes to, and in which form. Its URL and the secret that signs posts show as a hash of both: with
-/// either of them alone nothing can be guessed from it.
+/// Identifies the catalog that a webhook writes to, and the payload form. The URL and the signing secret are hashed
+/// together, so that neither can be guessed with only the other one known.
 pub(crate) fn identity(tenant: &str, config: &PortConfig, url: &str) -> String {
     let mut sha = Sha256::new();
     let mut add = |part: &str| {
@@ -192,9 +192,8 @@ pub(crate) fn identity(tenant: &str, config: &PortConfig, url: &str) -> String {
     format!("webhook {hash} {payload} {signing} tenant {tenant}")
 }
 
-/// Takes a success for Port's only where it looks like one: it answers 202 ("Webhook", Port's documentation), without a body or
-/// with an object, as all of its answers are, which says `"ok": true`; a 202 need not say so. A page of a proxy or a sign-in is none,
-/// and no more is what another service says.
+/// Accepts a success only if it looks like Port's: a 202 ("Webhook", Port's documentation) without a body, or an object
+/// with `"ok": true`, which a 202 may omit. That rules out proxies, sign-in pages and other services.
 fn is_ports(answer: &Answer) -> Result<(), Failure> {
     #[derive(Deserialize)]
     struct Said {
@@ -326,7 +325,7 @@ mod tests {
         }
     }
 
-    /// What became of a post of two envelopes that is answered so, and the request.
+    /// Posts two envelopes, replies with `answer`, and returns the result and the request.
     async fn sent(answer: &'static str) -> (Result<Receipt<WebhookError>, WebhookError>, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url: Url = format!("http://{}/marked-key", listener.local_addr().unwrap()).parse().unwrap();

@@ -1,8 +1,8 @@
-//! Reads back what was posted: Port's 202 says that it has an envelope, and its mapping may drop it in silence.
+//! Reads posts back from the catalog: a 202 only confirms receipt, and the mapping may silently drop an envelope.
 //!
-//! A post counts once Port's catalog shows what the webhook's own mapping makes of its envelopes. What has not shown after a time
-//! is not delivered, and stays in doubt; what the audit log says was refused will not show. All posts that wait look together:
-//! whoever has the turn asks for everything that is waited for.
+//! A post counts as delivered once the catalog shows what the webhook's own mapping makes of its envelopes. If it does
+//! not show in time, the post is not delivered and stays in doubt; if the audit log says that it was refused, it never
+//! will. Waiting posts share their lookups: whoever holds `turn` queries for all of them.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -22,39 +22,39 @@ use crate::mapping::Operation;
 use crate::port::{Port, PortError, Refusal};
 use crate::text::printable;
 
-/// Between two looks: at first, and at the most.
+/// The time between two lookups: the minimum and the maximum.
 const SOON: Duration = Duration::from_millis(500);
 const SELDOM: Duration = Duration::from_secs(5);
 
-/// Port's clock is told in whole seconds.
+/// Port's clock has a resolution of one second.
 const ROUNDED: SignedDuration = SignedDuration::from_secs(2);
 
-/// Envelopes that may wait to show at once, where each has a post of its own.
+/// Envelopes that may wait to show at once, if each has its own post.
 pub(super) const WAITING: usize = 500;
 
-/// Fields that are named of an entity that shows and is not the same.
+/// Maximum differing fields to name in a message.
 const NAMED: usize = 3;
 
-/// By blueprint and identifier.
+/// Blueprint and identifier.
 type Key = (String, String);
 
-/// What a webhook's posts are held against.
+/// Verifies the posts of a webhook.
 pub(crate) struct Proof {
     port: Port,
     hook: Hook,
     limit: Duration,
-    /// Posts on their way, as the settings bound them: far more may wait to show.
+    /// Limits posts in flight to the configured number; far more may wait to show.
     posts: Semaphore,
     blueprints: RefCell<BTreeMap<String, Rc<Blueprint>>>,
     waited_for: RefCell<BTreeMap<Key, Waited>>,
-    /// Whoever has it looks for everybody.
+    /// Whoever holds it looks for all waiting posts.
     turn: Mutex<Pace>,
-    /// Something did not show in time, and nothing has since: others need not wait as long.
+    /// A post did not show in time, and nothing has shown since: others wait for less time.
     is_silent: Cell<bool>,
     may_read_audit: Cell<bool>,
 }
 
-/// When the next look is.
+/// When to look next.
 struct Pace {
     next: Instant,
     wait: Duration,
@@ -63,11 +63,11 @@ struct Pace {
 /// An entity that was posted.
 #[derive(Clone)]
 struct Waited {
-    /// What it is to be: not there, or like each of these.
+    /// The expected state: absent, or matching each of these.
     wanted: Option<Vec<(usize, Normal)>>,
     /// When it was posted, on Port's clock.
     since: Timestamp,
-    /// Posts that wait for it.
+    /// Posts that wait for this entity.
     posts: usize,
     shown: Shown,
 }
@@ -75,13 +75,13 @@ struct Waited {
 #[derive(Clone)]
 enum Shown {
     AsPosted,
-    /// What Port holds in its place, as far as it was looked at.
+    /// What Port holds instead, as of the last lookup.
     NotYet(String),
     Refused(String),
 }
 
 impl Proof {
-    /// Signs in to Port's API, and reads the webhook that a URL is of.
+    /// Signs in to Port's API and reads the webhook with this URL.
     pub(crate) async fn begin(
         port: Port,
         config: &PortConfig,
@@ -103,17 +103,17 @@ impl Proof {
         })
     }
 
-    /// What is to be said of the webhook, a sentence each.
+    /// Notes about the webhook, one sentence each.
     pub(crate) fn notes(&self) -> &[String] {
         &self.hook.notes
     }
 
-    /// Waits until a post may be on its way.
+    /// Waits for a free slot to post.
     pub(super) async fn post(&self) -> Option<SemaphorePermit<'_>> {
         self.posts.acquire().await.ok()
     }
 
-    /// What became of envelopes that were posted `at` this time on Port's clock, each in one of these bodies.
+    /// The outcomes of envelopes posted at `at` by Port's clock, each in a body of this form.
     pub(super) async fn outcomes(
         &self,
         envelopes: &[&Envelope],
@@ -143,7 +143,7 @@ impl Proof {
         outcomes
     }
 
-    /// Notes what the operations of an envelope make. Why they cannot be made, where none can.
+    /// Registers the entities that an envelope's operations make, or says why it makes none.
     async fn wait_for(&self, made: Vec<Result<Operation, String>>, since: Timestamp) -> Result<Vec<Key>, String> {
         let mut wanted: BTreeMap<Key, Option<Vec<Value>>> = BTreeMap::new();
         let mut dropped = None;
@@ -227,7 +227,7 @@ impl Proof {
         unshown.map_or(Ok(()), Err)
     }
 
-    /// Looks for all that is waited for, once it is time; not if somebody else has found these meanwhile.
+    /// Looks for everything that is waited for once it is time, unless another task has found these keys by then.
     async fn look(&self, keys: &[&Key]) {
         let mut pace = self.turn.lock().await;
         if !keys.iter().any(|key| self.is_open(key)) {
@@ -244,7 +244,7 @@ impl Proof {
         pace.next = Instant::now() + pace.wait;
     }
 
-    /// What has not shown yet, by blueprint.
+    /// The identifiers that have not shown yet, by blueprint.
     fn open(&self) -> BTreeMap<String, Vec<String>> {
         let mut open: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for ((blueprint, identifier), waited) in self.waited_for.borrow().iter() {
@@ -255,7 +255,7 @@ impl Proof {
         open
     }
 
-    /// How many of a blueprint show now.
+    /// How many of these entities of a blueprint show now.
     async fn look_at(&self, name: &str, identifiers: &[String]) -> usize {
         let Ok(blueprint) = self.blueprint(name).await else { return 0 };
         let mut held: BTreeMap<String, Value> = BTreeMap::new();
@@ -278,7 +278,7 @@ impl Proof {
         found
     }
 
-    /// Asks the audit log for what does not show.
+    /// Searches the audit log for entities that do not show.
     async fn look_for_refusals(&self) {
         let earliest = {
             let waited_for = self.waited_for.borrow();

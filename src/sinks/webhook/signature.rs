@@ -1,4 +1,4 @@
-//! Signing what is posted: "Security configuration", Port's webhook documentation.
+//! Signs posts: "Security configuration", Port's webhook documentation.
 
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::header::{HeaderName, HeaderValue};
@@ -10,7 +10,7 @@ use crate::secrets;
 
 /// Signs bodies with one secret.
 pub(crate) struct Signer {
-    /// Keyed once, and copied for each body.
+    /// Keyed once, then cloned for each body.
     mac: Hmac<Sha256>,
     header: HeaderName,
     prefix: String,
@@ -28,7 +28,7 @@ impl Signer {
         &self.header
     }
 
-    /// The value that goes with exactly these bytes, marked so that no log of the client's shows it.
+    /// The signature of exactly these bytes, marked sensitive so that the HTTP client does not log it.
     pub(crate) fn sign(&self, body: &[u8]) -> HeaderValue {
         let mut mac = self.mac.clone();
         mac.update(body);
@@ -68,7 +68,7 @@ mod tests {
         let value = Signer::new(&config("marked-key-to-sign-with")).sign(b"any");
         let value = value.to_str().unwrap();
         let digest = value.trim_start_matches("sha256=");
-        // As a post does that failed.
+        // As a failed post does.
         secrets::keep_signature(value);
         assert_eq!(
             secrets::hide(&format!("{value}, {digest}, marked-key-to-sign-with")),

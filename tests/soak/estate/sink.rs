@@ -1,4 +1,4 @@
-//! Where a story's entities go, and what befalls them on the way.
+//! The sink of a story's entities, and what goes wrong on the way.
 
 use sandbox::faults::{Fault, Rule};
 use sandbox::requests::Route;
@@ -9,24 +9,24 @@ use sandbox::{Host, Sandbox};
 use super::super::story::Story;
 use super::{Estate, Trouble};
 
-/// A second one that Port knows.
+/// A second client id that Port knows.
 pub(super) const OTHER_CLIENT: &str = "an0therPortClient";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sink {
     Webhook,
-    /// Port's API. In all but the calm story it throttles, fails after it has written, forgets entities and revokes tokens.
+    /// Port's API. Except in the calm story, it throttles, fails after writing, drops entities and revokes tokens.
     Api,
 }
 
 impl Sink {
     pub(super) fn change(self, settings: &mut ApiSettings) {
-        // The time of Port's limits is the real one.
+        // Port's limits use real time.
         settings.rates = None;
         settings.clients.push(OTHER_CLIENT.to_owned());
     }
 
-    /// The environment that makes the program write here.
+    /// The environment that makes the program write to this sink.
     pub(super) fn environment(self, sandbox: &Sandbox) -> Vec<(String, String)> {
         match self {
             Self::Webhook => Vec::new(),
@@ -44,7 +44,7 @@ impl Sink {
         }
     }
 
-    /// What is asked of Port to write entities and to delete them.
+    /// The routes that write and delete entities in Port.
     pub(super) fn routes(self) -> &'static [Route] {
         match self {
             Self::Webhook => &[Route::Webhook],
@@ -52,7 +52,7 @@ impl Sink {
         }
     }
 
-    /// What the body of a request has that is about this thing and not about another that relates to it.
+    /// Text in a request's body that refers to this entity, and not to another one that relates to it.
     pub(super) fn mention(self, id: &str) -> String {
         match self {
             Self::Webhook => format!("\"resourceId\":\"{id}\""),
@@ -60,7 +60,7 @@ impl Sink {
         }
     }
 
-    /// The most changes that one request carries.
+    /// The most changes in one request.
     pub(super) fn carries(self) -> u64 {
         match self {
             Self::Webhook => 1,
@@ -70,7 +70,7 @@ impl Sink {
 }
 
 impl Story<Estate> {
-    /// All is well again, but for what Port's API does all along.
+    /// Clears all faults except those that Port's API always has.
     pub(super) fn clear_faults(&self) {
         self.sandbox.faults().clear();
         if self.plot.sink == Sink::Api && self.plot.trouble != Trouble::None {
@@ -84,17 +84,17 @@ impl Story<Estate> {
             faults.add(route, Rule::new(Fault::retry_after(429, "0")).chance(0.05));
             faults.add(route, Rule::new(Fault::status(503)).chance(0.05));
             faults.add(route, Rule::new(Fault::Reset).chance(0.03));
-            // It is written, and nobody hears of it.
+            // Applied, but the answer is lost.
             faults.add(route, Rule::new(Fault::status(500)).chance(0.05).applied());
             faults.add(route, Rule::new(Fault::ResetInBody).chance(0.05).applied());
             faults.add(route, Rule::new(Fault::Revoked).chance(0.02));
         }
-        // Groups, without which what is in them relates to nothing.
+        // Fails for groups; their contents then have nothing to relate to.
         faults.add(Route::PortBulk, Rule::new(Fault::status(500)).containing("\"subscription\":").chance(0.1));
         faults.add(Route::PortToken, Rule::new(Fault::status(503)).chance(0.1));
     }
 
-    /// What bulk requests leave out changes, and in which form they are answered.
+    /// Changes what bulk requests drop, and the form of their answers.
     pub(super) fn forget(&mut self) {
         if self.plot.trouble == Trouble::None {
             return;
@@ -109,9 +109,9 @@ impl Story<Estate> {
         bulk.sees_itself = rng.one_in(2);
     }
 
-    /// Port fails with an entity from now on, or refuses it.
+    /// From now on, Port fails on an entity or rejects it.
     pub(super) fn refuse(&mut self, id: &str, status: u16) {
-        // Alone, or all that is asked for with it.
+        // Either only this entity or its whole request.
         if self.plot.sink == Sink::Api && self.rng.one_in(2) {
             let bulk = &mut self.sandbox.port().api_settings().entities.bulk;
             return bulk.fails.push((id.to_owned(), status));
@@ -122,7 +122,7 @@ impl Story<Estate> {
         }
     }
 
-    /// Port takes all entities again.
+    /// Port accepts all entities again.
     pub(super) fn take_all(&self) {
         let bulk = &mut self.sandbox.port().api_settings().entities.bulk;
         (bulk.forgets, bulk.spares) = (None, None);

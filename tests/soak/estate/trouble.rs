@@ -1,4 +1,4 @@
-//! What goes wrong with an estate, and with the services on both sides.
+//! What goes wrong in an estate, and with the services on both sides.
 
 use std::sync::Arc;
 
@@ -19,12 +19,12 @@ impl Story<Estate> {
             faults.add(route, Rule::new(Fault::retry_after(429, "0")).chance(chance / 2.0));
             faults.add(route, Rule::new(Fault::status(503)).chance(chance));
             faults.add(route, Rule::new(Fault::Reset).chance(chance / 2.0));
-            // Port has taken it, and nobody hears of it.
+            // Port has accepted it, but the answer is lost.
             faults.add(route, Rule::new(Fault::ResetInBody).chance(chance / 2.0).applied());
         }
     }
 
-    /// Changes tags, and changes them back some ticks later.
+    /// Changes tags, and reverts them some ticks later.
     pub(super) fn flip(&mut self, tick: usize) {
         let mut estate = self.sandbox.estate();
         for flip in self.course.flips.extract_if(.., |flip| flip.back_at <= tick) {
@@ -43,7 +43,7 @@ impl Story<Estate> {
         }
     }
 
-    /// For up to three hours something does not show.
+    /// Hides something for up to three hours.
     pub(super) fn blind(&mut self, tick: usize) {
         let mut estate = self.sandbox.estate();
         if tick < self.course.sees_at {
@@ -62,7 +62,8 @@ impl Story<Estate> {
         match (rng.below(9), group, resource) {
             (0, ..) => sight.overlook(&guid),
             (1, ..) => {
-                // The subscription's own row is asked for beside the records: one answer may have it and the other not see it.
+                // The subscription's own row and its records are in separate queries: one answer may see it and the
+                // other not.
                 sight.overlook_sometimes(&guid);
                 ticks = ticks.min(3);
             }
@@ -82,7 +83,7 @@ impl Story<Estate> {
         self.course.sees_at = tick + ticks;
     }
 
-    /// For up to three hours rows show in steps, or come and go.
+    /// For up to three hours, rows appear in steps, or come and go.
     pub(super) fn slow(&mut self, tick: usize) {
         if tick < self.course.sees_at {
             return;
@@ -107,7 +108,7 @@ impl Story<Estate> {
         self.course.sees_at = tick + ticks;
     }
 
-    /// What a tenant brings along stays; what the service does ends some ticks later.
+    /// Oddities of the tenant are permanent; those of the service end some ticks later.
     pub(super) fn tenant(&mut self, tick: usize) {
         let mut estate = self.sandbox.estate();
         let rng = &mut self.rng;
@@ -166,7 +167,7 @@ impl Story<Estate> {
         }
     }
 
-    /// One more thing that Resource Graph trips over, or Port; or all is well again.
+    /// Adds something that Resource Graph or Port fails on, or repairs everything.
     pub(super) fn poison(&mut self) {
         if self.rng.one_in(8) {
             self.clear_faults();
@@ -200,12 +201,12 @@ impl Story<Estate> {
         }
     }
 
-    /// Subscriptions leave the listing, and return.
+    /// Subscriptions leave the listing and return.
     pub(super) fn flap(&mut self) {
         let mut estate = self.sandbox.estate();
         let all: Vec<(Arc<str>, bool)> =
             estate.subscriptions().iter().map(|one| (one.guid.clone(), one.visible)).collect();
-        // One stays, as a run without any ends at once.
+        // One stays, because a run without any ends at once.
         for (guid, visible) in &all[1..] {
             if self.rng.one_in(4) {
                 estate.show_subscription(guid, !visible);
@@ -213,7 +214,7 @@ impl Story<Estate> {
         }
     }
 
-    /// Port takes what it is sent, and does not say so.
+    /// Port accepts requests without answering.
     pub(super) fn lose(&mut self) {
         self.clear_faults();
         let fault = if self.rng.one_in(2) { Fault::Late } else { Fault::Reset };
@@ -221,7 +222,7 @@ impl Story<Estate> {
         let group = life::any_group(&self.sandbox.estate(), &mut self.rng);
         let rule = match (self.rng.below(3), group) {
             (0, _) => rule.chance(0.3),
-            // Of a group and all in it, however often it is tried.
+            // For a group and everything in it, on every attempt.
             (1, Some(group)) => rule.containing(&group),
             _ => return,
         };

@@ -1,4 +1,4 @@
-//! The workflows of an estate: how the program is set up, and what of the estate it is told to sync.
+//! The workflows of an estate: the program's configuration, and the part of the estate that it syncs.
 
 use azure_incremental::cli::Settings as Flags;
 use sandbox::Sandbox;
@@ -8,7 +8,7 @@ use super::super::workflow::Workflow;
 use super::sink::OTHER_CLIENT;
 use super::{Estate, Sink, Trouble};
 
-/// Groups in production only.
+/// Only groups in production.
 fn production() -> (Flags, Scope) {
     let scope = Scope { include: vec![("environment".into(), "production".into())], ..Scope::default() };
     (filtered(r#"{"include": {"ENVIRONMENT": "Production"}}"#), scope)
@@ -24,17 +24,17 @@ fn filtered(filters: &str) -> Flags {
     Flags { resource_group_tag_filters: Some(filters.into()), ..Flags::default() }
 }
 
-/// The mapping that makes of rows what the webhook's does.
+/// The mapping that makes the same entities as the webhook's.
 const MAPPING: &str = include_str!("../../../examples/port/entities.yml");
 
-/// Makes nothing of most resources, and something else of all others.
+/// A mapping that skips most resources and maps the others differently.
 fn other_mapping() -> String {
     let (containers, resources) = MAPPING.split_once("kind: resource\n").unwrap();
     let storage = resources.replace("'true'", "'.type | startswith(\"microsoft.storage\")'");
     format!("{containers}kind: resource\n{storage}").replace("title: .name", "title: .name | ascii_upcase")
 }
 
-/// Those of a story. All of them run in each tick, but with [`Trouble::Identity`], where one does.
+/// The workflows of a story. All of them run in each tick; with [`Trouble::Identity`], only one does.
 pub(super) fn of(Estate { trouble, sink }: Estate, sandbox: &Sandbox) -> Vec<Workflow<Scope>> {
     let keep = |(flags, scope)| (Flags { out_of_scope: Some("keep".into()), ..flags }, scope);
     let mapping = |name: &str, text: &str| {

@@ -11,7 +11,7 @@ use sandbox::settings::{ALL_ROLES, LEAST_ROLES, Repeats, Stale};
 use super::super::story::Story;
 use super::Trouble;
 
-/// What the program asks Microsoft Graph for.
+/// The program's requests to Microsoft Graph.
 const ASKED: [Route; 8] = [
     Route::EntraUserDelta,
     Route::EntraGroupDelta,
@@ -30,18 +30,18 @@ impl Story<Trouble> {
             faults.add(route, Rule::new(Fault::retry_after(429, "0")).chance(0.05));
             faults.add(route, Rule::new(Fault::status(503)).chance(0.1));
             faults.add(route, Rule::new(Fault::Reset).chance(0.05));
-            // It is done, and nobody hears of it.
+            // Applied, but the answer is lost.
             faults.add(route, Rule::new(Fault::ResetInBody).chance(0.05).applied());
         }
     }
 
-    /// Port is down in one of so many ticks.
+    /// Port is down in one of this many ticks.
     pub(super) fn shut_port(&mut self, one_in: usize) {
         let host = self.sandbox.set_up(Host::Port, !self.rng.one_in(one_in));
         self.runtime.block_on(host);
     }
 
-    /// Port takes what it is sent, and does not say so.
+    /// Port accepts requests without answering.
     pub(super) fn lose_answers(&mut self) {
         let faults = self.sandbox.faults();
         faults.clear();
@@ -49,7 +49,7 @@ impl Story<Trouble> {
         let rule = Rule::new(fault).applied();
         match self.rng.below(3) {
             0 => drop(faults.add(Route::Webhook, rule.chance(0.3))),
-            // Of one kind, however often it is tried.
+            // For one kind, on every attempt.
             1 => {
                 let kind = Kind::TRACKED[self.rng.below(Kind::TRACKED.len())];
                 let rule = rule.containing(&format!("\"type\":\"{}\"", kind.name()));
@@ -59,7 +59,7 @@ impl Story<Trouble> {
         }
     }
 
-    /// The links of a kind are not good any more, or those of all.
+    /// Invalidates the links of one kind, or of all.
     pub(super) fn reset_links(&mut self, one_in: usize) {
         if !self.rng.one_in(one_in) {
             return;
@@ -87,17 +87,17 @@ impl Story<Trouble> {
         delta.shows_restored = rng.one_in(2);
     }
 
-    /// What is restored shows, or does not.
+    /// Restores show or not.
     pub(super) fn hide_restores(&mut self) {
         self.sandbox.entra().settings().delta.shows_restored = self.rng.one_in(2);
     }
 
-    /// Time goes by with some of the answers: an access token lives for a minute, a link to a page for less.
+    /// Some answers let time pass: an access token lasts a minute, a page link less.
     pub(super) fn let_tokens_expire(&self) {
         let mut entra = self.sandbox.entra().settings();
         entra.token_lifetime = Duration::from_secs(60);
         entra.delta.page_link_lifetime = Some(Duration::from_secs(40));
-        // More pages, more of which are late.
+        // More pages, so more of them are late.
         (entra.delta.page, entra.lists.page) = (8, 5);
         for route in ASKED {
             let clock = self.sandbox.clock().clone();
@@ -109,7 +109,7 @@ impl Story<Trouble> {
         }
     }
 
-    /// The principal has all roles, those that it needs, some of them or none.
+    /// The principal has all roles, the necessary ones, some, or none.
     pub(super) fn change_rights(&mut self) {
         if !self.rng.one_in(2) {
             return;
@@ -123,7 +123,7 @@ impl Story<Trouble> {
         self.sandbox.entra().settings().roles = roles.map(|roles| roles.into_iter().map(str::to_owned).collect());
     }
 
-    /// Something of everything, one thing at a time.
+    /// A bit of everything, one thing at a time.
     pub(super) fn mix(&mut self, tick: usize) {
         if tick == 0 {
             self.let_tokens_expire();

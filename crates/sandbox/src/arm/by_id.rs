@@ -1,7 +1,7 @@
-//! Resource Manager asked for one thing by its id, and for what a provider has.
+//! Resource Manager: reads of a single object by id, and of providers.
 //!
-//! `GET /subscriptions/{id}`, `…/resourcegroups/{name}`, `…/providers/{namespace}`, and any resource by its id, each with an
-//! `api-version` of its own.
+//! `GET /subscriptions/{id}`, `…/resourcegroups/{name}`, `…/providers/{namespace}`, and any resource by its id, each
+//! with its own `api-version`.
 use hyper::StatusCode;
 use hyper::http::request::Parts;
 use serde_json::json;
@@ -12,9 +12,9 @@ use crate::lock;
 use crate::server::{Reply, json as reply};
 use crate::world::World;
 
-/// Of subscriptions, groups and providers.
+/// The API version of subscriptions, groups and providers.
 const VERSION: &str = "2021-04-01";
-/// Of every type of every provider; the second is a preview.
+/// The API versions of every type of every provider; one is a preview.
 const OF_TYPES: [&str; 2] = ["2024-05-01-preview", "2023-11-01"];
 
 pub(crate) fn get(world: &World, parts: &Parts) -> Reply {
@@ -64,7 +64,7 @@ fn found(id: &str) -> Reply {
     reply(StatusCode::OK, json!({"id": id}).to_string())
 }
 
-/// A provider that has had a resource here; no other is registered.
+/// A provider is registered if it has ever had a resource here.
 fn provider(estate: &Estate, namespace: &str) -> Reply {
     let mut types: Vec<String> = estate
         .kinds()

@@ -1,4 +1,4 @@
-//! Blueprints: what is kept of them as it was sent, and the parts that entities are held to.
+//! Blueprints: the raw form, and the parts that entities are checked against.
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
@@ -6,12 +6,12 @@ use serde_json::{Map, Value as Json, json};
 
 use super::Stamp;
 
-/// What Port has from the start, and lets nobody change.
+/// Built-in blueprints that nobody can change.
 pub(crate) const PROTECTED: [&str; 2] = ["_user", "_team"];
 
 #[derive(Clone, Debug)]
 pub(crate) struct Blueprint {
-    /// As it was sent.
+    /// The blueprint as it was sent.
     pub raw: Map<String, Json>,
     pub schema: Schema,
     pub relations: BTreeMap<String, Relation>,

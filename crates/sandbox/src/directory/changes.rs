@@ -1,4 +1,4 @@
-//! What happens in the directory: every way in which an object or a membership changes.
+//! All changes to objects and memberships in the directory.
 use std::sync::Arc;
 
 use super::{Directory, Entry, GroupKind, GroupTypes, Id, KEPT, Kind, Life, Object, Slot, Value, What, insert, remove};
@@ -8,7 +8,7 @@ use crate::settings::TENANT;
 pub(crate) const DOMAIN: &str = "contoso.example";
 
 impl Directory {
-    // What comes.
+    // Creation.
 
     /// A user of the tenant, by given name and surname.
     pub fn create_user(&mut self, name: &str) -> Id {
@@ -91,7 +91,7 @@ impl Directory {
         let id = Id::random(&mut self.rng);
         let slot = self.objects.len() as Slot;
         let mut all = vec![Value::Unset; kind.properties().len()].into_boxed_slice();
-        // Services tell whole seconds of it.
+        // Services show it in whole seconds.
         let created = ("createdDateTime", Value::Time(self.now_ms() / 1000 * 1000));
         for (name, value) in values.into_iter().chain([created]) {
             if let Some(place) = kind.place(name) {
@@ -108,7 +108,7 @@ impl Directory {
         id
     }
 
-    /// A word that others hold as well.
+    /// A string that is shared with other objects.
     pub(super) fn word(&mut self, word: &str) -> Value {
         if let Some(known) = self.words.get(word) {
             return Value::Text(known.clone());
@@ -118,9 +118,9 @@ impl Directory {
         Value::Text(word)
     }
 
-    // What changes.
+    // Updates.
 
-    /// Gives a property another value; false where the object is deleted or has no such property, or nothing changes.
+    /// Changes a property. Returns false if the object is deleted, has no such property, or already has the value.
     pub fn set(&mut self, id: Id, name: &str, value: impl Into<Value>) -> bool {
         let Some(slot) = self.alive(id) else { return false };
         let value = value.into();
@@ -131,7 +131,7 @@ impl Directory {
         true
     }
 
-    /// A property has no value any more.
+    /// Removes a property's value.
     pub fn clear(&mut self, id: Id, name: &str) -> bool {
         let has_one = self.value(id, name).is_some_and(|value| !value.is_unset());
         has_one && self.set(id, name, Value::Cleared)
@@ -146,13 +146,13 @@ impl Directory {
         self.set(id, "accountEnabled", enabled)
     }
 
-    /// A guest becomes a member of the tenant, or a member a guest.
+    /// Turns a member of the tenant into a guest, or back.
     pub fn make_guest(&mut self, id: Id, is_guest: bool) -> bool {
         let ty = self.word(if is_guest { "Guest" } else { "Member" });
         self.set(id, "userType", ty)
     }
 
-    /// Who may not read hidden memberships does not see the group's.
+    /// Without the role to read hidden memberships, nobody sees this group's.
     pub fn hide_members(&mut self, group: Id, hidden: bool) -> bool {
         self.set(group, "visibility", if hidden { "HiddenMembership" } else { "Private" })
     }
@@ -161,7 +161,7 @@ impl Directory {
         self.sign_in_at(user, self.now_ms())
     }
 
-    /// A user last signed in at this moment, in milliseconds since the epoch.
+    /// Sets when a user last signed in, in milliseconds since the epoch.
     pub fn sign_in_at(&mut self, user: Id, at: i64) -> bool {
         let slot = self.alive(user).filter(|slot| self.object(*slot).kind == Kind::User);
         slot.map(|slot| self.sign_ins.insert(slot, at)).is_some()
@@ -191,16 +191,16 @@ impl Directory {
         leaves
     }
 
-    /// Many at once, in the order of their places, to a group that has none.
+    /// Adds many members at once, sorted by index, to an empty group.
     pub(super) fn fill_group(&mut self, group: Id, members: Vec<Slot>) {
         if let Some(slot) = self.slot(group) {
             self.members.insert(slot, members);
         }
     }
 
-    // What goes.
+    // Deletion.
 
-    /// Deletes: what can be restored is deleted for 30 days, everything else is gone.
+    /// Deletes an object. Kinds that can be restored are kept for 30 days; the others are gone at once.
     pub fn delete(&mut self, id: Id) -> bool {
         let Some(slot) = self.alive(id) else { return false };
         let object = self.object(slot);
@@ -224,13 +224,13 @@ impl Directory {
         true
     }
 
-    /// Deletes for good, whether it was deleted before or not.
+    /// Deletes permanently, whether already deleted or not.
     pub fn purge(&mut self, id: Id) -> bool {
         let slot = self.slot(id).filter(|slot| self.object(*slot).life != Life::Gone);
         slot.map(|slot| self.remove(slot)).is_some()
     }
 
-    /// Brings back what was deleted, with all its memberships.
+    /// Restores a deleted object, with all its memberships.
     pub fn restore(&mut self, id: Id) -> bool {
         let Some(slot) = self.slot(id) else { return false };
         let Life::Deleted(since) = self.object(slot).life else { return false };
@@ -239,12 +239,12 @@ impl Directory {
         true
     }
 
-    /// Purges what was deleted for 30 days.
+    /// Purges what was deleted 30 days ago.
     pub fn expire(&mut self) {
         let until = self.now_ms() - KEPT.as_millis() as i64;
         while let Some((since, slot)) = self.deleted.front().copied().filter(|(since, _)| *since <= until) {
             self.deleted.pop_front();
-            // It may have been restored, and deleted again.
+            // It may have been restored and deleted again.
             if self.object(slot).life == Life::Deleted(since) {
                 self.remove(slot);
             }

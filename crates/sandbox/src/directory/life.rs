@@ -1,13 +1,13 @@
-//! What happens to a directory: how it is first filled, and the mix of changes that a living one sees.
+//! Fills a directory at the start, and applies a mix of changes to it.
 use super::{Directory, GroupKind, Id, Kind, Life, Slot, Value};
 use crate::names;
 use crate::rng::Rng;
 use crate::settings::{DirectorySize, TENANT};
 
-/// Microsoft's own tenant, which owns most service principals of any other.
+/// Microsoft's own tenant, which owns most service principals of other tenants.
 pub const MICROSOFT: &str = "f8cdef31-a31e-4b4a-93e4-5f571e91255a";
 
-/// Fills an empty directory, as one that has been there for long; then its history begins.
+/// Fills an empty directory as if it had existed for a long time; then its history begins.
 pub(crate) fn fill(directory: &mut Directory, rng: &mut Rng, size: &DirectorySize) {
     let users = directory.objects.len() as Slot;
     for number in 0..size.users {
@@ -38,7 +38,7 @@ pub(crate) fn fill(directory: &mut Directory, rng: &mut Rng, size: &DirectorySiz
     directory.begin();
 }
 
-/// `wanted` of the `count` places from `first` on, evenly apart and in order.
+/// `wanted` of `count` indexes from `first` on, evenly spaced and sorted.
 fn spread(rng: &mut Rng, first: Slot, count: usize, wanted: usize) -> Vec<Slot> {
     let wanted = wanted.min(count);
     let step = 1 + rng.below(count / wanted.max(1));
@@ -48,7 +48,7 @@ fn spread(rng: &mut Rng, first: Slot, count: usize, wanted: usize) -> Vec<Slot> 
     places
 }
 
-/// `changes` changes of every kind.
+/// Applies `changes` changes of all kinds.
 pub fn tick(directory: &mut Directory, rng: &mut Rng, changes: usize) {
     for _ in 0..changes {
         one(directory, rng);
@@ -208,7 +208,7 @@ fn create_group(directory: &mut Directory, rng: &mut Rng, number: usize) -> Id {
 
 fn any(directory: &Directory, rng: &mut Rng, kind: Kind) -> Option<Id> {
     let slots = directory.slots(kind);
-    // Where most are deleted, it may find none.
+    // If most are deleted, it may find none.
     let mut picks = (0..16).filter_map(|_| slots.get(rng.below(slots.len()))).map(|slot| directory.object(*slot));
     picks.find(|object| object.life == Life::Alive).map(|object| object.id)
 }

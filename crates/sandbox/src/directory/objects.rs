@@ -1,4 +1,4 @@
-//! What a directory is made of: ids, kinds of object with their properties, and the values of those.
+//! What a directory consists of: ids, kinds of objects with their properties, and property values.
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub enum Kind {
     Group,
     Application,
     ServicePrincipal,
-    /// Only ever a member of a group.
+    /// Only exists as a member of groups.
     Device,
     OrgContact,
 }
@@ -56,10 +56,10 @@ pub enum Kind {
 impl Kind {
     pub const ALL: [Self; 6] =
         [Self::User, Self::Group, Self::Application, Self::ServicePrincipal, Self::Device, Self::OrgContact];
-    /// Those that have a delta.
+    /// The kinds that have delta queries.
     pub const TRACKED: [Self; 4] = [Self::User, Self::Group, Self::Application, Self::ServicePrincipal];
 
-    /// As types are named: `#microsoft.graph.user`.
+    /// The type's name, as in `#microsoft.graph.user`.
     pub fn name(self) -> &'static str {
         match self {
             Self::User => "user",
@@ -71,7 +71,7 @@ impl Kind {
         }
     }
 
-    /// Its part of a path.
+    /// Its path segment.
     pub fn segment(self) -> &'static str {
         match self {
             Self::User => "users",
@@ -83,7 +83,7 @@ impl Kind {
         }
     }
 
-    /// Of those that have a delta, the blueprint in Port's own guide.
+    /// The blueprint in Port's own guide, for kinds with delta queries.
     pub fn blueprint(self) -> &'static str {
         match self {
             Self::User => "entra-id-user",
@@ -104,7 +104,7 @@ impl Kind {
         }
     }
 
-    /// Where a property stands among the values.
+    /// The index of a property among the values.
     pub(crate) fn place(self, name: &str) -> Option<usize> {
         self.properties().iter().position(|property| property.name == name)
     }
@@ -112,7 +112,7 @@ impl Kind {
 
 pub(crate) struct Property {
     pub name: &'static str,
-    /// Whether it comes without being selected.
+    /// Whether it is returned without being selected.
     pub is_default: bool,
 }
 
@@ -166,9 +166,9 @@ const SERVICE_PRINCIPAL: [Property; 7] = [
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// It never had one.
+    /// It never had a value.
     Unset,
-    /// It had one.
+    /// It had a value once.
     Cleared,
     Bool(bool),
     Text(Arc<str>),
@@ -205,7 +205,7 @@ impl From<bool> for Value {
     }
 }
 
-/// What `groupTypes` holds.
+/// The contents of `groupTypes`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupTypes {
     pub unified: bool,
@@ -220,12 +220,12 @@ impl GroupTypes {
     }
 }
 
-/// What kind of group it is: which of them can be restored follows from it.
+/// The kind of group, which determines whether it can be restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupKind {
     Security,
     Microsoft365,
-    /// From on premises.
+    /// Synced from on premises.
     Synced,
     Distribution,
     MailSecurity,
@@ -239,7 +239,7 @@ impl GroupKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Life {
     Alive,
-    /// It can be restored; since when.
+    /// Can be restored; deleted at this time.
     Deleted(i64),
     Gone,
 }
@@ -252,7 +252,7 @@ pub(crate) struct Object {
     pub life: Life,
     /// In the order of the kind's properties.
     pub values: Box<[Value]>,
-    /// The position of the last change; 0 where there was none.
+    /// The position of the last change; 0 if there was none.
     pub last: u32,
 }
 

@@ -1,4 +1,4 @@
-//! `POST /$batch`: up to twenty requests in one, each judged and answered by itself.
+//! `POST /$batch`: up to twenty requests in one, each authorized and answered separately.
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 
@@ -34,7 +34,7 @@ pub(super) fn answer(ask: &Ask<'_>) -> Result<Vec<u8>, Refusal> {
         return Err(bad(format!("Number of batch request steps exceeds the maximum value of {MOST}: {count}.")));
     }
     let mut answers: Vec<Json> = batch.requests.iter().map(|part| answer_part(ask, part)).collect();
-    // In any order.
+    // The order is arbitrary.
     lock(&ask.entra.rng).shuffle(&mut answers);
     Ok(json!({"responses": answers}).to_string().into_bytes())
 }
@@ -45,7 +45,7 @@ fn answer_part(ask: &Ask<'_>, part: &Part) -> Json {
         found.and_then(|(_, value)| value.as_str()).unwrap_or_default()
     };
     let body = if part.body.is_null() { String::new() } else { part.body.to_string() };
-    // A part says no version: it is that of the whole.
+    // Parts have no version; the batch's applies.
     let (_, path, query) = split(&format!("/{VERSION}/{}", part.url.trim_start_matches('/')));
     let ask = Ask {
         method: Method::from_bytes(part.method.as_bytes()).unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! The deltas: a first round tells what there is, each later one what changed since the link that the one before ended with.
+//! Delta queries: the first round returns everything, and each later one the changes since the previous round's link.
 use std::sync::atomic::Ordering;
 
 use hyper::StatusCode;
@@ -11,21 +11,21 @@ use crate::directory::{Id, Kind, Life};
 use crate::lock;
 use crate::settings::Stale;
 
-/// The most ids that a delta can be filtered by.
+/// The most ids in a delta's filter.
 const IDS: usize = 50;
 
-/// What a link says; in the middle of a round it has a page.
+/// The contents of a link; during a round it includes a page.
 #[derive(Clone, Copy)]
 struct Token {
     kind: Kind,
     select: Select,
     is_minimal: bool,
-    /// The number of the ids that it is filtered by; 0 where there are none.
+    /// The index of the ids that it is filtered by; 0 for none.
     filter: usize,
     from: Option<u32>,
     to: u32,
     page: Option<usize>,
-    /// When the link was made, or the first of its line.
+    /// When the link was created, or the first link in its chain.
     issued: i64,
     made: i64,
     resets: u32,
@@ -133,7 +133,7 @@ fn resets(ask: &Ask<'_>, kind: Kind) -> u32 {
     ask.entra.resets[kind as usize].load(Ordering::Relaxed)
 }
 
-/// The number under which the ids of the filter are kept.
+/// The index under which the filter's ids are stored.
 fn filter(ask: &Ask<'_>) -> Result<usize, Refusal> {
     let Some(text) = ask.param("$filter") else { return Ok(0) };
     let ids = ids(text)
@@ -158,7 +158,7 @@ fn malformed() -> Refusal {
     Refusal::bad("BadRequest", "Badly formed token.")
 }
 
-/// A token that comes by itself, is of this kind, and from after the last reset.
+/// Opens a token. It must be the only parameter, of this kind, and newer than the last reset.
 fn opened(ask: &Ask<'_>, kind: Kind, text: &str) -> Result<Token, Refusal> {
     if ["$select", "$filter", "$expand", "$top"].iter().any(|name| ask.param(name).is_some()) {
         return Err(Refusal::bad("BadRequest", "A token cannot be combined with other query parameters."));

@@ -1,4 +1,4 @@
-//! Resource units, and the rate of the reports.
+//! Resource units, and the rate limit of reports.
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use crate::lock;
 use crate::requests::Route;
 use crate::settings::{RetryAfter, UnitSettings};
 
-/// What a request costs, by Microsoft's table.
+/// The cost of a request, according to Microsoft's table.
 pub(super) fn cost(ask: &Ask<'_>) -> u32 {
     let base = match ask.route() {
         Route::EntraUsers | Route::EntraSignIns | Route::EntraApplications | Route::EntraMemberOf => 2,
@@ -21,7 +21,7 @@ pub(super) fn cost(ask: &Ask<'_>) -> u32 {
     cost.max(1).unsigned_abs()
 }
 
-/// A bucket that fills again over the period. What is refused counts as well.
+/// A bucket that refills over the period. Rejected requests count too.
 #[derive(Default)]
 pub(super) struct Bucket(Mutex<Option<Level>>);
 
@@ -76,14 +76,14 @@ impl Bucket {
     }
 }
 
-/// So many requests in ten seconds, which begin with the first.
+/// This many requests in ten seconds, starting with the first.
 #[derive(Default)]
 pub(super) struct Window(Mutex<Option<(Instant, u32)>>);
 
 impl Window {
     const LENGTH: Duration = Duration::from_secs(10);
 
-    /// How long to wait, where there are no more.
+    /// How long to wait if none are left.
     pub(super) fn take(&self, most: u32, now: Instant) -> Option<Duration> {
         let mut window = lock(&self.0);
         let (opened, taken) =

@@ -1,4 +1,4 @@
-//! The lists, single objects, many by their ids, and what is deleted.
+//! Lists, single objects, lookups by ids, and deleted objects.
 use std::borrow::Cow;
 
 use serde::Deserialize;
@@ -13,11 +13,11 @@ use crate::settings::AboveMost;
 
 const DEFAULT_PAGE: usize = 100;
 const MOST: usize = 999;
-/// Ids that can be asked for at once.
+/// Maximum ids per lookup.
 const IDS: usize = 1_000;
 
 impl Ask<'_> {
-    /// How many a page has.
+    /// The page size.
     pub(super) fn top(&self) -> Result<usize, Refusal> {
         Ok(self.asked()?.min(self.settings.lists.page))
     }
@@ -38,7 +38,7 @@ impl Ask<'_> {
         }
     }
 
-    /// Where the page begins.
+    /// Where the page starts.
     pub(super) fn cursor(&self) -> Result<Slot, Refusal> {
         let Some(text) = self.param("$skiptoken") else { return Ok(0) };
         let bad =
@@ -51,7 +51,7 @@ impl Ask<'_> {
         Slot::try_from(cursor).map_err(|_| bad())
     }
 
-    /// The link to the page that begins at `cursor`: the same request with that said.
+    /// The link to the page that starts at `cursor`: the same request plus a token.
     pub(super) fn next_link(&self, cursor: Slot) -> (&'static str, String) {
         let token = self.entra.seal.close(&[cursor.into(), self.directory.now_ms()]);
         let own = self.query.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("$skiptoken"));
@@ -60,7 +60,7 @@ impl Ask<'_> {
         ("nextLink", format!("{}/v1.0/{}?{query}", self.entra.origin(), self.path.join("/")))
     }
 
-    /// A page of these objects, which are in the order of their places, each written by `write`.
+    /// A page of these objects, which are sorted by index and formatted by `write`.
     pub(super) fn page(
         &self,
         context: &str,
@@ -103,7 +103,7 @@ pub(super) fn list(ask: &Ask<'_>, kind: Kind) -> Result<Vec<u8>, Refusal> {
     };
     let mut slots = Cow::Borrowed(ask.directory.slots(kind));
     if ask.is_advanced() {
-        // They are counted.
+        // The total must not include objects that do not show.
         slots.to_mut().retain(|slot| shown(*slot).is_some());
     }
     ask.page(kind.segment(), &slots, top, |items, slot| {
@@ -118,7 +118,7 @@ pub(super) fn list(ask: &Ask<'_>, kind: Kind) -> Result<Vec<u8>, Refusal> {
     })
 }
 
-/// The first members of a group, and no word that there are more.
+/// The first members of a group, without a hint that there are more.
 fn expand(ask: &Ask<'_>, out: &mut Vec<u8>, group: Slot, position: u32) {
     let members = ask.directory.members_at(group, position);
     let mut items = Items::default();
@@ -132,7 +132,7 @@ fn expand(ask: &Ask<'_>, out: &mut Vec<u8>, group: Slot, position: u32) {
     out.push(b']');
 }
 
-/// An object among others of any kind.
+/// How to show an object among objects of other kinds.
 pub(super) fn look_of(ask: &Ask<'_>, state: &State<'_>) -> Look {
     let kind = state.object.kind;
     Look { has_type: true, is_limited: !ask.may_read(kind), ..Look::list(Select::default_of(kind)) }
@@ -156,7 +156,7 @@ pub(super) fn one(ask: &Ask<'_>, kind: Kind, id: &str) -> Result<Vec<u8>, Refusa
     Ok(out)
 }
 
-/// `POST /directoryObjects/getByIds`: those that are there.
+/// `POST /directoryObjects/getByIds`: returns the ids that exist.
 pub(super) fn by_ids(ask: &Ask<'_>) -> Result<Vec<u8>, Refusal> {
     #[derive(Deserialize)]
     struct Body {
@@ -185,7 +185,7 @@ pub(super) fn by_ids(ask: &Ask<'_>) -> Result<Vec<u8>, Refusal> {
     Ok(items.page(ask.entra.origin(), "directoryObjects", None, None))
 }
 
-/// `GET /directory/deletedItems/microsoft.graph.user`: what is deleted and can be restored.
+/// `GET /directory/deletedItems/microsoft.graph.user`: deleted objects that can be restored.
 pub(super) fn deleted(ask: &Ask<'_>, of: &str) -> Result<Vec<u8>, Refusal> {
     let kind = Kind::TRACKED.into_iter().find(|kind| of.strip_prefix("microsoft.graph.") == Some(kind.name()));
     let kind = kind.ok_or_else(|| Refusal::no_segment(of))?;

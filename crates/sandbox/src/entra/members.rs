@@ -1,4 +1,4 @@
-//! Who is in a group, and which groups somebody is in.
+//! The members of a group, and the groups of an object.
 use std::collections::BTreeSet;
 
 use hyper::StatusCode;
@@ -9,7 +9,7 @@ use super::select::{Place, Select};
 use super::{Ask, Refusal};
 use crate::directory::{Kind, Slot};
 
-/// The kind that a path is cast to: `/members/microsoft.graph.user`.
+/// The kind that a path casts to: `/members/microsoft.graph.user`.
 fn cast(ask: &Ask<'_>, segments: &[&str]) -> Result<Option<Kind>, Refusal> {
     let kind = match segments {
         [] => return Ok(None),
@@ -44,7 +44,7 @@ pub(super) fn members(ask: &Ask<'_>, id: &str, segments: &[&str]) -> Result<Vec<
     }
     members.retain(|member| match (ask.directory.object(*member).kind, cast) {
         (kind, Some(cast)) => kind == cast,
-        // They are left out of a plain read.
+        // A plain read omits them.
         (Kind::ServicePrincipal, None) => ask.is_advanced(),
         (_, None) => true,
     });
@@ -93,7 +93,7 @@ fn show(ask: &Ask<'_>, slots: &[Slot], position: u32) -> Result<Vec<u8>, Refusal
     ask.page("directoryObjects", slots, top, |items: &mut Items, slot| {
         let Some(state) = ask.directory.at(slot, position) else { return false };
         let kind = state.object.kind;
-        // What another kind has is no mistake here.
+        // Properties of other kinds are not an error here.
         let own = names.as_ref().map(|names| {
             let own = names.iter().filter(|name| kind.place(name).is_some() || **name == "id");
             own.copied().collect::<Vec<_>>().join(",")

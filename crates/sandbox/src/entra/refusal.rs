@@ -1,4 +1,4 @@
-//! The errors of Microsoft Graph, in its own words.
+//! Microsoft Graph's errors, in its own words.
 use hyper::StatusCode;
 use serde_json::json;
 

@@ -1,16 +1,16 @@
-//! Objects and pages as Microsoft Graph writes them.
+//! Formats objects and pages as Microsoft Graph does.
 use std::io::Write as _;
 
 use super::select::Select;
 use crate::clock::seconds;
 use crate::directory::{Kind, State, Value};
 
-/// Items of a page, with the commas between them.
+/// The items of a page, separated by commas.
 #[derive(Default)]
 pub(super) struct Items(Vec<u8>);
 
 impl Items {
-    /// Where the next item is written to.
+    /// The buffer for the next item.
     pub(super) fn next(&mut self) -> &mut Vec<u8> {
         if !self.0.is_empty() {
             self.0.push(b',');
@@ -22,7 +22,7 @@ impl Items {
         self.0
     }
 
-    /// The page of them. `link` is the name of a link and where it leads.
+    /// Finishes the page. `link` is the name and target of a link.
     pub(super) fn page(
         self,
         origin: &str,
@@ -45,15 +45,15 @@ impl Items {
     }
 }
 
-/// What shows of an object.
+/// What to show of an object.
 #[derive(Clone, Copy)]
 pub(super) struct Look {
     pub select: Select,
-    /// Its type, which comes where a collection holds several.
+    /// Include the type, for collections of several kinds.
     pub has_type: bool,
-    /// A property that never was set is null, and not left out.
+    /// Show properties that were never set as null instead of leaving them out.
     pub shows_unset: bool,
-    /// The principal may not read it: every property is null.
+    /// The principal may not read it: show all properties as null.
     pub is_limited: bool,
 }
 
@@ -63,7 +63,7 @@ impl Look {
     }
 }
 
-/// An object up to the brace that closes it.
+/// Writes an object up to its closing brace.
 pub(super) fn open(out: &mut Vec<u8>, state: &State<'_>, look: Look) {
     let kind = state.object.kind;
     out.push(b'{');
@@ -113,7 +113,7 @@ fn write(out: &mut Vec<u8>, value: &Value) {
 }
 
 pub(super) fn quoted(out: &mut Vec<u8>, value: &str) {
-    // Writing into memory cannot fail.
+    // Writing to memory cannot fail.
     let _ = serde_json::to_writer(out, value);
 }
 

@@ -1,4 +1,4 @@
-//! Which roles a request takes.
+//! The roles that requests need.
 use super::{Ask, Refusal};
 use crate::directory::Kind;
 
@@ -25,7 +25,7 @@ impl Ask<'_> {
         if self.may_read(kind) { Ok(()) } else { Err(Refusal::denied()) }
     }
 
-    /// For what reads objects of any kind.
+    /// For requests that read objects of any kind.
     pub(super) fn must_read_directory(&self) -> Result<(), Refusal> {
         let needs = self.settings.rights.directory_role_needed;
         let may = if needs { self.grant.has(DIRECTORY) } else { Kind::ALL.iter().any(|kind| self.may_read(*kind)) };

@@ -1,4 +1,4 @@
-//! A round of a delta: what it tells, in which order, and how that falls into pages.
+//! A round of a delta: its items, their order, and their pages.
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -9,13 +9,13 @@ use crate::lock;
 use crate::rng::{Rng, hash};
 use crate::settings::{DeltaSettings, Repeats};
 
-/// Rounds that are remembered, more than are open at a time; one that is not is made again.
+/// Rounds to cache, more than are open at a time; others are computed again.
 const REMEMBERED: usize = 6;
 
-/// Of objects in a first round, one in so many comes twice, where anything does: also as it was before its last change.
+/// In a first round, one object in this many comes twice, if any do: also in its state before the last change.
 const TWICE_IN: usize = 8;
 
-/// What a round follows from.
+/// What determines a round.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Key {
     pub kind: Kind,
@@ -27,12 +27,12 @@ pub(super) struct Key {
     pub shows_hidden: bool,
 }
 
-/// An object as it was at a position, or the place of a part of its members.
+/// An object as of a position, or a slice of its members.
 #[derive(Clone, Debug)]
 pub(super) struct Item {
     pub slot: Slot,
     pub at: u32,
-    /// A bit for each property that changed.
+    /// One bit for each changed property.
     pub changed: u32,
     pub members: Members,
 }
@@ -40,9 +40,9 @@ pub(super) struct Item {
 #[derive(Clone, Debug)]
 pub(super) enum Members {
     None,
-    /// Of those at the position, these places.
+    /// These indexes among the members as of the position.
     Slice(Range<u32>),
-    /// Who joined, and who left.
+    /// Members that joined or left.
     Changes(Box<[(Slot, bool)]>),
 }
 
@@ -50,7 +50,7 @@ pub(super) enum Members {
 pub(super) struct Rounds(Mutex<VecDeque<(Key, Arc<Round>)>>);
 
 impl Rounds {
-    /// A round that begins is made by the present settings; one that has begun goes on as it is.
+    /// A new round uses the current settings; one in progress keeps its own.
     pub(super) fn get(&self, key: &Key, begins: bool, directory: &Directory, settings: &DeltaSettings) -> Arc<Round> {
         let mut rounds = lock(&self.0);
         let is_known = |(of, round): &&(Key, Arc<Round>)| of == key && (!begins || round.settings == *settings);
@@ -89,12 +89,12 @@ impl Round {
     }
 }
 
-/// The places of the items on each page; there is at least one page.
+/// The item ranges of the pages; there is at least one page.
 fn pages(items: usize, settings: &DeltaSettings) -> Vec<Range<usize>> {
     let mut pages: Vec<Range<usize>> = Vec::new();
     let mut from = 0;
     while from < items {
-        // Where all were empty, the round would have no end.
+        // If all pages were empty, the round would never end.
         let is_empty =
             settings.empty_page_in.map(|every| every.max(2)).is_some_and(|every| pages.len() % every == every - 1);
         let to = if is_empty { from } else { items.min(from + settings.page.max(1)) };
@@ -107,7 +107,7 @@ fn pages(items: usize, settings: &DeltaSettings) -> Vec<Range<usize>> {
     pages
 }
 
-/// Puts the items of each object from old to new, in the places that they have together.
+/// Sorts the items of each object from old to new, within the positions that they occupy.
 fn put_in_order(items: &mut [Item]) {
     let mut places: HashMap<Slot, Vec<usize>> = HashMap::new();
     for (place, item) in items.iter().enumerate() {
@@ -153,7 +153,7 @@ impl Maker<'_> {
             let rest = slices.map(|slice| Item { members: Members::Slice(slice), ..whole(slot) });
             later.extend((1..).zip(rest));
         }
-        // The second slices of all groups, then the third: two of one group are never on one page but at the end.
+        // The second slices of all groups, then the third ones, so that a page has two of one group only at the end.
         later.sort_by_key(|(turn, _)| *turn);
         items.extend(later.into_iter().map(|(_, item)| item));
         items
@@ -201,7 +201,7 @@ impl Maker<'_> {
         self.key.filter.as_ref().is_none_or(|ids| ids.contains(&self.directory.object(slot).id))
     }
 
-    /// Whether the round tells of a change.
+    /// Whether the round includes a change.
     fn tells(&self, entry: &Entry) -> bool {
         match entry.what {
             What::Created | What::Deleted | What::Purged { .. } => true,
@@ -214,7 +214,7 @@ impl Maker<'_> {
         }
     }
 
-    /// The last state, with all who joined or left, a slice of them at a time.
+    /// The final state, with all joined and left members, one slice at a time.
     fn folded(&mut self, slot: Slot, entries: &[(u32, &Entry)]) -> Vec<Item> {
         let at = self.key.to;
         let changed = entries.iter().fold(0, |bits, (_, entry)| bits | changed(entry));
@@ -231,7 +231,7 @@ impl Maker<'_> {
         }
         let all = self.directory.all_members_at(slot, at);
         let net = touched.into_iter().filter_map(|member| match all.binary_search(&member) {
-            // Who joined and was deleted is not shown: a delete is silent here.
+            // A member that joined and was deleted is not shown: deletes are silent here.
             Ok(_) => self.directory.alive_at(member, at).map(|_| (member, true)),
             Err(_) => Some((member, false)),
         });
@@ -253,7 +253,7 @@ fn changed(entry: &Entry) -> u32 {
     }
 }
 
-/// One change by itself.
+/// A single change.
 fn one((at, entry): &(u32, &Entry)) -> Item {
     let members = match entry.what {
         What::Joined(member) => Members::Changes([(member, true)].into()),

@@ -1,20 +1,20 @@
-//! `$select`: which properties an answer has.
+//! `$select`: which properties to return.
 use super::Refusal;
 use crate::directory::Kind;
 use crate::settings::EntraSettings;
 use hyper::StatusCode;
 
-/// Of users and groups, what is kept elsewhere: a list answers 501, and a delta that it does not support it.
+/// Properties of users and groups stored elsewhere: lists answer 501, and deltas report them as unsupported.
 const ELSEWHERE: [&str; 4] = ["aboutMe", "skills", "interests", "licenseAssignmentStates"];
 const SIGN_INS: &str = "signInActivity";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Select {
-    /// A bit for each property of the kind.
+    /// One bit for each property of the kind.
     pub properties: u32,
     pub members: bool,
     pub sign_ins: bool,
-    /// It was asked for, and is not what comes by default.
+    /// Selected explicitly, and different from the default.
     pub is_explicit: bool,
 }
 
@@ -39,7 +39,7 @@ impl Select {
             match (name, kind.place(name)) {
                 ("id", _) => {}
                 ("members", _) if kind == Kind::Group => select.members = true,
-                // It can be tracked; the directory has none.
+                // It can be tracked, but the directory has no owners.
                 ("owners", _) if kind == Kind::Group => {}
                 ("createdDateTime", _)
                     if kind == Kind::ServicePrincipal && !settings.delta.service_principal_created =>
@@ -74,14 +74,14 @@ impl Select {
         self.properties & 1 << place != 0
     }
 
-    /// As it was written, more or less.
+    /// Roughly as it was written.
     pub(super) fn text(&self, kind: Kind) -> String {
         let names = kind.properties().iter().enumerate().filter(|(place, _)| self.has(*place));
         let names = ["id"].into_iter().chain(names.map(|(_, property)| property.name));
         names.chain(self.members.then_some("members")).collect::<Vec<_>>().join(",")
     }
 
-    /// For a token.
+    /// Encodes it for a token.
     pub(super) fn bits(&self) -> i64 {
         i64::from(self.properties) | i64::from(self.members) << 32 | i64::from(self.is_explicit) << 33
     }

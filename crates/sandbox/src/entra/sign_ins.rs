@@ -1,4 +1,4 @@
-//! `signInActivity` of users, which goes by rules of its own: a role, a licence, small pages, a rate, and one filter.
+//! `signInActivity` of users, which has its own rules: a role, a licence, small pages, a rate limit, and one filter.
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use crate::directory::{Kind, Slot};
 
 const FILTER: &str = "signInActivity/lastSignInDateTime ge ";
 
-/// Whether the principal may read sign-ins, and does so slowly enough.
+/// Whether the principal may read sign-ins and is within the rate limit.
 pub(super) fn check(ask: &Ask<'_>) -> Result<(), Refusal> {
     let settings = &ask.settings.sign_ins;
     let now = Instant::now();
@@ -69,7 +69,7 @@ pub(super) fn list(ask: &Ask<'_>) -> Result<Vec<u8>, Refusal> {
     })
 }
 
-/// When somebody last signed in.
+/// Writes when a user last signed in.
 pub(super) fn write(ask: &Ask<'_>, out: &mut Vec<u8>, slot: Slot) {
     let last = match ask.directory.sign_in_of(slot) {
         Some(at) => seconds(at),

@@ -1,4 +1,4 @@
-//! Opaque tokens: numbers that only the sandbox reads again, and that nobody can make up.
+//! Opaque tokens: numbers that only the sandbox can read or create.
 use crate::rng::{Rng, hash};
 
 pub(super) struct Seal(u64);

@@ -1,4 +1,4 @@
-//! What happens in the estate: every way in which a subscription, a group or a resource changes.
+//! All changes to subscriptions, groups and resources in the estate.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::tables::{self, Change, Name};
 impl Estate {
     // Subscriptions.
 
-    /// A subscription that is new, or newly readable; its guid.
+    /// Adds a subscription that is new or newly readable; returns its GUID.
     pub fn add_subscription(&mut self, name: &str, tags: Tags) -> Arc<str> {
         let guid: Arc<str> = self.rng.guid().into();
         self.subscriptions.push(Subscription::new(guid.clone(), name, tags));
@@ -19,32 +19,32 @@ impl Estate {
         guid
     }
 
-    /// The principal can read the subscription, or can not: then all of it is gone from every answer.
+    /// Sets whether the principal can read the subscription. If not, no answer contains any of it.
     pub fn show_subscription(&mut self, guid: &str, visible: bool) -> bool {
         self.set(guid, |subscription| subscription.visible = visible)
     }
 
-    /// Resource Manager lists the subscription twice.
+    /// Makes Resource Manager list the subscription twice.
     pub fn list_twice(&mut self, guid: &str) -> bool {
         self.set(guid, |subscription| subscription.listed_twice = true)
     }
 
-    /// Resource Manager lists the subscription with this state and quota id.
+    /// Sets the state and quota id that Resource Manager lists for the subscription.
     pub fn describe_subscription(&mut self, guid: &str, state: &str, quota_id: &str) -> bool {
         self.set(guid, |subscription| (subscription.state, subscription.quota_id) = (state.into(), quota_id.into()))
     }
 
-    /// Resource Graph knows the subscription from this moment on, in milliseconds since the epoch, and not now.
+    /// Makes Resource Graph know the subscription only from this time, in milliseconds since the epoch.
     pub fn know_from(&mut self, guid: &str, from: i64) -> bool {
         self.set(guid, |subscription| subscription.known_from = from)
     }
 
-    /// Resource Graph will never know the subscription.
+    /// Makes Resource Graph never know the subscription.
     pub fn never_know(&mut self, guid: &str) -> bool {
         self.know_from(guid, i64::MAX)
     }
 
-    /// The principal's role is on these groups alone, by their lower-case ids, and no longer on the subscription.
+    /// Limits the principal's role to these groups, by lower-case id, instead of the whole subscription.
     pub fn grant_groups(&mut self, guid: &str, groups: impl IntoIterator<Item = Arc<str>>) -> bool {
         self.set(guid, |subscription| subscription.granted = Some(groups.into_iter().collect()))
     }
@@ -54,7 +54,7 @@ impl Estate {
         self.subscriptions.iter_mut().find(|s| *s.guid == *guid).map(set).is_some()
     }
 
-    /// Deletes a subscription with all in it. It is listed as `Deleted` as long as it is shown.
+    /// Deletes a subscription and its contents. While visible, it is listed as `Deleted`.
     pub fn delete_subscription(&mut self, guid: &str) -> bool {
         let Some(place) = self.place(guid) else { return false };
         let ungrouped = self.resources.values().filter(|one| one.subscription == place && one.level != Level::Group);
@@ -111,12 +111,12 @@ impl Estate {
 
     // Groups.
 
-    /// The new group's id, or `None` where the subscription is unknown or the group exists.
+    /// The new group's id, or `None` if the subscription is unknown or the group exists.
     pub fn create_group(&mut self, guid: &str, name: &str, location: &str, tags: Tags) -> Option<Arc<str>> {
         self.add_group(guid, |group| Group { name: name.into(), location: location.into(), tags, ..group })
     }
 
-    /// A group of which there is no row and no record, only what is in it.
+    /// Creates a group without a row and record; only its contents have them.
     pub fn create_group_without_row(&mut self, guid: &str, name: &str) -> Option<Arc<str>> {
         self.add_group(guid, |group| Group { name: name.into(), has_row: false, ..group })
     }
@@ -144,7 +144,7 @@ impl Estate {
         true
     }
 
-    /// Writes the group's name in another case; a name that differs in more than that is refused.
+    /// Changes the case of a group's name; other changes are rejected.
     pub(crate) fn recase_group(&mut self, id: &str, name: &str) -> bool {
         let Some(group) = self.groups.get_mut(id) else { return false };
         if lower(name) != lower(&group.name) {
@@ -155,7 +155,7 @@ impl Estate {
         true
     }
 
-    /// Deletes a group with all in it.
+    /// Deletes a group and its contents.
     pub fn delete_group(&mut self, id: &str) -> bool {
         let Some(group) = self.groups.get(id) else { return false };
         for member in group.members.clone() {
@@ -166,7 +166,7 @@ impl Estate {
         true
     }
 
-    /// Deletes a group with all in it, and only of the group is there a record.
+    /// Deletes a group and its contents; only the group gets a record.
     pub fn delete_group_alone(&mut self, id: &str) -> bool {
         let Some(members) = self.groups.get(id).map(|group| group.members.clone()) else { return false };
         self.unrecorded(|estate| {
@@ -206,8 +206,8 @@ impl Estate {
 
     // Resources.
 
-    /// The new resource's id, or `None` where the group is unknown or the resource exists. The name of a nested type has its
-    /// parents' before it: `server/database`.
+    /// The new resource's id, or `None` if the group is unknown or the resource exists. The name of a nested type
+    /// includes its parents': `server/database`.
     pub fn create_resource(
         &mut self,
         group: &str,
@@ -230,7 +230,7 @@ impl Estate {
         })
     }
 
-    /// The same for a resource that is in no group: directly in the subscription, or in the tenant.
+    /// The same for a resource outside groups: directly in the subscription or the tenant.
     pub fn create_resource_at(
         &mut self,
         level: Level,
@@ -249,7 +249,7 @@ impl Estate {
         self.kinds.entry(lower(ty)).or_insert_with(|| Arc::new(Kind::new(ty))).clone()
     }
 
-    /// Puts a resource where it says that it is, under the id that follows from that.
+    /// Adds a resource at its stated location, under the resulting id.
     fn add_resource(&mut self, resource: Resource) -> Option<Arc<str>> {
         let mut group = self.groups.get_mut(&resource.group);
         let id = resource.display_id(&self.subscriptions[resource.subscription], group.as_deref());
@@ -265,7 +265,7 @@ impl Estate {
         Some(id)
     }
 
-    /// A change that no column of the catalog shows.
+    /// Makes a change that no column of the catalog shows.
     pub fn touch_resource(&mut self, id: &str) -> bool {
         let changed = vec![("properties.minimumTlsVersion".into(), json!("1.2"), json!("1.3"))];
         self.resource_changed(id, "Update", changed)
@@ -278,7 +278,7 @@ impl Estate {
         self.resource_changed(id, "Update", changed)
     }
 
-    /// Writes the resource's name in another case; a name that differs in more than that is refused.
+    /// Changes the case of a resource's name; other changes are rejected.
     pub fn recase_resource(&mut self, id: &str, name: &str) -> bool {
         let Some(resource) = self.resources.get_mut(id) else { return false };
         if lower(name) != lower(&resource.name) {
@@ -300,7 +300,7 @@ impl Estate {
         true
     }
 
-    /// Deletes a resource and makes it again under the same id, with other tags.
+    /// Deletes a resource and creates it again under the same id, with other tags.
     pub fn recreate_resource(&mut self, id: &str, tags: Tags) -> bool {
         let Some(resource) = self.resources.get(id) else { return false };
         let again = Resource { tags, ..resource.clone() };
@@ -308,7 +308,7 @@ impl Estate {
         self.add_resource(again).is_some()
     }
 
-    /// Moves a resource into another group: the old id is deleted, a new one created. The new id.
+    /// Moves a resource into another group: deletes the old id and creates a new one, which is returned.
     pub(crate) fn move_resource(&mut self, id: &str, group: &str) -> Option<Arc<str>> {
         let resource = self.resources.get(id)?;
         if *resource.group == *group || !self.groups.contains_key(group) {
@@ -352,8 +352,8 @@ impl Estate {
         true
     }
 
-    /// A record of a child of a resource, as `firewallRules`, or of an extension of it, as `Microsoft.Authorization/locks`. There
-    /// is no row of it.
+    /// Records a change of a child of a resource, such as `firewallRules`, or of an extension, such as
+    /// `Microsoft.Authorization/locks`. Neither has a row.
     pub fn record_child(&mut self, resource: &str, ty: &str, name: &str, kind: &'static str) -> bool {
         let Some(parent) = self.resources.get(resource) else { return false };
         let (place, group) = (parent.subscription, self.groups.get(&parent.group));

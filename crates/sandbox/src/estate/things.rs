@@ -1,4 +1,4 @@
-//! What there is in an estate: subscriptions, groups, resources.
+//! The contents of an estate: subscriptions, groups, resources.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use crate::kinds::Kind;
 use crate::sight::is_within;
 
-/// `None` where Azure says `null`; else an object, which may be empty.
+/// `None` if Azure returns `null`; otherwise an object, possibly empty.
 pub type Tags = Option<Arc<Json>>;
 
 #[derive(Debug)]
@@ -18,16 +18,16 @@ pub struct Subscription {
     pub tags: Tags,
     /// Whether the principal can read it.
     pub visible: bool,
-    /// Resource Manager lists it a second time, its id in the other case.
+    /// Resource Manager lists it a second time, with the id in different case.
     pub listed_twice: bool,
-    /// As Resource Manager lists them: `Enabled`, `Disabled` and so on; `EnterpriseAgreement_2014-09-01` and so on.
+    /// As listed by Resource Manager: `Enabled`, `Disabled` and so on; `EnterpriseAgreement_2014-09-01` and so on.
     pub state: Arc<str>,
     pub quota_id: Arc<str>,
-    /// From which moment on Resource Graph knows it.
+    /// When Resource Graph starts to know it.
     pub known_from: i64,
-    /// Lower-case ids of the groups that the principal's role is on, where it is not on the whole.
+    /// Lower-case ids of the groups that the principal's role is limited to.
     pub granted: Option<BTreeSet<Arc<str>>>,
-    /// It was deleted; what has a place keeps it.
+    /// Deleted; it keeps its index.
     pub deleted: bool,
 }
 
@@ -47,12 +47,12 @@ impl Subscription {
         }
     }
 
-    /// Whether Resource Graph looks at it for this principal.
+    /// Whether Resource Graph covers it for this principal.
     pub(crate) fn is_eligible(&self, now: i64) -> bool {
         self.visible && self.known_from <= now
     }
 
-    /// Whether the principal may read what has this lower-case id in it.
+    /// Whether the principal may read the object with this lower-case id.
     pub(crate) fn grants(&self, id: &str) -> bool {
         self.granted.as_ref().is_none_or(|groups| groups.iter().any(|group| is_within(group, id)))
     }
@@ -64,15 +64,15 @@ impl Subscription {
 
 #[derive(Debug)]
 pub struct Group {
-    /// In lower case, as all keys here.
+    /// In lower case, like all keys here.
     pub id: Arc<str>,
     pub subscription: usize,
     pub name: Arc<str>,
     pub location: Arc<str>,
     pub tags: Tags,
-    /// `resourcecontainers` has a row of it.
+    /// Whether `resourcecontainers` has a row for it.
     pub has_row: bool,
-    /// Ids of the resources in it; ordered, so that deleting them is the same in every run.
+    /// Ids of its resources; sorted, so that deleting them is deterministic.
     pub members: BTreeSet<Arc<str>>,
 }
 
@@ -82,12 +82,12 @@ impl Group {
     }
 }
 
-/// What a resource is in.
+/// The scope that contains a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
     Group,
     Subscription,
-    /// The tenant; its row names a subscription all the same.
+    /// The tenant; the row still names a subscription.
     Tenant,
 }
 
@@ -95,19 +95,19 @@ pub enum Level {
 pub struct Resource {
     pub id: Arc<str>,
     pub level: Level,
-    /// By its place.
+    /// Its index.
     pub subscription: usize,
-    /// Empty where it is in none.
+    /// Empty if it is in no group.
     pub group: Arc<str>,
     pub kind: Arc<Kind>,
-    /// With those of its parents before it, behind a slash each.
+    /// Includes the names of its parents, separated by slashes.
     pub name: Arc<str>,
     pub location: Arc<str>,
     pub tags: Tags,
 }
 
 impl Resource {
-    /// What the `name` column shows.
+    /// The value of the `name` column.
     pub fn short_name(&self) -> &str {
         self.name.rsplit('/').next().unwrap_or_default()
     }
@@ -131,22 +131,22 @@ impl Resource {
     }
 }
 
-/// A second row for an id that has one, as Resource Graph sometimes holds it.
+/// A second row for the same id, which Resource Graph sometimes has.
 #[derive(Clone, Debug, Default)]
 pub struct Twin {
-    /// Whether its id is written in the other case.
+    /// Whether its id is in different case.
     pub(super) recased: bool,
-    /// Its own tags, where they are others.
+    /// Its own tags, if different.
     pub(super) tags: Option<Tags>,
 }
 
 impl Twin {
-    /// The same row once more.
+    /// An identical row.
     pub fn alike() -> Self {
         Self::default()
     }
 
-    /// The row with its id in the other case.
+    /// The row with its id in different case.
     pub fn recased() -> Self {
         Self { recased: true, tags: None }
     }

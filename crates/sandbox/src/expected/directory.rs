@@ -1,4 +1,4 @@
-//! What the catalog ought to hold of Entra ID.
+//! The expected entities of Entra ID.
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -9,24 +9,24 @@ use crate::catalog::Entity;
 use crate::directory::life::MICROSOFT;
 use crate::directory::{Directory, Id, Kind, Object, Slot, State, Value};
 
-/// What a run was told to sync of Entra ID.
+/// What a run was configured to sync of Entra ID.
 #[derive(Clone, Debug)]
 pub struct DirectoryScope {
     pub guests: bool,
     pub disabled: bool,
-    /// Service principals that Microsoft owns.
+    /// Whether Microsoft's service principals are included.
     pub microsoft: bool,
     pub membership: Membership,
-    /// When service principals were made is known.
+    /// Whether the creation date of service principals is known.
     pub service_principal_created: bool,
     pub sign_ins: SignIns,
-    /// Hidden memberships can be read; of those that cannot nothing is expected.
+    /// Whether hidden memberships are readable; unreadable ones are not checked.
     pub hidden: bool,
-    /// Of a group of more users no members are expected.
+    /// For groups with more users, no members are expected.
     pub most_members: Option<usize>,
 }
 
-/// On which side memberships are.
+/// Which side lists memberships.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Membership {
     Group,
@@ -39,7 +39,7 @@ pub enum Membership {
 pub enum SignIns {
     None,
     Exact,
-    /// The beginning of the day.
+    /// The start of the day.
     Day,
 }
 
@@ -73,7 +73,7 @@ impl DirectoryScope {
     }
 }
 
-/// The properties of each kind's blueprint that the directory has.
+/// The properties of each kind's blueprint that exist in the directory.
 fn properties(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::User => &[
@@ -122,7 +122,7 @@ pub(crate) fn expected(directory: &Directory, scope: &DirectoryScope) -> Expecte
     expected
 }
 
-/// Whether an object was not there, or not in the scope, at any time in the last `age`.
+/// Whether an object did not exist, or was out of scope, at any time in the last `age`.
 pub(crate) fn was_out(directory: &Directory, scope: &DirectoryScope, id: Id, age: Duration) -> bool {
     let Some(slot) = directory.slot(id) else { return true };
     let (from, now) = (directory.position(age), directory.position(Duration::ZERO));
@@ -189,7 +189,7 @@ impl Reading<'_> {
     }
 }
 
-/// As Microsoft Graph writes it.
+/// A value in Microsoft Graph's format.
 fn json_of(value: &Value) -> Json {
     match value {
         Value::Unset | Value::Cleared => Json::Null,

@@ -1,4 +1,4 @@
-//! Which requests meet which fault.
+//! Which requests hit which fault.
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -9,10 +9,10 @@ use crate::lock;
 use crate::requests::{ROUTES, Route};
 use crate::rng::Rng;
 
-/// Over what is asked for and the body.
+/// Over the request's target and body.
 type Predicate = Arc<dyn Fn(&str, &[u8]) -> bool + Send + Sync>;
 
-/// A fault, and the requests that it is for.
+/// A fault, and the requests that it applies to.
 #[derive(Clone)]
 pub struct Rule {
     fault: Fault,
@@ -24,37 +24,37 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// For every request, until it is removed.
+    /// Applies to every request, until removed.
     pub fn new(fault: Fault) -> Self {
         let is_of_later_pages = matches!(fault, Fault::Unstable(shift) if !matches!(shift, Shift::Lacking(_)));
         let rule = Self { fault, skip: 0, times: None, chance: 1.0, when: None, applied: false };
         if is_of_later_pages { rule.later_pages() } else { rule }
     }
 
-    /// Only for the next `times` requests that it is for.
+    /// Applies only to the next `times` matching requests.
     pub fn times(mut self, times: usize) -> Self {
         self.times = Some(times);
         self
     }
 
-    /// Lets the first `skip` requests that it is for pass.
+    /// Lets the first `skip` matching requests pass.
     pub fn after(mut self, skip: usize) -> Self {
         self.skip = skip;
         self
     }
 
-    /// For a request only with this probability.
+    /// Applies to a request only with this probability.
     pub fn chance(mut self, probability: f64) -> Self {
         self.chance = probability;
         self
     }
 
-    /// Only for requests whose body is such; of several such conditions each has to hold.
+    /// Applies only to requests with a matching body; all conditions must hold.
     pub fn when(self, is: impl Fn(&[u8]) -> bool + Send + Sync + 'static) -> Self {
         self.where_both(move |_, body| is(body))
     }
 
-    /// Of Port's API and of Microsoft Graph: only for requests whose method, path and query hold this text.
+    /// Port's API and Microsoft Graph only: applies to requests whose method, path and query contain this text.
     pub fn asking(self, text: &str) -> Self {
         let text = text.to_owned();
         self.where_both(move |target, _| target.contains(&text))
@@ -68,34 +68,34 @@ impl Rule {
         self
     }
 
-    /// Only for pages of Resource Graph's that are not the first.
+    /// Applies only to Resource Graph pages after the first.
     pub fn later_pages(self) -> Self {
         self.containing("\"$skipToken\":\"")
     }
 
-    /// Only for queries of a part of a large result.
+    /// Applies only to queries for a part of a large result.
     pub fn parts(self) -> Self {
         self.containing("| where hash(")
     }
 
-    /// Only for queries over more than so many subscriptions.
+    /// Applies only to queries over more than this many subscriptions.
     pub fn over(self, subscriptions: usize) -> Self {
         self.when(move |body| named(body).len() > subscriptions)
     }
 
-    /// Only for queries that name this subscription.
+    /// Applies only to queries that name this subscription.
     pub fn naming(self, guid: &str) -> Self {
         let guid = guid.to_owned();
         self.when(move |body| named(body).iter().any(|named| named.eq_ignore_ascii_case(&guid)))
     }
 
-    /// Only for requests whose body holds this text.
+    /// Applies only to requests whose body contains this text.
     pub fn containing(self, text: &str) -> Self {
         let text = text.to_owned().into_bytes();
         self.when(move |body| memmem(body, &text))
     }
 
-    /// What was asked for is done all the same; only the answer is lost.
+    /// The request is still executed; only its answer is lost.
     pub fn applied(mut self) -> Self {
         self.applied = true;
         self
@@ -115,7 +115,7 @@ fn memmem(body: &[u8], text: &[u8]) -> bool {
     text.is_empty() || body.windows(text.len()).any(|window| window == text)
 }
 
-/// To remove a rule by.
+/// Identifies a rule, to remove it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RuleId(u64);
 
@@ -126,7 +126,7 @@ struct Rules {
 
 pub struct Faults {
     rules: Mutex<(Rules, Rng)>,
-    /// How many rules there are for each route: none, nearly always.
+    /// The number of rules for each route; nearly always none.
     active: [AtomicUsize; ROUTES],
     next: AtomicU64,
 }
@@ -137,7 +137,7 @@ impl Faults {
         Self { rules, active: Default::default(), next: AtomicU64::new(0) }
     }
 
-    /// From now on; where several rules are for a request, the first added takes it.
+    /// Adds a rule. If several match a request, the first one added applies.
     pub fn add(&self, route: Route, rule: Rule) -> RuleId {
         let id = RuleId(self.next.fetch_add(1, Ordering::Relaxed));
         lock(&self.rules).0.rules.push((id, route, rule));
@@ -163,12 +163,12 @@ impl Faults {
         });
     }
 
-    /// Whether anything may go wrong on a route.
+    /// Whether a route has any rules.
     pub(crate) fn any(&self, route: Route) -> bool {
         self.active[route as usize].load(Ordering::Acquire) > 0
     }
 
-    /// The fault that this request meets, and whether what it asks for is done all the same.
+    /// The fault for this request, and whether the request is still executed.
     pub(crate) fn pick(&self, route: Route, target: &str, body: &[u8]) -> Option<(Fault, bool)> {
         if !self.any(route) {
             return None;

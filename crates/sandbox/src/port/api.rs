@@ -1,4 +1,4 @@
-//! Port's own API: from a request to the handler of its route, and what all of them have in common.
+//! Port's own API: routes requests to handlers, and what the handlers share.
 use std::borrow::Cow;
 use std::sync::MutexGuard;
 use std::time::Instant;
@@ -19,7 +19,7 @@ use crate::requests::Route;
 use crate::server::{Reply, json as reply, with_header};
 use crate::settings::{ApiSettings, PORT_CLIENT_ID};
 
-/// One request, and what it is answered with the help of.
+/// A request and its context.
 pub(super) struct Ask<'a> {
     pub port: &'a Port,
     pub settings: ApiSettings,
@@ -28,13 +28,13 @@ pub(super) struct Ask<'a> {
     body: &'a Bytes,
 }
 
-/// What is answered where all is well.
+/// A successful answer.
 pub(super) struct Outcome {
     pub status: StatusCode,
     pub body: Json,
 }
 
-/// 200, and one thing under its name.
+/// 200 with a value under this name.
 pub(super) fn done(name: &str, value: Json) -> Outcome {
     Outcome { status: StatusCode::OK, body: json!({"ok": true, name: value}) }
 }
@@ -75,7 +75,7 @@ impl Ask<'_> {
         lock(&self.port.kept)
     }
 
-    /// The body, if it has this shape.
+    /// The body, if it matches this shape.
     pub(super) fn body(&self, shape: &str) -> Result<Json, Refusal> {
         let body: Json = serde_json::from_slice(self.body)
             .map_err(|error| Refusal::invalid(format!("body is not JSON: {error}")))?;
@@ -85,7 +85,7 @@ impl Ask<'_> {
         }
     }
 
-    /// The same as the object that it is.
+    /// The same as an object.
     pub(super) fn object(&self, shape: &str) -> Result<Map<String, Json>, Refusal> {
         match self.body(shape)? {
             Json::Object(fields) => Ok(fields),
@@ -97,7 +97,7 @@ impl Ask<'_> {
         self.query.iter().find(|(of, _)| of == name).map(|(_, value)| value.as_str())
     }
 
-    /// All values of a parameter, however it is repeated: `a=1&a=2`, `a[]=1`, `a=1,2`.
+    /// All values of a parameter, in any notation: `a=1&a=2`, `a[]=1`, `a=1,2`.
     pub(super) fn params(&self, name: &str) -> Vec<&str> {
         let is = |of: &str| of == name || of.strip_suffix("[]") == Some(name);
         self.query.iter().filter(|(of, _)| is(of)).flat_map(|(_, value)| value.split(',')).collect()
@@ -111,7 +111,7 @@ impl Ask<'_> {
         }
     }
 
-    /// The same of one that the route asks for.
+    /// The same for a required parameter.
     pub(super) fn required_flag(&self, name: &str) -> Result<bool, Refusal> {
         if self.param(name).is_none() {
             return Err(Refusal::invalid(format!("querystring must have required property '{name}'")));
@@ -120,12 +120,12 @@ impl Ask<'_> {
     }
 }
 
-/// The parts of a path, each as it was before it was encoded.
+/// The decoded segments of a path.
 fn parts_of(path: &str) -> Vec<Cow<'_, str>> {
     path.trim_matches('/').split('/').map(|part| percent_decode_str(part).decode_utf8_lossy()).collect()
 }
 
-/// What a request asks for, for the log and the faults.
+/// The route of a request, for the log and for faults.
 pub(crate) fn route(method: &Method, path: &str) -> Route {
     let parts = parts_of(path);
     let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
@@ -157,7 +157,7 @@ fn class(method: &Method, route: Route) -> Class {
 }
 
 impl Port {
-    /// What the API answers.
+    /// Answers a request to the API.
     pub(crate) async fn answer(&self, parts: &Parts, body: &Bytes) -> Reply {
         let settings = self.api_settings().clone();
         let route = route(&parts.method, parts.uri.path());
@@ -239,12 +239,12 @@ fn no_route(method: &Method, path: &[&str]) -> Refusal {
     Refusal::new(StatusCode::NOT_FOUND, "not_found", format!("Route {method}:/{} not found", path.join("/")))
 }
 
-/// An object with the fields of another put over its own; in `deep`, also within those that are objects in both.
+/// Merges the fields of an object into another. Fields named in `deep` are merged recursively if both are objects.
 pub(super) fn merge(onto: &mut Map<String, Json>, from: Map<String, Json>, deep: &[&str]) {
     for (name, value) in from {
         match (onto.get_mut(&name), value) {
             (Some(Json::Object(before)), Json::Object(new)) if deep.contains(&name.as_str()) => {
-                // What is nested goes along: `schema` and its `properties`.
+                // `deep` also applies to nested fields: `schema` and its `properties`.
                 merge(before, new, deep);
             }
             (_, value) => drop(onto.insert(name, value)),

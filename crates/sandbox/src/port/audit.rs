@@ -1,4 +1,4 @@
-//! The audit log: what was done and what was refused, without a cursor, and not at once.
+//! The audit log of actions and rejections. It has no cursor and lags behind.
 use std::collections::VecDeque;
 
 use jiff::Timestamp;
@@ -8,9 +8,9 @@ use super::api::{Ask, Outcome, Refusal, done};
 use crate::catalog::moment;
 use crate::settings::Role;
 
-/// So many are kept.
+/// Maximum events kept.
 const KEPT: usize = 50_000;
-/// So many are shown, where nobody asks for another number.
+/// Default number of events shown.
 const SHOWN: usize = 1000;
 
 #[derive(Default)]
@@ -22,10 +22,10 @@ pub(super) struct Event {
     pub resource: &'static str,
     pub blueprint: Option<String>,
     pub identifier: Option<String>,
-    /// Of a webhook's post: its webhook, and the id of the post.
+    /// For posts to a webhook: the webhook and the post's id.
     pub webhook: Option<(String, String)>,
     pub by: String,
-    /// Why it was refused.
+    /// Why it was rejected.
     pub failure: Option<String>,
 }
 
@@ -78,7 +78,7 @@ impl Audit {
     }
 }
 
-/// `GET /v1/audit-log`: the latest first.
+/// `GET /v1/audit-log`: latest first.
 pub(super) fn read(ask: &Ask<'_>) -> Result<Outcome, Refusal> {
     let is_narrow = ["identifier", "entity", "run_id"].iter().any(|name| ask.param(name).is_some());
     if ask.settings.role == Role::Member && !is_narrow {

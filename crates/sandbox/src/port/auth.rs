@@ -1,4 +1,4 @@
-//! The sign-in: one token for all credentials, and the same one until it expires.
+//! Sign-in: one token for all credentials, which stays the same until it expires.
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,7 @@ impl Tokens {
         current.as_ref().is_some_and(|(token, expires)| Some(token.as_str()) == given && Instant::now() < *expires)
     }
 
-    /// The token that is good now, and how long it will be.
+    /// The valid token, and its remaining lifetime.
     fn token(&self, lifetime: Duration) -> (String, Duration) {
         let (given, now) = (&mut *lock(&self.0), Instant::now());
         if given.token.as_ref().is_none_or(|(_, expires)| *expires <= now) {

@@ -16,7 +16,7 @@ pub(super) fn one(ask: &Ask<'_>, identifier: &str) -> Result<Outcome, Refusal> {
     Ok(done("blueprint", blueprint.show()))
 }
 
-/// `POST /v1/blueprints`, which makes a page for it as well, unless it is told not to.
+/// `POST /v1/blueprints`, which also creates a catalog page unless told not to.
 pub(super) fn create(ask: &Ask<'_>) -> Result<Outcome, Refusal> {
     let makes_page = ask.param("create_catalog_page").is_none() || ask.flag("create_catalog_page")?;
     let raw = ask.object("blueprint")?;
@@ -36,14 +36,14 @@ pub(super) fn create(ask: &Ask<'_>) -> Result<Outcome, Refusal> {
     Ok(Outcome { status: StatusCode::CREATED, body: json!({"ok": true, "blueprint": shown}) })
 }
 
-/// PUT: what is not given is gone.
+/// PUT: removes keys that are not given.
 pub(super) fn replace(ask: &Ask<'_>, identifier: &str) -> Result<Outcome, Refusal> {
     let raw = ask.object("blueprintPut")?;
     may_change(&ask.kept().store, identifier)?;
     Ok(done("blueprint", put(ask, identifier, raw, "UPDATE")?))
 }
 
-/// PATCH: what is not given stays.
+/// PATCH: keeps keys that are not given.
 pub(super) fn change(ask: &Ask<'_>, identifier: &str) -> Result<Outcome, Refusal> {
     let given = ask.object("blueprintPatch")?;
     may_change(&ask.kept().store, identifier)?;

@@ -1,4 +1,4 @@
-//! Many entities of one blueprint in a request: written or deleted.
+//! Bulk writes and deletes of one blueprint's entities.
 use std::collections::BTreeSet;
 
 use hyper::StatusCode;
@@ -9,7 +9,7 @@ use super::entities::{Flags, checked, coerce, event, may_go};
 use super::shapes::mismatch;
 use crate::catalog::Key;
 
-/// `POST /v1/blueprints/{}/entities/bulk`: 200 where all went well, and 207 where not.
+/// `POST /v1/blueprints/{}/entities/bulk`: 200 if all succeed, otherwise 207.
 pub(super) fn upsert(ask: &Ask<'_>, blueprint: &str) -> Result<Outcome, Refusal> {
     let (flags, settings) = (Flags::of(ask)?, &ask.settings.entities);
     let mut body = ask.body("bulkOfAny")?;
@@ -76,7 +76,7 @@ fn failing(status: u16) -> Refusal {
     Refusal::new(status, "sandbox", "A fault of the sandbox")
 }
 
-/// `POST /v1/blueprints/{}/bulk/entities/delete`: where dependents stay, all or none.
+/// `POST /v1/blueprints/{}/bulk/entities/delete`: if dependents are kept, all or nothing.
 pub(super) fn delete(ask: &Ask<'_>, blueprint: &str) -> Result<Outcome, Refusal> {
     let (dependents, settings) = (ask.required_flag("delete_dependents")?, &ask.settings.entities);
     let body = ask.body("bulkDelete")?;

@@ -1,4 +1,4 @@
-//! What a property has to be: its type, its format, and one of those allowed.
+//! Checks properties: their type, format and allowed values.
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use hyper::StatusCode;
@@ -10,10 +10,10 @@ use super::api::Refusal;
 use crate::catalog::{Blueprint, Entity, Property, is_of_type};
 use crate::settings::EntitySettings;
 
-/// Refuses an entity whose properties or relations its blueprint does not allow.
+/// Rejects an entity with properties or relations that its blueprint does not allow.
 pub(super) fn check(blueprint: &Blueprint, entity: &Entity, settings: &EntitySettings) -> Result<(), Refusal> {
     for (name, value) in &entity.properties {
-        // One that is unknown is refused or dropped before.
+        // Unknown properties have already been rejected or dropped.
         if let Some(property) = blueprint.schema.properties.get(name)
             && let Some(reason) = fault_of(property, value, settings.checks_formats)
         {

@@ -1,4 +1,4 @@
-//! The routes of one entity, and what all that write entities have in common.
+//! The routes for single entities, and what all writes of entities share.
 use std::collections::BTreeSet;
 
 use hyper::StatusCode;
@@ -13,7 +13,7 @@ use super::shapes::mismatch;
 use crate::catalog::{Author, Entity, Key, Looks, PROTECTED, Store};
 use crate::settings::{Blocking, EntitySettings};
 
-/// What the query of a write says.
+/// The query parameters of a write.
 #[derive(Clone, Copy)]
 pub(super) struct Flags {
     pub upsert: bool,
@@ -33,7 +33,7 @@ impl Flags {
     }
 }
 
-/// An entity that is checked and ready to be put.
+/// A validated entity that is ready to be stored.
 pub(super) struct Checked {
     pub key: Key,
     pub exists: bool,
@@ -45,7 +45,7 @@ pub(super) struct Checked {
 impl Checked {
     pub(super) fn put(self, store: &mut Store, author: &Author) {
         for ghost in self.ghosts {
-            // It may be there by now, and only unseen.
+            // It may exist by now without having been seen.
             if !store.catalog.entities.contains_key(&ghost) {
                 store.put(ghost, Entity::default(), author);
             }
@@ -57,7 +57,7 @@ impl Checked {
     }
 }
 
-/// Checks what is sent of an entity against its blueprint and what it relates to. Of `unseen`, none is there yet.
+/// Validates an entity against its blueprint and its relations. Entities in `unseen` count as missing.
 pub(super) fn checked(
     store: &Store,
     settings: &EntitySettings,
@@ -116,7 +116,7 @@ pub(super) fn checked(
             if value.is_object() { related(store, &relation.target, value, relation.many)? } else { value.clone() };
         sent.relations.insert(name.clone(), value);
     }
-    // What an entity related to before is not asked for again.
+    // Existing relations are not checked again.
     let ghosts: Vec<Key> = store.targets(blueprint, &sent).filter(|target| !is_there(target)).collect();
     entity.relations.extend(sent.relations);
     check(known, &entity, settings)?;
@@ -129,7 +129,7 @@ pub(super) fn checked(
     Ok(Checked { key, exists, entity, looks, ghosts })
 }
 
-/// The identifier that is sent, or that of the one entity that is searched for; or one that is made up.
+/// The identifier as sent, or of the single entity that the search finds, or a generated one.
 fn identifier(store: &Store, blueprint: &str, sent: Option<&Json>) -> Result<String, Refusal> {
     match sent {
         Some(Json::String(identifier)) => Ok(identifier.clone()),
@@ -147,7 +147,7 @@ fn identifier(store: &Store, blueprint: &str, sent: Option<&Json>) -> Result<Str
     }
 }
 
-/// A relation that is searched for.
+/// A relation given as a search.
 fn related(store: &Store, target: &str, search: &Json, many: bool) -> Result<Json, Refusal> {
     let found = found(store, target, &Query::parse(search)?, 101);
     match &found[..] {
@@ -157,7 +157,7 @@ fn related(store: &Store, target: &str, search: &Json, many: bool) -> Result<Jso
     }
 }
 
-/// A number for an identifier is its text, and a title that is null is none, where Port is so kind.
+/// Turns a numeric identifier into text and drops a null title, if the settings allow it.
 pub(super) fn coerce(entity: &mut Json, settings: &EntitySettings) {
     let Json::Object(fields) = entity else { return };
     if settings.coerces {
@@ -207,7 +207,7 @@ pub(super) fn create(ask: &Ask<'_>, blueprint: &str) -> Result<Outcome, Refusal>
     Ok(Outcome { status: StatusCode::CREATED, body: json!({"ok": true, "entity": shown}) })
 }
 
-/// PUT and PATCH of an entity that is there.
+/// PUT and PATCH of an existing entity.
 pub(super) fn change(
     ask: &Ask<'_>,
     blueprint: &str,
@@ -292,7 +292,7 @@ pub(super) fn delete(ask: &Ask<'_>, blueprint: &str, identifier: &str) -> Result
     Ok(nothing())
 }
 
-/// Whether nothing that stays stands in the way of a delete that leaves dependents alone.
+/// Whether no remaining entity blocks a delete that keeps dependents.
 pub(super) fn may_go(
     store: &Store,
     key: &Key,

@@ -1,4 +1,4 @@
-//! The requests that an organization has in a period, by class of route.
+//! The rate limits of an organization, by class of route.
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -33,13 +33,13 @@ impl Class {
 #[derive(Default)]
 pub(super) struct Limits([Mutex<Option<Bucket>>; 7]);
 
-/// What is left of a class at a time: a number of requests, and a part of one that is coming back.
+/// The remaining requests of a class at a time, including a fraction that is coming back.
 struct Bucket {
     at: Instant,
     left: f64,
 }
 
-/// Whether a request is within the limit, and the headers that say so.
+/// Whether a request is within the limit, and the rate limit headers.
 pub(super) struct Taken {
     pub granted: bool,
     pub headers: Vec<(&'static str, String)>,

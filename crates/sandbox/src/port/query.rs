@@ -1,4 +1,4 @@
-//! The rules that entities are searched by.
+//! The rules of entity searches.
 use std::cmp::Ordering;
 
 use jiff::Timestamp;
@@ -14,7 +14,7 @@ pub(super) enum Query {
 }
 
 pub(super) enum Subject {
-    /// `$title` and the like, by the name behind the `$`.
+    /// `$title` and the like, without the `$`.
     Meta(String),
     Property(String),
     Relation(String),
@@ -111,7 +111,7 @@ impl Query {
         }
     }
 
-    /// Whether entities of a blueprint can be what is searched for.
+    /// Whether entities of a blueprint can match.
     pub(super) fn may_take(&self, blueprint: &str) -> bool {
         match self {
             Self::All(rules) => rules.iter().all(|rule| rule.may_take(blueprint)),
@@ -180,7 +180,7 @@ fn holds(is: &Json, operator: Operator, value: &Json) -> bool {
     }
 }
 
-/// Numbers and moments; nothing else has an order.
+/// Compares numbers and times; nothing else is ordered.
 fn compared(left: &Json, right: &Json) -> Option<Ordering> {
     let moment = |value: &Json| value.as_str()?.parse::<Timestamp>().ok();
     match (moment(left), moment(right)) {

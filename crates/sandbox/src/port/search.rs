@@ -1,4 +1,4 @@
-//! Entities searched, listed and counted.
+//! Searching, listing and counting entities.
 use std::fmt::Write as _;
 
 use hyper::StatusCode;
@@ -9,13 +9,13 @@ use super::entities::show;
 use super::query::Query;
 use crate::catalog::{Entity, Key, Store};
 
-/// The identifiers of a blueprint's entities that a query is for, up to so many.
+/// The identifiers of a blueprint's entities that match a query, up to `most`.
 pub(super) fn found(store: &Store, blueprint: &str, query: &Query, most: usize) -> Vec<String> {
     let all = store.of(blueprint, "").filter(|(key, entity)| query.takes(store, key, entity));
     all.take(most).map(|((_, identifier), _)| identifier.clone()).collect()
 }
 
-/// `POST /v1/blueprints/{}/entities/search`: a page, and the way to the next.
+/// `POST /v1/blueprints/{}/entities/search`: a page, and a token for the next.
 pub(super) fn page(ask: &Ask<'_>, blueprint: &str) -> Result<Outcome, Refusal> {
     let body = ask.object("search")?;
     let names = |name: &str| -> Vec<&str> {
@@ -60,7 +60,7 @@ pub(super) fn page(ask: &Ask<'_>, blueprint: &str) -> Result<Outcome, Refusal> {
     Ok(answer)
 }
 
-/// Where a page begins, as nobody else can read it.
+/// The start of a page, opaque to clients.
 enum Place {
     After(String),
     Behind(usize),
@@ -91,17 +91,17 @@ impl Place {
     }
 }
 
-/// The name of a part of an entity in the paged search: `$title`, `location`.
+/// The name of an entity's field in the paged search: `$title`, `location`.
 fn bare(part: Option<&str>, name: &str) -> String {
     if part.is_some() { name.to_owned() } else { format!("${name}") }
 }
 
-/// Its name in the searches without pages: `title`, `properties.location`.
+/// Its name in searches without pages: `title`, `properties.location`.
 fn dotted(part: Option<&str>, name: &str) -> String {
     part.map_or_else(|| name.to_owned(), |part| format!("{part}.{name}"))
 }
 
-/// Keeps of a shown entity what is wanted.
+/// Removes unwanted fields from an entity.
 fn narrow(shown: &mut Map<String, Json>, is_wanted: impl Fn(Option<&str>, &str) -> bool) {
     for part in ["properties", "relations"] {
         if let Some(Json::Object(fields)) = shown.get_mut(part) {
@@ -114,7 +114,7 @@ fn narrow(shown: &mut Map<String, Json>, is_wanted: impl Fn(Option<&str>, &str) 
     });
 }
 
-/// `POST /v1/entities/search`: over all blueprints, without pages.
+/// `POST /v1/entities/search`: all blueprints, without pages.
 pub(super) fn everywhere(ask: &Ask<'_>) -> Result<Outcome, Refusal> {
     let query = Query::parse(&ask.body("query")?)?;
     let failed = &ask.settings.reading.failed_blueprints;
@@ -132,7 +132,7 @@ pub(super) fn everywhere(ask: &Ask<'_>) -> Result<Outcome, Refusal> {
     Ok(answer)
 }
 
-/// `GET /v1/blueprints/{}/entities`: all, without pages.
+/// `GET /v1/blueprints/{}/entities`: all entities, without pages.
 pub(super) fn list(ask: &Ask<'_>, blueprint: &str) -> Result<Outcome, Refusal> {
     let kept = ask.kept();
     if !kept.store.blueprints.contains_key(blueprint) {

@@ -1,5 +1,5 @@
-//! The shapes of what is sent to Port's API and of what it answers, as its OpenAPI description has them, written down in
-//! `shapes.json`; and as much of JSON Schema as they need.
+//! The schemas of requests to Port's API and of its answers, from its OpenAPI description, stored in `shapes.json`; and
+//! the subset of JSON Schema that they need.
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex};
 
@@ -10,7 +10,7 @@ use crate::lock;
 
 static SHAPES: LazyLock<Json> = LazyLock::new(|| serde_json::from_str(include_str!("shapes.json")).unwrap_or_default());
 
-/// What is wrong with a value that is to have this shape; `None` where nothing is.
+/// Why a value does not match this shape; `None` if it does.
 pub fn mismatch(shape: &str, value: &Json) -> Option<String> {
     check(named(shape), value, "body").err()
 }
@@ -73,7 +73,7 @@ fn is_of(ty: &Json, value: &Json) -> bool {
 fn check_text(shape: &Map<String, Json>, text: &str, at: &str) -> Result<(), String> {
     bounds(shape, ["minLength", "maxLength"], text.chars().count(), at, "characters")?;
     let Some(pattern) = shape.get("pattern").and_then(Json::as_str) else { return Ok(()) };
-    // The one look-around that there is says what no identifier may be.
+    // The only look-around in use excludes two identifiers.
     let (plain, excepted) = match pattern.strip_prefix(r"^(?!\.{1,2}$)") {
         Some(rest) => (format!("^{rest}"), text == "." || text == ".."),
         None => (pattern.to_owned(), false),

@@ -1,4 +1,4 @@
-//! The routes of webhooks: what is set up here is what the ingest then goes by.
+//! The routes for webhooks, which configure the ingest.
 use std::collections::BTreeMap;
 
 use hyper::StatusCode;
@@ -12,7 +12,7 @@ use crate::catalog::{Author, Stamp};
 use crate::lock;
 use crate::settings::{PortSettings, Role, Security, WEBHOOK_KEY};
 
-/// All webhooks, by their identifier.
+/// All webhooks, by identifier.
 pub(super) type Webhooks = BTreeMap<String, Webhook>;
 
 #[derive(Clone)]
@@ -22,7 +22,7 @@ pub(super) struct Webhook {
     stamp: Stamp,
 }
 
-/// The one that the sandbox starts with.
+/// The webhook that the sandbox starts with.
 pub(super) fn given(settings: &PortSettings) -> Result<(String, Webhook), String> {
     let mappings: Json = serde_json::from_str(&settings.mapping).map_err(|error| format!("mapping: {error}"))?;
     let mut raw = json!({
@@ -45,7 +45,7 @@ pub(super) fn given(settings: &PortSettings) -> Result<(String, Webhook), String
 }
 
 impl Webhook {
-    /// What the ingest needs of it.
+    /// The parts that the ingest needs.
     pub(super) fn hook(&self) -> Result<Hook, String> {
         let security = self.raw.get("security");
         let text =
@@ -128,7 +128,7 @@ pub(super) async fn replace(ask: &Ask<'_>, identifier: &str) -> Result<Outcome, 
     Ok(done("integration", put(ask, identifier, before.key, raw, Some(&before.stamp)).await?))
 }
 
-/// PATCH: the keys that are given are replaced whole.
+/// PATCH: each given key is replaced as a whole.
 pub(super) async fn change(ask: &Ask<'_>, identifier: &str) -> Result<Outcome, Refusal> {
     let before = find(ask, identifier)?;
     let mut raw = before.raw;
@@ -162,7 +162,7 @@ async fn put(
     Ok(shown)
 }
 
-/// Tells the worker, behind all that was accepted before.
+/// Tells the worker, after everything that was accepted before.
 async fn set_up(ask: &Ask<'_>, key: String, hook: Option<Hook>) -> Result<(), Refusal> {
     let (done, answer) = oneshot::channel();
     let _ = ask.port.jobs.send(Job::SetUp { key, hook, done });

@@ -1,4 +1,4 @@
-//! The other side of the queue: applies what was posted to a webhook, in the order of arrival.
+//! The consumer of the queue: applies posts to webhooks, in order of arrival.
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -15,7 +15,7 @@ use crate::settings::{ApiSettings, Dangling, EntitySettings, Security};
 
 pub(super) enum Job {
     Deliver(Delivery),
-    /// Puts a webhook in the place of the one before, or takes it away; what is no mapping is refused.
+    /// Replaces or removes a webhook; rejects an invalid mapping.
     SetUp {
         key: String,
         hook: Option<Hook>,
@@ -24,7 +24,7 @@ pub(super) enum Job {
     Barrier(oneshot::Sender<()>),
 }
 
-/// A webhook as it is set up.
+/// A webhook's configuration.
 pub(super) struct Hook {
     pub webhook: String,
     pub mapping: String,
@@ -36,11 +36,11 @@ pub(super) struct Hook {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Algorithm {
     Sha256,
-    /// The secret itself.
+    /// The plain secret.
     Plain,
 }
 
-/// And as it is evaluated.
+/// A compiled webhook.
 struct Compiled {
     hook: Hook,
     mapping: Mapping,
@@ -149,7 +149,7 @@ impl Worker {
     }
 }
 
-/// Refuses what the blueprint does not allow, of what is sent and of what then is there.
+/// Rejects what the blueprint does not allow, both in the request and in the resulting entity.
 fn check(store: &Store, operation: &Operation, settings: &EntitySettings) -> Result<(), String> {
     store.check(operation)?;
     let Operation::Upsert { blueprint, identifier, entity } = operation else { return Ok(()) };
@@ -185,7 +185,7 @@ impl Compiled {
         }
     }
 
-    /// What a post asks for; `None` where its identifier was seen before.
+    /// The operations of a post; `None` if its identifier was seen before.
     fn operations(&mut self, delivery: &Delivery) -> Result<Option<Vec<Result<Operation, String>>>, String> {
         if let Some((algorithm, security)) = &self.hook.security
             && !is_signed(*algorithm, security, delivery)

@@ -1,4 +1,4 @@
-//! How Port's own API behaves. Where nothing is published of a matter, a setting says which way it goes.
+//! How Port's own API behaves. Where the documentation is silent, a setting decides.
 use std::time::Duration;
 
 pub const PORT_CLIENT_ID: &str = "s4ndb0xPortClient";
@@ -6,12 +6,12 @@ pub const PORT_CLIENT_SECRET: &str = "s4ndb0xPortSecret_Must-Not-Show";
 
 #[derive(Clone, Debug)]
 pub struct ApiSettings {
-    /// Ids that one may sign in with, all with the one secret.
+    /// Client ids that may sign in, all with the same secret.
     pub clients: Vec<String>,
     pub token_lifetime: Duration,
-    /// What wrong credentials are answered with: 401 or 404.
+    /// The status for wrong credentials: 401 or 404.
     pub wrong_credentials: u16,
-    /// What the credentials may do.
+    /// The rights of the credentials.
     pub role: Role,
     pub latency: Duration,
     pub body_limit: usize,
@@ -26,53 +26,53 @@ pub struct ApiSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     Admin,
-    /// May not look at webhooks, nor at the audit log but by entity.
+    /// May not read webhooks, and may read the audit log only by entity.
     Member,
 }
 
 #[derive(Clone, Debug)]
 pub struct BlueprintSettings {
-    /// What a second POST of a blueprint or a webhook is answered with: 409 or 422.
+    /// The status for a second POST of a blueprint or webhook: 409 or 422.
     pub duplicate: u16,
-    /// PATCH merges within `schema` and `relations`, and does not replace them.
+    /// PATCH merges into `schema` and `relations` instead of replacing them.
     pub patch_is_deep: bool,
 }
 
 #[derive(Clone, Debug)]
 pub struct WebhookSettings {
-    /// The webhook that the sandbox starts with; without it there is none until one is set up. Counts at the start alone.
+    /// Whether the sandbox starts with a webhook. Only read at the start.
     pub given: bool,
-    /// What a POST that makes one is answered with: 200 or 201.
+    /// The status for a POST that creates one: 200 or 201.
     pub created: u16,
-    /// Answers contain the secret.
+    /// Whether answers contain the secret.
     pub shows_secret: bool,
-    /// PATCH merges within `security`, and does not replace it.
+    /// PATCH merges into `security` instead of replacing it.
     pub patch_is_deep: bool,
-    /// How long after its arrival a post is applied.
+    /// The delay until a post is applied.
     pub lag: Duration,
 }
 
 #[derive(Clone, Debug)]
 pub struct EntitySettings {
-    /// A property that the blueprint does not have is refused, and not dropped in silence.
+    /// Rejects properties that the blueprint lacks instead of silently dropping them.
     pub refuses_unknown: bool,
-    /// The format of a property is checked.
+    /// Checks the formats of properties.
     pub checks_formats: bool,
-    /// A property and a relation that are required have to be there.
+    /// Checks that required properties and relations are present.
     pub checks_required: bool,
-    /// A number is taken for an identifier, and null for a title.
+    /// Accepts a number as identifier and null as title.
     pub coerces: bool,
-    /// A property that is null is removed where entities are merged, and does not stay as it was.
+    /// When merging, removes null properties instead of keeping the old value.
     pub null_removes: bool,
-    /// An entity keeps the `$datasource` of who wrote it first.
+    /// An entity keeps the `$datasource` of its first author.
     pub first_source_stays: bool,
     pub blocking: Blocking,
-    /// What a delete that dependents stand in the way of is answered with: 409 or 422.
+    /// The status for a delete that is blocked by dependents: 409 or 422.
     pub blocked: u16,
     pub bulk: BulkSettings,
 }
 
-/// Which dependents stand in the way of a delete that leaves dependents alone.
+/// Which dependents block a delete that keeps dependents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blocking {
     All,
@@ -81,37 +81,37 @@ pub enum Blocking {
 
 #[derive(Clone, Debug)]
 pub struct BulkSettings {
-    /// One entity that does not fit the schema of the request fails all of them.
+    /// One entity that violates the request's schema fails all of them.
     pub illegal_fails_all: bool,
-    /// A relation to an entity that comes earlier in the same request is found.
+    /// Relations to earlier entities in the same request are resolved.
     pub sees_itself: bool,
-    /// The results come in the opposite order.
+    /// Returns the results in reverse order.
     pub reversed: bool,
-    /// Entities with this in their identifier are not written, and stand in neither list.
+    /// Entities with this in their identifier are not written and are in neither list.
     pub forgets: Option<String>,
-    /// Entities with this identifier are not written, and their error has this status.
+    /// Entities with this identifier are not written; their error has this status.
     pub fails: Vec<(String, u16)>,
-    /// Entities with this in their identifier stay where a bulk delete was to take them, and are not in `deletedEntities`.
+    /// A bulk delete keeps entities with this in their identifier and omits them from `deletedEntities`.
     pub spares: Option<String>,
-    /// A bulk delete of which nothing is there is answered with 404.
+    /// A bulk delete answers 404 if none of the entities exist.
     pub absent_is_404: bool,
 }
 
 #[derive(Clone, Debug)]
 pub struct ReadingSettings {
-    /// Pages go by number of entities, so that one that comes or goes shifts them, and not by identifier.
+    /// Pages use offsets instead of identifiers, so that changes shift them.
     pub pages_by_offset: bool,
-    /// More entities than this are answered with 504 where there are no pages.
+    /// Reads without pages answer 504 above this many entities.
     pub unpaged_limit: usize,
-    /// Reads without pages are answered with 410.
+    /// Reads without pages answer 410.
     pub unpaged_gone: bool,
-    /// Entities show what is published and no more: neither their blueprint, nor who wrote them and when.
+    /// Entities only have the documented fields: no blueprint, authors or times.
     pub published_alone: bool,
-    /// Blueprints whose entities cannot be read where all are searched.
+    /// Blueprints whose entities cannot be read in a search over all blueprints.
     pub failed_blueprints: Vec<String>,
 }
 
-/// The requests that an organization has, by class of route.
+/// The rate limits of an organization, by class of route.
 #[derive(Clone, Debug)]
 pub struct Rates {
     pub period: Duration,
@@ -124,27 +124,27 @@ pub struct Rates {
     pub other: Rate,
     pub window: Window,
     pub reset: Reset,
-    /// A 429 has a `Retry-After`.
+    /// Whether a 429 has a `Retry-After`.
     pub retry_after: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub struct Rate {
-    /// In a period.
+    /// Per period.
     pub requests: u32,
-    /// At once.
+    /// Maximum burst.
     pub burst: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {
-    /// So many at once, and then as they come back over the period.
+    /// A burst, then refilled over the period.
     Sliding,
-    /// So many in a period that begins with the first; the burst does not matter.
+    /// A fixed number in a period that begins with the first request; the burst is ignored.
     Fixed,
 }
 
-/// What `x-ratelimit-reset` is.
+/// The form of `x-ratelimit-reset`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reset {
     /// Seconds since the epoch.
@@ -154,7 +154,7 @@ pub enum Reset {
 }
 
 impl Default for Rates {
-    /// The published ones.
+    /// The published limits.
     fn default() -> Self {
         let rate = |requests, burst| Rate { requests, burst };
         Self {

@@ -1,4 +1,4 @@
-//! How Microsoft Graph behaves. Where a matter is unproven or reported both ways, a setting says which way it goes.
+//! How Microsoft Graph behaves. Where behaviour is unverified or reports conflict, a setting decides.
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use super::PortSettings;
 
-/// The blueprints of Port's own guide, and the mappings that the project ships.
+/// The blueprints from Port's own guide, and the shipped mappings.
 const BLUEPRINTS: &str = include_str!("../../../../examples/port/entra/blueprints.json");
 const MAPPING: &str = include_str!("../../../../examples/port/entra/mapping.json");
 const MAPPING_BATCH: &str = include_str!("../../../../examples/port/entra/mapping-batch.json");
@@ -20,19 +20,19 @@ pub const ALL_ROLES: [&str; 6] = [
     "AuditLog.Read.All",
     "Member.Read.Hidden",
 ];
-/// Those that delta queries and reads of members need at the least.
+/// The minimum roles for delta queries and reads of members.
 pub const LEAST_ROLES: [&str; 3] = ["User.Read.All", "GroupMember.Read.All", "Application.Read.All"];
 
-/// How much there is at the start.
+/// The initial number of objects.
 #[derive(Clone, Debug)]
 pub struct DirectorySize {
     pub users: usize,
     pub groups: usize,
-    /// In all groups together, more or less.
+    /// In all groups together, approximately.
     pub memberships: usize,
     pub applications: usize,
     pub service_principals: usize,
-    /// The members of the first groups.
+    /// The number of members of the first groups.
     pub large: Vec<usize>,
 }
 
@@ -41,7 +41,7 @@ impl DirectorySize {
         Self { users: 0, groups: 0, memberships: 0, applications: 0, service_principals: 0, large: Vec::new() }
     }
 
-    /// As large as the largest tenants that are reported.
+    /// As large as the largest tenants reported.
     pub fn largest() -> Self {
         Self {
             users: 500_000,
@@ -62,9 +62,9 @@ impl Default for DirectorySize {
 
 #[derive(Clone, Debug)]
 pub struct EntraSettings {
-    /// `None` where the token has no `roles` at all. They are in the token: a change takes a new one.
+    /// `None` for a token without `roles`. They are part of the token, so a change needs a new one.
     pub roles: Option<Vec<String>>,
-    /// On the sandbox's clock.
+    /// By the sandbox's clock.
     pub token_lifetime: Duration,
     pub latency: Duration,
     pub rights: RightsSettings,
@@ -77,51 +77,52 @@ pub struct EntraSettings {
 
 #[derive(Clone, Debug)]
 pub struct RightsSettings {
-    /// `getByIds` and `memberOf` take `Directory.Read.All`.
+    /// `getByIds` and `memberOf` need `Directory.Read.All`.
     pub directory_role_needed: bool,
-    /// Hidden memberships are refused without `Member.Read.Hidden`, and not merely left out.
+    /// Without `Member.Read.Hidden`, rejects hidden memberships instead of leaving them out.
     pub hidden_refused: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeltaSettings {
-    /// There is none in external tenants and those of Azure AD B2C.
+    /// Not available in external tenants and those of Azure AD B2C.
     pub available: bool,
-    /// Objects on a page, a group once for each slice of its members.
+    /// Objects per page; a group counts once for each slice of its members.
     pub page: usize,
-    /// Members of a group in one place.
+    /// Members of a group in one slice.
     pub slice: RangeInclusive<usize>,
-    /// One page of so many, which are two at the least, is empty, and says where the next is.
+    /// One page in this many, at least two, is empty and links to the next.
     pub empty_page_in: Option<usize>,
     pub shuffled: bool,
     pub repeats: Repeats,
-    /// So many changes before the link's own come once more.
+    /// Repeats this many changes from before the link.
     pub replayed: u32,
-    /// A first round shows what is deleted, as removed.
+    /// A first round includes deleted objects, as removed.
     pub first_round_removed: bool,
-    /// What is restored comes again.
+    /// Restored objects are returned again.
     pub shows_restored: bool,
-    /// `$top`, `$expand` and `$orderby` are refused, and not ignored.
+    /// Rejects `$top`, `$expand` and `$orderby` instead of ignoring them.
     pub refuses_options: bool,
-    /// `createdDateTime` of service principals can be selected.
+    /// Whether `createdDateTime` of service principals can be selected.
     pub service_principal_created: bool,
     pub link_lifetime: Duration,
-    /// The link of each round lives as long as the first, and not only until its own end.
+    /// The link of each round lives as long as the first one, instead of expiring with it.
     pub link_renewed: bool,
-    /// What a link is answered with that is too old, or from before a reset.
+    /// The answer to a link that is too old, or from before a reset.
     pub stale: Stale,
-    /// Of links to the next page, here and in lists.
+    /// For links to the next page, here and in lists.
     pub page_link_lifetime: Option<Duration>,
 }
 
-/// What a round tells of an object that changed more than once.
+/// What a round returns for an object that changed more than once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeats {
-    /// Its last state.
+    /// Its final state.
     Folded,
-    /// All its states, each once, from old to new. In a first round some objects come twice, with an older state if they have one.
+    /// All its states, each once, from old to new. In a first round some objects come twice, with an older state if
+    /// they have one.
     OldThenNew,
-    /// The same in any order, so that two states of one object contradict.
+    /// The same in any order, so that states of one object conflict.
     Conflicting,
 }
 
@@ -137,54 +138,54 @@ pub enum Stale {
 
 #[derive(Clone, Debug)]
 pub struct ListSettings {
-    /// The most on a page, however many are asked for.
+    /// Maximum page size, whatever the request asks for.
     pub page: usize,
-    /// What a `$top` above 999 comes to.
+    /// What happens with a `$top` above 999.
     pub above_most: AboveMost,
-    /// Members that `$expand` shows, silently.
+    /// Members that `$expand` silently limits the list to.
     pub expanded: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AboveMost {
     Capped,
-    /// As if there were none.
+    /// As if there were no `$top`.
     Ignored,
     Refused,
 }
 
 #[derive(Clone, Debug)]
 pub struct SignInSettings {
-    /// Of ten requests so many fail for want of a licence.
+    /// This many of ten requests fail for lack of a licence.
     pub unlicensed: u32,
-    /// The most on a page; asking for more is an error.
+    /// Maximum page size; asking for more is an error.
     pub page: usize,
-    /// Users that are gone are in a filtered answer.
+    /// Filtered answers include deleted users.
     pub shows_vanished: bool,
-    /// Who never signed in did so in the year 1, and not at no time.
+    /// Users who never signed in have a date in the year 1 instead of none.
     pub never_is_year_one: bool,
-    /// Requests in ten seconds.
+    /// Requests per ten seconds.
     pub rate: Option<u32>,
 }
 
-/// How far what an endpoint shows is behind; drawn anew for every request, and for every round of a delta.
+/// How far each endpoint lags behind; random for every request, and for every round of a delta.
 #[derive(Clone, Debug)]
 pub struct Replicas {
     pub delta: RangeInclusive<Duration>,
-    /// Of lists.
+    /// For lists.
     pub list: RangeInclusive<Duration>,
-    /// Of `/members` and `memberOf`.
+    /// For `/members` and `memberOf`.
     pub members: RangeInclusive<Duration>,
-    /// Of single objects, `getByIds` and `deletedItems`.
+    /// For single objects, `getByIds` and `deletedItems`.
     pub object: RangeInclusive<Duration>,
-    /// Of what `ConsistencyLevel: eventual` is answered from.
+    /// For answers to `ConsistencyLevel: eventual`.
     pub index: RangeInclusive<Duration>,
 }
 
-/// Resource units: a bucket that fills again over the period.
+/// Resource units: a bucket that refills over the period.
 #[derive(Clone, Copy, Debug)]
 pub struct UnitSettings {
-    /// `None`: as the size of the tenant has it.
+    /// `None` to depend on the size of the tenant.
     pub units: Option<u32>,
     pub period: Duration,
     pub retry_after: RetryAfter,
@@ -242,8 +243,9 @@ impl Default for EntraSettings {
 }
 
 impl PortSettings {
-    /// Port has the blueprints of Entra ID as well, and its webhook takes `{"type": "user", "operation": "upsert", "data": {…}}`
-    /// and the like for each kind. A delete takes dependents along, or does not.
+    /// Adds Entra ID's blueprints to Port, and mapping entries to its webhook for
+    /// `{"type": "user", "operation": "upsert", "data": {…}}` and the like for each kind. `delete_dependents`: whether
+    /// a delete includes dependents.
     pub fn add_entra(&mut self, delete_dependents: bool) {
         let is_batch = self.mapping == super::MAPPING_BATCH;
         let mapping = if is_batch { MAPPING_BATCH } else { MAPPING };
@@ -253,7 +255,7 @@ impl PortSettings {
     }
 }
 
-/// Two lists as one. What is not JSON is left for Port to refuse.
+/// Concatenates two lists. Invalid JSON is left for Port to reject.
 fn both(own: &str, more: &str) -> String {
     let list = serde_json::from_str::<Vec<Json>>;
     match (list(own), list(more)) {

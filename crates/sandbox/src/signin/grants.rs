@@ -1,4 +1,4 @@
-//! Tokens for Microsoft Graph: unlike Resource Manager's they say which roles they carry, and can be read.
+//! Tokens for Microsoft Graph. Unlike Resource Manager's, they contain roles and are readable.
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,11 +11,11 @@ use super::BadToken;
 use crate::lock;
 use crate::settings::{CLIENT, EntraSettings, TENANT};
 
-/// What a token for Microsoft Graph stands for.
+/// What a token for Microsoft Graph grants.
 #[derive(Clone, Debug)]
 pub(crate) struct Grant {
     roles: Vec<String>,
-    /// On the sandbox's clock.
+    /// By the sandbox's clock.
     expires: i64,
 }
 
@@ -25,7 +25,7 @@ impl Grant {
     }
 }
 
-/// Where tokens for Microsoft Graph are for, and what comes with them.
+/// The audience of Microsoft Graph's tokens, and their contents.
 pub(crate) struct Audience<'a> {
     pub origin: &'a str,
     pub settings: EntraSettings,
@@ -37,11 +37,11 @@ pub(crate) struct Audience<'a> {
 pub(super) struct Grants(Mutex<HashMap<String, Grant>>);
 
 impl Grants {
-    /// A new token; `number` makes it unlike any other.
+    /// Issues a new token; `number` makes it unique.
     pub(super) fn mint(&self, audience: &Audience<'_>, number: u64) -> String {
         let Audience { origin, settings, now } = audience;
         let lifetime = settings.token_lifetime;
-        // Clients compare it with their own clock, which is the machine's.
+        // Clients compare it with their own clock, the machine's.
         let machine = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let mut claims = json!({
             "aud": origin, "iss": format!("https://sts.windows.net/{TENANT}/"), "appid": CLIENT, "tid": TENANT,

@@ -1,4 +1,4 @@
-//! Many requests in one, each answered by itself.
+//! Several requests in one, each answered separately.
 use sandbox::faults::{Fault, Rule};
 use sandbox::requests::Route;
 use serde_json::{Value as Json, json};

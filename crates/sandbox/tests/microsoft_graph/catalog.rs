@@ -1,4 +1,4 @@
-//! Port's side: what a webhook makes of users and groups, and how the catalog is held against the directory.
+//! Port's side: what a webhook makes of users and groups, and how the catalog is compared with the directory.
 use std::collections::BTreeMap;
 
 use sandbox::directory::{GroupKind, Id, Kind, life};
@@ -24,7 +24,7 @@ impl Asking {
         status.as_u16()
     }
 
-    /// Sends an object as it is read, a group with its members.
+    /// Posts an object as read, groups with their members.
     async fn copy(&self, kind: Kind, id: Id) {
         let select = match kind {
             Kind::User => {
@@ -68,7 +68,7 @@ async fn a_catalog_that_was_copied_equals_the_directory_until_that_changes() {
     settings.port.add_entra(false);
     let asking = Asking::of(settings).await;
     asking.copy_all().await;
-    // Port takes no address with a letter beyond ASCII, and none is made.
+    // Port accepts no address with non-ASCII letters, and none is generated.
     assert_eq!(asking.sandbox.port().audit(), [""; 0]);
     assert_eq!(asking.differences().await, [""; 0]);
     assert_eq!(asking.counts().values().sum::<usize>(), 60 + 12 + 8 + 14);
@@ -110,7 +110,7 @@ async fn a_group_of_users_that_are_not_there_is_kept_refused_or_makes_them_bare(
         asking.copy(Kind::Group, group).await;
         let counts = asking.counts();
         assert_eq!((counts["user"], counts["group"]), (users, 1));
-        // What is written apart: without its members, the group itself is there.
+        // The group itself can be written separately, without its members.
         let is_refused = dangling == Dangling::Refuse;
         assert_eq!(!asking.sandbox.port().audit().is_empty(), is_refused);
         assert_eq!(asking.differences().await.iter().any(|line| line.contains("relation members")), is_refused);

@@ -1,4 +1,4 @@
-//! What a delta tells of an object, and what it refuses.
+//! What a delta returns for an object, and what it rejects.
 use reqwest::Method;
 use sandbox::directory::{GroupKind, Kind};
 use serde_json::{Value as Json, json};

@@ -1,4 +1,4 @@
-//! Who follows the links sees what there is, whatever the directory lives through and however it is told.
+//! Following the links gives the current state, whatever happens in the directory and however the deltas report it.
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{Asking, GROUPS, USERS, id_of, settings};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A copy that is made of deltas alone, but for the groups of users who turn up.
+/// A copy built only from deltas, except for the groups of users who reappear.
 #[derive(Default)]
 struct Copy {
     links: BTreeMap<&'static str, String>,
@@ -40,7 +40,7 @@ impl Copy {
             self.users.remove(&id);
             return;
         }
-        // What happened to the groups while the user was deleted is silent; who is gone by now has none.
+        // Changes to the groups while the user was deleted are silent; a user who is gone by now has none.
         let groups = asking.get(&format!("/v1.0/users/{id}/memberOf?$select=id&$top=999")).await;
         for group in groups.body["value"].as_array().into_iter().flatten() {
             self.members.entry(id_of(group)).or_default().insert(id.clone());

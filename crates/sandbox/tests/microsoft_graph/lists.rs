@@ -1,4 +1,4 @@
-//! Lists, single objects, many by their ids, and what is deleted.
+//! Lists, single objects, lookups by ids, and deleted objects.
 use sandbox::directory::{GroupKind, Id, Kind};
 use sandbox::settings::AboveMost;
 use serde_json::{Value as Json, json};

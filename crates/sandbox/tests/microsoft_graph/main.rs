@@ -1,4 +1,4 @@
-//! Microsoft Graph as its clients see it: over TLS, with a token for it.
+//! Microsoft Graph as clients see it: over TLS, with a token for it.
 #![allow(
     clippy::indexing_slicing,
     clippy::unwrap_used,
@@ -38,14 +38,14 @@ struct Asking {
     token: String,
 }
 
-/// A status, the headers, and what came with them.
+/// A status, headers and body.
 struct Answer {
     status: u16,
     headers: HeaderMap,
     body: Json,
 }
 
-/// All items of a round, by page, and where the next begins.
+/// All items of a round, by page, and the link to the next round.
 struct Round {
     pages: Vec<Vec<Json>>,
     link: String,
@@ -72,7 +72,7 @@ impl Asking {
         Self::of(settings(change)).await
     }
 
-    /// Signed in.
+    /// Signs in.
     async fn of(settings: Settings) -> Self {
         let sandbox = Sandbox::start(settings).await.unwrap();
         let client = sandbox.client().unwrap().timeout(Duration::from_secs(20)).build().unwrap();
@@ -109,7 +109,7 @@ impl Asking {
         self.ask(Method::GET, url, &[], &Json::Null).await
     }
 
-    /// The same with what advanced queries need.
+    /// The same with the header that advanced queries need.
     async fn get_eventual(&self, url: &str) -> Answer {
         self.ask(Method::GET, url, &[("consistencylevel", "eventual")], &Json::Null).await
     }
@@ -118,7 +118,7 @@ impl Asking {
         self.ask(Method::POST, url, &[], body).await
     }
 
-    /// A round from a path or a link to its end.
+    /// Reads a round from a path or link to its end.
     async fn round(&self, from: &str) -> Round {
         let (mut pages, mut url) = (Vec::new(), from.to_owned());
         loop {
@@ -158,7 +158,7 @@ impl Asking {
         self.sandbox.tenant().create_user(name)
     }
 
-    /// A group with so many new users.
+    /// A group with this many new users.
     fn group_of(&self, members: usize) -> (Id, Vec<Id>) {
         let mut tenant = self.sandbox.tenant();
         let group = tenant.create_group("group", GroupKind::Security);
@@ -203,7 +203,7 @@ impl Round {
         items[0]
     }
 
-    /// What became of the members of each group: whether they are in it.
+    /// The members that joined or left each group: whether they are in it now.
     fn members(&self) -> BTreeMap<String, BTreeMap<String, bool>> {
         let mut groups: BTreeMap<String, BTreeMap<String, bool>> = BTreeMap::new();
         for item in self.items() {
@@ -228,7 +228,7 @@ fn removed(id: Id, reason: &str) -> Json {
     json!({"id": id.to_string(), "@removed": {"reason": reason}})
 }
 
-/// What is looked for in each of these values.
+/// This field of each value.
 fn field<'a>(items: impl IntoIterator<Item = &'a Json>, name: &str) -> Vec<&'a Json> {
     items.into_iter().map(|item| &item[name]).collect()
 }

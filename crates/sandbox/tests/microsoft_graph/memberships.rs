@@ -1,4 +1,4 @@
-//! Who is in a group, and which groups somebody is in: of all kinds, at all times, and who does not show.
+//! The members of groups and the groups of objects: of all kinds, at all times, and who is not shown.
 use std::collections::BTreeSet;
 
 use sandbox::directory::{GroupKind, Id, Kind};
@@ -10,7 +10,7 @@ fn ids(items: &[Json]) -> BTreeSet<String> {
     items.iter().map(id_of).collect()
 }
 
-/// A group with one member of each kind, those of users first.
+/// A group with one member of each kind, users first.
 fn mixed(asking: &Asking) -> (Id, Vec<(Kind, Id)>) {
     let mut tenant = asking.sandbox.tenant();
     let group = tenant.create_group("mixed", GroupKind::Security);
@@ -125,7 +125,7 @@ async fn the_groups_of_a_user_are_those_that_are_there_directly_or_by_others() {
             (tenant.create_group("o", GroupKind::Security), tenant.create_group("p", GroupKind::Security));
         tenant.join(outer, inner);
         tenant.join(outmost, outer);
-        // A circle has an end.
+        // A cycle must end.
         tenant.join(inner, outmost);
         (outer, outmost)
     };

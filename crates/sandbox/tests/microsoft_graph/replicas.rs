@@ -1,4 +1,4 @@
-//! Endpoints that are behind one another, and what a client sees of it.
+//! Endpoints that lag behind one another, and what clients see of it.
 use std::collections::BTreeSet;
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Which roles a request takes, what shows without them, and how long a token is good.
+//! The roles that requests need, what is visible without them, and how long tokens are valid.
 use std::time::Duration;
 
 use reqwest::Method;

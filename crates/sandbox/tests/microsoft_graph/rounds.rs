@@ -1,4 +1,4 @@
-//! How a round falls into pages: slices of members, repeats, contradictions, empty pages.
+//! How a round is split into pages: slices of members, repeats, conflicts, empty pages.
 use std::collections::{BTreeMap, BTreeSet};
 
 use sandbox::directory::GroupKind;
@@ -42,7 +42,7 @@ async fn an_empty_page_in_the_middle_says_where_the_next_is() {
     assert_eq!(round.ids(), texts(&users));
 }
 
-/// On which pages a group is.
+/// The pages that contain a group.
 fn pages_of(round: &Round, group: &str) -> Vec<usize> {
     let has = |page: &Vec<Json>| page.iter().any(|item| item["id"] == group);
     round.pages.iter().enumerate().filter(|(_, page)| has(page)).map(|(place, _)| place).collect()

@@ -1,4 +1,4 @@
-//! Sign-ins, which go by rules of their own.
+//! Sign-ins, which have their own rules.
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};

@@ -1,4 +1,4 @@
-//! Resource units: what requests cost, and what happens when they run out.
+//! Resource units: the cost of requests, and what happens when they run out.
 use std::time::Duration;
 
 use sandbox::settings::{RetryAfter, UnitSettings};
@@ -49,7 +49,7 @@ async fn from_four_fifths_on_an_answer_says_how_much_is_used_and_then_there_is_n
         percentages.extend(answer.header("x-ms-throttle-limit-percentage").map(str::to_owned));
         answer.ok();
     }
-    // The first may be a hair less than four fifths: the bucket fills all the time.
+    // The first may be slightly below four fifths, because the bucket refills constantly.
     assert_eq!(percentages[percentages.len() - 2..], ["0.90", "1.00"]);
     assert!(percentages.len() <= 3, "{percentages:?}");
     let refused = asking.get(USERS).await;
@@ -75,7 +75,7 @@ async fn the_bucket_is_that_of_the_tenants_size() {
         entra.units = Some(UnitSettings { units: None, ..units(1, RetryAfter::Seconds) });
     })
     .await;
-    // So many requests at once that a small tenant has four fifths of its units used.
+    // Enough parallel requests to use four fifths of a small tenant's units.
     let ids = json!({"requests": (0..20).map(|id| json!({"id": id.to_string(), "method": "GET", "url": "/users"})).collect::<Vec<_>>()});
     let spent = async |batches: usize| {
         for _ in 0..batches {

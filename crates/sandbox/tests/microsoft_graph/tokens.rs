@@ -1,4 +1,4 @@
-//! The tokens in links: what they are good for, and how long.
+//! The tokens in links: what they allow, and for how long.
 use std::time::Duration;
 
 use sandbox::directory::Kind;

@@ -1,4 +1,4 @@
-//! The sandbox as its clients see it: each test asks over TLS, as the program does.
+//! The sandbox as clients see it: each test sends requests over TLS, as the program does.
 #![allow(
     clippy::indexing_slicing,
     clippy::unwrap_used,
@@ -76,7 +76,7 @@ impl Asking {
         (answer.status().as_u16(), answer.json().await.unwrap())
     }
 
-    /// The ids on all pages of a query, in the order in which they came.
+    /// The ids on all pages of a query, in order.
     async fn pages(&self, query: &str, top: usize) -> Vec<String> {
         let (mut ids, mut token) = (Vec::new(), Json::Null);
         loop {
@@ -389,7 +389,7 @@ async fn an_estate_and_its_life_are_the_same_under_the_same_seed() {
     assert_ne!(first, live(6).await);
 }
 
-/// The columns of the rows that a query shows, by their id.
+/// The columns of the visible rows, sorted by id.
 const ROWS: &str =
     "resources | extend resourceId = tolower(id) | project resourceId, name, type | order by resourceId asc";
 

@@ -1,4 +1,4 @@
-//! How the real Azure behaves where nobody would expect it.
+//! Surprising behaviour of the real Azure.
 
 use sandbox::dates::Date;
 use sandbox::estate::{Level, Twin, lower};
@@ -100,7 +100,7 @@ fn guids(asking: &Asking) -> Vec<String> {
     asking.sandbox.estate().subscriptions().iter().map(|one| one.guid.to_string()).collect()
 }
 
-/// How many rows and records a query over these subscriptions counts.
+/// How many rows and records a query over these subscriptions returns.
 async fn counts(asking: &Asking, subscriptions: &[&String]) -> (u64, u64, u64) {
     let count = async |table: &str| {
         let query = json!({"query": format!("{table} | where isnotempty(subscriptionId) | project id"), "subscriptions": subscriptions});
@@ -133,7 +133,7 @@ async fn what_resource_graph_does_not_know_is_left_out_and_refused_where_nothing
     asking.sandbox.clock().advance(Duration::from_secs(60));
     assert_eq!(counts(&asking, &[first, second]).await, both);
 
-    // What is for ever stays so when everything else shows.
+    // What is permanent stays so when everything else becomes visible.
     assert!(asking.sandbox.estate().never_know(first));
     assert!(asking.sandbox.estate().describe_subscription(first, "Disabled", "AAD_2015-09-01"));
     asking.sandbox.estate().catch_up();
@@ -187,7 +187,7 @@ async fn a_deleted_subscription_is_a_record_without_a_row() {
     assert!(expected.hidden.is_empty());
 }
 
-/// A query of 120 rows on three pages.
+/// The rows of a query with 120 rows on three pages.
 async fn three_pages(asking: &Asking) -> Vec<Json> {
     let (mut pages, mut token) = (Vec::new(), Json::Null);
     loop {
@@ -362,7 +362,7 @@ async fn resources_are_in_no_group_or_in_one_that_has_no_row() {
     assert_eq!(asking.sandbox.expected(&Scope::default()).catalog.count("azureResourceGroup"), 0);
 }
 
-/// Types and times of the records of an id, by time.
+/// Types and times of an id's records, by time.
 async fn history(asking: &Asking, id: &str) -> Vec<(String, String)> {
     let query = format!(
         "resourcechanges | where tolower(properties.targetResourceId) == '{id}'

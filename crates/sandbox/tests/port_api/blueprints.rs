@@ -1,4 +1,4 @@
-//! Blueprints made, replaced, changed and taken away.
+//! Creating, replacing, changing and deleting blueprints.
 use reqwest::Method;
 use serde_json::{Value as Json, json};
 

@@ -1,4 +1,4 @@
-//! One entity, written, read and deleted.
+//! Writing, reading and deleting one entity.
 use reqwest::Method;
 use sandbox::faults::{Fault, Rule};
 use sandbox::requests::Route;
@@ -9,7 +9,7 @@ use crate::{Asking, GROUPS, SUBSCRIPTIONS, blueprint, refused};
 
 const THINGS: &str = "/v1/blueprints/thing/entities";
 
-/// With a blueprint that has a property of each kind, and each kind of relation.
+/// With a blueprint that has a property of each type and each kind of relation.
 async fn with_things() -> Asking {
     let asking = Asking::new().await;
     let mut thing = blueprint("thing");
@@ -35,7 +35,7 @@ async fn with_things() -> Asking {
     asking
 }
 
-/// One that is well, but for this.
+/// A valid entity except for this field.
 fn thing(part: &str, name: &str, value: Json) -> Json {
     let mut thing = json!({"identifier": "x", "properties": {"needed": "n"}, "relations": {"must": "s"}});
     thing[part][name] = value;

@@ -1,4 +1,4 @@
-//! Port's own API as its clients see it: over TLS, each answer held to its published shape.
+//! Port's own API as clients see it: over TLS, with each answer checked against its published shape.
 #![allow(
     clippy::indexing_slicing,
     clippy::unwrap_used,
@@ -22,7 +22,7 @@ use sandbox::{Host, Sandbox};
 use serde_json::{Value as Json, json};
 
 const AGENT: &str = "azure-incremental/test (scope)";
-/// The first blueprint's route.
+/// The route of the first blueprint.
 const SUBSCRIPTIONS: &str = "/v1/blueprints/azureSubscription/entities";
 const GROUPS: &str = "/v1/blueprints/azureResourceGroup/entities";
 
@@ -32,7 +32,7 @@ struct Asking {
     token: String,
 }
 
-/// A status, the headers, and what came with them.
+/// A status, headers and body.
 struct Answer {
     status: u16,
     headers: HeaderMap,
@@ -55,7 +55,7 @@ impl Asking {
         Self::of(settings(change)).await
     }
 
-    /// Signed in.
+    /// Signs in.
     async fn of(settings: Settings) -> Self {
         let sandbox = Sandbox::start(settings).await.unwrap();
         let timeout = Duration::from_secs(20);
@@ -85,7 +85,7 @@ impl Asking {
         self.try_ask(method, path, body).await.unwrap()
     }
 
-    /// What is answered with this status and in this shape.
+    /// An answer with this status and shape.
     async fn get(&self, path: &str, status: u16, shape: &str) -> Json {
         self.ask(Method::GET, path, &Json::Null).await.is(status, shape)
     }
@@ -106,7 +106,7 @@ impl Asking {
         self.ask(Method::DELETE, path, &Json::Null).await.is(status, shape)
     }
 
-    /// Puts an entity of the given blueprints there.
+    /// Writes an entity of one of the given blueprints.
     async fn put_entity(&self, path: &str, entity: &Json) -> Json {
         self.post(&format!("{path}?upsert=true&merge=true"), entity, 201, "entity").await["entity"].clone()
     }
@@ -134,7 +134,7 @@ impl Answer {
     }
 }
 
-/// An error by its status and its code.
+/// The message of an error with this status and code.
 async fn refused(asking: &Asking, method: Method, path: &str, body: &Json, status: u16, code: &str) -> String {
     let answer = asking.ask(method, path, body).await.is(status, "error");
     assert_eq!(answer["error"], code, "{answer}");

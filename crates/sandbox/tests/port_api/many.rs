@@ -1,4 +1,4 @@
-//! Many entities in a request, written or deleted.
+//! Bulk writes and deletes.
 use reqwest::Method;
 use sandbox::faults::{Fault, Rule};
 use sandbox::requests::Route;

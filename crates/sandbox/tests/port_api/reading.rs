@@ -1,4 +1,4 @@
-//! Entities searched, listed and counted.
+//! Searching, listing and counting entities.
 use reqwest::Method;
 use sandbox::requests::Route;
 use serde_json::{Value as Json, json};
@@ -7,7 +7,7 @@ use crate::{AGENT, Asking, GROUPS, SUBSCRIPTIONS, refused};
 
 const SEARCH: &str = "/v1/blueprints/azureSubscription/entities/search";
 
-/// With so many subscriptions, of which each third is called `odd`.
+/// With this many subscriptions; every third is called `odd`.
 async fn with_subscriptions(so_many: usize) -> Asking {
     let asking = Asking::new().await;
     let all: Vec<Json> = (0..so_many)

@@ -1,4 +1,4 @@
-//! Who may ask, how often, and what is noted of it.
+//! Who may send requests, how often, and what is logged of it.
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::Method;

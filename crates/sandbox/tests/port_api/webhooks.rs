@@ -1,4 +1,4 @@
-//! Webhooks set up over the API, and what is then posted to them.
+//! Webhooks configured over the API, and posts to them.
 use std::time::{Duration, Instant};
 
 use reqwest::Method;

@@ -1,5 +1,5 @@
-//! The demo: a first run over a fresh estate, then runs while it lives, one of them behind a firewall that lets no post through.
-//! After each, the catalog is compared with the truth. Then comes Entra ID, and at last Port's API.
+//! The demo: a first run over a fresh estate, then runs while it changes, one of them behind a firewall that blocks all
+//! posts. After each, the catalog is compared with the truth. Entra ID follows, then Port's API.
 use std::io::{self, Stdout, Write as _};
 use std::path::Path;
 use std::process::{ExitCode, Output, Stdio};
@@ -19,31 +19,31 @@ use tokio::process::Command;
 const MINUTE: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_secs(15 * 60);
 const CHANGES: usize = 60;
-/// How many differences, and lines of a log, are worth showing.
+/// How many differences or log lines to show.
 const SHOWN: usize = 3;
 
 struct Demo<'a> {
     sandbox: Sandbox,
     binary: &'a Path,
-    /// Where it keeps its checkpoint.
+    /// The folder of the checkpoint.
     folder: &'a Path,
     out: Stdout,
     way: Way,
 }
 
-/// How entities come to Port.
+/// How entities are sent to Port.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
     Webhook,
-    /// With Entra ID as well.
+    /// Including Entra ID.
     WithEntra,
     Api,
 }
 
-/// The mapping of the examples.
+/// The example mapping.
 const ENTITIES: &str = include_str!("../../../../../examples/port/entities.yml");
 
-/// How a run is to end.
+/// How a run should end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     /// With exit code 0, and a catalog that equals the estate.
@@ -54,7 +54,7 @@ enum End {
 
 pub(crate) async fn run(binary: &Path, seed: u64) -> io::Result<ExitCode> {
     let started = Instant::now();
-    // Everything that happens in the first five minutes of a tick shows before its run.
+    // Everything that happens in the first five minutes of a tick is visible before its run.
     let lags = Lags { record: Duration::ZERO..=8 * MINUTE, row: Duration::ZERO..=2 * MINUTE };
     let estate = EstateSize { subscriptions: 4, groups: 40, resources: 1_200 };
     let mut settings = Settings { seed, clock: Clock::stopped(), estate, lags, ..Settings::default() };
@@ -71,7 +71,7 @@ pub(crate) async fn run(binary: &Path, seed: u64) -> io::Result<ExitCode> {
 }
 
 impl Demo<'_> {
-    /// Whether every run ended as it should.
+    /// Returns whether every run ended as expected.
     async fn play(&mut self, rng: &mut Rng) -> io::Result<bool> {
         let mut is_good = self.step("First run: there is no checkpoint yet", End::Equal).await?;
         self.live(rng);
@@ -106,7 +106,7 @@ impl Demo<'_> {
         self.sandbox.clock().advance(TICK - 5 * MINUTE);
     }
 
-    /// A tick in which somebody joins, somebody leaves and somebody gets another name.
+    /// A tick in which a person joins, one leaves and one is renamed.
     fn hire(&self) {
         let mut tenant = self.sandbox.tenant();
         let (users, groups) = (tenant.ids(Kind::User), tenant.ids(Kind::Group));
@@ -119,7 +119,7 @@ impl Demo<'_> {
         self.sandbox.clock().advance(TICK);
     }
 
-    /// The program's own comparison; whether it finds both equal.
+    /// Runs the program's own comparison; returns whether it finds no difference.
     async fn drift(&mut self, title: &str) -> io::Result<bool> {
         let run = self.run(title, &["drift"]).await?;
         if !run.status.success() {
@@ -128,7 +128,7 @@ impl Demo<'_> {
         Ok(run.status.success())
     }
 
-    /// Runs the program, and shows what it says.
+    /// Runs the program and shows its output.
     async fn run(&mut self, title: &str, arguments: &[&str]) -> io::Result<Output> {
         let Self { sandbox, binary, folder, out, way } = self;
         writeln!(out, "\n── {title} {}", "─".repeat(76_usize.saturating_sub(title.chars().count())))?;
@@ -158,7 +158,7 @@ impl Demo<'_> {
         Ok(run)
     }
 
-    /// One run of the program, its report, and the comparison; whether it ended as it should.
+    /// Runs the program, shows its report and compares the catalog; returns whether it ended as expected.
     async fn step(&mut self, title: &str, end: End) -> io::Result<bool> {
         let run = self.run(title, &[]).await?;
         let Self { sandbox, out, way, .. } = self;
@@ -188,7 +188,7 @@ impl Demo<'_> {
     }
 }
 
-/// The first lines of a text.
+/// Prints the first lines of a text.
 fn some(out: &mut Stdout, text: &str) -> io::Result<()> {
     for line in text.lines().take(SHOWN) {
         let start: String = line.chars().take(100).collect();

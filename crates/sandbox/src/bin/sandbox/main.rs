@@ -1,4 +1,4 @@
-//! The sandbox as a program: serves a small Azure and a small Port, or shows the real program at work against them.
+//! The sandbox as a program: serves a small Azure and a small Port, or demonstrates the real program against them.
 
 mod demo;
 
