@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use crate::config::{ConfigError, Environment, is_job};
 use crate::error::Exit;
 use crate::freshness::ForPeople;
-use crate::report::{Report, TypeCounts};
+use crate::report::{Compared, Report, TypeCounts};
 use crate::text::{printable, printable_up_to};
 
 pub use crate::text::inert;
@@ -130,6 +130,9 @@ fn summary(report: &Report) -> String {
     text += &row(vec!["--:".into(); counts.len() + 1]);
     let time = format!("{:.1} s", report.elapsed.as_secs_f64());
     text += &row(counts.iter().map(|(_, count)| count.to_string()).chain([time]).collect());
+    if let Some(Compared { held, in_doubt }) = report.compared {
+        _ = write!(text, "\n{held} entities held, {} differ, {in_doubt} in doubt.\n", report.differing());
+    }
     if let Some(fresh) = &report.freshness {
         _ = write!(
             text,
@@ -281,9 +284,11 @@ mod tests {
         let actions = Actions { summary: Some(summary.clone()), output: Some(output.clone()) };
         let mut report = Report::new("incremental");
         report.upserts = 12;
+        report.compared = Some(Compared { held: 1234, in_doubt: 3 });
         actions.end(&report, &[]);
         assert_eq!(fs::read_to_string(&output).unwrap(), "mine=1\nupserts=12\ndeletes=0\nfailed=0\nexit-reason=ok\n");
-        assert!(fs::read_to_string(&summary).unwrap().contains("| 12 |"));
+        let written = fs::read_to_string(&summary).unwrap();
+        assert!(written.contains("| 12 |") && written.contains("\n1234 entities held, 12 differ, 3 in doubt.\n"));
         actions.refuse(&ConfigError(vec![Problem { variable: "SYNC_MODE".into(), problem: "is wrong".into() }]));
         assert!(fs::read_to_string(&output).unwrap().ends_with("exit-reason=configuration\n"));
         assert!(fs::read_to_string(&summary).unwrap().contains("SYNC_MODE is wrong"));

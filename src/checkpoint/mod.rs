@@ -56,8 +56,8 @@ pub(crate) struct Sizes {
 
 impl Default for Sizes {
     fn default() -> Self {
-        // Some 1 MB in memory.
-        Self { over: 4_500, block: blocks::LARGEST }
+        // Some 0.8 MB in memory.
+        Self { over: 3_000, block: blocks::LARGEST }
     }
 }
 

@@ -63,12 +63,12 @@ pub(super) enum Journal {
 /// A save that has begun.
 #[derive(Clone, Debug)]
 pub(super) struct Save {
-    number: Number,
-    /// What goes into the journal, in order.
-    puts: Vec<Put>,
+    pub(super) number: Number,
+    /// How many entries go into the journal.
+    journalled: usize,
     /// What goes among the entries, in order. The journal must not end with another value of any of them.
     pub(super) part: Vec<Put>,
-    /// The first save that the journal has after it, and those that it has not any more.
+    /// The first save that stays in the journal, and those that go.
     kept: Number,
     pub(super) stale: Vec<Number>,
 }
@@ -144,8 +144,8 @@ impl Overlay {
         self.journal.values().sum::<usize>() + self.unsaved
     }
 
-    /// Everything that no save has is being saved from now on, and so many slots are folded.
-    pub(super) fn begin(&mut self, folds: Folds, journal: Journal) -> Save {
+    /// Begins to save everything that no save has, and to fold some slots. Returns what goes into the journal as well, in order.
+    pub(super) fn begin(&mut self, folds: Folds, journal: Journal) -> (Save, Vec<Put>) {
         let part = self.part(folds);
         let number = self.next;
         self.next += 1;
@@ -162,7 +162,7 @@ impl Overlay {
             }
         }
         let stale = self.journal.range(..kept).map(|(save, _)| *save).collect();
-        Save { number, puts, part, kept, stale }
+        (Save { number, journalled: puts.len(), part, kept, stale }, puts)
     }
 
     /// Some slots: the ones after the last part, and then the first of all.
@@ -187,7 +187,9 @@ impl Overlay {
     /// It is in the file: all of its part but what was put since it began is where it belongs.
     pub(super) fn saved(&mut self, save: &Save) {
         self.journal.retain(|number, _| *number >= save.kept);
-        self.journal.extend(save.journal().map(|(number, puts)| (number, puts.len())));
+        if save.journalled > 0 {
+            self.journal.insert(save.number, save.journalled);
+        }
         let mut part = save.part.iter().peekable();
         if part.peek().is_none() {
             return;
@@ -205,13 +207,6 @@ impl Overlay {
             slot.save = self.next;
             self.unsaved += 1;
         }
-    }
-}
-
-impl Save {
-    /// What goes into the journal.
-    pub(super) fn journal(&self) -> Option<(Number, &[Put])> {
-        (!self.puts.is_empty()).then_some((self.number, &*self.puts))
     }
 }
 

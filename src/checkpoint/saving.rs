@@ -106,7 +106,8 @@ impl Checkpoint {
             // What is read while it folds is read as it was before, beneath what lies over it.
             self.tables()?;
         }
-        let save = Arc::new(overlay.begin(folds, journal));
+        let (save, journal) = overlay.begin(folds, journal);
+        let save = Arc::new(save);
         let shards = memory.shards.take_changed();
         let shard_numbers = shards.iter().map(|(_, shard)| shard.number).collect();
         let is_meta = std::mem::replace(&mut memory.is_changed, false);
@@ -126,7 +127,7 @@ impl Checkpoint {
             let cursors = serde_json::to_string(&memory.cursors);
             meta.push((table::CURSORS, cursors.map_err(|error| Fault::Io(error.into()))?));
         }
-        let batch = Batch { save: Arc::clone(&save), block: self.sizes.block, shards, meta };
+        let batch = Batch { save: Arc::clone(&save), journal, block: self.sizes.block, shards, meta };
         Ok(Some((batch, Taken { save, shard_numbers, is_meta })))
     }
 }

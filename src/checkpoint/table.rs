@@ -154,6 +154,8 @@ impl Tables {
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) save: Arc<Save>,
+    /// What goes into the journal, in order.
+    pub(super) journal: Vec<Put>,
     /// A block that gets larger than this is divided.
     pub(super) block: usize,
     pub(super) shards: Vec<(Arc<str>, Shard)>,
@@ -162,13 +164,12 @@ pub(super) struct Batch {
 
 /// Does it durably, all of it or nothing.
 pub(super) fn commit(database: &Database, batch: Batch) -> Result<(), Fault> {
-    let Batch { save, block, shards, meta } = batch;
+    let Batch { save, journal, block, shards, meta } = batch;
     let transaction = database.begin_write()?;
-    let journal = save.journal();
-    if journal.is_some() || !save.stale.is_empty() {
+    if !(journal.is_empty() && save.stale.is_empty()) {
         let mut table = transaction.open_table(JOURNAL)?;
-        if let Some((number, puts)) = journal {
-            table.insert(number, &codec::journal(puts)[..])?;
+        if !journal.is_empty() {
+            table.insert(save.number, &codec::journal(&journal)[..])?;
         }
         for number in &save.stale {
             table.remove(number)?;

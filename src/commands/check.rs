@@ -362,18 +362,15 @@ async fn checkpoint(config: &Config, told: &mut Told) {
         let of_entra = if kinds > 0 { format!(", {kinds} kinds of Entra ID") } else { String::new() };
         let marks: Vec<_> = shards.iter().map(|shard| held.mark(shard)).collect();
         let now = Timestamp::now();
-        let ago = |at: Option<Timestamp>| {
-            at.map_or("never".into(), |at| format!("{} ago", ForPeople(now.duration_since(at).unsigned_abs())))
-        };
+        let ago = |at| format!("{} ago", ForPeople(now.duration_since(at).unsigned_abs()));
         let since = marks.iter().filter_map(|mark| mark.since).min();
         let full = marks.iter().filter_map(|mark| mark.full).max();
+        let since = since.map_or("no read has finished".into(), |at| format!("read up to {} or later", ago(at)));
+        let full = full.map_or("never compared in full".into(), |at| format!("last compared in full {}", ago(at)));
         let totals = held.totals()?;
         Ok(format!(
-            "{subscriptions} subscriptions{of_entra}, {} entities held, {} in doubt; read up to {} or later, last compared in full {}",
-            totals.held,
-            totals.in_doubt,
-            ago(since),
-            ago(full)
+            "{subscriptions} subscriptions{of_entra}, {} entities held, {} in doubt; {since}, {full}",
+            totals.held, totals.in_doubt
         ))
     };
     match times() {

@@ -50,6 +50,7 @@ pub use error::{ConfigError, Problem};
 pub use forget::forget_id;
 pub use limits::Limits;
 pub use log::{LogConfig, LogFormat};
+use mode::Extent;
 pub use mode::Mode;
 pub use names::misspelt;
 pub use port::{Payload, PortApi, PortConfig, Verify};
@@ -111,12 +112,11 @@ impl Config {
     pub fn load(settings: &Settings, environment: Environment<'_>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(settings, environment);
         let dry_run = reader.flag("DRY_RUN", settings.dry_run.as_deref());
-        let (mode, resend_all) = (reader.mode(), reader.resend_all());
-        let prune = reader.prune();
+        let Extent { mode, resend_all, prune } = reader.extent();
         let entra = reader.entra();
         let (resources, has_entra) = reader.sources(!entra.kinds.is_empty());
         let config = Self {
-            mode: if resend_all || prune.is_some() { Mode::Full } else { mode },
+            mode,
             network: NetworkConfig { proxies: reader.proxies(), certificates: reader.certificates() },
             azure: reader.azure(),
             port: reader.port(dry_run),
@@ -201,9 +201,8 @@ impl QueryConfig {
     /// Like [`Config::load`], for fewer settings.
     pub fn load(settings: &Settings, environment: Environment<'_>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(settings, environment);
-        let (mode, resend_all) = (reader.mode(), reader.resend_all());
         let config = Self {
-            mode: if resend_all { Mode::Full } else { mode },
+            mode: reader.extent().mode,
             scope: reader.scope(),
             window: reader.window(),
             checkpoint: reader.checkpoint(),

@@ -27,18 +27,32 @@ impl Mode {
 /// Change records are reliable for 6 days. Full mode reads what is older.
 const LONGEST_WINDOW_MINUTES: u64 = 6 * 24 * 60;
 
+/// What a run reads, and what makes it read everything.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Extent {
+    pub(super) mode: Mode,
+    pub(super) resend_all: bool,
+    /// The percentage up to which the run may prune; `None` for no pruning.
+    pub(super) prune: Option<u64>,
+}
+
 impl Reader<'_> {
+    /// The mode of the next run, whatever makes it a full one.
+    pub(super) fn extent(&mut self) -> Extent {
+        let (mode, resend_all, prune) = (self.mode(), self.resend_all(), self.prune());
+        Extent { mode: if resend_all || prune.is_some() { Mode::Full } else { mode }, resend_all, prune }
+    }
+
     pub(super) fn mode(&mut self) -> Mode {
         let modes = [("incremental", Mode::Incremental), ("full", Mode::Full)];
         self.choice("SYNC_MODE", self.settings.mode.as_deref(), &modes)
     }
 
-    pub(super) fn resend_all(&mut self) -> bool {
+    fn resend_all(&mut self) -> bool {
         self.flag("RESEND_ALL", self.settings.resend_all.as_deref())
     }
 
-    /// The percentage up to which a run may prune; `None` for no pruning.
-    pub(super) fn prune(&mut self) -> Option<u64> {
+    fn prune(&mut self) -> Option<u64> {
         const NAME: &str = "PRUNE";
         let limit = self.optional_count("PRUNE_LIMIT_PERCENT", self.settings.prune_limit_percent.as_deref(), 0, 100);
         if !self.flag(NAME, self.settings.prune.as_deref()) {
@@ -63,7 +77,6 @@ impl Reader<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::QueryConfig;
     use super::super::testing::read;
     use super::*;
     use crate::cli::Settings;
@@ -82,17 +95,27 @@ mod tests {
     }
 
     #[test]
-    fn resend_all_makes_the_run_a_full_one_and_the_mode_is_validated_all_the_same() {
-        let mode = |mode: &str| {
-            let settings = Settings { mode: Some(mode.into()), resend_all: Some("true".into()), ..Settings::default() };
-            QueryConfig::load(&settings, &|_| None).map(|config| config.mode)
+    fn resending_and_pruning_make_the_run_a_full_one_and_the_mode_is_validated_all_the_same() {
+        let resending = Settings { resend_all: Some("true".into()), ..Settings::default() };
+        let file = Some("file".to_owned());
+        let pruning = Settings {
+            prune: Some("true".into()),
+            mapping_file: file.clone(),
+            checkpoint_file: file,
+            ..Settings::default()
         };
-        assert_eq!(mode("").unwrap(), Mode::Full);
-        assert_eq!(mode("incremental").unwrap(), Mode::Full);
-        assert!(mode("both").unwrap_err().to_string().contains("SYNC_MODE is \"both\""));
-        let settings = Settings { resend_all: Some("true".into()), ..Settings::default() };
-        assert_eq!(read(&settings, &[], Reader::resend_all), Ok(true));
-        assert_eq!(read(&Settings::default(), &[], Reader::resend_all), Ok(false));
+        for (settings, resend_all, prune) in [(resending, true, None), (pruning, false, Some(10))] {
+            let extent = |mode: &str| {
+                read(&Settings { mode: Some(mode.into()), ..settings.clone() }, &[], Reader::extent)
+                    .map_err(|error| error.to_string())
+            };
+            for mode in ["", "incremental"] {
+                assert_eq!(extent(mode), Ok(Extent { mode: Mode::Full, resend_all, prune }));
+            }
+            assert!(extent("both").unwrap_err().contains("SYNC_MODE is \"both\""));
+        }
+        let plain = Extent { mode: Mode::Incremental, resend_all: false, prune: None };
+        assert_eq!(read(&Settings::default(), &[], Reader::extent).unwrap(), plain);
     }
 
     #[test]
