@@ -117,20 +117,14 @@ fn execute(
     let (log, (mut config, work)) = ConfigError::both(LogConfig::load(&cli.settings, environment), config)?;
     if let Some(Command::Check(args)) = &cli.command {
         logging::init(&log.quieter());
-        return Ok(runtime(check::run(
-            &config,
-            hints,
-            args.probe,
-            Form::of(log.format),
-            AutoStream::auto(io::stdout()),
-        )));
+        return Ok(runtime(check::run(&config, hints, args, Form::of(log.format), AutoStream::auto(io::stdout()))));
     }
     if let Some(Command::Drift(args)) = &cli.command {
         config.check_comparable()?;
         logging::init(&log.quieter());
         let output = AutoStream::auto(io::stdout());
         let stop = watch.run(config.run_timeout, |_| ());
-        return Ok(runtime(drift::run(&config, args.all, log.format, stop, output)));
+        return Ok(runtime(drift::run(&config, args, log.format, stop, output)));
     }
     if config.dry_run.is_some() && log.format == LogFormat::Text && io::stdout().is_terminal() {
         config.dry_run = Some(DryRun::Counts);

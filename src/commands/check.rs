@@ -20,6 +20,7 @@ use serde::Deserialize;
 use crate::azure::api::{Api, ApiError};
 use crate::azure::subscriptions::{self, Subscription};
 use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::cli::CheckArgs;
 use crate::config::{CheckpointConfig, Config, EntraKind, Limits, Mode, ScopeTerms};
 use crate::engine::{DeadLetters, Replica};
 use crate::error::Exit;
@@ -47,9 +48,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Names to show on a line.
 const SHOWN: usize = 8;
 
-/// Checks everything, prints a line each, and returns the exit code that a run would end with. With `is_probed`, posts
-/// one envelope that no mapping reads.
-pub async fn run(config: &Config, hints: &[String], is_probed: bool, form: Form, output: impl Write) -> Exit {
+/// Checks everything, prints a line each, and returns the exit code that a run would end with.
+pub async fn run(config: &Config, hints: &[String], args: &CheckArgs, form: Form, output: impl Write) -> Exit {
     let mut told = Told::new();
     told.ok("configuration", configuration(config));
     for hint in hints {
@@ -70,7 +70,7 @@ pub async fn run(config: &Config, hints: &[String], is_probed: bool, form: Form,
             for found in [clock, azure, entra, port] {
                 told.add(found);
             }
-            if let Some(url) = config.port.ingest_url.as_ref().filter(|_| is_probed) {
+            if let Some(url) = config.port.ingest_url.as_ref().filter(|_| args.probe) {
                 probe(config, url, &http, &mut told).await;
             }
         }

@@ -37,6 +37,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cli::Settings;
+use port::Need;
 use reader::Reader;
 use value::Form;
 
@@ -59,7 +60,7 @@ pub use resend::resend_ids;
 pub use scope::{ResourceType, Scope};
 pub(crate) use scope_terms::ScopeTerms;
 pub use secret_url::SecretUrl;
-pub use set_up::{SetUpConfig, WebhookConfig};
+pub use set_up::{Coverage, SetUpConfig, WebhookConfig};
 pub(crate) use sign_in::SECRET_VARIABLES;
 pub use signing::SigningConfig;
 pub use tag_filters::{TagCondition, TagFilters};
@@ -114,12 +115,12 @@ impl Config {
         let (mode, resend_all) = (reader.mode(), reader.resend_all());
         let prune = reader.prune();
         let entra = reader.entra();
-        let (resources, has_entra) = reader.sources(!entra.kinds.is_empty());
+        let (resources, has_entra) = reader.sources(&entra.kinds);
         let config = Self {
             mode: if resend_all || prune.is_some() { Mode::Full } else { mode },
             network: NetworkConfig { proxies: reader.proxies(), certificates: reader.certificates() },
             azure: reader.azure(),
-            port: reader.port(dry_run),
+            port: reader.port(if dry_run { Need::Optional } else { Need::Required }),
             scope: reader.scope(),
             resources,
             entra: has_entra.then_some(entra),

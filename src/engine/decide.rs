@@ -1,5 +1,7 @@
 //! Compares the desired state of an entity with what the catalog has.
 
+use jiff::Timestamp;
+
 use super::batch::Batch;
 use super::rules::{Rule, holds};
 use super::{
@@ -164,7 +166,8 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
                 }
             };
         if exists && self.settings.leaving == Leaving::Keep {
-            return self.let_go(&id, &entry, is_sent).map(|()| None);
+            let handled_at = if is_sent { Some(self.start) } else { entry.at };
+            return self.let_go(&id, &entry, handled_at).map(|()| None);
         }
         let may_return = is_deleted && record.is_some_and(|record| record.may_return);
         if may_return {
@@ -208,14 +211,13 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         (is_in_doubt || self.replica.mark(&leaf.root()).full.is_none()) && !batch.met(&id)
     }
 
-    /// Forgets an entity that is out of scope but leaves it in the catalog, in place of a delete if one `was_due`: its
-    /// record counts as handled from now on.
-    fn let_go(&self, id: &Id, entry: &Entry, was_due: bool) -> Result<(), Fatal<R::Error>> {
+    /// Forgets an entity that is out of scope but leaves it in the catalog. Its records up to `handled_at` count as
+    /// handled.
+    fn let_go(&self, id: &Id, entry: &Entry, handled_at: Option<Timestamp>) -> Result<(), Fatal<R::Error>> {
         let kept = match id.stage() {
             Stage::Leaf => None,
             Stage::Root | Stage::Container => {
-                let at = if was_due { Some(self.start) } else { entry.at };
-                Some(Entry { scope: entry.scope, unread: entry.unread, at, ..Entry::NEW })
+                Some(Entry { scope: entry.scope, unread: entry.unread, at: handled_at, ..Entry::NEW })
             }
         };
         self.replica.put(id, kept).map_err(Fatal::Replica)

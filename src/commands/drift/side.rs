@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::maker::Maker;
 use super::table::{self, Table};
-use crate::comparison::{Blueprint, Normal, content, parsed};
+use crate::comparison::{Blueprint, Difference, Normal, content, parsed};
 use crate::port::{Port, PortError};
 
 /// The numbers for a blueprint.
@@ -124,7 +124,7 @@ impl Side {
         } else if self.table.is_same(identifier, place, content(&normal)) {
             return Seen::Settled;
         } else {
-            self.table.note_different(identifier, true);
+            self.table.note_different(identifier);
         }
         Seen::Doubtful(place, normal)
     }
@@ -147,13 +147,15 @@ impl Side {
         Ok(found)
     }
 
-    /// Records the second check of an entity: whether it differs, or `None` if it is missing.
-    pub(super) fn note(&mut self, identifier: &str, differs: Option<bool>) {
-        let Some(differs) = differs else { return };
+    /// Records the second check of an entity: how it differs, or `None` if it is missing.
+    pub(super) fn note(&mut self, identifier: &str, differences: Option<&[Difference]>) {
+        let Some(differences) = differences else { return };
         if self.missing.remove(&table::key(identifier)) {
-            self.late = (self.late.0 + 1, self.late.1 + u64::from(differs));
+            self.late = (self.late.0 + 1, self.late.1 + u64::from(!differences.is_empty()));
+        } else if differences.is_empty() {
+            self.table.note_same(identifier);
         } else {
-            self.table.note_different(identifier, differs);
+            self.table.note_different(identifier);
         }
     }
 

@@ -78,9 +78,15 @@ impl Table {
         row.is_some_and(|row| row.content & !FLAGS == content & !FLAGS)
     }
 
-    pub(super) fn note_different(&mut self, identifier: &str, differs: bool) {
+    pub(super) fn note_different(&mut self, identifier: &str) {
         if let Some(row) = self.row(identifier) {
-            row.content = if differs { row.content | DIFFERS } else { row.content & !DIFFERS };
+            row.content |= DIFFERS;
+        }
+    }
+
+    pub(super) fn note_same(&mut self, identifier: &str) {
+        if let Some(row) = self.row(identifier) {
+            row.content &= !DIFFERS;
         }
     }
 
@@ -115,10 +121,10 @@ mod tests {
         assert_eq!(table.counts(), Counts { entities: 2, met: 0, different: 0 });
         assert!(table.meet("a") && !table.meet("c"));
         assert!(table.is_same("a", 1, 16) && !table.is_same("a", 0, 16) && !table.is_same("c", 0, 8));
-        table.note_different("a", true);
+        table.note_different("a");
         assert_eq!(table.counts(), Counts { entities: 2, met: 1, different: 1 });
         assert!(table.is_same("a", 0, 8), "a flag is no content");
-        table.note_different("a", false);
+        table.note_same("a");
         assert_eq!(table.counts(), Counts { entities: 2, met: 1, different: 0 });
         assert!(!table.is_extra("a") && table.is_extra("b") && !table.is_extra("c"));
     }

@@ -148,7 +148,7 @@ fn confirm(args: &InitArgs, output: &mut impl Write) -> Result<(), Refusal> {
 /// Compares what exists with what is wanted.
 async fn look(port: &Port, config: &SetUpConfig) -> Result<Plan, PortError> {
     let mut plan = Plan::default();
-    for wanted in blueprint::wanted(config.entra) {
+    for wanted in blueprint::wanted(config.coverage) {
         let identifier = blueprint::identifier(&wanted);
         match port.blueprint(identifier).await? {
             None => {
@@ -167,7 +167,7 @@ async fn look(port: &Port, config: &SetUpConfig) -> Result<Plan, PortError> {
         }
     }
     if let Some(webhook) = &config.webhook {
-        let wanted = webhook::wanted(webhook, config.entra);
+        let wanted = webhook::wanted(webhook, config.coverage);
         let name = format!("webhook {}", webhook::IDENTIFIER);
         match port.webhook(webhook::IDENTIFIER).await? {
             None => plan.tell('+', &name, &added(webhook::told(&wanted))),

@@ -622,17 +622,27 @@ async fn a_throttle_is_waited_out_for_as_long_as_a_run_may_take_whatever_hint_it
     }
 }
 
-/// A limit of `most` posts per `period`, counted from the first of them or, if it `slides`, at any moment. All other
-/// posts are refused.
-fn limited(most: usize, period: Duration, slides: bool) -> impl Fn(&[u32], usize) -> Result<Receipt<Refusal>, Refusal> {
+/// The window of a rate limit: counted from its first post, or back from any moment.
+#[derive(Clone, Copy, Debug)]
+enum Window {
+    Fixed,
+    Sliding,
+}
+
+/// A limit of `most` posts per `period`. All other posts are refused.
+fn limited(
+    most: usize,
+    period: Duration,
+    window: Window,
+) -> impl Fn(&[u32], usize) -> Result<Receipt<Refusal>, Refusal> {
     let accepted = RefCell::new(Vec::<Instant>::new());
     move |names, _| {
         let mut accepted = accepted.borrow_mut();
         let now = Instant::now();
-        match accepted.first() {
-            Some(first) if !slides && now - *first >= period => accepted.clear(),
-            _ if slides => accepted.retain(|at| now - *at < period),
-            _ => {}
+        match window {
+            Window::Fixed if accepted.first().is_some_and(|first| now - *first >= period) => accepted.clear(),
+            Window::Fixed => {}
+            Window::Sliding => accepted.retain(|at| now - *at < period),
         }
         if accepted.len() >= most {
             return THROTTLED;
@@ -645,8 +655,8 @@ fn limited(most: usize, period: Duration, slides: bool) -> impl Fn(&[u32], usize
 #[tokio::test(start_paused = true)]
 async fn the_rate_that_a_sink_accepts_is_kept_to_and_nearly_nothing_is_refused_after_the_first_throttle() {
     for (most, period) in [(40, 60), (200, 300), (1, 2), (100, 10)] {
-        for slides in [false, true] {
-            let sink = Fake::new(25, 1, limited(most, Duration::from_secs(period), slides));
+        for window in [Window::Fixed, Window::Sliding] {
+            let sink = Fake::new(25, 1, limited(most, Duration::from_secs(period), window));
             let posts = u32::try_from(most).unwrap() * 30 / u32::try_from(period).unwrap().div_ceil(60);
             let ended = leaves(&sink, 0..posts).await;
             assert!(ended.result.is_ok(), "{:?}", ended.result);
@@ -654,8 +664,8 @@ async fn the_rate_that_a_sink_accepts_is_kept_to_and_nearly_nothing_is_refused_a
             let least = period as f64 * f64::from(posts) / most as f64;
             let took = ended.took.as_secs_f64();
             let refused = ended.retried;
-            assert!(took < least * 1.3 + 60.0, "{most} in {period} s, {slides}: {took} s of {least} s");
-            assert!(refused < u64::from(posts) / 4 + 40, "{most} in {period} s, {slides}: {refused} of {posts}");
+            assert!(took < least * 1.3 + 60.0, "{most} in {period} s, {window:?}: {took} s of {least} s");
+            assert!(refused < u64::from(posts) / 4 + 40, "{most} in {period} s, {window:?}: {refused} of {posts}");
         }
     }
 }

@@ -108,28 +108,28 @@ impl Play {
         !left.is_empty() && left.iter().all(is_excused)
     }
 
-    fn tick(&mut self, minutes: i64, full: bool) {
+    fn run_after(&mut self, minutes: i64, tick: &Tick) {
         self.world.borrow_mut().now += minutes * MINUTE;
-        self.run(&Tick { full, ..Tick::default() });
+        self.run(tick);
     }
 
-    /// Ends the faults, and returns what is wrong afterwards. `full`: a full run is allowed for.
-    pub(super) fn finish(&mut self, full: bool) -> Vec<String> {
+    /// Ends the faults, and returns what is wrong afterwards.
+    pub(super) fn finish(&mut self) -> Vec<String> {
         self.world.borrow_mut().settle();
-        let mut full = full || self.judge.borrow().is_long;
+        let mut full = self.setup.full || self.judge.borrow().is_long;
         self.resend();
         for tick in 0..TICKS {
-            self.tick(20, full && tick == 0);
+            self.run_after(20, &Tick { full: full && tick == 0, ..Tick::default() });
         }
         let mut left = self.differences();
         if self.is_left_to_a_full_run(&left) {
             full = true;
-            self.tick(0, true);
+            self.run(&Tick { full, ..Tick::default() });
         }
         if !left.is_empty() && (full || self.judge.borrow().is_guarding) {
             // What only shows by its absence takes half an hour more, and a guarded mass a day.
             for minutes in [40, 40, GUARDED_WAIT / MINUTE + 60, 20] {
-                self.tick(minutes, false);
+                self.run_after(minutes, &Tick::default());
             }
             left = self.differences();
         }
@@ -150,7 +150,7 @@ impl Play {
     fn idle(&mut self) {
         let is_watching = self.replica.durable().entries.values().any(|entry| entry.absent.is_some());
         let before = self.judge.borrow().costs.posts;
-        self.tick(20, false);
+        self.run_after(20, &Tick::default());
         if self.judge.borrow().costs.posts != before {
             self.wrong("an idle tick posts".into());
         }

@@ -95,6 +95,6 @@ fn of_two_records_with_the_same_time_the_delete_is_the_earlier_one() {
         let mut play = played("", "");
         play.world.borrow_mut().breaks_ties = breaks_ties;
         go_on(&mut play, history);
-        assert_eq!(play.finish(false).is_empty(), breaks_ties);
+        assert_eq!(play.finish().is_empty(), breaks_ties);
     }
 }
