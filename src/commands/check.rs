@@ -3,8 +3,8 @@
 //! only on request. No question is asked twice, and independent ones are asked in parallel.
 
 mod entra;
+mod output;
 mod port;
-mod telling;
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -32,9 +32,9 @@ use crate::sources::resource_graph::client::{Client, QuotaTold};
 use crate::sources::resource_graph::queries::{self, Query};
 use crate::text::printable;
 use entra::entra;
+pub use output::Form;
+use output::Told;
 use port::{port, probe};
-pub use telling::Form;
-use telling::Told;
 
 /// Azure rejects tokens whose times differ by more than this.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
@@ -84,7 +84,7 @@ pub async fn run(config: &Config, hints: &[String], args: &CheckArgs, form: Form
             Err(error) => told.wrong("dead letters", &error),
         },
     }
-    telling::show(&told, form, output);
+    output::show(&told, form, output);
     told.exit()
 }
 
@@ -399,7 +399,7 @@ mod tests {
     fn clock_told(headers: &HeaderMap, now: Timestamp) -> String {
         let (mut told, mut output) = (Told::new(), Vec::new());
         tell_clock("Resource Manager", headers, now, &mut told);
-        telling::show(&told, Form::Plain, &mut output);
+        output::show(&told, Form::Plain, &mut output);
         String::from_utf8(output).unwrap()
     }
 

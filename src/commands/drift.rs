@@ -6,9 +6,9 @@
 
 mod compare;
 mod maker;
+mod output;
 mod side;
 mod table;
-mod telling;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -141,7 +141,7 @@ pub async fn run(
     if !found.is_equal() {
         found.exit = found.exit.or_worse(Exit::Differs);
     }
-    telling::show(&found, limit(args, SHOWN), format, output);
+    output::show(&found, limit(args, SHOWN), format, output);
     found.exit
 }
 
@@ -263,8 +263,8 @@ async fn extra(
     };
     let (mut counts, mut some, mut left_out) = (BTreeMap::new(), BTreeSet::new(), 0);
     for (blueprint, side) in sides {
-        let unmet = side.numbers().unmet;
-        if unmet == 0 || side.is_searched {
+        let unmatched = side.numbers().unmatched;
+        if unmatched == 0 || side.is_searched {
             continue;
         }
         let (mut certain, mut shown) = (0, 0);
@@ -282,7 +282,7 @@ async fn extra(
             }
             // Their number is already known; only names were needed.
             if unread.is_empty() && shown >= most {
-                certain = unmet;
+                certain = unmatched;
                 break;
             }
         }

@@ -52,7 +52,7 @@ pub use forget::forget_id;
 pub use limits::Limits;
 pub use log::{LogConfig, LogFormat};
 pub use mode::Mode;
-pub use names::misspelt;
+pub use names::spelling_hints;
 pub use port::{Payload, PortApi, PortConfig, Verify};
 pub use proxies::Proxies;
 pub use reader::Environment;
@@ -153,7 +153,7 @@ pub enum DryRun {
 
 /// How to report invalid settings: the relevant settings, as far as they can be parsed.
 #[derive(Clone, Copy, Debug)]
-pub struct Wishes {
+pub struct ErrorReporting {
     /// `LOG_FORMAT`.
     pub format: LogFormat,
     /// `SYNC_MODE`.
@@ -162,7 +162,7 @@ pub struct Wishes {
     pub dry_run: Option<DryRun>,
 }
 
-impl Wishes {
+impl ErrorReporting {
     /// Uses the default for invalid values.
     pub fn of(settings: &Settings) -> Self {
         let mut reader = Reader::new(settings, &|_| None);

@@ -22,7 +22,7 @@ pub(super) struct Numbers {
     pub(super) missing: u64,
     pub(super) different: u64,
     /// Entities that Port holds and Azure does not make.
-    pub(super) unmet: u64,
+    pub(super) unmatched: u64,
 }
 
 /// A blueprint.
@@ -114,12 +114,12 @@ impl Side {
     pub(super) fn compare(&mut self, identifier: &str, entity: &Value) -> Seen {
         let Some((place, normal)) = self.blueprint.normal(entity) else {
             self.uncompared += 1;
-            if !self.table.meet(identifier) {
+            if !self.table.note_matched(identifier) {
                 self.missing.insert(table::key(identifier));
             }
             return Seen::Settled;
         };
-        if !self.table.meet(identifier) {
+        if !self.table.note_matched(identifier) {
             self.missing.insert(table::key(identifier));
         } else if self.table.is_same(identifier, place, content(&normal)) {
             return Seen::Settled;
@@ -169,12 +169,12 @@ impl Side {
         let missing = self.missing.len() as u64;
         let different = counts.different + late_different;
         Numbers {
-            azure: counts.met + late + missing,
+            azure: counts.matched + late + missing,
             port: counts.entities + late,
-            same: (counts.met + late).saturating_sub(different),
+            same: (counts.matched + late).saturating_sub(different),
             missing,
             different,
-            unmet: counts.entities - counts.met,
+            unmatched: counts.entities - counts.matched,
         }
     }
 }

@@ -223,14 +223,14 @@ fn unless_bad(bad: BTreeMap<u32, Fault>) -> impl Fn(&[u32], usize) -> Result<Rec
 
 /// What was reported for a parcel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum Reported {
     Accepted,
     Rejected(Fault),
     Unproven(Fault),
     Failed(Fault),
 }
 
-impl From<Delivered> for Fate {
+impl From<Delivered> for Reported {
     fn from(delivered: Delivered) -> Self {
         match delivered {
             Delivered::Accepted => Self::Accepted,
@@ -241,7 +241,7 @@ impl From<Delivered> for Fate {
     }
 }
 
-type Told = Vec<(u32, Fate)>;
+type Told = Vec<(u32, Reported)>;
 
 struct Ended {
     result: Result<(), DeliveryError>,
@@ -253,11 +253,11 @@ struct Ended {
 
 impl Ended {
     fn accepted(&self) -> BTreeSet<u32> {
-        self.told.iter().filter(|(_, outcome)| *outcome == Fate::Accepted).map(|(name, _)| *name).collect()
+        self.told.iter().filter(|(_, outcome)| *outcome == Reported::Accepted).map(|(name, _)| *name).collect()
     }
 
     fn failed(&self) -> usize {
-        self.told.iter().filter(|(_, outcome)| matches!(outcome, Fate::Failed(_))).count()
+        self.told.iter().filter(|(_, outcome)| matches!(outcome, Reported::Failed(_))).count()
     }
 }
 
@@ -447,10 +447,10 @@ async fn a_receipt_may_tell_of_each_parcel() {
     assert_eq!(sink.sizes(), [10, 10, 10], "what is told of each is final");
     for (name, outcome) in ended.told {
         match name % 4 {
-            0 => assert_eq!(outcome, Fate::Accepted),
-            1 => assert!(matches!(outcome, Fate::Rejected(_))),
-            2 => assert!(matches!(outcome, Fate::Unproven(_))),
-            _ => assert!(matches!(outcome, Fate::Failed(_))),
+            0 => assert_eq!(outcome, Reported::Accepted),
+            1 => assert!(matches!(outcome, Reported::Rejected(_))),
+            2 => assert!(matches!(outcome, Reported::Unproven(_))),
+            _ => assert!(matches!(outcome, Reported::Failed(_))),
         }
     }
 }
@@ -719,7 +719,7 @@ async fn what_is_rejected_never_ends_a_run() {
         let sink = Fake::new(7, parcels, |_: &[u32], _| Err(Refusal(Fault::Rejected)));
         let ended = leaves(&sink, 0..1000).await;
         assert!(ended.result.is_ok());
-        assert!(ended.told.iter().all(|(_, outcome)| matches!(outcome, Fate::Rejected(_))));
+        assert!(ended.told.iter().all(|(_, outcome)| matches!(outcome, Reported::Rejected(_))));
         assert_eq!((ended.told.len(), ended.retried), (1000, 0));
     }
 }
@@ -791,13 +791,13 @@ proptest! {
         let ended = paused(deliver(&sink, orders, std::future::pending::<()>()));
         prop_assert!(ended.result.is_ok(), "{:?}", ended.result);
         prop_assert_eq!(ended.told.len(), 400);
-        let told: BTreeMap<u32, Fate> = ended.told.into_iter().collect();
+        let told: BTreeMap<u32, Reported> = ended.told.into_iter().collect();
         prop_assert_eq!(told.len(), 400);
         for (name, outcome) in told {
             let expected = match bad.get(&name) {
-                None => Fate::Accepted,
-                Some(Fault::Rejected) => Fate::Rejected(Fault::Rejected),
-                Some(fault) => Fate::Failed(*fault),
+                None => Reported::Accepted,
+                Some(Fault::Rejected) => Reported::Rejected(Fault::Rejected),
+                Some(fault) => Reported::Failed(*fault),
             };
             prop_assert_eq!(outcome, expected, "{}", name);
         }
@@ -814,8 +814,8 @@ proptest! {
         let ended = paused(leaves(&sink, 0..count));
         let expected: Told = (0..count)
             .map(|name| match bad.get(&name) {
-                Some(fault) => (name, Fate::Rejected(*fault)),
-                None => (name, Fate::Accepted),
+                Some(fault) => (name, Reported::Rejected(*fault)),
+                None => (name, Reported::Accepted),
             })
             .collect();
         prop_assert_eq!(ended.told, expected);

@@ -75,8 +75,8 @@ impl Play {
         }
         for id in has.keys().filter(|id| !wanted.contains_key(*id)) {
             // If it went without a record, and no memory has it, only a listing of the catalog could tell.
-            let went_untold = world.quiet.contains(id) || judge.is_long || judge.scoped_at > 0;
-            if !(judge.unknowable.contains(id) && went_untold) {
+            let went_unannounced = world.quiet.contains(id) || judge.is_long || judge.scoped_at > 0;
+            if !(judge.unknowable.contains(id) && went_unannounced) {
                 all.push(Difference::LeftOver(id.clone()));
             }
         }
@@ -138,8 +138,8 @@ impl Play {
         }
         let costs = self.judge.borrow().costs;
         let allowed = self.world.borrow().allowance();
-        if self.is_plain() && !self.judge.borrow().is_long && costs.in_vain > allowed {
-            self.wrong(format!("{} posts in vain, {allowed} are allowed", costs.in_vain));
+        if self.is_plain() && !self.judge.borrow().is_long && costs.redundant > allowed {
+            self.wrong(format!("{} redundant posts, {allowed} are allowed", costs.redundant));
         }
         if left.is_empty() {
             self.idle();

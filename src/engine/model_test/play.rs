@@ -34,7 +34,7 @@ const ENDLESS: u64 = 50_000;
 pub(super) struct Costs {
     pub(super) posts: u64,
     /// Posts that changed nothing.
-    pub(super) in_vain: u64,
+    pub(super) redundant: u64,
     pub(super) runs: u64,
     pub(super) full_reads: u64,
     pub(super) asked: usize,
@@ -106,7 +106,7 @@ impl Judge {
             self.ever.insert(id.clone());
         }
         if !self.catalog().apply(change.operation, id, number(change)) {
-            self.costs.in_vain += 1;
+            self.costs.redundant += 1;
         }
         if is_lost { Settled::Failed } else { Settled::Accepted }
     }

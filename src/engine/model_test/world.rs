@@ -276,7 +276,7 @@ impl World {
         self.records.get(id).is_some_and(|records| records.iter().any(|told| told.at >= recent))
     }
 
-    /// How many posts in vain the records allow for: one each, and for a container one more for each entity in it.
+    /// How many redundant posts the records allow for: one each, and for a container one more for each entity in it.
     pub(super) fn allowance(&self) -> u64 {
         let within = |id: &Id| self.shown.keys().filter(|of| of.parent().as_ref() == Some(id)).count();
         let price = |id: &Id| if id.stage() == Stage::Container { 1 + within(id) } else { 1 };

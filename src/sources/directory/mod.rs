@@ -310,7 +310,7 @@ impl Directory {
     fn end_round(&self, kind: EntraKind, Ended { link, shows_hidden, again }: Ended) {
         let now = self.now();
         if let Some(state) = self.kinds.borrow_mut().get_mut(&kind) {
-            state.cursor.go_on(link, now);
+            state.cursor.end_round(link, now);
             state.cursor.shows_hidden = shows_hidden;
             state.cursor.again = again;
         }

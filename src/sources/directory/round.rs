@@ -113,7 +113,7 @@ impl Round {
                 }
                 (Some(error), _) => {
                     tracing::info!("{error}; reading from the beginning");
-                    seen.begin_anew();
+                    seen.restart();
                     told.slices.clear();
                 }
             }
@@ -173,7 +173,7 @@ impl Seen {
     }
 
     /// Restarts the round: what it shows from here on is newer.
-    fn begin_anew(&mut self) {
+    fn restart(&mut self) {
         if let Self::Everything { shown, before } = self {
             before.append(shown);
         }
@@ -295,10 +295,10 @@ mod tests {
     }
 
     #[test]
-    fn what_shows_only_before_a_round_is_begun_anew_is_lost() {
+    fn what_shows_only_before_a_round_restarts_is_lost() {
         let mut seen = Seen::of(Extent::Everything);
         (1..=3).for_each(|object| _ = seen.note(object, 7));
-        seen.begin_anew();
+        seen.restart();
         (2..=4).for_each(|object| _ = seen.note(object, if object == 3 { 8 } else { 7 }));
         assert_eq!(seen.end(), (vec![guid_of(3)], vec![guid_of(1)]));
     }
