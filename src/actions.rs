@@ -16,7 +16,7 @@ use crate::freshness::ForPeople;
 use crate::report::{Compared, Report, TypeCounts};
 use crate::text::{printable, printable_up_to};
 
-pub use crate::text::inert;
+pub use crate::text::neutralize;
 
 /// The most annotations of a kind that GitHub shows for one step.
 const MOST_ANNOTATIONS: usize = 10;

@@ -15,7 +15,7 @@ use tracing_subscriber::{Layer, fmt};
 
 use crate::config::{LogConfig, LogFormat};
 use crate::progress::{self, Above};
-use crate::text::Inert;
+use crate::text::Neutralized;
 
 /// Starts logging. Dependencies are capped at `warn` whatever the filter says: their debug logs contain headers and
 /// URLs, which contain secrets.
@@ -46,9 +46,9 @@ pub fn init_in(place: Place, config: &LogConfig) -> Warnings {
     }
     // Whatever runs the program may look for commands in the log.
     let writer = if progress::is_allowed() {
-        BoxMakeWriter::new(|| Inert(Above))
+        BoxMakeWriter::new(|| Neutralized(Above))
     } else {
-        BoxMakeWriter::new(|| Inert(io::stderr()))
+        BoxMakeWriter::new(|| Neutralized(io::stderr()))
     };
     let layer = fmt::layer().with_writer(writer).with_target(false);
     let layer = match config.format {

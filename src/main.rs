@@ -5,14 +5,14 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use anstream::AutoStream;
-use azure_incremental::actions::{Actions, inert};
+use azure_incremental::actions::{Actions, neutralize};
 use azure_incremental::cli::{Cli, Command};
 use azure_incremental::commands::check::Form;
 use azure_incremental::commands::init::apply;
 use azure_incremental::commands::{self, check, checkpoint, drift, forget, queries};
 use azure_incremental::config::{
-    Config, ConfigError, DryRun, LogConfig, LogFormat, QueryConfig, SetUpConfig, Variables, Wishes, checkpoint_file,
-    forget_id, misspelt, resend_ids,
+    Config, ConfigError, DryRun, ErrorReporting, LogConfig, LogFormat, QueryConfig, SetUpConfig, Variables,
+    checkpoint_file, forget_id, resend_ids, spelling_hints,
 };
 use azure_incremental::error::Exit;
 use azure_incremental::logging::{self, Place};
@@ -33,10 +33,10 @@ fn main() -> ExitCode {
             let of_file = |name: &str| variables.of_file(name).map(str::to_owned);
             cli = cli.clone().filled(&arguments, of_file).unwrap_or_else(|error| error.exit());
         }
-        let hints = misspelt(&variables.names());
+        let hints = spelling_hints(&variables.names());
         execute(&cli, &variables, &hints, job.as_ref(), watch).inspect_err(|_| {
-            if Wishes::of(&cli.settings).format == LogFormat::Text {
-                print(&mut io::stderr(), &inert(&warnings(&hints)));
+            if ErrorReporting::of(&cli.settings).format == LogFormat::Text {
+                print(&mut io::stderr(), &neutralize(&warnings(&hints)));
             }
         })
     });
@@ -50,9 +50,9 @@ fn warnings(hints: &[String]) -> String {
 /// Reports invalid settings in the format that the settings ask for.
 fn refuse(cli: &Cli, error: &ConfigError, job: Option<&Actions>) -> Exit {
     _ = job.inspect(|job| job.refuse(error));
-    let Wishes { format, mode, dry_run } = Wishes::of(&cli.settings);
+    let ErrorReporting { format, mode, dry_run } = ErrorReporting::of(&cli.settings);
     match format {
-        LogFormat::Text => print(&mut io::stderr(), &inert(&error.complaint())),
+        LogFormat::Text => print(&mut io::stderr(), &neutralize(&error.complaint())),
         LogFormat::Json => {
             logging::init(&LogConfig { format: LogFormat::Json, filter: "error".into() });
             error.0.iter().for_each(|problem| tracing::error!("{problem}"));
@@ -96,7 +96,7 @@ fn execute(
     };
     if let Some(printed) = printed {
         print(&mut io::stdout(), &printed.output);
-        print(&mut io::stderr(), &inert(&(warnings(hints) + &printed.complaints)));
+        print(&mut io::stderr(), &neutralize(&(warnings(hints) + &printed.complaints)));
         return Ok(printed.exit);
     }
     if let Some(Command::Checkpoint(args)) = &cli.command {
@@ -117,20 +117,14 @@ fn execute(
     let (log, (mut config, work)) = ConfigError::both(LogConfig::load(&cli.settings, environment), config)?;
     if let Some(Command::Check(args)) = &cli.command {
         logging::init(&log.quieter());
-        return Ok(runtime(check::run(
-            &config,
-            hints,
-            args.probe,
-            Form::of(log.format),
-            AutoStream::auto(io::stdout()),
-        )));
+        return Ok(runtime(check::run(&config, hints, args, Form::of(log.format), AutoStream::auto(io::stdout()))));
     }
     if let Some(Command::Drift(args)) = &cli.command {
         config.check_comparable()?;
         logging::init(&log.quieter());
         let output = AutoStream::auto(io::stdout());
         let stop = watch.run(config.run_timeout, |_| ());
-        return Ok(runtime(drift::run(&config, args.all, log.format, stop, output)));
+        return Ok(runtime(drift::run(&config, args, log.format, stop, output)));
     }
     if config.dry_run.is_some() && log.format == LogFormat::Text && io::stdout().is_terminal() {
         config.dry_run = Some(DryRun::Counts);
@@ -150,11 +144,11 @@ fn execute(
         {
             return *report;
         }
-        let last_words = {
+        let final_message = {
             let (config, work, finish) = (config.clone(), work.clone(), finish.clone());
             move |stop| finish(&unfinished(&config, &work, stop))
         };
-        run(&config, &work, watch.run(config.run_timeout, last_words)).await
+        run(&config, &work, watch.run(config.run_timeout, final_message)).await
     });
     finish(&report);
     Ok(report.exit)
@@ -166,7 +160,7 @@ fn tell(report: &Report, format: LogFormat) {
         Some(_) => Box::new(AutoStream::auto(io::stderr())),
         None => Box::new(AutoStream::auto(io::stdout())),
     };
-    print(&mut output, &inert(&(report.render(format) + "\n")));
+    print(&mut output, &neutralize(&(report.render(format) + "\n")));
 }
 
 // A reader that closed the pipe has seen enough.

@@ -204,20 +204,20 @@ impl Report {
     }
 
     /// Adds the report of another source.
-    pub(crate) fn merge(&mut self, beside: Self) {
-        self.start = self.start.or(beside.start);
-        self.notes.extend(beside.notes);
-        self.queries += beside.queries;
-        self.rows += beside.rows;
-        self.upserts += beside.upserts;
-        self.deletes += beside.deletes;
-        self.unresolved += beside.unresolved;
-        self.skipped += beside.skipped;
-        self.failed += beside.failed;
-        self.types.extend(beside.types);
-        self.freshness = self.freshness.take().or(beside.freshness);
-        self.exit = self.exit.or_worse(beside.exit);
-        self.errors.extend(beside.errors);
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.start = self.start.or(other.start);
+        self.notes.extend(other.notes);
+        self.queries += other.queries;
+        self.rows += other.rows;
+        self.upserts += other.upserts;
+        self.deletes += other.deletes;
+        self.unresolved += other.unresolved;
+        self.skipped += other.skipped;
+        self.failed += other.failed;
+        self.types.extend(other.types);
+        self.freshness = self.freshness.take().or(other.freshness);
+        self.exit = self.exit.or_worse(other.exit);
+        self.errors.extend(other.errors);
     }
 
     /// The form that the checkpoint stores, as JSON.

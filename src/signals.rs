@@ -25,7 +25,7 @@ pub struct Watch {
 struct Running {
     time: Option<Duration>,
     stop: oneshot::Sender<Stop>,
-    last_words: Box<dyn FnOnce(Stop) + Send>,
+    final_message: Box<dyn FnOnce(Stop) + Send>,
 }
 
 /// Starts watching. From here on no signal is lost, even for PID 1 in a container, where signals have no default
@@ -43,15 +43,15 @@ pub fn watch() -> io::Result<Watch> {
 
 impl Watch {
     /// Resolves when the run that begins now must stop, because of a signal or because its time is up. If it does not
-    /// end soon after, its `last_words` are printed and the process exits. A second signal exits at once.
+    /// end soon after, its `final_message` is printed and the process exits. A second signal exits at once.
     pub fn run(
         self,
         time: Option<Duration>,
-        last_words: impl FnOnce(Stop) + Send + 'static,
+        final_message: impl FnOnce(Stop) + Send + 'static,
     ) -> impl Future<Output = Stop> {
         let (stop, stopped) = oneshot::channel();
         // If the thread has ended, the process is about to end too.
-        _ = self.runs.send(Running { time, stop, last_words: Box::new(last_words) });
+        _ = self.runs.send(Running { time, stop, final_message: Box::new(final_message) });
         async {
             let Ok(stop) = stopped.await else { return std::future::pending().await };
             if stop != Stop::TimedOut {
@@ -63,7 +63,7 @@ impl Watch {
 }
 
 async fn guard(mut signals: Signals, run: oneshot::Receiver<Running>) {
-    let Running { time, stop, last_words } = tokio::select! {
+    let Running { time, stop, final_message } = tokio::select! {
         signal = signals.next() => {
             say(move || _ = writeln!(io::stderr(), "stopped by {}", name(signal)));
             leave(signal)
@@ -79,7 +79,7 @@ async fn guard(mut signals: Signals, run: oneshot::Receiver<Running>) {
     tokio::select! {
         signal = signals.next() => leave(signal),
         () = sleep(Some(ENDING)) => {
-            say(move || last_words(why));
+            say(move || final_message(why));
             leave(why)
         }
     }

@@ -59,17 +59,18 @@ fn is_bidi_control(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Text that no log reader executes. `::` at the beginning of a line is a command to GitHub's runner; `##[` and
-/// `##vso[` anywhere are commands to it and to Azure Pipelines; C1 controls are commands to a terminal; bidirectional
-/// overrides mislead people. JSON keeps its meaning, because all but the first can only occur inside strings.
-pub fn inert(text: &str) -> Cow<'_, str> {
-    let mut inert = Cow::Borrowed(text);
+/// Makes text harmless to whoever reads the log. `::` at the beginning of a line is a command to GitHub's runner; `##[`
+/// and `##vso[` anywhere are commands to it and to Azure Pipelines; C1 controls are commands to a terminal;
+/// bidirectional overrides mislead people. JSON keeps its meaning, because all but the first can only occur inside
+/// strings.
+pub fn neutralize(text: &str) -> Cow<'_, str> {
+    let mut neutral = Cow::Borrowed(text);
     if text.contains("##") {
-        inert = Cow::Owned(inert.replace("##", "#\\u0023"));
+        neutral = Cow::Owned(neutral.replace("##", "#\\u0023"));
     }
     let is_odd = |c: char| matches!(c, '\u{7f}'..='\u{9f}') || is_bidi_control(c);
-    if inert.bytes().any(|byte| byte >= 0x7f) && inert.contains(is_odd) {
-        let escaped = inert.chars().fold(String::with_capacity(inert.len()), |mut escaped, c| {
+    if neutral.bytes().any(|byte| byte >= 0x7f) && neutral.contains(is_odd) {
+        let escaped = neutral.chars().fold(String::with_capacity(neutral.len()), |mut escaped, c| {
             if is_odd(c) {
                 escaped += &format!("\\u{:04x}", u32::from(c));
             } else {
@@ -77,25 +78,25 @@ pub fn inert(text: &str) -> Cow<'_, str> {
             }
             escaped
         });
-        inert = Cow::Owned(escaped);
+        neutral = Cow::Owned(escaped);
     }
     let starts_command = |line: &str| line.trim_start().starts_with("::");
-    if inert.contains("::") && inert.split(['\n', '\r']).any(starts_command) {
-        let lines: String = inert
+    if neutral.contains("::") && neutral.split(['\n', '\r']).any(starts_command) {
+        let lines: String = neutral
             .split_inclusive(['\n', '\r'])
             .map(|line| if starts_command(line) { line.replacen("::", ": :", 1) } else { line.to_owned() })
             .collect();
-        inert = Cow::Owned(lines);
+        neutral = Cow::Owned(lines);
     }
-    inert
+    neutral
 }
 
-/// Makes everything written to it [`inert`]. Expects whole lines.
-pub(crate) struct Inert<W>(pub(crate) W);
+/// Makes everything written to it harmless, as [`neutralize`] does. Expects whole lines.
+pub(crate) struct Neutralized<W>(pub(crate) W);
 
-impl<W: Write> Write for Inert<W> {
+impl<W: Write> Write for Neutralized<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match inert(&String::from_utf8_lossy(bytes)) {
+        match neutralize(&String::from_utf8_lossy(bytes)) {
             Cow::Borrowed(_) => self.0.write_all(bytes)?,
             Cow::Owned(text) => self.0.write_all(text.as_bytes())?,
         }
@@ -149,10 +150,10 @@ mod tests {
 
     #[test]
     fn printed_text_holds_no_command() {
-        let text = inert(EVIL);
+        let text = neutralize(EVIL);
         assert!(!text.contains("##"));
         assert!(text.split(['\n', '\r']).all(|line| !line.trim_start().starts_with("::")), "{text}");
-        assert!(matches!(inert("a::b #[x] plain é\n"), Cow::Borrowed(_)));
+        assert!(matches!(neutralize("a::b #[x] plain é\n"), Cow::Borrowed(_)));
     }
 
     #[test]
@@ -160,9 +161,9 @@ mod tests {
         let odd = "a##[error]b###vso[x] \u{7f}\u{85}\u{9b}31m\u{202e}\u{2066}é";
         let line = serde_json::json!({ "name": odd, "::error::": 1, "####": "#" }).to_string();
         let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
-        assert_eq!(read(&inert(&line)), read(&line));
+        assert_eq!(read(&neutralize(&line)), read(&line));
         let mut output = Vec::new();
-        Inert(&mut output).write_all(line.as_bytes()).unwrap();
+        Neutralized(&mut output).write_all(line.as_bytes()).unwrap();
         let output = String::from_utf8(output).unwrap();
         assert!(!output.contains("##") && !output.contains(|c: char| c.is_control() || is_bidi_control(c)), "{output}");
     }

@@ -3,8 +3,8 @@
 //! only on request. No question is asked twice, and independent ones are asked in parallel.
 
 mod entra;
+mod output;
 mod port;
-mod telling;
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -20,6 +20,7 @@ use serde::Deserialize;
 use crate::azure::api::{Api, ApiError};
 use crate::azure::subscriptions::{self, Subscription};
 use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::cli::CheckArgs;
 use crate::config::{CheckpointConfig, Config, EntraKind, Limits, Mode, ScopeTerms};
 use crate::engine::{DeadLetters, Replica};
 use crate::error::Exit;
@@ -31,9 +32,9 @@ use crate::sources::resource_graph::client::{Client, QuotaTold};
 use crate::sources::resource_graph::queries::{self, Query};
 use crate::text::printable;
 use entra::entra;
+pub use output::Form;
+use output::Told;
 use port::{port, probe};
-pub use telling::Form;
-use telling::Told;
 
 /// Azure rejects tokens whose times differ by more than this.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
@@ -47,9 +48,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Names to show on a line.
 const SHOWN: usize = 8;
 
-/// Checks everything, prints a line each, and returns the exit code that a run would end with. With `is_probed`, posts
-/// one envelope that no mapping reads.
-pub async fn run(config: &Config, hints: &[String], is_probed: bool, form: Form, output: impl Write) -> Exit {
+/// Checks everything, prints a line each, and returns the exit code that a run would end with.
+pub async fn run(config: &Config, hints: &[String], args: &CheckArgs, form: Form, output: impl Write) -> Exit {
     let mut told = Told::new();
     told.ok("configuration", configuration(config));
     for hint in hints {
@@ -70,7 +70,7 @@ pub async fn run(config: &Config, hints: &[String], is_probed: bool, form: Form,
             for found in [clock, azure, entra, port] {
                 told.add(found);
             }
-            if let Some(url) = config.port.ingest_url.as_ref().filter(|_| is_probed) {
+            if let Some(url) = config.port.ingest_url.as_ref().filter(|_| args.probe) {
                 probe(config, url, &http, &mut told).await;
             }
         }
@@ -84,7 +84,7 @@ pub async fn run(config: &Config, hints: &[String], is_probed: bool, form: Form,
             Err(error) => told.wrong("dead letters", &error),
         },
     }
-    telling::show(&told, form, output);
+    output::show(&told, form, output);
     told.exit()
 }
 
@@ -396,7 +396,7 @@ mod tests {
     fn clock_told(headers: &HeaderMap, now: Timestamp) -> String {
         let (mut told, mut output) = (Told::new(), Vec::new());
         tell_clock("Resource Manager", headers, now, &mut told);
-        telling::show(&told, Form::Plain, &mut output);
+        output::show(&told, Form::Plain, &mut output);
         String::from_utf8(output).unwrap()
     }
 

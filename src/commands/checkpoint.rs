@@ -16,7 +16,7 @@ use crate::error::{Exit, Problem};
 use crate::model::{Id, Scope, Stage};
 use crate::sources::directory;
 use crate::sources::resource_graph::arm_id::{ArmId, id_of};
-use crate::text::{Inert, printable};
+use crate::text::{Neutralized, printable};
 
 /// Entries per read.
 const PAGE: usize = 1000;
@@ -92,10 +92,10 @@ pub async fn show(
     output: impl Write,
     mut complaints: impl Write,
 ) -> Exit {
-    match print(&file, args, format, &mut Inert(output), &mut complaints).await {
+    match print(&file, args, format, &mut Neutralized(output), &mut complaints).await {
         Ok(exit) => exit,
         Err(Trouble::Checkpoint(error)) => {
-            _ = writeln!(Inert(&mut complaints), "error: {}", error.told());
+            _ = writeln!(Neutralized(&mut complaints), "error: {}", error.told());
             error.exit()
         }
         // A reader that closed the pipe has seen enough.

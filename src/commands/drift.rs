@@ -6,9 +6,9 @@
 
 mod compare;
 mod maker;
+mod output;
 mod side;
 mod table;
-mod telling;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use futures::future::FutureExt;
 
+use crate::cli::DriftArgs;
 use crate::comparison::{Difference, HookError, Normal, differences};
 use crate::config::{Config, Entra, LogFormat, Mode};
 use crate::error::{Exit, Problem, Stop};
@@ -27,10 +28,10 @@ use compare::{Comparison, Key, State};
 use maker::Maker;
 use side::{Numbers, Side, names};
 
-/// Entities to check a second time, and extra ones to keep; unlimited with `all`.
+/// Entities to check a second time, and extra ones to keep, unless all are to be printed.
 const KEPT: usize = 1000;
 
-/// Examples to show of each kind.
+/// Examples to show of each kind, unless all are to be printed.
 const SHOWN: usize = 10;
 
 /// Why the catalog and the estate could not be compared.
@@ -117,7 +118,7 @@ impl Found {
 /// Compares, and prints some or all differences. Errors are logged as they occur.
 pub async fn run(
     config: &Config,
-    all: bool,
+    args: &DriftArgs,
     format: LogFormat,
     stop: impl Future<Output = Stop>,
     output: impl Write,
@@ -134,19 +135,23 @@ pub async fn run(
         ..config.clone()
     };
     let mut found = Found::default();
-    if let Err(error) = Box::pin(compare(&config, all, stop, &mut found)).await {
+    if let Err(error) = Box::pin(compare(&config, args, stop, &mut found)).await {
         found.fail(&error);
     }
     if !found.is_equal() {
         found.exit = found.exit.or_worse(Exit::Differs);
     }
-    telling::show(&found, if all { usize::MAX } else { SHOWN }, format, output);
+    output::show(&found, limit(args, SHOWN), format, output);
     found.exit
+}
+
+fn limit(args: &DriftArgs, most: usize) -> usize {
+    if args.all { usize::MAX } else { most }
 }
 
 async fn compare(
     config: &Config,
-    all: bool,
+    args: &DriftArgs,
     stop: impl Future<Output = Stop>,
     found: &mut Found,
 ) -> Result<(), DriftError> {
@@ -164,13 +169,13 @@ async fn compare(
     };
     found.notes = notes;
     let comparison = tokio::select! {
-        begun = Comparison::begin(&port, &maker, if all { usize::MAX } else { KEPT }) => begun?,
+        begun = Comparison::begin(&port, &maker, limit(args, KEPT)) => begun?,
         stop = stop.clone() => return Err(stop.into()),
     };
     let survey = Box::pin(survey(config, &comparison, stop.clone())).await;
     found.exit = survey.report.exit;
     found.errors.clone_from(&survey.report.errors);
-    let ending = end(&port, &maker, comparison.into_state(), &survey, if all { usize::MAX } else { SHOWN }, found);
+    let ending = end(&port, &maker, comparison.into_state(), &survey, limit(args, SHOWN), found);
     tokio::select! {
         ended = ending => ended,
         stop = stop => Err(stop.into()),
@@ -226,7 +231,7 @@ async fn look_again(
     let held = side.look_again(port, doubtful).await?;
     for (identifier, (_, azure)) in doubtful {
         let differs = held.get(*identifier).map(|held| differences(azure, held));
-        side.note(identifier, differs.as_ref().map(|differs| !differs.is_empty()));
+        side.note(identifier, differs.as_deref());
         let key = || (blueprint.to_owned(), (*identifier).clone());
         match differs {
             None => _ = found.missing.insert(key()),
@@ -258,8 +263,8 @@ async fn extra(
     };
     let (mut counts, mut some, mut left_out) = (BTreeMap::new(), BTreeSet::new(), 0);
     for (blueprint, side) in sides {
-        let unmet = side.numbers().unmet;
-        if unmet == 0 || side.is_searched {
+        let unmatched = side.numbers().unmatched;
+        if unmatched == 0 || side.is_searched {
             continue;
         }
         let (mut certain, mut shown) = (0, 0);
@@ -277,7 +282,7 @@ async fn extra(
             }
             // Their number is already known; only names were needed.
             if unread.is_empty() && shown >= most {
-                certain = unmet;
+                certain = unmatched;
                 break;
             }
         }

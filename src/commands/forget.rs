@@ -14,7 +14,7 @@ use crate::config::{Config, LogFormat};
 use crate::engine::Replica;
 use crate::error::{Exit, Problem};
 use crate::report::Report;
-use crate::text::{Inert, printable};
+use crate::text::{Neutralized, printable};
 
 /// Entities to name.
 const MOST_NAMED: usize = 5;
@@ -82,7 +82,7 @@ struct Doomed {
 pub async fn confirm(args: &ForgetArgs, config: &Config, id: &str, format: LogFormat) -> Result<(), Box<Report>> {
     let confirmed = async {
         let doomed = look(config, id).await?;
-        let mut output = Inert(io::stderr());
+        let mut output = Neutralized(io::stderr());
         doomed.tell(format, &mut output).map_err(Refusal::Output)?;
         if args.yes || config.dry_run.is_some() {
             return Ok(());

@@ -9,6 +9,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use crate::config::Coverage;
 use crate::text::printable;
 
 /// A file to generate: its name, and what to do with it.
@@ -112,17 +113,23 @@ pub(crate) fn print(names: &[String], settings: &[Setting]) -> Result<String, In
     Ok(texts.join("\n"))
 }
 
-/// Writes the files with these names, or all of them, into a directory, and says what was done with each. Existing
-/// files that differ are only replaced with `force`.
+/// What to do with existing files that differ.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Existing {
+    Keep,
+    Replace,
+}
+
+/// Writes the files with these names, or all of them, into a directory, and says what was done with each.
 pub(crate) fn write(
     directory: &Path,
     names: &[String],
     settings: &[Setting],
-    force: bool,
+    existing: Existing,
 ) -> Result<Vec<Result<String, InitError>>, InitError> {
     let files = named(names)?;
     fs::create_dir_all(directory).map_err(|error| InitError::Write { path: directory.to_owned(), error })?;
-    Ok(files.iter().map(|file| file.write(directory, settings, force)).collect())
+    Ok(files.iter().map(|file| file.write(directory, settings, existing)).collect())
 }
 
 fn named(names: &[String]) -> Result<Vec<&'static File>, InitError> {
@@ -136,14 +143,16 @@ fn named(names: &[String]) -> Result<Vec<&'static File>, InitError> {
 impl File {
     fn filled_in(&self, settings: &[Setting]) -> String {
         match self.kind {
-            Kind::AsItIs => self.text.to_owned(),
-            Kind::List(entra) => list([self.text, entra], settings.iter().any(|(name, _)| *name == "ENTRA_KINDS")),
+            Kind::List(entra) if settings.iter().any(|(name, _)| *name == "ENTRA_KINDS") => {
+                list([self.text, entra], Coverage::ResourcesAndEntra)
+            }
+            Kind::AsItIs | Kind::List(_) => self.text.to_owned(),
             Kind::Workflow => workflow(self.text, settings),
             Kind::Security => security(self.text, settings),
         }
     }
 
-    fn write(&self, directory: &Path, settings: &[Setting], force: bool) -> Result<String, InitError> {
+    fn write(&self, directory: &Path, settings: &[Setting], existing: Existing) -> Result<String, InitError> {
         let path = directory.join(self.name);
         let text = self.filled_in(settings);
         let failed = |error| InitError::Write { path: path.clone(), error };
@@ -151,7 +160,7 @@ impl File {
             Ok(()) => "written",
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(error)),
             Err(_) if is_same(&path, &text) => "already exists, unchanged",
-            Err(_) if force => {
+            Err(_) if existing == Existing::Replace => {
                 // Written next to it and then renamed, so that a link is replaced instead of followed.
                 let new = directory.join(format!("{}.{}.new", self.name, std::process::id()));
                 create(&new, &text).and_then(|()| fs::rename(&new, &path)).map_err(failed)?;
@@ -178,9 +187,9 @@ fn is_same(path: &Path, text: &str) -> bool {
 }
 
 /// The parts for Azure's resources and, if it is also synced, for Entra ID, as one JSON array.
-fn list([azure, entra]: [&str; 2], has_entra: bool) -> String {
+fn list([azure, entra]: [&str; 2], coverage: Coverage) -> String {
     match (azure.trim_end().strip_suffix("\n]"), entra.strip_prefix('[')) {
-        (Some(azure), Some(entra)) if has_entra => format!("{azure},{entra}"),
+        (Some(azure), Some(entra)) if coverage == Coverage::ResourcesAndEntra => format!("{azure},{entra}"),
         _ => azure.to_owned(),
     }
 }
@@ -247,8 +256,11 @@ mod tests {
         assert!(serde_json::from_str::<serde_json::Value>(&text).unwrap().is_array());
         for text in [BLUEPRINTS, MAPPING, MAPPING_BATCH] {
             let entries = |text: &str| serde_json::from_str::<Vec<serde_json::Value>>(text).unwrap();
-            assert_eq!(list(text, false), text[0]);
-            assert_eq!(entries(&list(text, true)), [entries(text[0]), entries(text[1])].concat());
+            assert_eq!(list(text, Coverage::Resources), text[0]);
+            assert_eq!(
+                entries(&list(text, Coverage::ResourcesAndEntra)),
+                [entries(text[0]), entries(text[1])].concat()
+            );
         }
         assert!(print(&["../x".into()], &[]).unwrap_err().to_string().contains("blueprints.json"));
     }
@@ -286,19 +298,21 @@ mod tests {
     #[test]
     fn a_file_that_is_there_is_left_as_it_is_and_that_is_said() {
         let directory = tempfile::tempdir().unwrap();
-        let write = |force| write(directory.path(), &[], &[], force).unwrap();
-        assert!(write(false).iter().all(|done| done.as_ref().is_ok_and(|line| line.contains("written"))));
+        let write = |existing| write(directory.path(), &[], &[], existing).unwrap();
+        assert!(write(Existing::Keep).iter().all(|done| done.as_ref().is_ok_and(|line| line.contains("written"))));
         assert!(
-            write(false).iter().all(|done| done.as_ref().is_ok_and(|line| line.contains("already exists, unchanged")))
+            write(Existing::Keep)
+                .iter()
+                .all(|done| done.as_ref().is_ok_and(|line| line.contains("already exists, unchanged")))
         );
         let mapping = directory.path().join("mapping.json");
         fs::write(&mapping, "mine").unwrap();
         let failed: Vec<String> =
-            write(false).into_iter().filter_map(Result::err).map(|error| error.to_string()).collect();
+            write(Existing::Keep).into_iter().filter_map(Result::err).map(|error| error.to_string()).collect();
         assert_eq!(failed.len(), 1);
         assert!(failed[0].contains("mapping.json already exists"), "{failed:?}");
         assert_eq!(fs::read(&mapping).unwrap(), b"mine");
-        assert!(write(true).iter().any(|done| done.as_ref().is_ok_and(|line| line.contains("replaced"))));
+        assert!(write(Existing::Replace).iter().any(|done| done.as_ref().is_ok_and(|line| line.contains("replaced"))));
         assert_ne!(fs::read(&mapping).unwrap(), b"mine");
     }
 
@@ -309,9 +323,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let precious = directory.path().join("precious");
         symlink(&precious, directory.path().join("mapping.json")).unwrap();
-        assert!(write(directory.path(), &[], &[], false).unwrap().iter().any(Result::is_err));
+        assert!(write(directory.path(), &[], &[], Existing::Keep).unwrap().iter().any(Result::is_err));
         fs::write(&precious, "untouched").unwrap();
-        assert!(write(directory.path(), &[], &[], true).unwrap().iter().all(Result::is_ok));
+        assert!(write(directory.path(), &[], &[], Existing::Replace).unwrap().iter().all(Result::is_ok));
         assert_eq!(fs::read(&precious).unwrap(), b"untouched");
         let mode = fs::metadata(directory.path().join("blueprints.json")).unwrap().permissions().mode();
         assert_eq!(mode & 0o133, 0, "{mode:o}");

@@ -64,7 +64,8 @@ fn initialise(args: &InitArgs, settings: &Settings) -> Result<Printed, ConfigErr
         return Ok(Printed { output, complaints: String::new(), exit: Exit::Ok });
     };
     let mut printed = Printed { output: String::new(), complaints: String::new(), exit: Exit::Ok };
-    for done in init::write(directory, &args.files, &settings, args.force).map_err(wrong)? {
+    let existing = if args.force { init::Existing::Replace } else { init::Existing::Keep };
+    for done in init::write(directory, &args.files, &settings, existing).map_err(wrong)? {
         match done {
             Ok(line) => printed.output += &format!("{line}\n"),
             Err(error) => {

@@ -227,11 +227,11 @@ impl Reader<'_> {
     }
 
     /// Whether to sync Azure's resources, and whether to sync Entra ID.
-    pub(super) fn sources(&mut self, has_kinds: bool) -> (bool, bool) {
-        let (resources, entra) = self.named_sources(has_kinds);
+    pub(super) fn sources(&mut self, kinds: &BTreeSet<EntraKind>) -> (bool, bool) {
+        let (resources, entra) = self.named_sources(kinds);
         let settings = self.settings;
         let is_set = |setting: &Option<String>| setting.as_deref().is_some_and(|text| !text.trim().is_empty());
-        let entra_is_named = entra && has_kinds;
+        let entra_is_named = entra && !kinds.is_empty();
         if entra_is_named && is_set(&settings.mapping_file) {
             let problem =
                 "is for a webhook, and MAPPING_FILE says itself what of Entra ID is synced; unset one of them";
@@ -246,7 +246,7 @@ impl Reader<'_> {
         (resources, entra)
     }
 
-    fn named_sources(&mut self, has_kinds: bool) -> (bool, bool) {
+    fn named_sources(&mut self, kinds: &BTreeSet<EntraKind>) -> (bool, bool) {
         const NAME: &str = "AZURE_SOURCES";
         let Some(text) = self.set(NAME, self.settings.azure_sources.as_deref(), Form::Plain) else {
             return (true, true);
@@ -257,7 +257,7 @@ impl Reader<'_> {
         }
         let has = |wanted: &str| names.iter().any(|name| name == wanted);
         let is_mapped = self.settings.mapping_file.as_deref().is_some_and(|file| !file.trim().is_empty());
-        if has("entra") && !has_kinds && !is_mapped {
+        if has("entra") && kinds.is_empty() && !is_mapped {
             self.wrong(NAME, "names entra, and ENTRA_KINDS is not set".into());
         }
         (has("resources"), has("entra"))
@@ -317,15 +317,16 @@ mod tests {
 
     #[test]
     fn both_are_synced_where_both_are_set_up() {
-        let sources = |text: &str, has_kinds| {
+        let (users, none) = (BTreeSet::from([EntraKind::User]), BTreeSet::new());
+        let sources = |text: &str, kinds| {
             let checkpoint_file = Some("checkpoint".into());
             let settings = Settings { azure_sources: Some(text.into()), checkpoint_file, ..Settings::default() };
-            read(&settings, &[], |reader| reader.sources(has_kinds)).map_err(|error| error.to_string())
+            read(&settings, &[], |reader| reader.sources(kinds)).map_err(|error| error.to_string())
         };
-        assert_eq!(sources("", true), Ok((true, true)));
-        assert_eq!(sources("", false), Ok((true, true)), "a mapping may tell of it");
-        assert_eq!(sources("Entra", true), Ok((false, true)));
-        assert_eq!(sources("resources", true), Ok((true, false)));
-        assert!(sources("entra", false).is_err() && sources("ad", true).is_err());
+        assert_eq!(sources("", &users), Ok((true, true)));
+        assert_eq!(sources("", &none), Ok((true, true)), "a mapping may tell of it");
+        assert_eq!(sources("Entra", &users), Ok((false, true)));
+        assert_eq!(sources("resources", &users), Ok((true, false)));
+        assert!(sources("entra", &none).is_err() && sources("ad", &users).is_err());
     }
 }

@@ -37,6 +37,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cli::Settings;
+use port::Need;
 use reader::Reader;
 use value::Form;
 
@@ -52,7 +53,7 @@ pub use limits::Limits;
 pub use log::{LogConfig, LogFormat};
 use mode::Extent;
 pub use mode::Mode;
-pub use names::misspelt;
+pub use names::spelling_hints;
 pub use port::{Payload, PortApi, PortConfig, Verify};
 pub use proxies::Proxies;
 pub use reader::Environment;
@@ -60,7 +61,7 @@ pub use resend::resend_ids;
 pub use scope::{ResourceType, Scope};
 pub(crate) use scope_terms::ScopeTerms;
 pub use secret_url::SecretUrl;
-pub use set_up::{SetUpConfig, WebhookConfig};
+pub use set_up::{Coverage, SetUpConfig, WebhookConfig};
 pub(crate) use sign_in::SECRET_VARIABLES;
 pub use signing::SigningConfig;
 pub use tag_filters::{TagCondition, TagFilters};
@@ -114,12 +115,12 @@ impl Config {
         let dry_run = reader.flag("DRY_RUN", settings.dry_run.as_deref());
         let Extent { mode, resend_all, prune } = reader.extent();
         let entra = reader.entra();
-        let (resources, has_entra) = reader.sources(!entra.kinds.is_empty());
+        let (resources, has_entra) = reader.sources(&entra.kinds);
         let config = Self {
             mode,
             network: NetworkConfig { proxies: reader.proxies(), certificates: reader.certificates() },
             azure: reader.azure(),
-            port: reader.port(dry_run),
+            port: reader.port(if dry_run { Need::Optional } else { Need::Required }),
             scope: reader.scope(),
             resources,
             entra: has_entra.then_some(entra),
@@ -152,7 +153,7 @@ pub enum DryRun {
 
 /// How to report invalid settings: the relevant settings, as far as they can be parsed.
 #[derive(Clone, Copy, Debug)]
-pub struct Wishes {
+pub struct ErrorReporting {
     /// `LOG_FORMAT`.
     pub format: LogFormat,
     /// `SYNC_MODE`.
@@ -161,7 +162,7 @@ pub struct Wishes {
     pub dry_run: Option<DryRun>,
 }
 
-impl Wishes {
+impl ErrorReporting {
     /// Uses the default for invalid values.
     pub fn of(settings: &Settings) -> Self {
         let mut reader = Reader::new(settings, &|_| None);

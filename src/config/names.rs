@@ -47,7 +47,7 @@ const NEIGHBOURS: [&str; 7] = [
 ];
 
 /// Returns a warning for each name that is almost the name of a setting.
-pub fn misspelt(names: &[String]) -> Vec<String> {
+pub fn spelling_hints(names: &[String]) -> Vec<String> {
     let known: Vec<String> = variables().into_iter().chain(WITHOUT_FLAG.map(str::to_owned)).collect();
     let mut said: Vec<String> = names
         .iter()
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     fn meant_by(name: &str) -> Option<String> {
-        let said = misspelt(&[name.to_owned()]).pop()?;
+        let said = spelling_hints(&[name.to_owned()]).pop()?;
         said.strip_prefix(&format!("{name} is set, and there is no such setting; did you mean "))?
             .strip_suffix('?')
             .map(str::to_owned)

@@ -77,20 +77,20 @@ pub(super) enum Need {
 }
 
 impl Reader<'_> {
-    pub(super) fn port(&mut self, dry_run: bool) -> PortConfig {
+    /// `need`: whether Port must be reachable, which it need not be in a dry run.
+    pub(super) fn port(&mut self, need: Need) -> PortConfig {
         let concurrency =
             self.count("PORT_WEBHOOK_CONCURRENCY", self.settings.port_webhook_concurrency.as_deref(), 200, 25);
         let payload = self.payload();
         let mapping_file = self.mapping_file();
-        let ingest_url = self.ingest_url(dry_run || mapping_file.is_some());
+        let ingest_url = self.ingest_url(if mapping_file.is_some() { Need::Optional } else { need });
         if mapping_file.is_some() && ingest_url.is_some() {
             let problem = "is set, and PORT_WEBHOOK_INGEST_URL as well: entities are written over Port's API, or envelopes are \
                            posted to its webhook; unset one of them";
             self.wrong(MAPPING_FILE, problem.into());
         }
-        let verify = self.verify().filter(|_| !dry_run);
-        let is_needed = (mapping_file.is_some() || verify.is_some()) && !dry_run;
-        let api = self.port_api(if is_needed { Need::Required } else { Need::Optional });
+        let verify = self.verify().filter(|_| need == Need::Required);
+        let api = self.port_api(if mapping_file.is_some() || verify.is_some() { need } else { Need::Optional });
         PortConfig { ingest_url, concurrency, payload, signing: self.signing(), api, mapping_file, verify }
     }
 
@@ -154,10 +154,10 @@ impl Reader<'_> {
     }
 
     /// No message shows the URL, because it contains a key.
-    fn ingest_url(&mut self, dry_run: bool) -> Option<SecretUrl> {
+    fn ingest_url(&mut self, need: Need) -> Option<SecretUrl> {
         const NAME: &str = "PORT_WEBHOOK_INGEST_URL";
         let value = self.variable(NAME);
-        if value.is_none() && dry_run {
+        if value.is_none() && need == Need::Optional {
             return None;
         }
         let value =
@@ -196,12 +196,12 @@ mod tests {
 
     fn port(url: &str) -> Result<PortConfig, String> {
         let variables = [("PORT_WEBHOOK_INGEST_URL", url)];
-        read(&Settings::default(), &variables, |reader| reader.port(false)).map_err(|error| error.to_string())
+        read(&Settings::default(), &variables, |reader| reader.port(Need::Required)).map_err(|error| error.to_string())
     }
 
     #[test]
     fn only_a_dry_run_needs_no_url() {
-        let config = read(&Settings::default(), &[], |reader| reader.port(true)).unwrap();
+        let config = read(&Settings::default(), &[], |reader| reader.port(Need::Optional)).unwrap();
         assert!(config.ingest_url.is_none() && config.signing.is_none());
         assert_eq!((config.concurrency.get(), config.payload), (25, Payload::Single));
         assert!(port(" ").unwrap_err().starts_with("PORT_WEBHOOK_INGEST_URL is not set"));

@@ -47,8 +47,15 @@ pub(crate) const SECRET_VARIABLES: [&str; 8] = [
     "PORT_CLIENT_SECRET",
 ];
 
+/// Whether a person may be there to sign in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Session {
+    Interactive,
+    Unattended,
+}
+
 /// Infers the kind from the variables that are set. The first match wins.
-fn infer(is_set: impl Fn(&'static str) -> bool, terminal: bool) -> Option<(CredentialKind, &'static str)> {
+fn infer(is_set: impl Fn(&'static str) -> bool, session: Session) -> Option<(CredentialKind, &'static str)> {
     if is_set(SECRET) {
         Some((CredentialKind::ClientSecret, "AZURE_CLIENT_SECRET is set"))
     } else if is_set(ID_TOKEN_URL) && is_set(ID_TOKEN_TOKEN) {
@@ -67,7 +74,7 @@ fn infer(is_set: impl Fn(&'static str) -> bool, terminal: bool) -> Option<(Crede
         Some((CredentialKind::ClientCertificate, "AZURE_CLIENT_CERTIFICATE_PATH is set"))
     } else if is_set(IDENTITY_ENDPOINT) {
         Some((CredentialKind::ManagedIdentity, "IDENTITY_ENDPOINT is set"))
-    } else if terminal && !is_set(CLIENT_ID) {
+    } else if session == Session::Interactive && !is_set(CLIENT_ID) {
         Some((CredentialKind::AzureCli, "nothing else is set and the terminal is interactive"))
     } else {
         None
@@ -175,9 +182,10 @@ impl<'a> Reader<'a> {
             CLIENT_ID => client_id,
             name => (self.environment)(name).is_some_and(|value| !is_blank(&value)),
         };
-        let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+        let is_terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+        let session = if is_terminal { Session::Interactive } else { Session::Unattended };
         // If nothing is set, the messages say what a service principal needs.
-        infer(is_set, terminal).unwrap_or((CredentialKind::ClientSecret, "nothing else is set"))
+        infer(is_set, session).unwrap_or((CredentialKind::ClientSecret, "nothing else is set"))
     }
 
     fn tenant_id(&mut self) -> Option<&'a str> {
@@ -299,8 +307,8 @@ mod tests {
         Settings { azure_tenant_id: Some(TENANT.into()), azure_client_id: Some(CLIENT.into()), ..Settings::default() }
     }
 
-    fn inferred(variables: &[&str], terminal: bool) -> Option<&'static str> {
-        infer(|name| variables.contains(&name), terminal).map(|(kind, _)| kind.name())
+    fn inferred(variables: &[&str], session: Session) -> Option<&'static str> {
+        infer(|name| variables.contains(&name), session).map(|(kind, _)| kind.name())
     }
 
     const TENANT: &str = "00000000-0000-4000-8000-000000000001";
@@ -327,27 +335,27 @@ mod tests {
 
     #[test]
     fn each_kind_is_inferred_from_its_own_variables() {
-        assert_eq!(inferred(&[SECRET], false), Some("client-secret"));
-        assert_eq!(inferred(&[ID_TOKEN_URL, ID_TOKEN_TOKEN], false), Some("github-oidc"));
-        assert_eq!(inferred(&[TOKEN_FILE], false), Some("workload-identity"));
-        assert_eq!(inferred(&[OIDC_URI, CONNECTION], false), Some("azure-pipelines"));
-        assert_eq!(inferred(&[CERTIFICATE], false), Some("client-certificate"));
-        assert_eq!(inferred(&[IDENTITY_ENDPOINT], false), Some("managed-identity"));
-        assert_eq!(inferred(&[], true), Some("azure-cli"));
+        assert_eq!(inferred(&[SECRET], Session::Unattended), Some("client-secret"));
+        assert_eq!(inferred(&[ID_TOKEN_URL, ID_TOKEN_TOKEN], Session::Unattended), Some("github-oidc"));
+        assert_eq!(inferred(&[TOKEN_FILE], Session::Unattended), Some("workload-identity"));
+        assert_eq!(inferred(&[OIDC_URI, CONNECTION], Session::Unattended), Some("azure-pipelines"));
+        assert_eq!(inferred(&[CERTIFICATE], Session::Unattended), Some("client-certificate"));
+        assert_eq!(inferred(&[IDENTITY_ENDPOINT], Session::Unattended), Some("managed-identity"));
+        assert_eq!(inferred(&[], Session::Interactive), Some("azure-cli"));
     }
 
     #[test]
     fn a_client_secret_takes_precedence() {
         let all = [SECRET, ID_TOKEN_URL, ID_TOKEN_TOKEN, TOKEN_FILE, OIDC_URI, CONNECTION, CERTIFICATE];
-        assert_eq!(inferred(&all, true), Some("client-secret"));
+        assert_eq!(inferred(&all, Session::Interactive), Some("client-secret"));
     }
 
     #[test]
     fn a_kind_is_not_inferred_from_half_of_its_variables() {
-        assert_eq!(inferred(&[ID_TOKEN_URL], false), None);
-        assert_eq!(inferred(&[OIDC_URI], false), None);
-        assert_eq!(inferred(&[CLIENT_ID], true), None, "the application has no secret");
-        assert_eq!(inferred(&[], false), None);
+        assert_eq!(inferred(&[ID_TOKEN_URL], Session::Unattended), None);
+        assert_eq!(inferred(&[OIDC_URI], Session::Unattended), None);
+        assert_eq!(inferred(&[CLIENT_ID], Session::Interactive), None, "the application has no secret");
+        assert_eq!(inferred(&[], Session::Unattended), None);
     }
 
     #[test]

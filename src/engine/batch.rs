@@ -23,13 +23,13 @@ pub(super) struct Batch<'b> {
     /// Records whose row is still to be read.
     pub(super) records: HashMap<Key, Record>,
     /// Containers that were found in this run.
-    pub(super) met: HashSet<Key>,
+    pub(super) visited: HashSet<Key>,
     /// Containers with a record but no row yet.
     pub(super) awaited: HashSet<Key>,
     /// Containers that a record proves to be gone.
     pub(super) gone: HashSet<Id>,
     /// Containers whose contents are re-read.
-    pub(super) afresh: HashSet<Id>,
+    pub(super) reread: HashSet<Id>,
     /// Ids that make every query fail.
     pub(super) failed: HashSet<Id>,
     /// Shards whose own entity is sent along with the first of its children.
@@ -45,7 +45,7 @@ pub(super) struct Batch<'b> {
     /// Shards whose deletes are held back, so that their records have to be read again.
     pub(super) held_back: HashSet<Id>,
     /// Shards with a new row that no record announced: the source may not show all their rows yet.
-    untold: RefCell<HashSet<Id>>,
+    unannounced: RefCell<HashSet<Id>>,
 }
 
 /// What is read of a shard.
@@ -82,10 +82,10 @@ impl<'b> Batch<'b> {
             blank: HashSet::new(),
             seen: Vec::new(),
             records: HashMap::new(),
-            met: HashSet::new(),
+            visited: HashSet::new(),
             awaited: HashSet::new(),
             gone: HashSet::new(),
-            afresh: HashSet::new(),
+            reread: HashSet::new(),
             failed: HashSet::new(),
             roots: HashMap::new(),
             missing: Vec::new(),
@@ -93,7 +93,7 @@ impl<'b> Batch<'b> {
             deletes: Vec::new(),
             doomed: HashSet::new(),
             held_back: HashSet::new(),
-            untold: RefCell::default(),
+            unannounced: RefCell::default(),
         }
     }
 
@@ -107,16 +107,16 @@ impl<'b> Batch<'b> {
         }
     }
 
-    pub(super) fn note_untold(&self, id: &Id) {
-        let mut untold = self.untold.borrow_mut();
-        if !untold.contains(id.shard()) {
-            untold.insert(id.root());
+    pub(super) fn note_unannounced(&self, id: &Id) {
+        let mut unannounced = self.unannounced.borrow_mut();
+        if !unannounced.contains(id.shard()) {
+            unannounced.insert(id.root());
         }
     }
 
     /// Whether a shard had new rows that no record announced.
-    pub(super) fn is_untold(&self, shard: &Id) -> bool {
-        self.untold.borrow().contains(shard)
+    pub(super) fn is_unannounced(&self, shard: &Id) -> bool {
+        self.unannounced.borrow().contains(shard)
     }
 
     pub(super) fn is_found(&self, id: &Id) -> bool {
@@ -124,8 +124,8 @@ impl<'b> Batch<'b> {
         self.found.contains(&key) || self.seen.binary_search(&key).is_ok()
     }
 
-    pub(super) fn is_afresh(&self, container: &Id) -> bool {
-        self.afresh.contains(container)
+    pub(super) fn is_reread(&self, container: &Id) -> bool {
+        self.reread.contains(container)
     }
 
     /// Whether `at` is before the first record that counts.

@@ -62,7 +62,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         let mut looked_at = Vec::new();
         for finding in findings {
             // The first row counts: a row may come twice, from replicas that disagree.
-            if !b.met.insert(Key::of(finding.id())) {
+            if !b.visited.insert(Key::of(finding.id())) {
                 continue;
             }
             self.note_container(b, &finding)?;
@@ -99,13 +99,13 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         let scope = finding.scope.unwrap_or(Scope::In);
         let is_moved = finding.record.is_some_and(|record| record.moves_scope)
             && Self::is_fresh(known.as_ref(), finding.record.as_ref());
-        let is_afresh = is_moved && (known.is_some() || scope == Scope::Out) && holds(Rule::Afresh);
+        let is_reread = is_moved && (known.is_some() || scope == Scope::Out) && holds(Rule::Reread);
         let differs = entry.scope != Some(scope) && (known.is_some() || scope == Scope::In) && holds(Rule::Differs);
-        let is_unread = (is_afresh || differs) && self.replica.remembers();
+        let is_unread = (is_reread || differs) && self.replica.remembers();
         if is_unread {
             self.doubt_all(id)?;
         }
-        let noted = if known.is_some() || scope == Scope::In || is_afresh {
+        let noted = if known.is_some() || scope == Scope::In || is_reread {
             // A run lost from the replica may have deleted it.
             let there = entry.there && !is_unread;
             Entry { scope: Some(scope), unread: entry.unread || is_unread, absent: None, there, ..entry }
@@ -113,7 +113,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
             Entry { scope: Some(Scope::Out), ..Entry::NEW }
         };
         if noted.unread {
-            b.afresh.insert(id.clone());
+            b.reread.insert(id.clone());
         }
         if known.as_ref() == Some(&noted) { Ok(()) } else { self.put(id, noted) }
     }
@@ -123,7 +123,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         for shard in b.shards {
             self.each_open(shard, |id, entry| {
                 if id.stage() == Stage::Container && entry.unread && entry.absent.is_none() {
-                    b.afresh.insert(id);
+                    b.reread.insert(id);
                 }
                 Ok(())
             })?;
@@ -144,8 +144,12 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
     }
 
     /// Asks for containers of leaves that have not been seen: their scope decides, and they are sent first.
-    pub(super) async fn meet(&self, b: &mut Batch<'_>, leaves: &[Finding]) -> Result<(), Fatal<R::Error>> {
-        let mut strangers: Vec<Id> = Vec::new();
+    pub(super) async fn visit_containers_of(
+        &self,
+        b: &mut Batch<'_>,
+        leaves: &[Finding],
+    ) -> Result<(), Fatal<R::Error>> {
+        let mut unvisited: Vec<Id> = Vec::new();
         let mut last = None;
         for leaf in leaves {
             // Rows come ordered by id.
@@ -154,21 +158,21 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
             }
             last = Some(leaf.id().container());
             if let Some(container) = leaf.id().parent().filter(|parent| parent.stage() == Stage::Container)
-                && !b.met.contains(&Key::of(&container))
-                && !strangers.contains(&container)
+                && !b.visited.contains(&Key::of(&container))
+                && !unvisited.contains(&container)
                 && self.entry(&container)?.is_none()
             {
-                strangers.push(container);
+                unvisited.push(container);
             }
         }
-        if strangers.is_empty() {
+        if unvisited.is_empty() {
             return Ok(());
         }
-        if let Some(found) = self.kept(self.source.ask(&strangers).await) {
+        if let Some(found) = self.kept(self.source.ask(&unvisited).await) {
             self.note_failed(b, Some(&found.answer))?;
             self.send_containers(b, found.findings).await?;
         }
-        b.met.extend(strangers.iter().map(Key::of));
+        b.visited.extend(unvisited.iter().map(Key::of));
         Ok(())
     }
 }

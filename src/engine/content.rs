@@ -35,7 +35,9 @@ mod tests {
 
     fn of(identity: &str, parts: &[&str]) -> Content {
         let mut hasher = ContentHasher::of_catalog(identity);
-        parts.iter().for_each(|part| hasher.write(part.as_bytes()));
+        for part in parts {
+            hasher.write(part.as_bytes());
+        }
         hasher.finish()
     }
 

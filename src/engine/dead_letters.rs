@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::Letter;
 use crate::error::{Exit, Problem};
 use crate::files;
-use crate::text::inert;
+use crate::text::neutralize;
 
 /// The file cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +61,7 @@ impl DeadLetters {
             let envelope = serde_json::from_slice(&letter.envelope)?;
             let line = serde_json::to_string(&Line { envelope, status: letter.status, reason: &letter.reason })? + "\n";
             // One write per line, so that the lines of two appending programs do not mix.
-            (&self.file).write_all(inert(&line).as_bytes())
+            (&self.file).write_all(neutralize(&line).as_bytes())
         };
         append().map_err(|error: io::Error| DeadLetterError { path: self.path.clone(), error })
     }

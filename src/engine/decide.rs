@@ -1,5 +1,7 @@
 //! Compares the desired state of an entity with what the catalog has.
 
+use jiff::Timestamp;
+
 use super::batch::Batch;
 use super::rules::{Rule, holds};
 use super::{
@@ -83,7 +85,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
     /// The desired state of a finding, if it may have to be sent. A part comes and goes with its whole.
     fn judge(&self, batch: &Batch<'_>, finding: Finding) -> Result<Option<(Change, Wanted)>, Fatal<R::Error>> {
         let id = finding.id();
-        if self.is_astray(id)? || (!finding.exists && self.source.whole(id).is_some()) {
+        if self.is_orphan(id)? || (!finding.exists && self.source.whole(id).is_some()) {
             return self.replica.put(id, None).map(|()| None).map_err(Fatal::Replica);
         }
         self.want(batch, finding)
@@ -136,7 +138,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
             };
         if is_in {
             if !is_known && record.is_none() && id.stage() != Stage::Root {
-                batch.note_untold(&id);
+                batch.note_unannounced(&id);
             }
             let may_have_returned = record.is_some_and(|record| record.may_have_returned);
             return Ok(Some((change, Wanted { entry, end: End::Present { is_fresh, may_have_returned } })));
@@ -145,12 +147,12 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         let is_sent = entry.is_held()
             || match container {
                 // Nothing is known of a container that is being re-read, so everything in it is sent.
-                Some(container) if exists => entry.at.is_none() && batch.is_afresh(&container) && holds(Rule::OneWrite),
+                Some(container) if exists => entry.at.is_none() && batch.is_reread(&container) && holds(Rule::OneWrite),
                 Some(container) => {
                     let is_known_out = group.is_some_and(|group| {
                         group.scope == Some(Scope::Out)
                             && self.replica.remembers()
-                            && !batch.is_afresh(&container)
+                            && !batch.is_reread(&container)
                             && (!holds(Rule::KnownSince) || batch.is_before_window(&container, group.at))
                     });
                     is_fresh && is_deleted && !(is_known_out && holds(Rule::KnownOut)) && holds(Rule::GoneFresh)
@@ -164,7 +166,8 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
                 }
             };
         if exists && self.settings.leaving == Leaving::Keep {
-            return self.let_go(&id, &entry, is_sent).map(|()| None);
+            let handled_at = if is_sent { Some(self.start) } else { entry.at };
+            return self.release(&id, &entry, handled_at).map(|()| None);
         }
         let may_return = is_deleted && record.is_some_and(|record| record.may_return);
         if may_return {
@@ -205,17 +208,16 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         let (Some(entry), Some(id)) = (container, leaf.parent()) else { return false };
         let is_in_doubt = entry.state == State::Unknown || entry.unread || entry.absent.is_some();
         // Until all of a shard has been read, its entries may stem from other settings.
-        (is_in_doubt || self.replica.mark(&leaf.root()).full.is_none()) && !batch.met(&id)
+        (is_in_doubt || self.replica.mark(&leaf.root()).full.is_none()) && !batch.is_visited(&id)
     }
 
-    /// Forgets an entity that is out of scope but leaves it in the catalog, in place of a delete if one `was_due`: its
-    /// record counts as handled from now on.
-    fn let_go(&self, id: &Id, entry: &Entry, was_due: bool) -> Result<(), Fatal<R::Error>> {
+    /// Forgets an entity that is out of scope but leaves it in the catalog. Its records up to `handled_at` count as
+    /// handled.
+    fn release(&self, id: &Id, entry: &Entry, handled_at: Option<Timestamp>) -> Result<(), Fatal<R::Error>> {
         let kept = match id.stage() {
             Stage::Leaf => None,
             Stage::Root | Stage::Container => {
-                let at = if was_due { Some(self.start) } else { entry.at };
-                Some(Entry { scope: entry.scope, unread: entry.unread, at, ..Entry::NEW })
+                Some(Entry { scope: entry.scope, unread: entry.unread, at: handled_at, ..Entry::NEW })
             }
         };
         self.replica.put(id, kept).map_err(Fatal::Replica)
@@ -238,11 +240,11 @@ impl Batch<'_> {
     /// Whether a container without a row may merely be late. One that no record mentions, and that was asked for, has
     /// none.
     fn may_come(&self, container: &Id) -> bool {
-        self.awaited.contains(&Key::of(container)) || !self.met(container)
+        self.awaited.contains(&Key::of(container)) || !self.is_visited(container)
     }
 
-    pub(super) fn met(&self, container: &Id) -> bool {
-        self.met.contains(&Key::of(container))
+    pub(super) fn is_visited(&self, container: &Id) -> bool {
+        self.visited.contains(&Key::of(container))
     }
 }
 

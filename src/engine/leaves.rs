@@ -34,7 +34,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
                 }
             }
         }
-        self.meet(b, &shown).await?;
+        self.visit_containers_of(b, &shown).await?;
         let sends = self.decide(b, shown).await?;
         self.send(b, Wave::Leaves, sends).await
     }
@@ -66,12 +66,12 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         extent: Extent,
         all: Option<Coming<S::Error>>,
     ) -> Result<Option<Answer>, Fatal<R::Error>> {
-        let mut within: Vec<Id> = b.afresh.iter().cloned().collect();
+        let mut within: Vec<Id> = b.reread.iter().cloned().collect();
         let is_selective = extent == Extent::Everything && all.is_none();
         if is_selective {
             for shard in b.shards {
                 self.each_child(shard, |id, entry| {
-                    if id.stage() == Stage::Container && entry.scope == Some(Scope::In) && !b.is_afresh(&id) {
+                    if id.stage() == Stage::Container && entry.scope == Some(Scope::In) && !b.is_reread(&id) {
                         within.push(id);
                     }
                     Ok(())
@@ -96,19 +96,19 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         b.seen.sort_unstable();
         self.note_failed(b, answer.as_ref())?;
         if let Some(answer) = &answer {
-            for container in b.afresh.iter().filter(|container| answer.covered.contains(container.shard())) {
+            for container in b.reread.iter().filter(|container| answer.covered.contains(container.shard())) {
                 // A container that was out of scope, and was not itself seen, is still undecided.
-                let is_over = |entry: &Entry| entry.scope != Some(Scope::Out) || b.met(container);
+                let is_over = |entry: &Entry| entry.scope != Some(Scope::Out) || b.is_visited(container);
                 if let Some(entry) = self.entry(container)?.filter(is_over) {
                     self.put(container, Entry { unread: false, ..entry })?;
                 }
             }
             for missed in &b.missed {
                 let entry = self.entry(missed.id())?;
-                let is_afresh = missed.id().parent().is_some_and(|container| {
-                    b.afresh.contains(&container) && answer.covered.contains(container.shard())
+                let is_reread = missed.id().parent().is_some_and(|container| {
+                    b.reread.contains(&container) && answer.covered.contains(container.shard())
                 });
-                if is_afresh && Self::is_fresh(entry.as_ref(), missed.record.as_ref()) {
+                if is_reread && Self::is_fresh(entry.as_ref(), missed.record.as_ref()) {
                     self.put(missed.id(), entry.unwrap_or(Entry::NEW).doubted())?;
                 }
             }

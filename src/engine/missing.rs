@@ -121,7 +121,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         let note = |id: Id, entry: Entry| {
             let is_known = entry.is_held() || (stage == Stage::Container && entry.scope == Some(Scope::Out));
             let is_suspect = id.stage() == stage && is_known && !b.is_found(&id) && !b.failed.contains(&id);
-            if is_suspect && self.is_astray(&id)? {
+            if is_suspect && self.is_orphan(&id)? {
                 self.replica.put(&id, None).map_err(Fatal::Replica)?;
             } else if is_suspect && entry.absent.is_none() {
                 self.put(&id, Entry { absent: Some(Absent::Since(self.start)), ..entry })?;
@@ -266,7 +266,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
     /// Notes that an entity was asked for and has no row. Returns its id if it has been missing for long enough.
     fn note_absent(&self, id: &Id) -> Result<Option<Id>, Fatal<R::Error>> {
         let Some(entry) = self.entry(id)? else { return Ok(None) };
-        if self.is_astray(id)? {
+        if self.is_orphan(id)? {
             self.replica.put(id, None).map_err(Fatal::Replica)?;
             return Ok(None);
         }

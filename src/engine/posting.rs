@@ -133,7 +133,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
     fn deleted(&self, id: &Id, entry: &Entry) -> Option<Entry> {
         let absent = match entry.absent {
             None | Some(Absent::Proven) => None,
-            since if !holds(Rule::WatchAnew) => since,
+            since if !holds(Rule::RestartWatch) => since,
             Some(Absent::Since(_)) => Some(Absent::Since(self.start)),
         };
         let unread = entry.unread && id.stage() != Stage::Leaf;

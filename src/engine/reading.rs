@@ -39,7 +39,7 @@ fn begin<T: Reading>(
 }
 
 /// Runs `delivering` alongside `taking`, and drops it once `taking` has ended.
-async fn beside<T>(delivering: impl Future, taking: impl Future<Output = T>) -> T {
+async fn alongside<T>(delivering: impl Future, taking: impl Future<Output = T>) -> T {
     let delivering = async {
         delivering.await;
         pending::<Infallible>().await
@@ -97,7 +97,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
             batch.blank = self.blank(&ids, extent)?;
             self.take_batch(extent, shards, batch, changes, containers, leaves).await
         };
-        beside(OptionFuture::from(delivering), taking.boxed_local()).await
+        alongside(OptionFuture::from(delivering), taking.boxed_local()).await
     }
 
     /// Shards that are read in full, and have no entries yet.
@@ -167,7 +167,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
             }
             let mark = self.replica.mark(id);
             // Rows of a new shard, or of a new role, come late: the first full read counts once a second one agrees.
-            let is_first = mark.full.is_none() && (mark.since.is_none() || b.is_untold(id));
+            let is_first = mark.full.is_none() && (mark.since.is_none() || b.is_unannounced(id));
             let is_confirmed = !is_first || self.settings.first == First::AtOnce || !holds(Rule::Confirmed);
             self.replica.set_mark(
                 id,
@@ -188,7 +188,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         page: impl AsyncFnMut(Vec<Finding>) -> Result<(), Fatal<R::Error>>,
     ) -> Result<Option<Answer>, Fatal<R::Error>> {
         let (delivering, coming) = begin(ready(Ok(reading)));
-        beside(delivering, self.take_coming(coming, page)).await
+        alongside(delivering, self.take_coming(coming, page)).await
     }
 
     /// The same for a reading that is already being delivered.

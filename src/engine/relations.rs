@@ -28,7 +28,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
 
     /// Whether this is part of a whole that the catalog does not have. If so, it is forgotten, and asked for once the
     /// whole comes.
-    pub(super) fn is_astray(&self, id: &Id) -> Result<bool, Fatal<R::Error>> {
+    pub(super) fn is_orphan(&self, id: &Id) -> Result<bool, Fatal<R::Error>> {
         match self.source.whole(id).filter(|_| self.replica.remembers()) {
             Some(whole) => Ok(!self.entry(&whole)?.is_some_and(|whole| whole.there && !whole.names.are_none())),
             None => Ok(false),

@@ -42,11 +42,11 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
     ) -> Result<Unsent, Fatal<R::Error>> {
         let shards: Vec<Id> = listed.iter().map(|shard| shard.id.clone()).collect();
         let known: HashSet<&str> = shards.iter().map(Id::as_str).collect();
-        let (mut ids, strangers): (Vec<Id>, Vec<Id>) = ids.iter().cloned().partition(|id| known.contains(id.shard()));
-        for id in &strangers {
+        let (mut ids, unlisted): (Vec<Id>, Vec<Id>) = ids.iter().cloned().partition(|id| known.contains(id.shard()));
+        for id in &unlisted {
             tracing::error!("{} cannot be looked up: its subscription is not listed", printable(id.as_str()));
         }
-        let mut unsent = Unsent { unknown: strangers.len() as u64, vanished: 0 };
+        let mut unsent = Unsent { unknown: unlisted.len() as u64, vanished: 0 };
         let mut batch = Batch::new(&shards, HashMap::new());
         ids.sort_by_key(Id::stage);
         let (roots, ids): (Vec<Id>, Vec<Id>) = ids.into_iter().partition(|id| id.stage() == Stage::Root);
@@ -101,7 +101,7 @@ impl<S: Source, R: Replica> Engine<'_, S, R> {
         // A container is sent along only with leaves that are sent.
         let (leaves, strays): (Vec<Finding>, Vec<Finding>) =
             leaves.into_iter().partition(|leaf| leaf.exists && leaf.scope != Some(Scope::Out));
-        self.meet(b, &leaves).await?;
+        self.visit_containers_of(b, &leaves).await?;
         let sends = self.decide(b, leaves.into_iter().chain(strays)).await?;
         self.send(b, Wave::Leaves, sends).await?;
         self.post(Wave::ContainerDeletes, std::mem::take(&mut b.deletes)).await?;

@@ -32,7 +32,7 @@ pub(crate) enum Rule {
     /// Entities that were deleted for being absent, or never showed, are asked for once an hour.
     Watch,
     /// The watch restarts when the delete is accepted.
-    WatchAnew,
+    RestartWatch,
     /// An answer that does not cover a shard says nothing about entities missing from it.
     Covering,
     /// A missing entity counts as gone only after a while.
@@ -46,7 +46,7 @@ pub(crate) enum Rule {
     /// A container whose scope differs from its entry's is re-read.
     Differs,
     /// A container whose fresh record may have changed its scope is re-read.
-    Afresh,
+    Reread,
     /// Everything in a container that is re-read is in doubt until it is sent.
     OneWrite,
     /// A container that is proven gone takes its contents along.

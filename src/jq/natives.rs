@@ -62,7 +62,7 @@ pub(super) fn ours() -> Vec<Filter<RunPtr<Data>>> {
         ("decode_base64", v(0), |cv| bome(decode_base64(&cv.1))),
         ("_base32", v(0), |cv| bome(text(&cv.1, "@base32").map(|t| base32(t).into()))),
         ("_base32d", v(0), |cv| bome(base32_decoded(&cv.1))),
-        ("_row", v(1), |cv| unary(cv, |value, format| row(&value, format.as_str() == Some("csv")))),
+        ("_row", v(1), |cv| unary(cv, |value, format| row(&value, format.as_str().unwrap_or_default()))),
         ("_split", v(1), |cv| unary(cv, |value, separator| split(&value, &separator))),
         ("_matches", v(2), |cv| bome(with_pattern(cv, regex::matches))),
         ("_parts", v(2), |cv| bome(with_pattern(cv, regex::parts))),
@@ -305,29 +305,29 @@ fn base32_decoded(value: &Val) -> ValR {
     Ok(Val::string(&String::from_utf8_lossy(&decoded)))
 }
 
-/// A line of CSV or TSV.
-fn row(value: &Val, csv: bool) -> ValR {
-    let name = if csv { "csv" } else { "tsv" };
+/// A line in a format: `csv` or `tsv`.
+fn row(value: &Val, format: &str) -> ValR {
+    let is_csv = format == "csv";
     let Val::Arr(array) = value else {
-        return Err(Error::str(format_args!("{} cannot be {name}-formatted, only an array can be", value.shown())));
+        return Err(Error::str(format_args!("{} cannot be {format}-formatted, only an array can be", value.shown())));
     };
     let mut row = String::new();
     for (index, item) in array.items.iter().enumerate() {
         if index > 0 {
-            row.push(if csv { ',' } else { '\t' });
+            row.push(if is_csv { ',' } else { '\t' });
         }
         budget::steps(1);
         budget::bytes(item.as_str().map_or(0, str::len));
         match item {
             Val::Null => {}
-            Val::Str(text) if csv => _ = write!(row, "\"{}\"", text.replace('"', "\"\"")),
+            Val::Str(text) if is_csv => _ = write!(row, "\"{}\"", text.replace('"', "\"\"")),
             Val::Str(text) => {
                 let text = text.replace('\\', "\\\\").replace('\t', "\\t");
                 row.push_str(&text.replace('\n', "\\n").replace('\r', "\\r"));
             }
             Val::Bool(_) | Val::Num(_) => row.push_str(&json::write(item, usize::MAX).unwrap_or_default()),
             Val::Arr(_) | Val::Obj(_) => {
-                return Err(Error::str(format_args!("{} is not valid in a {name} row", item.shown())));
+                return Err(Error::str(format_args!("{} is not valid in a {format} row", item.shown())));
             }
         }
     }

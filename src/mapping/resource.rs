@@ -271,24 +271,20 @@ pub(super) fn first_path(expression: &str) -> Option<&str> {
 
 /// The path at the start of a segment, unless the segment binds a variable.
 fn path_of(segment: &str) -> Option<&str> {
-    let binds = segment.strip_prefix('.').is_some_and(|rest| {
-        let rest = rest.trim_start();
-        rest.strip_prefix("as").is_some_and(|rest| rest.trim_start().starts_with('$'))
-    });
-    if binds {
+    let after_dot = segment.strip_prefix('.')?.trim_start();
+    if after_dot.strip_prefix("as").is_some_and(|rest| rest.trim_start().starts_with('$')) {
         return None;
     }
-    let part = |rest: &str, is_first: bool| {
+    let part = |rest: &str| {
         let bracket = |rest: &str| rest.strip_prefix('[')?.find(']').filter(|at| *at > 0).map(|at| at + 2);
         let word = |rest: &str| Some(rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len()));
         match rest.strip_prefix('.') {
             Some(after) => bracket(after).or_else(|| word(after).filter(|len| *len > 0)).map(|len| len + 1),
-            None if is_first => None,
             None => bracket(rest),
         }
     };
     let mut end = 0;
-    while let Some(len) = part(segment.get(end..)?, end == 0) {
+    while let Some(len) = part(segment.get(end..)?) {
         end += len;
     }
     segment.get(..end).filter(|path| !path.is_empty())

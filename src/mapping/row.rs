@@ -77,18 +77,18 @@ impl Lens {
 
     pub(super) fn seen(&self, row: &Val, shape: &Shape) -> Val {
         let offered = row.fields().into_iter().flatten().filter(|(key, _)| shape.has(key) && is_offered(key));
-        let of_azure = offered.map(|(key, value)| (key.clone(), lowered(value, shape.lowers(key))));
+        let of_azure = offered.map(|(key, value)| {
+            let value = if shape.lowers(key) { lower(value) } else { value.clone() };
+            (key.clone(), value)
+        });
         let named = self.0.iter().filter(|source| row.get(&source.name).is_none()).filter_map(|source| {
             let columns = [Some(source.column.as_str()), source.otherwise].into_iter().flatten();
             let value = columns.into_iter().find_map(|column| row.get(column))?;
-            Some((source.name.clone(), lowered(value, source.lower || shape.lowers(&source.column))))
+            let is_lower = source.lower || shape.lowers(&source.column);
+            Some((source.name.clone(), if is_lower { lower(value) } else { value.clone() }))
         });
         Val::object(of_azure.chain(named))
     }
-}
-
-fn lowered(value: &Val, is_lower: bool) -> Val {
-    if is_lower { lower(value) } else { value.clone() }
 }
 
 fn lower(value: &Val) -> Val {

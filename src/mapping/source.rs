@@ -101,15 +101,13 @@ impl Reader {
         }
     }
 
-    pub(super) fn flag(&mut self, keys: &Keys<'_>, key: &str, absent: bool) -> bool {
-        match keys.get(key).map(|node| (&node.value, node)) {
-            None => absent,
-            Some((Value::Bool(is), _)) => *is,
-            Some((_, node)) => {
-                self.refuse(node.line, keys.path(key), "is neither true nor false");
-                absent
-            }
+    pub(super) fn flag(&mut self, keys: &Keys<'_>, key: &str) -> Option<bool> {
+        let node = keys.get(key)?;
+        if let Value::Bool(is) = node.value {
+            return Some(is);
         }
+        self.refuse(node.line, keys.path(key), "is neither true nor false");
+        None
     }
 
     pub(super) fn expression(&mut self, node: &Node, path: &str) -> Option<Expression> {
@@ -147,9 +145,9 @@ impl Reader {
         let known = ["resources", "createMissingRelatedEntities", "enableMergeEntity", "deleteDependentEntities"];
         let keys = self.keys(root, "", &known)?;
         let options = Options {
-            create_missing_related_entities: self.flag(&keys, "createMissingRelatedEntities", false),
-            enable_merge_entity: self.flag(&keys, "enableMergeEntity", true),
-            delete_dependent_entities: self.flag(&keys, "deleteDependentEntities", false),
+            create_missing_related_entities: self.flag(&keys, "createMissingRelatedEntities").unwrap_or(false),
+            enable_merge_entity: self.flag(&keys, "enableMergeEntity").unwrap_or(true),
+            delete_dependent_entities: self.flag(&keys, "deleteDependentEntities").unwrap_or(false),
         };
         let node = self.required(&keys, "resources")?;
         let Value::List(list) = &node.value else {
@@ -312,7 +310,7 @@ impl Reader {
             Some(node) => self.text(node, &port.path("itemsToParseName"))?.to_owned(),
             None => "item".to_owned(),
         };
-        let transforms = self.flag(port, "itemsToParseTopLevelTransform", true);
+        let transforms = self.flag(port, "itemsToParseTopLevelTransform").unwrap_or(true);
         let node = port.get("itemsToParse")?;
         let path = port.path("itemsToParse");
         let list = self.expression(node, &path)?;

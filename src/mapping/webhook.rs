@@ -95,13 +95,13 @@ impl Reader {
             Value::Map(_) => {
                 let keys = self.keys(node, path, &["type", "deleteDependents"])?;
                 let name = self.required(&keys, "type")?;
-                (self.text(name, &keys.path("type"))?, keys.line, self.flag(&keys, "deleteDependents", true))
+                (self.text(name, &keys.path("type"))?, keys.line, self.flag(&keys, "deleteDependents"))
             }
-            _ => (self.text(node, path)?, node.line, true),
+            _ => (self.text(node, path)?, node.line, None),
         };
         match name {
             "create" => Some(Action::Create),
-            "delete" => Some(Action::Delete { dependents }),
+            "delete" => Some(Action::Delete { dependents: dependents.unwrap_or(true) }),
             other => {
                 self.refuse(line, path, format!("`{other}` is neither create nor delete"));
                 None

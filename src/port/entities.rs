@@ -40,6 +40,23 @@ pub(crate) struct Upsert {
     pub(crate) create_missing: bool,
 }
 
+/// What becomes of the entities that relate to one that is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dependents {
+    Keep,
+    Delete,
+}
+
+impl Dependents {
+    /// The value of `delete_dependents`.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Keep => "false",
+            Self::Delete => "true",
+        }
+    }
+}
+
 /// The outcome of each entity of a bulk request, in order.
 #[derive(Debug)]
 pub(crate) struct Written {
@@ -85,8 +102,8 @@ impl Port {
         let mut url = self.url(["v1", "blueprints", blueprint, "entities", "bulk"]);
         url.query_pairs_mut()
             .append_pair("upsert", "true")
-            .append_pair("merge", flag(how.merge))
-            .append_pair("create_missing_related_entities", flag(how.create_missing));
+            .append_pair("merge", &how.merge.to_string())
+            .append_pair("create_missing_related_entities", &how.create_missing.to_string());
         let label = http::label("POST", &url);
         let Answered { answer, pause } = self.attempt(Class::Bulk, Method::POST, url, Some(body(entities))).await?;
         let told: Bulk = answer.json().map_err(|failure| RequestError::new(label.as_str(), failure))?;
@@ -99,10 +116,10 @@ impl Port {
         &self,
         blueprint: &str,
         identifiers: &[&str],
-        dependents: bool,
+        dependents: Dependents,
     ) -> Result<(Vec<bool>, Option<Duration>), PortError> {
         let mut url = self.url(["v1", "blueprints", blueprint, "bulk", "entities", "delete"]);
-        url.query_pairs_mut().append_pair("delete_dependents", flag(dependents));
+        url.query_pairs_mut().append_pair("delete_dependents", dependents.as_str());
         let label = http::label("POST", &url);
         let body = json!({ "entities": identifiers }).to_string().into();
         let Answered { answer, pause } = match self.attempt(Class::Bulk, Method::POST, url, Some(body)).await {
@@ -120,10 +137,10 @@ impl Port {
         &self,
         blueprint: &str,
         identifier: &str,
-        dependents: bool,
+        dependents: Dependents,
     ) -> Result<Option<Duration>, PortError> {
         let mut url = self.url(["v1", "blueprints", blueprint, "entities", identifier]);
-        url.query_pairs_mut().append_pair("delete_dependents", flag(dependents));
+        url.query_pairs_mut().append_pair("delete_dependents", dependents.as_str());
         match self.attempt(Class::Other, Method::DELETE, url, None).await {
             Err(error) if error.is_missing() => Ok(error.reset),
             result => Ok(result?.pause),
@@ -134,16 +151,12 @@ impl Port {
 impl Port {
     /// Deletes entities of a blueprint but not the entities that relate to them. Retries transient errors.
     pub(crate) async fn delete_patiently(&self, blueprint: &str, identifiers: &[&str]) -> Result<(), PortError> {
-        let (gone, _) = self.retrying(|| self.delete(blueprint, identifiers, false)).await?;
+        let (gone, _) = self.retrying(|| self.delete(blueprint, identifiers, Dependents::Keep)).await?;
         for (identifier, _) in identifiers.iter().zip(gone).filter(|(_, is_gone)| !is_gone) {
-            self.retrying(|| self.delete_one(blueprint, identifier, false)).await?;
+            self.retrying(|| self.delete_one(blueprint, identifier, Dependents::Keep)).await?;
         }
         Ok(())
     }
-}
-
-fn flag(is_set: bool) -> &'static str {
-    if is_set { "true" } else { "false" }
 }
 
 fn body(entities: &[&[u8]]) -> Bytes {

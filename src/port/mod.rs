@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 pub(crate) use audit::Refusal;
-pub(crate) use entities::{LARGEST_LIST, MOST_DELETED, MOST_WRITTEN, Upsert};
+pub(crate) use entities::{Dependents, LARGEST_LIST, MOST_DELETED, MOST_WRITTEN, Upsert};
 pub(crate) use error::PortError;
 pub(crate) use objects::Object;
 pub(crate) use rate::reset_in;

@@ -277,7 +277,8 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
             }
             self.tell_sent(parcel.change(), settled);
         });
-        let progress = progress::draw(mode == Mode::Full && self.config.dry_run.is_none(), || seen(done.get()));
+        let is_drawn = mode == Mode::Full && self.config.dry_run.is_none();
+        let progress = progress::draw(is_drawn.then_some(|| seen(done.get())));
         let (read, posted) = tokio::select! {
             both = async { tokio::join!(reading, posting) } => both,
             never = progress => match never {},

@@ -15,7 +15,7 @@ use crate::report::{Compared, Report};
 use crate::sinks::entities::{self, Entities, Form};
 use crate::sinks::preview::Preview;
 use crate::sinks::webhook::{self, Envelope, Proof, Webhook};
-use crate::text::Inert;
+use crate::text::Neutralized;
 
 /// Which catalog a run writes to; `None` where a dry run was told of none.
 pub(crate) fn catalog(config: &Config) -> Option<String> {
@@ -146,7 +146,7 @@ impl<S: Future<Output = Stop>> Run<'_, S> {
     pub(super) fn output(&self) -> Box<dyn Write + Send> {
         match self.config.dry_run {
             Some(DryRun::Counts) => Box::new(io::sink()),
-            Some(DryRun::Envelopes) | None => Box::new(Inert(io::stdout())),
+            Some(DryRun::Envelopes) | None => Box::new(Neutralized(io::stdout())),
         }
     }
 }

@@ -226,10 +226,16 @@ impl Land {
         Self { sandbox, subscriptions, groups, vaults }
     }
 
-    fn leave_the_scope(&self, is_recorded: bool) {
-        let leave = |estate: &mut Estate| estate.retag_group(&self.groups[0], names::tags(&[("Environment", "Test")]));
-        let mut estate = self.sandbox.estate();
-        assert!(if is_recorded { leave(&mut estate) } else { estate.unrecorded(leave) });
+    fn retag_group(&self, estate: &mut Estate) -> bool {
+        estate.retag_group(&self.groups[0], names::tags(&[("Environment", "Test")]))
+    }
+
+    fn leave_the_scope(&self) {
+        assert!(self.retag_group(&mut self.sandbox.estate()));
+    }
+
+    fn leave_the_scope_unrecorded(&self) {
+        assert!(self.sandbox.estate().unrecorded(|estate| self.retag_group(estate)));
     }
 
     fn group_and_vaults(&self) -> BTreeSet<String> {
@@ -257,8 +263,10 @@ async fn of_a_subscription_that_was_away_what_leaves_the_scope_is_deleted_and_no
         }
         sandbox.estate().show_subscription(&land.subscriptions[0], false);
         sandbox.clock().advance(MINUTE);
-        if leaves != Leaves::Afterwards {
-            land.leave_the_scope(leaves == Leaves::Meanwhile);
+        match leaves {
+            Leaves::Afterwards => {}
+            Leaves::Meanwhile => land.leave_the_scope(),
+            Leaves::Unrecorded => land.leave_the_scope_unrecorded(),
         }
         let before = envelopes(sandbox).await.len();
         for _ in 0..2 {
@@ -272,7 +280,7 @@ async fn of_a_subscription_that_was_away_what_leaves_the_scope_is_deleted_and_no
             let back = run().run().await.exits(0);
             assert_eq!(envelopes(sandbox).await.len(), before, "{back}");
             sandbox.clock().advance(MINUTE);
-            land.leave_the_scope(true);
+            land.leave_the_scope();
         }
         assert_heals(sandbox, scope, run).await;
         let sent = envelopes(sandbox).await.split_off(before);
@@ -438,7 +446,7 @@ async fn what_left_the_scope_or_went_before_the_file_was_lost_is_deleted_by_the_
         if goes_first {
             go(&land.vaults[0]);
         }
-        land.leave_the_scope(true);
+        land.leave_the_scope();
         sandbox.clock().advance(MINUTE);
         if !goes_first {
             go(&land.vaults[0]);

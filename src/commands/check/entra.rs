@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::telling::Told;
+use super::output::Told;
 use crate::azure::api::Api;
 use crate::config::{Config, Entra, EntraKind};
 use crate::engine::Sight;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::telling::Told;
+use super::output::Told;
 use super::{reach, some};
 use crate::config::{Config, Payload, SecretUrl};
 use crate::http::Http;

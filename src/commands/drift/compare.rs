@@ -56,7 +56,9 @@ impl Parcel for Made {
     fn content(&self, hasher: &ContentHasher) -> Content {
         let mut hasher = hasher.clone();
         for one in &self.entities {
-            [one.blueprint.as_bytes(), one.identifier.as_bytes(), &one.body].iter().for_each(|part| hasher.write(part));
+            for part in [one.blueprint.as_bytes(), one.identifier.as_bytes(), &one.body] {
+                hasher.write(part);
+            }
         }
         hasher.finish()
     }

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::maker::Maker;
 use super::table::{self, Table};
-use crate::comparison::{Blueprint, Normal, content, parsed};
+use crate::comparison::{Blueprint, Difference, Normal, content, parsed};
 use crate::port::{Port, PortError};
 
 /// The numbers for a blueprint.
@@ -22,7 +22,7 @@ pub(super) struct Numbers {
     pub(super) missing: u64,
     pub(super) different: u64,
     /// Entities that Port holds and Azure does not make.
-    pub(super) unmet: u64,
+    pub(super) unmatched: u64,
 }
 
 /// A blueprint.
@@ -114,17 +114,17 @@ impl Side {
     pub(super) fn compare(&mut self, identifier: &str, entity: &Value) -> Seen {
         let Some((place, normal)) = self.blueprint.normal(entity) else {
             self.uncompared += 1;
-            if !self.table.meet(identifier) {
+            if !self.table.note_matched(identifier) {
                 self.missing.insert(table::key(identifier));
             }
             return Seen::Settled;
         };
-        if !self.table.meet(identifier) {
+        if !self.table.note_matched(identifier) {
             self.missing.insert(table::key(identifier));
         } else if self.table.is_same(identifier, place, content(&normal)) {
             return Seen::Settled;
         } else {
-            self.table.note_different(identifier, true);
+            self.table.note_different(identifier);
         }
         Seen::Doubtful(place, normal)
     }
@@ -147,13 +147,15 @@ impl Side {
         Ok(found)
     }
 
-    /// Records the second check of an entity: whether it differs, or `None` if it is missing.
-    pub(super) fn note(&mut self, identifier: &str, differs: Option<bool>) {
-        let Some(differs) = differs else { return };
+    /// Records the second check of an entity: how it differs, or `None` if it is missing.
+    pub(super) fn note(&mut self, identifier: &str, differences: Option<&[Difference]>) {
+        let Some(differences) = differences else { return };
         if self.missing.remove(&table::key(identifier)) {
-            self.late = (self.late.0 + 1, self.late.1 + u64::from(differs));
+            self.late = (self.late.0 + 1, self.late.1 + u64::from(!differences.is_empty()));
+        } else if differences.is_empty() {
+            self.table.note_same(identifier);
         } else {
-            self.table.note_different(identifier, differs);
+            self.table.note_different(identifier);
         }
     }
 
@@ -167,12 +169,12 @@ impl Side {
         let missing = self.missing.len() as u64;
         let different = counts.different + late_different;
         Numbers {
-            azure: counts.met + late + missing,
+            azure: counts.matched + late + missing,
             port: counts.entities + late,
-            same: (counts.met + late).saturating_sub(different),
+            same: (counts.matched + late).saturating_sub(different),
             missing,
             different,
-            unmet: counts.entities - counts.met,
+            unmatched: counts.entities - counts.matched,
         }
     }
 }

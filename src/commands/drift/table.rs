@@ -3,12 +3,12 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Azure makes it.
-const MET: u64 = 1;
+const MATCHED: u64 = 1;
 /// Azure makes it with other values.
 const DIFFERS: u64 = 2;
 /// A row for another field set of an entity that already has a row.
 const SIDE: u64 = 4;
-const FLAGS: u64 = MET | DIFFERS | SIDE;
+const FLAGS: u64 = MATCHED | DIFFERS | SIDE;
 
 /// Rows sorted by key. An entity has a row for each field set that a mapping may use for it; the first row represents
 /// the entity.
@@ -28,7 +28,7 @@ struct Row {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) entities: u64,
-    pub(super) met: u64,
+    pub(super) matched: u64,
     pub(super) different: u64,
 }
 
@@ -68,8 +68,8 @@ impl Table {
     }
 
     /// Records that Azure makes an entity, and returns whether Port holds it.
-    pub(super) fn meet(&mut self, identifier: &str) -> bool {
-        self.row(identifier).map(|row| row.content |= MET).is_some()
+    pub(super) fn note_matched(&mut self, identifier: &str) -> bool {
+        self.row(identifier).map(|row| row.content |= MATCHED).is_some()
     }
 
     /// Whether the fields of this set have this hash.
@@ -78,23 +78,29 @@ impl Table {
         row.is_some_and(|row| row.content & !FLAGS == content & !FLAGS)
     }
 
-    pub(super) fn note_different(&mut self, identifier: &str, differs: bool) {
+    pub(super) fn note_different(&mut self, identifier: &str) {
         if let Some(row) = self.row(identifier) {
-            row.content = if differs { row.content | DIFFERS } else { row.content & !DIFFERS };
+            row.content |= DIFFERS;
+        }
+    }
+
+    pub(super) fn note_same(&mut self, identifier: &str) {
+        if let Some(row) = self.row(identifier) {
+            row.content &= !DIFFERS;
         }
     }
 
     /// Whether Port held it when the table was built and Azure does not make it.
     pub(super) fn is_extra(&self, identifier: &str) -> bool {
         let row = self.place(key(identifier)).and_then(|place| self.rows.get(place));
-        row.is_some_and(|row| row.content & MET == 0)
+        row.is_some_and(|row| row.content & MATCHED == 0)
     }
 
     pub(super) fn counts(&self) -> Counts {
         let mut counts = Counts::default();
         for row in self.rows.iter().filter(|row| row.content & SIDE == 0) {
             counts.entities += 1;
-            counts.met += u64::from(row.content & MET != 0);
+            counts.matched += u64::from(row.content & MATCHED != 0);
             counts.different += u64::from(row.content & DIFFERS != 0);
         }
         counts
@@ -106,20 +112,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entity_is_met_whatever_its_fields_and_compared_by_those_of_a_shape() {
+    fn an_entity_is_matched_whatever_its_fields_and_compared_by_those_of_a_shape() {
         let mut table = Table::default();
         for identifier in ["a", "b", "a"] {
             table.push(identifier, [8, 16].into_iter());
         }
         table.seal();
-        assert_eq!(table.counts(), Counts { entities: 2, met: 0, different: 0 });
-        assert!(table.meet("a") && !table.meet("c"));
+        assert_eq!(table.counts(), Counts { entities: 2, matched: 0, different: 0 });
+        assert!(table.note_matched("a") && !table.note_matched("c"));
         assert!(table.is_same("a", 1, 16) && !table.is_same("a", 0, 16) && !table.is_same("c", 0, 8));
-        table.note_different("a", true);
-        assert_eq!(table.counts(), Counts { entities: 2, met: 1, different: 1 });
+        table.note_different("a");
+        assert_eq!(table.counts(), Counts { entities: 2, matched: 1, different: 1 });
         assert!(table.is_same("a", 0, 8), "a flag is no content");
-        table.note_different("a", false);
-        assert_eq!(table.counts(), Counts { entities: 2, met: 1, different: 0 });
+        table.note_same("a");
+        assert_eq!(table.counts(), Counts { entities: 2, matched: 1, different: 0 });
         assert!(!table.is_extra("a") && table.is_extra("b") && !table.is_extra("c"));
     }
 

@@ -20,7 +20,7 @@ use crate::error::{Exit, Problem};
 use crate::http::{Http, RequestError};
 use crate::port::{Object, Port, PortError};
 use crate::secrets;
-use crate::text::{Inert, printable};
+use crate::text::{Neutralized, printable};
 
 /// The timeout of `gh`.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -102,7 +102,7 @@ async fn applied(config: &SetUpConfig, args: &InitArgs, problems: &mut Vec<Strin
     port.sign_in().await?;
     let mut plan = look(&port, config).await?;
     problems.append(&mut plan.problems);
-    let mut output = Inert(io::stderr());
+    let mut output = Neutralized(io::stderr());
     let told = if plan.told.is_empty() { "nothing to change".to_owned() } else { plan.told.join("\n") };
     writeln!(output, "{}:\n{told}", port.origin())?;
     if config.dry_run {
@@ -148,7 +148,7 @@ fn confirm(args: &InitArgs, output: &mut impl Write) -> Result<(), Refusal> {
 /// Compares what exists with what is wanted.
 async fn look(port: &Port, config: &SetUpConfig) -> Result<Plan, PortError> {
     let mut plan = Plan::default();
-    for wanted in blueprint::wanted(config.entra) {
+    for wanted in blueprint::wanted(config.coverage) {
         let identifier = blueprint::identifier(&wanted);
         match port.blueprint(identifier).await? {
             None => {
@@ -167,7 +167,7 @@ async fn look(port: &Port, config: &SetUpConfig) -> Result<Plan, PortError> {
         }
     }
     if let Some(webhook) = &config.webhook {
-        let wanted = webhook::wanted(webhook, config.entra);
+        let wanted = webhook::wanted(webhook, config.coverage);
         let name = format!("webhook {}", webhook::IDENTIFIER);
         match port.webhook(webhook::IDENTIFIER).await? {
             None => plan.tell('+', &name, &added(webhook::told(&wanted))),

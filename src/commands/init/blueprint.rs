@@ -3,6 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::{BLUEPRINTS, list};
+use crate::config::Coverage;
 use crate::port::Object;
 use crate::text::printable;
 
@@ -27,10 +28,10 @@ pub(super) struct Merged {
     pub(super) problems: Vec<String>,
 }
 
-/// The blueprints that are needed, with or without Entra ID's. The targets of relations come first.
-pub(super) fn wanted(has_entra: bool) -> Vec<Object> {
+/// The blueprints that are needed. The targets of relations come first.
+pub(super) fn wanted(coverage: Coverage) -> Vec<Object> {
     #[expect(clippy::expect_used, reason = "it is a part of the program, and tests read it")]
-    serde_json::from_str(&list(BLUEPRINTS, has_entra)).expect("a list of objects")
+    serde_json::from_str(&list(BLUEPRINTS, coverage)).expect("a list of objects")
 }
 
 pub(super) fn identifier(blueprint: &Object) -> &str {
@@ -140,7 +141,7 @@ mod tests {
     #[test]
     fn what_a_blueprint_relates_to_stands_before_it() {
         let mut before = BTreeSet::new();
-        for blueprint in wanted(true) {
+        for blueprint in wanted(Coverage::ResourcesAndEntra) {
             let relations = members(&blueprint, &["relations"]).unwrap();
             // Users and groups refer to each other.
             let is_before = |(name, relation): (&String, &Json)| {

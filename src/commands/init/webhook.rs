@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use super::{MAPPING, MAPPING_BATCH, SECURITY, list};
-use crate::config::{Payload, WebhookConfig};
+use crate::config::{Coverage, Payload, WebhookConfig};
 use crate::port::Object;
 use crate::text::printable;
 
@@ -27,8 +27,8 @@ pub(super) struct Changes {
     pub(super) problems: Vec<String>,
 }
 
-/// The webhook that handles the posts, with or without Entra ID's.
-pub(super) fn wanted(config: &WebhookConfig, has_entra: bool) -> Object {
+/// The webhook that handles the posts.
+pub(super) fn wanted(config: &WebhookConfig, coverage: Coverage) -> Object {
     let mapping = match config.payload {
         Payload::Single => MAPPING,
         Payload::Batch => MAPPING_BATCH,
@@ -39,7 +39,7 @@ pub(super) fn wanted(config: &WebhookConfig, has_entra: bool) -> Object {
         ("icon".to_owned(), "Azure".into()),
         ("enabled".to_owned(), true.into()),
         ("integrationType".to_owned(), "custom".into()),
-        ("mappings".to_owned(), own::<Json>(&list(mapping, has_entra))),
+        ("mappings".to_owned(), own::<Json>(&list(mapping, coverage))),
     ]);
     if let Some(signing) = &config.signing {
         let mut security: Object = own(SECURITY);
@@ -218,12 +218,12 @@ mod tests {
     }
 
     fn plain() -> Object {
-        wanted(&config(Payload::Single, None), false)
+        wanted(&config(Payload::Single, None), Coverage::Resources)
     }
 
     #[test]
     fn what_is_as_it_is_to_be_is_not_changed_and_its_secret_is_not_looked_at() {
-        let wanted = wanted(&config(Payload::Batch, Some("marked-secret")), false);
+        let wanted = wanted(&config(Payload::Batch, Some("marked-secret")), Coverage::Resources);
         let mut there = wanted.clone();
         there["security"]["secret"] = "another".into();
         there["security"]["signatureHeaderName"] = "X-Port-Signature".into();
@@ -268,7 +268,8 @@ mod tests {
     #[test]
     fn a_mapping_changes_from_one_payload_to_the_other_and_back() {
         for (from, to) in [(Payload::Single, Payload::Batch), (Payload::Batch, Payload::Single)] {
-            let (mut there, wanted) = (wanted(&config(from, None), true), wanted(&config(to, None), true));
+            let wanted = |payload| wanted(&config(payload, None), Coverage::ResourcesAndEntra);
+            let (mut there, wanted) = (wanted(from), wanted(to));
             // The order of entries does not matter.
             there["mappings"].as_array_mut().unwrap().reverse();
             there.extend(compare(&there, &wanted).keys);
@@ -283,7 +284,7 @@ mod tests {
 
     #[test]
     fn security_that_differs_is_sent_whole_with_the_secret_and_the_users_own_path() {
-        let wanted = wanted(&config(Payload::Single, Some("marked-secret")), false);
+        let wanted = wanted(&config(Payload::Single, Some("marked-secret")), Coverage::Resources);
         let mut there = plain();
         there.insert("security".into(), json!({"signatureAlgorithm": "sha256", "requestIdentifierPath": ".x"}));
         let changes = compare(&there, &wanted);

@@ -258,7 +258,7 @@ impl<'a, R: FnMut(Rendered, Delivered)> Flight<'a, R> {
     }
 
     /// If the sink accepted nothing, it is the sink that denied the posts.
-    pub(super) fn verdict(&self) -> Result<(), End> {
+    pub(super) fn conclusion(&self) -> Result<(), End> {
         match &self.denial {
             Some(error) if !self.delivery.health.borrow().has_accepted() => {
                 let sink = self.delivery.sink.name();

@@ -174,7 +174,7 @@ impl<'a> Delivery<'a> {
                     None => {
                         flight.land().await?;
                         flight.give_up_waiting();
-                        return flight.verdict();
+                        return flight.conclusion();
                     }
                 }
             }

@@ -223,14 +223,14 @@ fn unless_bad(bad: BTreeMap<u32, Fault>) -> impl Fn(&[u32], usize) -> Result<Rec
 
 /// What was reported for a parcel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum Reported {
     Accepted,
     Rejected(Fault),
     Unproven(Fault),
     Failed(Fault),
 }
 
-impl From<Delivered> for Fate {
+impl From<Delivered> for Reported {
     fn from(delivered: Delivered) -> Self {
         match delivered {
             Delivered::Accepted => Self::Accepted,
@@ -241,7 +241,7 @@ impl From<Delivered> for Fate {
     }
 }
 
-type Told = Vec<(u32, Fate)>;
+type Told = Vec<(u32, Reported)>;
 
 struct Ended {
     result: Result<(), DeliveryError>,
@@ -253,11 +253,11 @@ struct Ended {
 
 impl Ended {
     fn accepted(&self) -> BTreeSet<u32> {
-        self.told.iter().filter(|(_, outcome)| *outcome == Fate::Accepted).map(|(name, _)| *name).collect()
+        self.told.iter().filter(|(_, outcome)| *outcome == Reported::Accepted).map(|(name, _)| *name).collect()
     }
 
     fn failed(&self) -> usize {
-        self.told.iter().filter(|(_, outcome)| matches!(outcome, Fate::Failed(_))).count()
+        self.told.iter().filter(|(_, outcome)| matches!(outcome, Reported::Failed(_))).count()
     }
 }
 
@@ -447,10 +447,10 @@ async fn a_receipt_may_tell_of_each_parcel() {
     assert_eq!(sink.sizes(), [10, 10, 10], "what is told of each is final");
     for (name, outcome) in ended.told {
         match name % 4 {
-            0 => assert_eq!(outcome, Fate::Accepted),
-            1 => assert!(matches!(outcome, Fate::Rejected(_))),
-            2 => assert!(matches!(outcome, Fate::Unproven(_))),
-            _ => assert!(matches!(outcome, Fate::Failed(_))),
+            0 => assert_eq!(outcome, Reported::Accepted),
+            1 => assert!(matches!(outcome, Reported::Rejected(_))),
+            2 => assert!(matches!(outcome, Reported::Unproven(_))),
+            _ => assert!(matches!(outcome, Reported::Failed(_))),
         }
     }
 }
@@ -622,17 +622,27 @@ async fn a_throttle_is_waited_out_for_as_long_as_a_run_may_take_whatever_hint_it
     }
 }
 
-/// A limit of `most` posts per `period`, counted from the first of them or, if it `slides`, at any moment. All other
-/// posts are refused.
-fn limited(most: usize, period: Duration, slides: bool) -> impl Fn(&[u32], usize) -> Result<Receipt<Refusal>, Refusal> {
+/// The window of a rate limit: counted from its first post, or back from any moment.
+#[derive(Clone, Copy, Debug)]
+enum Window {
+    Fixed,
+    Sliding,
+}
+
+/// A limit of `most` posts per `period`. All other posts are refused.
+fn limited(
+    most: usize,
+    period: Duration,
+    window: Window,
+) -> impl Fn(&[u32], usize) -> Result<Receipt<Refusal>, Refusal> {
     let accepted = RefCell::new(Vec::<Instant>::new());
     move |names, _| {
         let mut accepted = accepted.borrow_mut();
         let now = Instant::now();
-        match accepted.first() {
-            Some(first) if !slides && now - *first >= period => accepted.clear(),
-            _ if slides => accepted.retain(|at| now - *at < period),
-            _ => {}
+        match window {
+            Window::Fixed if accepted.first().is_some_and(|first| now - *first >= period) => accepted.clear(),
+            Window::Fixed => {}
+            Window::Sliding => accepted.retain(|at| now - *at < period),
         }
         if accepted.len() >= most {
             return THROTTLED;
@@ -645,8 +655,8 @@ fn limited(most: usize, period: Duration, slides: bool) -> impl Fn(&[u32], usize
 #[tokio::test(start_paused = true)]
 async fn the_rate_that_a_sink_accepts_is_kept_to_and_nearly_nothing_is_refused_after_the_first_throttle() {
     for (most, period) in [(40, 60), (200, 300), (1, 2), (100, 10)] {
-        for slides in [false, true] {
-            let sink = Fake::new(25, 1, limited(most, Duration::from_secs(period), slides));
+        for window in [Window::Fixed, Window::Sliding] {
+            let sink = Fake::new(25, 1, limited(most, Duration::from_secs(period), window));
             let posts = u32::try_from(most).unwrap() * 30 / u32::try_from(period).unwrap().div_ceil(60);
             let ended = leaves(&sink, 0..posts).await;
             assert!(ended.result.is_ok(), "{:?}", ended.result);
@@ -654,8 +664,8 @@ async fn the_rate_that_a_sink_accepts_is_kept_to_and_nearly_nothing_is_refused_a
             let least = period as f64 * f64::from(posts) / most as f64;
             let took = ended.took.as_secs_f64();
             let refused = ended.retried;
-            assert!(took < least * 1.3 + 60.0, "{most} in {period} s, {slides}: {took} s of {least} s");
-            assert!(refused < u64::from(posts) / 4 + 40, "{most} in {period} s, {slides}: {refused} of {posts}");
+            assert!(took < least * 1.3 + 60.0, "{most} in {period} s, {window:?}: {took} s of {least} s");
+            assert!(refused < u64::from(posts) / 4 + 40, "{most} in {period} s, {window:?}: {refused} of {posts}");
         }
     }
 }
@@ -709,7 +719,7 @@ async fn what_is_rejected_never_ends_a_run() {
         let sink = Fake::new(7, parcels, |_: &[u32], _| Err(Refusal(Fault::Rejected)));
         let ended = leaves(&sink, 0..1000).await;
         assert!(ended.result.is_ok());
-        assert!(ended.told.iter().all(|(_, outcome)| matches!(outcome, Fate::Rejected(_))));
+        assert!(ended.told.iter().all(|(_, outcome)| matches!(outcome, Reported::Rejected(_))));
         assert_eq!((ended.told.len(), ended.retried), (1000, 0));
     }
 }
@@ -781,13 +791,13 @@ proptest! {
         let ended = paused(deliver(&sink, orders, std::future::pending::<()>()));
         prop_assert!(ended.result.is_ok(), "{:?}", ended.result);
         prop_assert_eq!(ended.told.len(), 400);
-        let told: BTreeMap<u32, Fate> = ended.told.into_iter().collect();
+        let told: BTreeMap<u32, Reported> = ended.told.into_iter().collect();
         prop_assert_eq!(told.len(), 400);
         for (name, outcome) in told {
             let expected = match bad.get(&name) {
-                None => Fate::Accepted,
-                Some(Fault::Rejected) => Fate::Rejected(Fault::Rejected),
-                Some(fault) => Fate::Failed(*fault),
+                None => Reported::Accepted,
+                Some(Fault::Rejected) => Reported::Rejected(Fault::Rejected),
+                Some(fault) => Reported::Failed(*fault),
             };
             prop_assert_eq!(outcome, expected, "{}", name);
         }
@@ -804,8 +814,8 @@ proptest! {
         let ended = paused(leaves(&sink, 0..count));
         let expected: Told = (0..count)
             .map(|name| match bad.get(&name) {
-                Some(fault) => (name, Fate::Rejected(*fault)),
-                None => (name, Fate::Accepted),
+                Some(fault) => (name, Reported::Rejected(*fault)),
+                None => (name, Reported::Accepted),
             })
             .collect();
         prop_assert_eq!(ended.told, expected);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::text::Setup;
 use super::world::is_within;
 use crate::model::{Id, Operation, Stage};
 
@@ -25,8 +26,8 @@ pub(super) struct Catalog {
 }
 
 impl Catalog {
-    pub(super) fn new(cascades: bool, relates: bool) -> Self {
-        Self { cascades, relates, ..Self::default() }
+    pub(super) fn new(setup: &Setup) -> Self {
+        Self { cascades: setup.cascades, relates: setup.relates, ..Self::default() }
     }
 
     /// Applies what was posted, and returns whether that changed anything.

@@ -75,8 +75,8 @@ impl Play {
         }
         for id in has.keys().filter(|id| !wanted.contains_key(*id)) {
             // If it went without a record, and no memory has it, only a listing of the catalog could tell.
-            let went_untold = world.quiet.contains(id) || judge.is_long || judge.scoped_at > 0;
-            if !(judge.unknowable.contains(id) && went_untold) {
+            let went_unannounced = world.quiet.contains(id) || judge.is_long || judge.scoped_at > 0;
+            if !(judge.unknowable.contains(id) && went_unannounced) {
                 all.push(Difference::LeftOver(id.clone()));
             }
         }
@@ -108,28 +108,28 @@ impl Play {
         !left.is_empty() && left.iter().all(is_excused)
     }
 
-    fn tick(&mut self, minutes: i64, full: bool) {
+    fn run_after(&mut self, minutes: i64, tick: &Tick) {
         self.world.borrow_mut().now += minutes * MINUTE;
-        self.run(&Tick { full, ..Tick::default() });
+        self.run(tick);
     }
 
-    /// Ends the faults, and returns what is wrong afterwards. `full`: a full run is allowed for.
-    pub(super) fn finish(&mut self, full: bool) -> Vec<String> {
+    /// Ends the faults, and returns what is wrong afterwards.
+    pub(super) fn finish(&mut self) -> Vec<String> {
         self.world.borrow_mut().settle();
-        let mut full = full || self.judge.borrow().is_long;
+        let mut full = self.setup.full || self.judge.borrow().is_long;
         self.resend();
         for tick in 0..TICKS {
-            self.tick(20, full && tick == 0);
+            self.run_after(20, &Tick { full: full && tick == 0, ..Tick::default() });
         }
         let mut left = self.differences();
         if self.is_left_to_a_full_run(&left) {
             full = true;
-            self.tick(0, true);
+            self.run(&Tick { full, ..Tick::default() });
         }
         if !left.is_empty() && (full || self.judge.borrow().is_guarding) {
             // What only shows by its absence takes half an hour more, and a guarded mass a day.
             for minutes in [40, 40, GUARDED_WAIT / MINUTE + 60, 20] {
-                self.tick(minutes, false);
+                self.run_after(minutes, &Tick::default());
             }
             left = self.differences();
         }
@@ -138,8 +138,8 @@ impl Play {
         }
         let costs = self.judge.borrow().costs;
         let allowed = self.world.borrow().allowance();
-        if self.is_plain() && !self.judge.borrow().is_long && costs.in_vain > allowed {
-            self.wrong(format!("{} posts in vain, {allowed} are allowed", costs.in_vain));
+        if self.is_plain() && !self.judge.borrow().is_long && costs.redundant > allowed {
+            self.wrong(format!("{} redundant posts, {allowed} are allowed", costs.redundant));
         }
         if left.is_empty() {
             self.idle();
@@ -150,7 +150,7 @@ impl Play {
     fn idle(&mut self) {
         let is_watching = self.replica.durable().entries.values().any(|entry| entry.absent.is_some());
         let before = self.judge.borrow().costs.posts;
-        self.tick(20, false);
+        self.run_after(20, &Tick::default());
         if self.judge.borrow().costs.posts != before {
             self.wrong("an idle tick posts".into());
         }

@@ -85,8 +85,7 @@ enum What {
 pub(super) struct FakeReading<'s> {
     source: &'s FakeSource<'s>,
     what: What,
-    /// Leaves; otherwise the containers they are in.
-    leaves: bool,
+    stage: Stage,
     covered: HashSet<Id>,
     unread: HashSet<Id>,
     is_whole: bool,
@@ -121,7 +120,7 @@ impl FakeSource<'_> {
         Finding { change: change(id, state), exists: state.is_some(), scope, record: None }
     }
 
-    async fn read(&self, shards: &[Id], what: What, leaves: bool) -> Result<FakeReading<'_>, NoAnswer> {
+    async fn read(&self, shards: &[Id], what: What, stage: Stage) -> Result<FakeReading<'_>, NoAnswer> {
         give_way().await;
         let mut world = self.world.borrow_mut();
         let unread: HashSet<Id> = shards.iter().filter(|shard| world.is_on(Fault::Shut, shard)).cloned().collect();
@@ -135,7 +134,7 @@ impl FakeSource<'_> {
         };
         covered.retain(|shard| shards.contains(shard) && !unread.contains(shard));
         let is_whole = !shards.iter().any(|shard| world.is_on(Fault::Short, shard));
-        Ok(FakeReading { source: self, what, leaves, covered, unread, is_whole })
+        Ok(FakeReading { source: self, what, stage, covered, unread, is_whole })
     }
 }
 
@@ -145,13 +144,12 @@ impl FakeReading<'_> {
         let mut world = self.source.world.borrow_mut();
         let mut page = Vec::new();
         for id in world.after(after) {
-            let is_of_stage = match (&self.what, id.stage()) {
-                (What::Records(_), Stage::Root) => !self.leaves,
-                (_, Stage::Root) => false,
-                (_, Stage::Container) => !self.leaves,
-                (_, Stage::Leaf) => self.leaves,
+            let stage = match (&self.what, id.stage()) {
+                // The records of shards come with those of containers.
+                (What::Records(_), Stage::Root) => Stage::Container,
+                (_, stage) => stage,
             };
-            if !is_of_stage || !self.covered.contains(id.shard()) {
+            if stage != self.stage || !self.covered.contains(id.shard()) {
                 continue;
             }
             let Some(finding) = self.find(&mut world, &id) else { continue };
@@ -181,7 +179,9 @@ impl FakeReading<'_> {
                 return row.map(|row| self.source.finding(id, Some(row)));
             }
             What::Records(Window::Since(since)) => (since, None),
-            What::Records(Window::Everything { kept, recent }) => (kept, Some(*recent).filter(|_| self.leaves)),
+            What::Records(Window::Everything { kept, recent }) => {
+                (kept, Some(*recent).filter(|_| self.stage == Stage::Leaf))
+            }
         };
         let record = world.latest(id, since.as_second())?;
         let is_enough =
@@ -241,9 +241,9 @@ impl Source for FakeSource<'_> {
             let recent = shards.iter().map(|shard| (shard.clone(), recent.as_second()));
             self.world.borrow_mut().recent.extend(recent);
         }
-        let containers = self.read(shards, What::Records(window), false).await?;
+        let containers = self.read(shards, What::Records(window), Stage::Container).await?;
         let (covered, unread) = (containers.covered.clone(), containers.unread.clone());
-        let leaves = FakeReading { what: containers.what.clone(), leaves: true, covered, unread, ..containers };
+        let leaves = FakeReading { what: containers.what.clone(), stage: Stage::Leaf, covered, unread, ..containers };
         Ok((containers, leaves))
     }
 
@@ -253,15 +253,15 @@ impl Source for FakeSource<'_> {
 
     async fn containers<'a>(&'a self, shards: &'a [Id]) -> Result<FakeReading<'a>, NoAnswer> {
         self.world.borrow_mut().full_reads += 1;
-        self.read(shards, What::Rows, false).await
+        self.read(shards, What::Rows, Stage::Container).await
     }
 
     async fn leaves<'a>(&'a self, shards: &'a [Id]) -> Result<FakeReading<'a>, NoAnswer> {
-        self.read(shards, What::Rows, true).await
+        self.read(shards, What::Rows, Stage::Leaf).await
     }
 
     async fn within<'a>(&'a self, shards: &'a [Id], containers: &'a [Id]) -> Result<FakeReading<'a>, NoAnswer> {
-        self.read(shards, What::Within(containers.to_vec()), true).await
+        self.read(shards, What::Within(containers.to_vec()), Stage::Leaf).await
     }
 
     async fn ask(&self, ids: &[Id]) -> Result<Found, NoAnswer> {

@@ -33,7 +33,7 @@ fn a_run_with_nothing_new_posts_and_asks_nothing() {
 fn a_first_run_that_is_cut_again_and_again_gets_whole() {
     // What was in flight at a cut is posted again: one post, or after a kill everything since the last page was written
     // down.
-    for (cut, at, in_vain) in [("term", 28, 1), ("kill", 32, 3)] {
+    for (cut, at, redundant) in [("term", 28, 1), ("kill", 32, 3)] {
         let mut play = played(ESTATE, "");
         let mut runs = 0;
         while !differences(&play).is_empty() {
@@ -42,7 +42,7 @@ fn a_first_run_that_is_cut_again_and_again_gets_whole() {
             assert!(runs < 60, "{cut}: {:?}", differences(&play));
         }
         let costs = play.judge.borrow().costs;
-        assert!(costs.in_vain <= in_vain * (runs - 1), "{cut}: {} posts in vain in {runs} runs", costs.in_vain);
+        assert!(costs.redundant <= redundant * (runs - 1), "{cut}: {} redundant posts in {runs} runs", costs.redundant);
     }
 }
 
@@ -95,6 +95,6 @@ fn of_two_records_with_the_same_time_the_delete_is_the_earlier_one() {
         let mut play = played("", "");
         play.world.borrow_mut().breaks_ties = breaks_ties;
         go_on(&mut play, history);
-        assert_eq!(play.finish(false).is_empty(), breaks_ties);
+        assert_eq!(play.finish().is_empty(), breaks_ties);
     }
 }

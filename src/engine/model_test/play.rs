@@ -34,7 +34,7 @@ const ENDLESS: u64 = 50_000;
 pub(super) struct Costs {
     pub(super) posts: u64,
     /// Posts that changed nothing.
-    pub(super) in_vain: u64,
+    pub(super) redundant: u64,
     pub(super) runs: u64,
     pub(super) full_reads: u64,
     pub(super) asked: usize,
@@ -72,14 +72,13 @@ pub(super) struct Play {
     pub(super) judge: RefCell<Judge>,
     pub(super) replica: FakeReplica,
     past: Vec<Rc<Data>>,
-    setup: Setup,
+    pub(super) setup: Setup,
     seed: u64,
 }
 
 impl Judge {
     pub(super) fn catalog(&mut self) -> &mut Catalog {
-        let Setup { cascades, relates, .. } = self.setup;
-        self.catalogs.entry(self.sink).or_insert_with(|| Catalog::new(cascades, relates))
+        self.catalogs.entry(self.sink).or_insert_with(|| Catalog::new(&self.setup))
     }
 
     fn post(&mut self, world: &World, parcel: &dyn Parcel) -> Settled {
@@ -107,7 +106,7 @@ impl Judge {
             self.ever.insert(id.clone());
         }
         if !self.catalog().apply(change.operation, id, number(change)) {
-            self.costs.in_vain += 1;
+            self.costs.redundant += 1;
         }
         if is_lost { Settled::Failed } else { Settled::Accepted }
     }
@@ -147,13 +146,12 @@ impl Judge {
 
 impl Play {
     pub(super) fn new(setup: &Setup) -> Self {
-        let Setup { shards, containers, leaves, loose, flickers, scope, .. } = *setup;
         Self {
-            world: RefCell::new(World::new(shards, containers, leaves, loose, flickers)),
+            world: RefCell::new(World::new(setup)),
             judge: RefCell::new(Judge {
                 catalogs: BTreeMap::new(),
                 sink: 'a',
-                scope,
+                scope: setup.scope,
                 setup: setup.clone(),
                 tick: Tick::default(),
                 forgotten: None,
@@ -176,13 +174,13 @@ impl Play {
         }
     }
 
-    fn settings(&self, full: bool) -> Settings {
+    fn settings(&self, tick: &Tick) -> Settings {
         let judge = self.judge.borrow();
         let every = SignedDuration::from_hours(if self.setup.daily { 24 } else { 24 * 365 });
         Settings {
             terms: Terms { sink: judge.sink.into(), scope: judge.scope.to_string() },
             overlap: SignedDuration::from_secs(OVERLAP),
-            full: if full { Full::Now } else { Full::Every(every) },
+            full: if tick.full { Full::Now } else { Full::Every(every) },
             first: First::Confirmed,
             leaving: Leaving::Delete,
             resend: Resend::Nothing,
@@ -213,7 +211,7 @@ impl Play {
 
     /// Runs step by step, to the end or until it is cut.
     fn go(&self, tick: &Tick) {
-        let settings = self.settings(tick.full);
+        let settings = self.settings(tick);
         let (scope, start) = (self.judge.borrow().scope, time(self.world.borrow().now));
         let source =
             FakeSource { world: &self.world, scope, together: self.setup.together, looked: RefCell::default() };

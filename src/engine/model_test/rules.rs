@@ -24,7 +24,7 @@ const NEEDED: &[(Rule, &str, &str)] = &[
     (Rule::GoneFresh, "", "run; create s0/g0/r2; wait 20; run; back 1; delete s0/g0/r2"),
     (Rule::Tombstone, "", "run; drop s0/g0 0,0,1800; lose; run"),
     (Rule::KnownSince, "leaves=2 scope=1", "run; tag s0/g0; lose; delete s0/g0/r1 0,0,6600; run"),
-    (Rule::Afresh, "scope=1", "run; tag s0/g0; wait 20; run; back 1; tag s0/g0"),
+    (Rule::Reread, "scope=1", "run; tag s0/g0; wait 20; run; back 1; tag s0/g0"),
     (Rule::Differs, "scope=1", "run; create s0/g0/r1; update s0/g0; run; tag s0/g0 0,0,720; back 2; run"),
     (Rule::OneWrite, "scope=1", "run; tag s0/g0; lose"),
     (
@@ -42,7 +42,11 @@ const NEEDED: &[(Rule, &str, &str)] = &[
     (Rule::Wait, "", "run; fault hide s0/g0; run full"),
     (Rule::Guard, "leaves=5", "run; fault hide s0/g0; wait 20; run full; wait 40; run; wait 40; run"),
     (Rule::Watch, "", "run; fault hide s0/g0; run full; wait 60; run"),
-    (Rule::WatchAnew, "", "run; wait 20; update s0/g0/r0; fault hiderow s0/g0/r0; run; wait 2760; run; wait 180; run"),
+    (
+        Rule::RestartWatch,
+        "",
+        "run; wait 20; update s0/g0/r0; fault hiderow s0/g0/r0; run; wait 2760; run; wait 180; run",
+    ),
     (Rule::WatchNew, "", "run; fault hiderow s0/g0/r2; create s0/g0/r2; wait 20; run; wait 180; run"),
     (Rule::DoubtHeld, "", "run; run; fault hiderow s0/g0/r0; update s0/g0/r0; wait 20; run; wait 180; run"),
     (Rule::AskUnknown, "containers=2 relates", "run fail=3; run late=1"),

@@ -11,7 +11,7 @@ pub(super) fn wrong(setup: &Setup, steps: &[Step], rule: Option<Rule>) -> Vec<St
     let play = || {
         let mut play = Play::new(setup);
         play.steps(steps);
-        play.finish(setup.full)
+        play.finish()
     };
     let played = catch_unwind(AssertUnwindSafe(|| without(rule, play)));
     played.unwrap_or_else(|panic| {

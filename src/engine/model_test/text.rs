@@ -111,7 +111,7 @@ pub(super) struct Setup {
     pub(super) cascades: bool,
     pub(super) relates: bool,
     pub(super) daily: bool,
-    /// Without faults, so that posts in vain are counted.
+    /// Without faults, so that redundant posts are counted.
     pub(super) plain: bool,
     /// A full run at the end is allowed for.
     pub(super) full: bool,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use jiff::Timestamp;
 
 use super::random::Random;
-use super::text::{Act, Fault, Operation};
+use super::text::{Act, Fault, Operation, Setup};
 use crate::model::{Id, Record, RecordKind, Stage};
 
 pub(super) const MINUTE: i64 = 60;
@@ -81,7 +81,8 @@ pub(super) fn time(seconds: i64) -> Timestamp {
 }
 
 impl World {
-    pub(super) fn new(shards: usize, containers: usize, leaves: usize, loose: usize, flickers: bool) -> Self {
+    pub(super) fn new(setup: &Setup) -> Self {
+        let Setup { shards, containers, leaves, loose, flickers, .. } = *setup;
         let mut world = Self {
             now: 100 * DAY,
             truth: BTreeMap::new(),
@@ -123,8 +124,10 @@ impl World {
         self.shown.entry(id.clone()).or_default().push(Shown { from, state });
     }
 
-    fn record(&mut self, id: &Id, kind: RecordKind, moves_scope: bool, lags: [i64; 3]) {
-        let told = Told { at: self.now, kind, moves_scope, visible: self.now + lags[2] };
+    /// Records what an operation does to an entity.
+    fn record(&mut self, id: &Id, kind: RecordKind, operation: &Operation) {
+        let moves_scope = kind == RecordKind::Create || operation.act == Act::Tag;
+        let told = Told { at: self.now, kind, moves_scope, visible: self.now + operation.lags[2] };
         self.records.entry(id.clone()).or_default().push(told);
     }
 
@@ -142,40 +145,40 @@ impl World {
         match (act, was) {
             (Act::Create, None) if has_parent => {
                 self.set(id, new, lags);
-                self.record(id, Create, true, lags);
+                self.record(id, Create, operation);
             }
             (Act::Update, Some(_)) => {
                 self.set(id, turned, lags);
-                self.record(id, Update, false, lags);
+                self.record(id, Update, operation);
             }
-            (Act::Touch, Some(_)) => self.record(id, Update, false, lags),
+            (Act::Touch, Some(_)) => self.record(id, Update, operation),
             (Act::Tag, Some(was)) if stage == Stage::Container => {
                 self.set(id, Some(State { tag: 1 - was.tag, ..was }), lags);
-                self.record(id, Update, true, lags);
+                self.record(id, Update, operation);
             }
             (Act::Delete, Some(_)) if stage == Stage::Leaf => {
                 self.set(id, None, lags);
-                self.record(id, Delete, false, lags);
+                self.record(id, Delete, operation);
             }
             (Act::Twin, Some(_)) if stage == Stage::Leaf => {
                 self.set(id, turned, lags);
                 self.touched.insert(id.clone(), self.now);
-                self.record(id, Delete, false, lags);
-                self.record(id, Create, true, lags);
+                self.record(id, Delete, operation);
+                self.record(id, Create, operation);
             }
             (Act::Drop | Act::DropQuietly, Some(_)) if stage == Stage::Container => {
                 let within: Vec<Id> = self.truth.keys().filter(|of| *of != id && is_within(of, id)).cloned().collect();
                 for leaf in within {
                     self.set(&leaf, None, lags);
                     if *act == Act::Drop {
-                        self.record(&leaf, Delete, false, lags);
+                        self.record(&leaf, Delete, operation);
                     } else {
                         self.quiet.insert(leaf);
                     }
                     self.now += 1;
                 }
                 self.set(id, None, lags);
-                self.record(id, Delete, false, lags);
+                self.record(id, Delete, operation);
             }
             (Act::Silent, Some(_)) => self.set(id, turned, lags),
             (Act::Vanish, Some(_)) if stage == Stage::Leaf => {
@@ -273,7 +276,7 @@ impl World {
         self.records.get(id).is_some_and(|records| records.iter().any(|told| told.at >= recent))
     }
 
-    /// How many posts in vain the records allow for: one each, and for a container one more for each entity in it.
+    /// How many redundant posts the records allow for: one each, and for a container one more for each entity in it.
     pub(super) fn allowance(&self) -> u64 {
         let within = |id: &Id| self.shown.keys().filter(|of| of.parent().as_ref() == Some(id)).count();
         let price = |id: &Id| if id.stage() == Stage::Container { 1 + within(id) } else { 1 };

@@ -25,7 +25,7 @@ use crate::engine::{Fault, LANDING, Limits, Outcome, Parcel, Receipt, Sink, Sink
 use crate::mapping::{Entity, Kind, Mapping, Unmade};
 use crate::model::{Change, Names, Operation, Stage};
 use crate::offload;
-use crate::port::{LARGEST_LIST, MOST_DELETED, MOST_WRITTEN, Port, Upsert};
+use crate::port::{Dependents, LARGEST_LIST, MOST_DELETED, MOST_WRITTEN, Port, Upsert};
 use parcel::Name;
 
 /// Maximum concurrent requests.
@@ -91,7 +91,10 @@ impl Form {
                 if is_part(&change) {
                     return Mapped::part(change, entities);
                 }
-                Mapped::upsert(change, entities, known, is_uncertain)
+                if is_uncertain {
+                    return Mapped::uncertain(change, entities, known);
+                }
+                Mapped::upsert(change, entities, known)
             }
             Operation::Delete if known.is_known() => Mapped::delete(change, known),
             Operation::Delete => {
@@ -197,7 +200,8 @@ impl<'a> Entities<'a> {
 
     /// Deletes the entities with these names, grouped by blueprint.
     async fn delete(&self, names: Vec<(usize, Name<'_>)>, told: &mut Told) -> Result<(), EntitiesError> {
-        let dependents = self.form.mapping.options().delete_dependent_entities;
+        let deletes_dependents = self.form.mapping.options().delete_dependent_entities;
+        let dependents = if deletes_dependents { Dependents::Delete } else { Dependents::Keep };
         for (blueprint, found) in grouped(names.into_iter().map(|(place, name)| (name.blueprint, (place, name)))) {
             for bulk in found.chunks(MOST_DELETED.get()) {
                 let identifiers: Vec<&str> = bulk.iter().map(|(_, name)| name.identifier).collect();

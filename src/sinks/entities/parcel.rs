@@ -69,17 +69,15 @@ impl Mapped {
         }
     }
 
-    /// If the row could not be mapped completely, nothing is deleted.
-    pub(super) fn upsert(change: Change, made: Vec<Entity>, known: &Names, is_uncertain: bool) -> Self {
-        // When Port searches for the entity, its identifier is unknown here.
-        let named = made.iter().filter(|one| !one.identifier.is_empty());
-        let names: Vec<String> = named.map(|one| Name::join(&one.blueprint, &one.identifier)).collect();
-        let names = Names::known(names.iter().map(String::as_str));
-        if is_uncertain {
-            return Self { made, names: names.with(known), is_uncertain, ..Self::of(change) };
-        }
+    pub(super) fn upsert(change: Change, made: Vec<Entity>, known: &Names) -> Self {
+        let names = names(&made);
         let gone = known.iter().filter(|one| names.iter().all(|name| name != *one)).map(Into::into).collect();
         Self { made, names, gone, ..Self::of(change) }
+    }
+
+    /// The row could not be mapped completely, so nothing is deleted.
+    pub(super) fn uncertain(change: Change, made: Vec<Entity>, known: &Names) -> Self {
+        Self { names: names(&made).with(known), made, is_uncertain: true, ..Self::of(change) }
     }
 
     /// A partial row; its entities belong to the full row.
@@ -98,6 +96,19 @@ impl Mapped {
 
     pub(super) fn gone(&self) -> impl Iterator<Item = Name<'_>> {
         self.gone.iter().filter_map(|name| Name::parse(name))
+    }
+
+    fn hashed(&self, mut hasher: ContentHasher) -> Content {
+        for Entity { blueprint, body, .. } in &self.made {
+            for part in [blueprint.as_bytes(), body] {
+                hasher.write(&(part.len() as u64).to_le_bytes());
+                hasher.write(part);
+            }
+        }
+        if self.is_uncertain {
+            hasher.write(b"uncertain");
+        }
+        hasher.finish()
     }
 
     /// The requests to Port, each as a line of JSON.
@@ -124,17 +135,11 @@ fn bare(change: Change) -> Change {
     Change { row: Bytes::new(), ..change }
 }
 
-fn content(made: &[Entity], is_uncertain: bool, mut hasher: ContentHasher) -> Content {
-    for Entity { blueprint, body, .. } in made {
-        for part in [blueprint.as_bytes(), body] {
-            hasher.write(&(part.len() as u64).to_le_bytes());
-            hasher.write(part);
-        }
-    }
-    if is_uncertain {
-        hasher.write(b"uncertain");
-    }
-    hasher.finish()
+/// The names of entities, as far as they are known here: Port may search for one.
+fn names(made: &[Entity]) -> Names {
+    let named = made.iter().filter(|one| !one.identifier.is_empty());
+    let names: Vec<String> = named.map(|one| Name::join(&one.blueprint, &one.identifier)).collect();
+    Names::known(names.iter().map(String::as_str))
 }
 
 impl Parcel for Mapped {
@@ -143,7 +148,7 @@ impl Parcel for Mapped {
     }
 
     fn content(&self, hasher: &ContentHasher) -> Content {
-        *self.content.get_or_init(|| content(&self.made, self.is_uncertain, hasher.clone()))
+        *self.content.get_or_init(|| self.hashed(hasher.clone()))
     }
 
     fn size(&self) -> usize {

@@ -129,7 +129,7 @@ impl Cursor {
     }
 
     /// Ends a round: the next begins at a link.
-    pub(super) fn go_on(&mut self, link: String, now: Timestamp) {
+    pub(super) fn end_round(&mut self, link: String, now: Timestamp) {
         self.link = link;
         self.rounds.push(now);
         self.rounds.drain(..self.rounds.len().saturating_sub(ROUNDS));
@@ -198,11 +198,11 @@ mod tests {
     fn a_checkpoint_may_be_older_once_two_rounds_would_have_fitted_in() {
         let mut cursor = Cursor::default();
         assert!(cursor.is_perhaps_older(time(0)), "nothing is known");
-        cursor.go_on("1".into(), time(0));
+        cursor.end_round("1".into(), time(0));
         assert!(!cursor.is_perhaps_older(time(900)) && cursor.is_perhaps_older(time(1800)));
-        cursor.go_on("2".into(), time(600));
+        cursor.end_round("2".into(), time(600));
         assert!(!cursor.is_perhaps_older(time(600 + 900)) && cursor.is_perhaps_older(time(600 + 1190)));
-        (3..20).for_each(|round| cursor.go_on(String::new(), time(round * 3600)));
+        (3..20).for_each(|round| cursor.end_round(String::new(), time(round * 3600)));
         assert_eq!(cursor.rounds.len(), ROUNDS);
         assert!(!cursor.is_perhaps_older(time(20 * 3600)) && cursor.is_perhaps_older(time(21 * 3600)));
     }

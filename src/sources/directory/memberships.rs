@@ -14,7 +14,7 @@ use serde_json::json;
 use super::cursor::Again;
 use super::error::DirectoryError;
 use super::round::{Extent, Round, Told, guid_of};
-use super::{AT_ONCE, Directory, deliver};
+use super::{AT_ONCE, Directory, Ended, deliver};
 use crate::config::EntraKind;
 use crate::engine::Intake;
 use crate::model::{Finding, Id, Operation, Record, Scope};
@@ -56,8 +56,8 @@ impl Directory {
                 }
             }
         }
-        let left = self.memberships_again(again, &told_of, now, intake).await?;
-        self.go_on(KIND, link, shows_hidden, left);
+        let again = self.memberships_again(again, &told_of, now, intake).await?;
+        self.end_round(KIND, Ended { link, shows_hidden, again });
         Ok(())
     }
 

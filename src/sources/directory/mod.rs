@@ -71,6 +71,14 @@ struct State {
     is_lost: bool,
 }
 
+/// What a round that has ended leaves to the next, as in [`Cursor`].
+#[derive(Default)]
+struct Ended {
+    link: String,
+    shows_hidden: bool,
+    again: BTreeMap<String, Again>,
+}
+
 /// What a run noticed about groups and sign-ins, for its report.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counted {
@@ -298,11 +306,11 @@ impl Directory {
         }
     }
 
-    /// Ends a round: the next begins at a link.
-    fn go_on(&self, kind: EntraKind, link: String, shows_hidden: bool, again: BTreeMap<String, Again>) {
+    /// Ends a round: the next begins at its link.
+    fn end_round(&self, kind: EntraKind, Ended { link, shows_hidden, again }: Ended) {
         let now = self.now();
         if let Some(state) = self.kinds.borrow_mut().get_mut(&kind) {
-            state.cursor.go_on(link, now);
+            state.cursor.end_round(link, now);
             state.cursor.shows_hidden = shows_hidden;
             state.cursor.again = again;
         }

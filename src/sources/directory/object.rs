@@ -121,10 +121,6 @@ impl<'a> Object<'a> {
         serde_json::from_str(self.raw(name)?.get()).ok()
     }
 
-    fn is(&self, name: &str, wanted: bool) -> bool {
-        self.raw(name).is_some_and(|value| value.get() == if wanted { "true" } else { "false" })
-    }
-
     /// Whether it hides its members.
     pub(super) fn is_hidden(&self) -> bool {
         self.text("visibility").is_some_and(|visibility| visibility.eq_ignore_ascii_case("HiddenMembership"))
@@ -134,7 +130,8 @@ impl<'a> Object<'a> {
     pub(super) fn scope(&self, kind: EntraKind, entra: &Entra) -> Scope {
         let is_in = match kind {
             EntraKind::User => {
-                is_wanted(entra.users, self.text("userType").as_deref(), !self.is("accountEnabled", false))
+                let is_enabled = self.raw("accountEnabled").and_then(|raw| serde_json::from_str(raw.get()).ok());
+                is_wanted(entra.users, self.text("userType").as_deref(), is_enabled)
             }
             EntraKind::ServicePrincipal if entra.own_service_principals => {
                 let owner = self.text("appOwnerOrganizationId");
@@ -193,13 +190,15 @@ impl Member<'_> {
 
     /// Whether it is a user that is wanted. What may not be read of it counts as wanted.
     pub(super) fn is_in(&self, entra: &Entra) -> bool {
-        self.is_user() && is_wanted(entra.users, self.user_type.as_deref(), self.account_enabled != Some(false))
+        self.is_user() && is_wanted(entra.users, self.user_type.as_deref(), self.account_enabled)
     }
 }
 
-fn is_wanted(users: EntraUsers, user_type: Option<&str>, is_enabled: bool) -> bool {
+/// Whether a user is wanted. What is not known of it counts as wanted.
+fn is_wanted(users: EntraUsers, user_type: Option<&str>, is_enabled: Option<bool>) -> bool {
     let is_guest = user_type.is_some_and(|kind| kind.eq_ignore_ascii_case("Guest"));
-    !(users.members && is_guest) && (!users.enabled || is_enabled)
+    let is_disabled = is_enabled == Some(false);
+    !(users.members && is_guest || users.enabled && is_disabled)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use super::error::DirectoryError;
 use super::members::Members;
 use super::object::{Life, Object};
 use super::round::{Extent, Round, Told, key, parse};
-use super::{AT_ONCE, Directory, deliver};
+use super::{AT_ONCE, Directory, Ended, deliver};
 use crate::config::{EntraKind, EntraMember, EntraUsers};
 use crate::engine::Intake;
 use crate::model::{Change, Finding, Operation, Record, RecordKind, Scope};
@@ -123,7 +123,7 @@ impl Directory {
             }
         }
         let again = self.read_again((kind, extent), again, (&groups, &told_of), intake).await?;
-        self.go_on(kind, link, shows_hidden, again);
+        self.end_round(kind, Ended { link, shows_hidden, again });
         Ok(())
     }
 

@@ -113,7 +113,7 @@ impl Round {
                 }
                 (Some(error), _) => {
                     tracing::info!("{error}; reading from the beginning");
-                    seen.begin_anew();
+                    seen.restart();
                     told.slices.clear();
                 }
             }
@@ -149,14 +149,13 @@ impl Seen {
         }
     }
 
-    fn note(&mut self, object: u128, content: u64, is_part: bool) -> News {
+    fn note(&mut self, object: u128, content: u64) -> News {
         match self {
             Self::Changes(seen) => match seen.insert(object, content) {
                 None => News::New,
-                Some(before) if before == content || is_part => News::Same,
+                Some(before) if before == content => News::Same,
                 Some(_) => News::Other,
             },
-            Self::Everything { .. } if is_part => News::Same,
             Self::Everything { shown, .. } => {
                 #[expect(clippy::cast_possible_truncation, reason = "a shorter hash")]
                 shown.push((object.to_be_bytes(), content as u32));
@@ -165,8 +164,16 @@ impl Seen {
         }
     }
 
+    /// Notes an object that came without its properties, and so contradicts nothing.
+    fn note_part(&mut self, object: u128, content: u64) -> News {
+        match self {
+            Self::Changes(seen) => seen.insert(object, content).map_or(News::New, |_| News::Same),
+            Self::Everything { .. } => News::Same,
+        }
+    }
+
     /// Restarts the round: what it shows from here on is newer.
-    fn begin_anew(&mut self) {
+    fn restart(&mut self) {
         if let Self::Everything { shown, before } = self {
             before.append(shown);
         }
@@ -222,7 +229,8 @@ fn parsed<'p>(
             objects.push(object);
             continue;
         }
-        match seen.note(key(guid), object.content(), is_part) {
+        let (number, content) = (key(guid), object.content());
+        match if is_part { seen.note_part(number, content) } else { seen.note(number, content) } {
             News::New => objects.push(object),
             News::Same => {}
             News::Other => _ = told.contradictory.insert(guid.to_owned()),
@@ -281,17 +289,17 @@ mod tests {
     fn in_a_round_of_everything_contradictions_are_found_at_its_end() {
         let mut seen = Seen::of(Extent::Everything);
         for (object, content) in [(1, 7), (2, 7), (1, 7), (2, 8), (3, 9)] {
-            assert!(matches!(seen.note(object, content, false), News::New));
+            assert!(matches!(seen.note(object, content), News::New));
         }
         assert_eq!(seen.end(), (vec![guid_of(2)], Vec::new()));
     }
 
     #[test]
-    fn what_shows_only_before_a_round_is_begun_anew_is_lost() {
+    fn what_shows_only_before_a_round_restarts_is_lost() {
         let mut seen = Seen::of(Extent::Everything);
-        (1..=3).for_each(|object| _ = seen.note(object, 7, false));
-        seen.begin_anew();
-        (2..=4).for_each(|object| _ = seen.note(object, if object == 3 { 8 } else { 7 }, false));
+        (1..=3).for_each(|object| _ = seen.note(object, 7));
+        seen.restart();
+        (2..=4).for_each(|object| _ = seen.note(object, if object == 3 { 8 } else { 7 }));
         assert_eq!(seen.end(), (vec![guid_of(3)], vec![guid_of(1)]));
     }
 

@@ -3,8 +3,6 @@
 //! "List users" and "signInActivity resource type", Microsoft Graph v1.0 reference: `AuditLog.Read.All` and a licence
 //! for Entra ID P1 or P2. Without the licence, every request for it fails; in some tenants with one, many do.
 
-use std::collections::BTreeMap;
-
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::json;
@@ -12,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::client::{Page, unreadable};
 use super::error::DirectoryError;
-use super::{Directory, deliver};
+use super::{Directory, Ended, deliver};
 use crate::config::{EntraKind, EntraMember};
 use crate::engine::Intake;
 use crate::id::is_guid;
@@ -103,7 +101,7 @@ impl Directory {
                 let Some(next) = page.next else { break };
                 url = self.client.link(KIND, &next)?;
             }
-            self.go_on(KIND, format!("{next:.0}"), false, BTreeMap::new());
+            self.end_round(KIND, Ended { link: format!("{next:.0}"), ..Ended::default() });
             return Ok(true);
         }
         Err(unreadable(KIND, "the pages of the users become too old before they are read"))

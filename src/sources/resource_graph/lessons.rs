@@ -60,9 +60,9 @@ struct Failing {
 
 impl Failing {
     /// Adds a failure that lasted from `start` to `now`.
-    fn and(self, is_silence: bool, start: Instant, now: Instant) -> Self {
+    fn and(self, error: &GraphError, start: Instant, now: Instant) -> Self {
         let start = self.until.map_or(start, |until| until.max(start));
-        Self { count: self.count + u32::from(!is_silence), took: self.took + (now - start), until: Some(now) }
+        Self { count: self.count + u32::from(!error.is_silence()), took: self.took + (now - start), until: Some(now) }
     }
 }
 
@@ -141,20 +141,19 @@ impl Lessons {
 
     /// Notes the outcome of a query that was sent at `start`.
     pub(super) fn note(&self, start: Instant, outcome: Result<(), &GraphError>) {
-        match outcome {
-            Err(error) if matches!(error.trouble(), Some(Trouble::Broken | Trouble::Refused)) => {}
+        let error = match outcome {
+            Err(error) if matches!(error.trouble(), Some(Trouble::Broken | Trouble::Refused)) => error,
             // It is about the credentials, the network or the quota, and says nothing about the query.
             Err(error) if error.trouble().is_none() => return,
             _ => {
                 self.has_answered.set(true);
                 return self.stop_failing();
             }
-        }
-        let is_silence = outcome.is_err_and(GraphError::is_silence);
-        self.has_hung.set(self.has_hung.get() || is_silence);
+        };
+        self.has_hung.set(self.has_hung.get() || error.is_silence());
         let now = Instant::now();
-        self.failing.set(self.failing.get().and(is_silence, start, now));
-        self.lost.set(self.lost.get().and(is_silence, start, now));
+        self.failing.set(self.failing.get().and(error, start, now));
+        self.lost.set(self.lost.get().and(error, start, now));
     }
 
     /// Notes an answer that is to be opened later. It counts as one, unless the last one that was opened made no sense.

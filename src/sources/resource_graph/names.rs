@@ -45,16 +45,15 @@ impl Asked {
         let mut portions: Vec<Self> = Vec::new();
         let mut shards: HashSet<Id> = HashSet::new();
         for id in ids {
-            let mut is_new = !shards.contains(id.shard());
-            let fits = portions.last().is_some_and(|last| last.has_room(id, is_new, together));
+            let mut root = (!shards.contains(id.shard())).then(|| id.root());
+            let fits = portions.last().is_some_and(|last| last.has_room(id, root.as_ref(), together));
             if !fits {
                 portions.push(Self::default());
                 shards.clear();
-                is_new = true;
+                root = Some(id.root());
             }
             let Some(last) = portions.last_mut() else { continue };
-            if is_new {
-                let root = id.root();
+            if let Some(root) = root {
                 shards.insert(root.clone());
                 last.shards.push(root.clone());
                 last.containers.push(root);
@@ -64,9 +63,11 @@ impl Asked {
         portions
     }
 
-    fn has_room(&self, id: &Id, is_new: bool, together: usize) -> bool {
-        self.shards.len() + usize::from(is_new) <= together
-            && self.containers.len() + self.leaves.len() + 1 + usize::from(is_new) <= FEW_NAMES
+    /// Whether there is room for an id, and for the root of its shard if that is new.
+    fn has_room(&self, id: &Id, root: Option<&Id>, together: usize) -> bool {
+        let roots = usize::from(root.is_some());
+        self.shards.len() + roots <= together
+            && self.containers.len() + self.leaves.len() + 1 + roots <= FEW_NAMES
             && self.bytes + id.as_str().len() <= FEW_BYTES
     }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::config::LogFormat;
 use crate::error::{Exit, Problem};
-use crate::text::{inert, printable_up_to};
+use crate::text::{neutralize, printable_up_to};
 
 /// Maximum characters of a line: an error and its advice.
 const LONGEST_LINE: usize = 2000;
@@ -133,7 +133,7 @@ pub(super) fn show(told: &Told, form: Form, mut output: impl Write) {
     // A reader that closed the pipe has seen enough.
     let mut print = |line: String| _ = output.write_all(line.as_bytes());
     for (state, what, text) in &told.lines {
-        let text = inert(text);
+        let text = neutralize(text);
         print(match form {
             Form::Json => format!("{}\n", json!({ "state": state.word(), "check": what, "text": text })),
             Form::Plain => format!("{:<6} {what:<18} {text}\n", state.word()),

@@ -10,7 +10,7 @@ use super::compare::Key;
 use crate::comparison::Difference;
 use crate::config::LogFormat;
 use crate::error::Exit;
-use crate::text::{inert, printable, printable_up_to};
+use crate::text::{neutralize, printable, printable_up_to};
 
 /// Maximum characters of a value.
 const LONGEST_VALUE: usize = 100;
@@ -22,7 +22,7 @@ pub(super) fn show(found: &Found, most: usize, format: LogFormat, mut output: im
         LogFormat::Text => text(found, most),
     };
     // A reader that closed the pipe has seen enough.
-    _ = output.write_all(inert(&text).as_bytes());
+    _ = output.write_all(neutralize(&text).as_bytes());
 }
 
 fn extra_of(found: &Found, blueprint: &str) -> Option<u64> {
