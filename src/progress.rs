@@ -42,11 +42,9 @@ pub(crate) fn is_allowed() -> bool {
     ALLOWED.load(Ordering::Relaxed)
 }
 
-/// Draws the progress that `look` returns, until dropped.
-pub(crate) async fn draw(wanted: bool, look: impl Fn() -> Seen) -> Infallible {
-    if !(wanted && is_allowed()) {
-        return std::future::pending().await;
-    }
+/// Draws the progress that `look` returns, if any, until dropped.
+pub(crate) async fn draw(look: Option<impl Fn() -> Seen>) -> Infallible {
+    let Some(look) = look.filter(|_| is_allowed()) else { return std::future::pending().await };
     let line = Line::new();
     let started = Instant::now();
     let mut ticks = tokio::time::interval(INTERVAL);
@@ -146,7 +144,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn off_a_terminal_nothing_is_drawn_or_looked_at() {
-        let draw = draw(true, || unreachable!("nobody looks"));
+        let draw = draw(Some(|| unreachable!("nobody looks")));
         assert!(tokio::time::timeout(Duration::from_secs(60), draw).await.is_err());
     }
 }
