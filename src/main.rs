@@ -6,13 +6,13 @@ use std::process::ExitCode;
 
 use anstream::AutoStream;
 use azure_incremental::actions::{Actions, neutralize};
-use azure_incremental::cli::{Cli, Command};
+use azure_incremental::cli::{CheckArgs, CheckpointArgs, Cli, Command, DriftArgs};
 use azure_incremental::commands::check::Form;
 use azure_incremental::commands::init::apply;
-use azure_incremental::commands::{self, check, checkpoint, drift, forget, queries};
+use azure_incremental::commands::{self, Printed, check, checkpoint, drift, forget, queries};
 use azure_incremental::config::{
-    Config, ConfigError, DryRun, ErrorReporting, LogConfig, LogFormat, QueryConfig, SetUpConfig, Variables,
-    checkpoint_file, forget_id, resend_ids, spelling_hints,
+    Config, ConfigError, DryRun, Environment, ErrorReporting, LogConfig, LogFormat, QueryConfig, SetUpConfig,
+    Variables, checkpoint_file, forget_id, resend_ids, spelling_hints,
 };
 use azure_incremental::error::Exit;
 use azure_incremental::logging::{self, Place};
@@ -34,7 +34,9 @@ fn main() -> ExitCode {
             cli = cli.clone().filled(&arguments, of_file).unwrap_or_else(|error| error.exit());
         }
         let hints = spelling_hints(&variables.names());
-        execute(&cli, &variables, &hints, job.as_ref(), watch).inspect_err(|_| {
+        let environment = &|name: &str| variables.get(name);
+        let call = Call { cli: &cli, environment, hints: &hints, job: job.as_ref() };
+        call.execute(watch).inspect_err(|_| {
             if ErrorReporting::of(&cli.settings).format == LogFormat::Text {
                 print(&mut io::stderr(), &neutralize(&warnings(&hints)));
             }
@@ -69,89 +71,125 @@ fn refuse(cli: &Cli, error: &ConfigError, job: Option<&Actions>) -> Exit {
     Exit::Configuration
 }
 
-fn execute(
-    cli: &Cli,
-    variables: &Variables,
-    hints: &[String],
-    job: Option<&Actions>,
-    watch: Watch,
-) -> Result<Exit, ConfigError> {
-    let environment = &|name: &str| variables.get(name);
-    let printed = if let Some(Command::Queries) = &cli.command {
-        let log = LogConfig::load(&cli.settings, environment);
-        let (log, config) = ConfigError::both(log, QueryConfig::load(&cli.settings, environment))?;
-        logging::init(&log.quieter());
-        Some(runtime(queries::show(&config)))
-    } else if let Some(Command::Init(args)) = cli.command.as_ref()
-        && args.apply
-    {
-        let log = LogConfig::load(&cli.settings, environment);
-        let (log, config) = ConfigError::both(log, SetUpConfig::load(args, &cli.settings, environment))?;
-        logging::init(&log.quieter());
-        let printed = runtime(apply::run(&config, args));
-        _ = job.inspect(|job| job.hide(&printed.output));
-        Some(printed)
-    } else {
-        commands::print(cli.command.as_ref(), &cli.settings, environment)?
-    };
-    if let Some(printed) = printed {
-        print(&mut io::stdout(), &printed.output);
-        print(&mut io::stderr(), &neutralize(&(warnings(hints) + &printed.complaints)));
-        return Ok(printed.exit);
-    }
-    if let Some(Command::Checkpoint(args)) = &cli.command {
-        let (file, log) =
-            ConfigError::both(checkpoint_file(args, &cli.settings), LogConfig::load(&cli.settings, environment))?;
-        logging::init(&log.quieter());
-        return Ok(runtime(checkpoint::show(file, args, log.format, io::stdout(), io::stderr())));
-    }
-    let work = match &cli.command {
-        Some(Command::Resend(args)) => {
-            let vanished = if args.allow_delete { Vanished::Delete } else { Vanished::Leave };
-            resend_ids(args).map(|ids| Work::Resend { ids, vanished })
+/// What the process was called with, and where it runs.
+struct Call<'a> {
+    cli: &'a Cli,
+    environment: Environment<'a>,
+    hints: &'a [String],
+    job: Option<&'a Actions>,
+}
+
+impl Call<'_> {
+    fn execute(&self, watch: Watch) -> Result<Exit, ConfigError> {
+        if let Some(printed) = self.printed()? {
+            print(&mut io::stdout(), &printed.output);
+            print(&mut io::stderr(), &neutralize(&(warnings(self.hints) + &printed.complaints)));
+            return Ok(printed.exit);
         }
-        Some(Command::Forget(args)) => forget_id(args, &cli.settings).map(Work::Forget),
-        _ => Ok(Work::Sync),
-    };
-    let config = ConfigError::both(Config::load(&cli.settings, environment), work);
-    let (log, (mut config, work)) = ConfigError::both(LogConfig::load(&cli.settings, environment), config)?;
-    if let Some(Command::Check(args)) = &cli.command {
-        logging::init(&log.quieter());
-        return Ok(runtime(check::run(&config, hints, args, Form::of(log.format), AutoStream::auto(io::stdout()))));
+        match &self.cli.command {
+            Some(Command::Checkpoint(args)) => self.checkpoint(args),
+            Some(Command::Check(args)) => self.check(args),
+            Some(Command::Drift(args)) => self.drift(args, watch),
+            _ => self.run(watch),
+        }
     }
-    if let Some(Command::Drift(args)) = &cli.command {
+
+    /// The output of a command that only prints; `None` for any other.
+    fn printed(&self) -> Result<Option<Printed>, ConfigError> {
+        let settings = &self.cli.settings;
+        match &self.cli.command {
+            Some(Command::Queries) => {
+                let (log, config) = self.with_log(QueryConfig::load(settings, self.environment))?;
+                logging::init(&log.quieter());
+                Ok(Some(runtime(queries::show(&config))))
+            }
+            Some(Command::Init(args)) if args.apply => {
+                let (log, config) = self.with_log(SetUpConfig::load(args, settings, self.environment))?;
+                logging::init(&log.quieter());
+                let printed = runtime(apply::run(&config, args));
+                _ = self.job.inspect(|job| job.hide(&printed.output));
+                Ok(Some(printed))
+            }
+            command => commands::print(command.as_ref(), settings, self.environment),
+        }
+    }
+
+    fn checkpoint(&self, args: &CheckpointArgs) -> Result<Exit, ConfigError> {
+        let (file, log) = ConfigError::both(checkpoint_file(args, &self.cli.settings), self.log())?;
+        logging::init(&log.quieter());
+        Ok(runtime(checkpoint::show(file, args, log.format, io::stdout(), io::stderr())))
+    }
+
+    fn check(&self, args: &CheckArgs) -> Result<Exit, ConfigError> {
+        let (log, config) = self.with_log(self.config())?;
+        logging::init(&log.quieter());
+        let output = AutoStream::auto(io::stdout());
+        Ok(runtime(check::run(&config, self.hints, args, Form::of(log.format), output)))
+    }
+
+    fn drift(&self, args: &DriftArgs, watch: Watch) -> Result<Exit, ConfigError> {
+        let (log, config) = self.with_log(self.config())?;
         config.check_comparable()?;
         logging::init(&log.quieter());
         let output = AutoStream::auto(io::stdout());
         let stop = watch.run(config.run_timeout, |_| ());
-        return Ok(runtime(drift::run(&config, args, log.format, stop, output)));
+        Ok(runtime(drift::run(&config, args, log.format, stop, output)))
     }
-    if config.dry_run.is_some() && log.format == LogFormat::Text && io::stdout().is_terminal() {
-        config.dry_run = Some(DryRun::Counts);
-    }
-    _ = job.inspect(|job| job.begin());
-    let place = if job.is_some() { Place::Job } else { Place::Shell };
-    let warnings = logging::init_in(place, &log);
-    hints.iter().for_each(|hint| tracing::warn!("{hint}"));
-    let job = job.cloned();
-    let finish = move |report: &Report| {
-        _ = job.as_ref().inspect(|job| job.end(report, &warnings.texts()));
-        tell(report, log.format);
-    };
-    let report = runtime(async {
-        if let (Some(Command::Forget(args)), Work::Forget(id)) = (&cli.command, &work)
-            && let Err(report) = forget::confirm(args, &config, id, log.format).await
-        {
-            return *report;
+
+    fn run(&self, watch: Watch) -> Result<Exit, ConfigError> {
+        let (log, (mut config, work)) = self.with_log(ConfigError::both(self.config(), self.work()))?;
+        if config.dry_run.is_some() && log.format == LogFormat::Text && io::stdout().is_terminal() {
+            config.dry_run = Some(DryRun::Counts);
         }
-        let final_message = {
-            let (config, work, finish) = (config.clone(), work.clone(), finish.clone());
-            move |stop| finish(&unfinished(&config, &work, stop))
+        _ = self.job.inspect(|job| job.begin());
+        let place = if self.job.is_some() { Place::Job } else { Place::Shell };
+        let warnings = logging::init_in(place, &log);
+        self.hints.iter().for_each(|hint| tracing::warn!("{hint}"));
+        let job = self.job.cloned();
+        let finish = move |report: &Report| {
+            _ = job.as_ref().inspect(|job| job.end(report, &warnings.texts()));
+            tell(report, log.format);
         };
-        run(&config, &work, watch.run(config.run_timeout, final_message)).await
-    });
-    finish(&report);
-    Ok(report.exit)
+        let report = runtime(async {
+            if let (Some(Command::Forget(args)), Work::Forget(id)) = (&self.cli.command, &work)
+                && let Err(report) = forget::confirm(args, &config, id, log.format).await
+            {
+                return *report;
+            }
+            let final_message = {
+                let (config, work, finish) = (config.clone(), work.clone(), finish.clone());
+                move |stop| finish(&unfinished(&config, &work, stop))
+            };
+            run(&config, &work, watch.run(config.run_timeout, final_message)).await
+        });
+        finish(&report);
+        Ok(report.exit)
+    }
+
+    /// What a run is to do.
+    fn work(&self) -> Result<Work, ConfigError> {
+        match &self.cli.command {
+            Some(Command::Resend(args)) => {
+                let vanished = if args.allow_delete { Vanished::Delete } else { Vanished::Leave };
+                resend_ids(args).map(|ids| Work::Resend { ids, vanished })
+            }
+            Some(Command::Forget(args)) => forget_id(args, &self.cli.settings).map(Work::Forget),
+            _ => Ok(Work::Sync),
+        }
+    }
+
+    fn config(&self) -> Result<Config, ConfigError> {
+        Config::load(&self.cli.settings, self.environment)
+    }
+
+    fn log(&self) -> Result<LogConfig, ConfigError> {
+        LogConfig::load(&self.cli.settings, self.environment)
+    }
+
+    /// Settings with those of the log, or the problems of both.
+    fn with_log<T>(&self, config: Result<T, ConfigError>) -> Result<(LogConfig, T), ConfigError> {
+        ConfigError::both(self.log(), config)
+    }
 }
 
 // In a dry run, standard output is reserved for what would be posted.

@@ -42,7 +42,7 @@ pub(crate) fn is_allowed() -> bool {
     ALLOWED.load(Ordering::Relaxed)
 }
 
-/// Draws the progress that `look` returns, until dropped. `None` draws nothing.
+/// Draws the progress that `look` returns, if any, until dropped.
 pub(crate) async fn draw(look: Option<impl Fn() -> Seen>) -> Infallible {
     let Some(look) = look.filter(|_| is_allowed()) else { return std::future::pending().await };
     let line = Line::new();

@@ -172,13 +172,13 @@ impl Report {
     }
 
     /// Records and logs an error.
-    pub(crate) fn fail(&mut self, error: &impl Problem) {
+    pub(crate) fn fail(&mut self, error: &dyn Problem) {
         self.note(error);
         _ = self.errors.last().inspect(|message| tracing::error!("{message}"));
     }
 
     /// Records an error without logging it.
-    pub(crate) fn note(&mut self, error: &impl Problem) {
+    pub(crate) fn note(&mut self, error: &dyn Problem) {
         self.exit = self.exit.or_worse(error.exit());
         self.errors.push(error.told());
     }
@@ -186,7 +186,8 @@ impl Report {
 
 impl Report {
     /// Adds the outcomes of a source's envelopes, and its counts.
-    pub(crate) fn add(&mut self, tally: &Tally, counts: &Counts) {
+    pub(crate) fn add(&mut self, start: Timestamp, tally: &Tally, counts: &Counts) {
+        self.start = Some(start);
         let Counted { upserts, deletes, rejected, unproven, failed } = tally.counted();
         self.upserts += upserts;
         self.deletes += deletes;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::problems::Shortfall;
-use super::{Exchanged, Mapped, Run, RunError, Work};
+use super::{Exchanged, Mapped, Posts, Run, RunError, Work, blank};
 use crate::azure::api::Api;
+use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::config::{Entra, EntraKind, Mode, OutOfScope};
 use crate::engine::{
-    AnySink, Bounds, Delivery, Engine, First, Full, Leaving, Mark, Replica, Resend, Settings, Shard, Terms,
+    Bounds, Delivery, Engine, Fatal, First, Full, Leaving, Mark, Replica, Resend, Settings, Shard, Terms,
 };
 use crate::error::Stop;
 use crate::model::Id;
@@ -33,75 +34,70 @@ const WATCHED: usize = 2000;
 const MASS: (u64, u64) = (100, 20);
 
 impl<S: Future<Output = Stop>> Run<'_, S> {
-    /// Reads what is to be synced of Entra ID, compares and delivers.
-    pub(super) async fn sync_entra(
-        &self,
-        sink: &dyn AnySink,
-        delivery: &Delivery<'_>,
-        report: &mut Report,
-    ) -> Result<(), RunError> {
+    /// Reads what is to be synced of Entra ID, compares and delivers. The report of it, which is apart from that of Azure's
+    /// resources until both have come to their end; `None` if nothing is to be read.
+    pub(super) async fn sync_entra(&self, delivery: &Delivery<'_>) -> Result<Option<Report>, RunError> {
+        if !self.has_entra() {
+            return Ok(None);
+        }
+        let directory = self.open_directory().await?;
+        let mut report = blank(self.config, self.work);
+        directory.take_failures().iter().for_each(|error| report.fail(error));
+        let start = directory.first_date().unwrap_or_else(Timestamp::now);
+        let settings = self.entra_settings(delivery.sink().identity());
+        let shards = self.kinds(&directory, settings.full);
+        let (engine, orders) = Engine::new(&directory, delivery.sink(), &self.replica, &settings, start);
+        let is_drawn = settings.full == Full::Now && !self.has_resources();
+        let seen =
+            is_drawn.then_some(|posted| Seen { rows: directory.rows(), total: 0, posted, same: engine.counts().same });
+        let reading = read(&engine, &directory, &shards);
+        let exchanged = Box::pin(self.exchange(&engine, reading, Posts { delivery, orders }, seen)).await;
+        let Exchanged { problems, tally, .. } = exchanged;
+        report.queries += directory.requests();
+        report.rows += directory.rows();
+        for error in problems {
+            report.fail(error.as_ref());
+        }
+        engine.take_failures().iter().filter(|error| !error.is_stop()).for_each(|error| report.fail(error));
+        let counts = engine.counts();
+        for (id, count) in &counts.held_back {
+            report.fail(&Shortfall::MassDelete { kind: id.as_str().to_owned(), count: *count });
+        }
+        let counted = directory.counted();
+        report.notes.extend(notes(&counted));
+        if !counted.too_large.is_empty() {
+            report.fail(&Shortfall::TooManyMembers(counted.too_large.into_iter().collect()));
+        }
+        report.add(engine.start(), &tally, &counts);
+        self.shortfalls(&engine, &shards, &tally).for_each(|error| report.fail(error.as_ref()));
+        Ok(Some(report))
+    }
+
+    /// Signs in, and asks where the deltas go on.
+    async fn open_directory(&self) -> Result<Directory, RunError> {
         let config = self.config;
         if config.mode == Mode::Incremental && !self.replica.remembers() {
             return Err(RunError::NoCursor);
         }
         let api = Api::microsoft_graph(&config.azure, Arc::clone(&self.http))?;
         let directory = Directory::new(api, self.entra(), &config.azure.tenant_id);
-        let opening = directory.open(|shard| self.replica.cursor(shard));
         tokio::select! {
-            () = opening => {}
+            () = directory.open(|shard| self.replica.cursor(shard)) => {}
             stop = self.stop.clone() => return Err(stop.into()),
         }
-        directory.take_failures().iter().for_each(|error| report.fail(error));
-        let start = directory.first_date().unwrap_or_else(Timestamp::now);
-        let settings = self.entra_settings(sink.identity());
-        let mut shards = Vec::new();
-        for (id, sight, is_lost) in directory.shards() {
-            if is_lost || settings.full == Full::Now {
+        Ok(directory)
+    }
+
+    /// The kinds, as the engine sees them.
+    fn kinds(&self, directory: &Directory, full: Full) -> Vec<Shard> {
+        let shard = |(id, sight, is_lost)| {
+            if is_lost || full == Full::Now {
                 // If it is cut, what it has told of older states is known to nobody: the next run begins again.
                 self.replica.set_mark(&id, Mark { full: None, ..self.replica.mark(&id) });
             }
-            shards.push(Shard { id, root: None, sight });
-        }
-        let (engine, orders) = Engine::new(&directory, sink, &self.replica, &settings, start);
-        // All are read side by side. What others relate to, or are parts of, is posted before them.
-        let of = |kinds: &[EntraKind]| -> Vec<Shard> {
-            let is_one = |shard: &&Shard| EntraKind::of(&shard.id).is_some_and(|kind| kinds.contains(&kind));
-            shards.iter().filter(is_one).cloned().collect()
+            Shard { id, root: None, sight }
         };
-        let first = of(&[EntraKind::User, EntraKind::Application, EntraKind::ServicePrincipal]);
-        let groups = of(&[EntraKind::Group]);
-        let apart = of(&[EntraKind::SignIn, EntraKind::Membership]);
-        let reading = async {
-            let first = async {
-                engine.run(&first).await?;
-                engine.settle_all().await?;
-                directory.note_posted(EntraKind::User);
-                Ok(())
-            };
-            let groups = async {
-                engine.run(&groups).await?;
-                directory.until_posted(EntraKind::User).await;
-                engine.settle_all().await?;
-                directory.note_posted(EntraKind::Group);
-                Ok(())
-            };
-            futures::try_join!(first, groups, engine.run(&apart)).map(drop)
-        };
-        let is_drawn = settings.full == Full::Now && !self.has_resources();
-        let mode = if is_drawn { Mode::Full } else { Mode::Incremental };
-        let seen = |posted| Seen { rows: directory.rows(), total: 0, posted, same: engine.counts().same };
-        let Exchanged { stopped, tally, .. } =
-            Box::pin(self.exchange(&engine, (delivery, orders), reading, (mode, seen), report)).await;
-        report.queries += directory.requests();
-        report.rows += directory.rows();
-        engine.take_failures().iter().filter(|error| !error.is_stop()).for_each(|error| report.fail(error));
-        for (id, count) in engine.counts().held_back {
-            report.fail(&Shortfall::MassDelete { kind: id.as_str().to_owned(), count });
-        }
-        tell(&directory.counted(), report);
-        report.add(&tally, &engine.counts());
-        self.settle(&engine, &shards, &tally, report);
-        stopped.map_or(Ok(()), |stop| Err(stop.into()))
+        directory.shards().into_iter().map(shard).collect()
     }
 
     /// What of Entra ID is synced.
@@ -157,34 +153,62 @@ pub(super) fn is_subscription(shard: &Id) -> bool {
     shard.as_str().starts_with('/')
 }
 
-/// Says what of members and sign-ins could not be told.
-fn tell(counted: &Counted, report: &mut Report) {
-    let Counted { waiting, users_waiting, too_large, hidden, others, unlicensed } = counted;
+/// Reads all kinds side by side. What others relate to, or are parts of, is posted before them.
+async fn read(
+    engine: &Engine<'_, Directory, Checkpoint>,
+    directory: &Directory,
+    shards: &[Shard],
+) -> Result<(), Fatal<CheckpointError>> {
+    let of = |kinds: &[EntraKind]| -> Vec<Shard> {
+        let is_one = |shard: &&Shard| EntraKind::of(&shard.id).is_some_and(|kind| kinds.contains(&kind));
+        shards.iter().filter(is_one).cloned().collect()
+    };
+    let first = of(&[EntraKind::User, EntraKind::Application, EntraKind::ServicePrincipal]);
+    let groups = of(&[EntraKind::Group]);
+    let apart = of(&[EntraKind::SignIn, EntraKind::Membership]);
+    let first = async {
+        engine.run(&first).await?;
+        engine.settle_all().await?;
+        directory.note_posted(EntraKind::User);
+        Ok(())
+    };
+    let groups = async {
+        engine.run(&groups).await?;
+        directory.until_posted(EntraKind::User).await;
+        engine.settle_all().await?;
+        directory.note_posted(EntraKind::Group);
+        Ok(())
+    };
+    futures::try_join!(first, groups, engine.run(&apart)).map(drop)
+}
+
+/// What of members and sign-ins could not be told.
+fn notes(counted: &Counted) -> Vec<String> {
+    let Counted { waiting, users_waiting, hidden, others, unlicensed, .. } = counted;
+    let mut notes = Vec::new();
     if *users_waiting > 0 {
-        report.notes.push(format!(
+        notes.push(format!(
             "{users_waiting} users are read again later: Microsoft Graph's list of their groups lags behind"
         ));
     }
     if let Some(why) = unlicensed {
         tracing::warn!("sign-ins are not read: {why}");
-        report.notes.push("sign-ins are not read, as the tenant has no licence of Entra ID P1 or P2".to_owned());
+        notes.push("sign-ins are not read, as the tenant has no licence of Entra ID P1 or P2".to_owned());
     }
     if *waiting > 0 {
-        report.notes.push(format!(
+        notes.push(format!(
             "{waiting} groups are read again later: Microsoft Graph's list of their members lags behind"
         ));
     }
     if !hidden.is_empty() {
-        report.notes.push(format!(
+        notes.push(format!(
             "{} groups hide their members, which stay as they were: reading them takes the permission Member.Read.Hidden",
             hidden.len()
         ));
     }
     if !others.is_empty() {
         let others: Vec<String> = others.iter().map(|(kind, count)| format!("{count} × {kind}")).collect();
-        report.notes.push(format!("members other than users are left out: {}", others.join(", ")));
+        notes.push(format!("members other than users are left out: {}", others.join(", ")));
     }
-    if !too_large.is_empty() {
-        report.fail(&Shortfall::TooManyMembers(too_large.iter().cloned().collect()));
-    }
+    notes
 }

@@ -6,11 +6,8 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::RunError;
-use super::problems::Shortfall;
 use crate::config::{self, Entra, EntraKind, EntraMember, ScopeTerms, those_of};
-use crate::mapping::{Columns, Kind, Mapping, Unmade};
-use crate::report::Report;
-use crate::sinks::entities::{Form, Unmapped};
+use crate::mapping::{Columns, Kind, Mapping};
 
 /// The largest file that is read.
 const LARGEST: u64 = 4 << 20;
@@ -78,23 +75,5 @@ impl Mapped {
             Columns::Names(names) => those_of(&names.iter().collect::<Vec<_>>()),
         };
         config::Columns { resources: of(Kind::Resource), containers: of(Kind::ResourceContainer) }
-    }
-}
-
-/// Tells of rows of which no entity came.
-pub(super) fn tell_unmapped(form: &Form, report: &mut Report) {
-    let Unmapped { unmade: Unmade { dropped, failed, first }, unnamed } = form.unmapped();
-    if dropped > 0 {
-        report
-            .notes
-            .push(format!("{dropped} entities of the mapping have no identifier or no blueprint, and were left out"));
-    }
-    if unnamed > 0 {
-        report.notes.push(format!(
-            "{unnamed} deletes could not be made: what is left of the resources does not give their identifiers"
-        ));
-    }
-    if failed > 0 {
-        report.fail(&Shortfall::Unmapped { rows: failed, first: first.unwrap_or_default() });
     }
 }

@@ -1,6 +1,7 @@
 //! One run: what is discovered, planned, transferred and settled. The only place that sees all parts.
 
 mod entra;
+mod exchange;
 mod mapped;
 mod plan;
 mod problems;
@@ -10,40 +11,33 @@ mod unseen;
 mod workflow;
 mod writing;
 
-use std::cell::{Cell, RefCell};
-use std::convert::Infallible;
+use std::cell::{RefCell, RefMut};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::future::{FutureExt, Shared};
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::mpsc::Receiver;
 
 use crate::azure::api::Api;
 use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::config::{AzureConfig, Config, Mode, ScopeTerms};
-use crate::engine::{
-    AnySink, Counted, Counts, DeadLetters, Delivery, Engine, Fatal, Novelty, Order, Replica, Settled, Shard, Source,
-    Tally, Unsent, Vanished,
-};
+use crate::config::{Config, Mode, ScopeTerms};
+use crate::engine::{DeadLetters, Delivery, Engine, Fatal, Replica, Shard, Unsent, Vanished};
 use crate::error::Stop;
 use crate::http::Http;
-use crate::model::{Change, Id, Operation};
-use crate::progress::{self, Seen};
+use crate::model::Id;
+use crate::progress::Seen;
 use crate::report::Report;
 use crate::sources::resource_graph::arm_id::id_of;
 use crate::sources::resource_graph::{Look, ResourceGraph, Subscription};
-use crate::text::printable;
+use exchange::{Exchanged, Posts};
 pub(crate) use mapped::Mapped;
+use plan::Plan;
 pub(crate) use plan::{Reach, extent};
 pub(crate) use problems::RunError;
 use problems::Shortfall;
 pub(crate) use survey::{Survey, survey};
 pub(crate) use writing::catalog;
 use writing::pages_at_once;
-
-/// How often what is settled is saved, at least.
-const SAVED_EVERY: Duration = Duration::from_millis(100);
 
 /// Clocks further apart than this are told of.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
@@ -63,21 +57,23 @@ pub enum Work {
 /// good order.
 pub async fn run(config: &Config, work: &Work, stop: impl Future<Output = Stop>) -> Report {
     let started = Instant::now();
-    let mut report = blank(config, work);
+    let report = RefCell::new(blank(config, work));
     let stop = stop.shared();
     let outcome = async {
         let run = tokio::select! {
             // Another process may have the checkpoint open.
-            run = Run::prepare(config, work, stop.clone()) => run?,
+            run = Run::prepare(config, work, stop.clone(), &report) => run?,
             stop = stop.clone() => return Err(stop.into()),
         };
-        let result = Box::pin(run.go(&mut report)).await;
-        report.retried += run.http.retried();
+        let result = Box::pin(run.go()).await;
+        run.report().retried += run.http.retried();
         let closed = run.replica.close().await;
-        let is_posted = report.differing() > 0;
+        let is_posted = report.borrow().differing() > 0;
         result.and(closed.map_err(|error| if is_posted { error } else { error.before_posts() }.into()))
     };
-    if let Err(error) = Box::pin(outcome).await {
+    let outcome = Box::pin(outcome).await;
+    let mut report = report.into_inner();
+    if let Err(error) = outcome {
         report.fail(&error);
     }
     report.elapsed = started.elapsed();
@@ -111,28 +107,27 @@ struct Run<'a, S: Future<Output = Stop>> {
     dead_letters: Option<DeadLetters>,
     /// `None`: envelopes are posted to a webhook.
     mapped: Option<Mapped>,
-}
-
-/// What came of reading and posting.
-struct Exchanged<'a, T> {
-    /// `None`: it did not come to its end.
-    read: Option<T>,
-    stopped: Option<Stop>,
-    tally: Tally<'a>,
+    report: &'a RefCell<Report>,
 }
 
 /// What Azure says that there is.
 struct Estate {
     source: ResourceGraph,
     listed: Vec<Subscription>,
-    look: Look,
+    /// The same, as the engine sees them.
+    shards: Vec<Shard>,
     /// The start of the run, on Azure's clock.
     start: Timestamp,
 }
 
 impl<'a, S: Future<Output = Stop>> Run<'a, S> {
     /// Looks for whatever must be there before anything is sent.
-    async fn prepare(config: &'a Config, work: &'a Work, stop: Shared<S>) -> Result<Self, RunError> {
+    async fn prepare(
+        config: &'a Config,
+        work: &'a Work,
+        stop: Shared<S>,
+        report: &'a RefCell<Report>,
+    ) -> Result<Self, RunError> {
         let http = Arc::new(Http::new(config.port.concurrency.get(), config.limits.clone(), config.network.clone())?);
         let mapped = config.port.mapping_file.as_deref().map(Mapped::read).transpose()?;
         let dead_letters = config
@@ -146,7 +141,7 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
             Some(checkpoint) if config.dry_run.is_some() => Checkpoint::open_to_read(&checkpoint.file).await?,
             Some(checkpoint) => Checkpoint::open(&checkpoint.file).await?,
         };
-        let run = Self { config, work, stop, http, replica, dead_letters, mapped };
+        let run = Self { config, work, stop, http, replica, dead_letters, mapped, report };
         run.check_filters()?;
         Ok(run)
     }
@@ -161,13 +156,39 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         }
     }
 
+    /// Where whatever happens is told. It is never held across an await.
+    fn report(&self) -> RefMut<'_, Report> {
+        self.report.borrow_mut()
+    }
+
+    /// An error if the run is to stop.
+    fn check_stop(&self) -> Result<(), RunError> {
+        self.stop.clone().now_or_never().map_or(Ok(()), |stop| Err(stop.into()))
+    }
+
+    /// Reads Azure's resources, compares and delivers. What Azure says that there is; `None` if that is not to be read.
+    async fn sync_resources(&self, delivery: &Delivery<'_>) -> Result<Option<Estate>, RunError> {
+        if !self.has_resources() {
+            return Ok(None);
+        }
+        let estate = self.discover().await?;
+        let plan = self.plan(&estate, delivery.sink().identity());
+        if *self.work == Work::Sync {
+            let mut report = self.report();
+            report.mode = plan.mode.name();
+            report.full_because.clone_from(&plan.full_because);
+            report.since = plan.since;
+            report.notes.extend(self.missed_deletes(&plan, estate.start));
+        }
+        self.transfer(delivery, &estate, &plan).await?;
+        Ok(Some(estate))
+    }
+
     /// Signs in, lists what can be read, and asks what Resource Graph looks at of it.
-    async fn discover(&self, report: &mut Report) -> Result<Estate, RunError> {
-        let AzureConfig { batch_size, .. } = &self.config.azure;
+    async fn discover(&self) -> Result<Estate, RunError> {
         let arm = Api::resource_manager(&self.config.azure, Arc::clone(&self.http))?;
-        let pages = pages_at_once(&self.config.port);
         let scope = Mapped::scope(self.mapped.as_ref(), &self.config.scope);
-        let source = ResourceGraph::new(arm, scope, *batch_size, pages);
+        let source = ResourceGraph::new(arm, scope, self.config.azure.batch_size, pages_at_once(&self.config.port));
         let discovering = async {
             let listed = source.shards().await?;
             if let Work::Forget(_) = self.work {
@@ -186,133 +207,70 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
         };
         let start = start(look.now, source.client().arm().first_date());
         tracing::info!("{} subscriptions; Azure time: {start:.0}", listed.len());
-        report.subscriptions = listed.len() as u64;
-        Ok(Estate { source, listed, look, start })
-    }
-
-    /// Reads, compares and delivers, and tells what became of it.
-    async fn transfer(
-        &self,
-        sink: &dyn AnySink,
-        delivery: &Delivery<'_>,
-        estate: &Estate,
-        report: &mut Report,
-    ) -> Result<(), RunError> {
-        let plan = self.plan(estate, sink.identity());
-        if *self.work == Work::Sync {
-            report.mode = plan.mode.name();
-            report.full_because.clone_from(&plan.full_because);
-            report.since = plan.since;
-            report.notes.extend(self.missed_deletes(&plan, estate.start));
-        }
-        let Estate { source, listed, look, start } = estate;
-        look.failures.iter().for_each(|error| report.fail(error));
+        self.report().subscriptions = listed.len() as u64;
+        look.failures.iter().for_each(|error| self.report().fail(error));
         let shard = |one: &Subscription| {
             let (id, root) = (one.root.id.clone(), Some(one.root.clone()));
             Shard { sight: look.sight(&id), id, root }
         };
-        let listed: &Vec<Shard> = &listed.iter().map(shard).collect();
+        let shards = listed.iter().map(shard).collect();
+        Ok(Estate { source, listed, shards, start })
+    }
+
+    /// Reads, compares and delivers.
+    async fn transfer(&self, delivery: &Delivery<'_>, estate: &Estate, plan: &Plan) -> Result<(), RunError> {
+        let Estate { source, shards, start, .. } = estate;
         if let Work::Forget(id) = self.work {
-            self.check_forget(id, listed, &plan.settings.terms.sink)?;
+            self.check_forget(id, shards, &plan.settings.terms.sink)?;
         }
-        let (engine, orders) = Engine::new(source, sink, &self.replica, &plan.settings, *start);
-        let seen = |posted| Seen {
+        let (engine, orders) = Engine::new(source, delivery.sink(), &self.replica, &plan.settings, *start);
+        let seen = (plan.mode == Mode::Full).then_some(|posted| Seen {
             rows: source.client().rows(),
             total: source.client().announced(),
             posted,
             same: engine.counts().same,
-        };
-        let Exchanged { read, stopped, tally } =
-            Box::pin(self.exchange(&engine, (delivery, orders), self.read(&engine, listed), (plan.mode, seen), report))
-                .await;
-        report.queries += source.client().queries();
-        report.rows += source.client().rows();
-        report.duplicates += source.client().duplicates();
-        engine.take_failures().iter().filter(|error| !error.is_stop()).for_each(|error| report.fail(error));
-        Self::tell_unread(estate, report);
-        let is_read = plan.mode == Mode::Full && read.is_some() && report.errors.is_empty();
-        if let Some(Some(shortfall)) = read {
-            report.fail(&shortfall);
+        });
+        let reading = self.read(&engine, shards);
+        let exchanged = Box::pin(self.exchange(&engine, reading, Posts { delivery, orders }, seen)).await;
+        self.settle(&engine, estate, plan.mode, exchanged)?;
+        self.check_stop()
+    }
+
+    /// Counts what came of it, and tells what was not read, found or delivered.
+    fn settle(
+        &self,
+        engine: &Engine<'_, ResourceGraph, Checkpoint>,
+        estate: &Estate,
+        mode: Mode,
+        Exchanged { read, problems, tally }: Exchanged<'_, Option<Shortfall>>,
+    ) -> Result<(), RunError> {
+        let client = estate.source.client();
+        self.report().queries += client.queries();
+        self.report().rows += client.rows();
+        self.report().duplicates += client.duplicates();
+        for error in problems {
+            self.report().fail(error.as_ref());
         }
-        let unlisted = self.unlisted(listed)?;
+        engine.take_failures().iter().filter(|error| !error.is_stop()).for_each(|error| self.report().fail(error));
+        self.tell_unread(estate);
+        let is_read = mode == Mode::Full && read.is_some() && self.report().errors.is_empty();
+        if let Some(Some(shortfall)) = read {
+            self.report().fail(&shortfall);
+        }
+        let unlisted = self.unlisted(&estate.shards)?;
         if *self.work == Work::Sync {
             self.tell_unlisted(&unlisted);
         }
-        report.unlisted = unlisted.iter().map(|id| id.as_str().to_owned()).collect();
+        self.report().unlisted = unlisted.iter().map(|id| id.as_str().to_owned()).collect();
         if is_read {
             self.tell_unmatched(estate);
         }
-        Self::tell_uncovered(estate, &engine.counts(), report);
-        Self::tell_missing(&engine.counts());
-        report.add(&tally, &engine.counts());
-        self.settle(&engine, listed, &tally, report);
-        stopped.map_or(Ok(()), |stop| Err(stop.into()))
-    }
-
-    /// Reads a source and posts to a sink side by side, until both came to their end, or the run is to stop.
-    async fn exchange<S2: Source, T>(
-        &self,
-        engine: &Engine<'_, S2, Checkpoint>,
-        (delivery, orders): (&Delivery<'_>, Receiver<Order>),
-        reading: impl Future<Output = Result<T, Fatal<CheckpointError>>>,
-        (mode, seen): (Mode, impl Fn(u64) -> Seen),
-        report: &mut Report,
-    ) -> Exchanged<'_, T> {
-        let tally = RefCell::new(Tally::new(self.dead_letters.as_ref()));
-        tally.borrow_mut().starts_at(engine.start());
-        let done = Cell::new(0);
-        let reading = async {
-            let read = tokio::select! {
-                read = reading => Ok(read),
-                stop = self.stop.clone() => Err(stop),
-            };
-            engine.close();
-            read
-        };
-        let posting = delivery.run(orders, self.stop.clone(), |parcel, outcome| {
-            done.set(done.get() + 1);
-            let settled = tally.borrow_mut().record(&*parcel, &outcome);
-            if engine.settle(&*parcel, settled) == Novelty::New {
-                tally.borrow_mut().note_new(parcel.change());
-            }
-            self.tell_sent(parcel.change(), settled);
-        });
-        let is_drawn = mode == Mode::Full && self.config.dry_run.is_none();
-        let progress = progress::draw(is_drawn.then_some(|| seen(done.get())));
-        let (read, posted) = tokio::select! {
-            both = async { tokio::join!(reading, posting) } => both,
-            never = progress => match never {},
-            never = self.keep_saving() => match never {},
-        };
-        let mut stopped = self.stop.clone().now_or_never();
-        let read = match read {
-            Ok(Ok(read)) => Some(read),
-            // Why nobody takes the rest is told by who posts.
-            Ok(Err(Fatal::Stopped)) => None,
-            Ok(Err(Fatal::Replica(error))) => {
-                report.fail(&if done.get() == 0 { error.before_posts() } else { error });
-                None
-            }
-            Err(stop) => {
-                stopped = Some(stop);
-                None
-            }
-        };
-        if let Err(error) = &posted {
-            report.fail(error);
-        }
-        Exchanged { read, stopped, tally: tally.into_inner() }
-    }
-
-    /// Whoever names what is to be sent is told of each that it was.
-    fn tell_sent(&self, change: &Change, settled: Settled) {
-        if settled == Settled::Accepted && self.config.dry_run.is_none() && matches!(self.work, Work::Resend { .. }) {
-            let what = match change.operation {
-                Operation::Upsert => "upsert",
-                Operation::Delete => "delete",
-            };
-            tracing::info!("accepted: {what} of {}", printable(change.id.as_str()));
-        }
+        let counts = engine.counts();
+        self.tell_uncovered(estate, &counts);
+        Self::tell_missing(&counts);
+        self.report().add(engine.start(), &tally, &counts);
+        self.shortfalls(engine, &estate.shards, &tally).for_each(|error| self.report().fail(error.as_ref()));
+        Ok(())
     }
 
     /// Has the engine do its work. What is left undone of it, beside what it tells itself.
@@ -338,56 +296,6 @@ impl<'a, S: Future<Output = Stop>> Run<'a, S> {
                 (held > 0 && self.config.dry_run.is_none()).then_some(Shortfall::StillHeld(held))
             }
         })
-    }
-
-    /// Saves what is settled while posts are under way: a page of them takes seconds, and whoever kills the run now would have
-    /// them posted again.
-    async fn keep_saving(&self) -> Infallible {
-        loop {
-            let due = self.replica.last_save() + SAVED_EVERY;
-            tokio::time::sleep_until(due).await;
-            // The engine may have saved meanwhile.
-            if self.replica.last_save() + SAVED_EVERY <= due {
-                // If it fails, the engine's next save tells.
-                _ = self.replica.save().await;
-            }
-        }
-    }
-
-    /// Tells what was not delivered.
-    fn settle<S2: Source>(
-        &self,
-        engine: &Engine<'_, S2, Checkpoint>,
-        listed: &[Shard],
-        tally: &Tally<'_>,
-        report: &mut Report,
-    ) {
-        report.start = Some(engine.start());
-        let Counts { still_refused: still_rejected, unreadable, .. } = engine.counts();
-        if unreadable > 0 {
-            report.fail(&Shortfall::Unreadable(unreadable));
-        }
-        let Counted { rejected, unproven, failed, .. } = tally.counted();
-        if failed > 0 {
-            report.fail(&Shortfall::NotDelivered(failed));
-        }
-        if unproven > 0 {
-            report.fail(&Shortfall::Unproven(unproven));
-        }
-        if !tally.is_trustworthy() {
-            report.fail(&match self.mapped {
-                Some(_) => Shortfall::AllUnmappable(rejected),
-                None => Shortfall::AllRejected(rejected),
-            });
-            if let Err(Fatal::Replica(error)) = engine.distrust_rejections(listed) {
-                report.fail(&error);
-            }
-        } else if rejected > 0 {
-            report.fail(&Shortfall::Rejected(rejected));
-        }
-        if still_rejected > 0 {
-            report.fail(&Shortfall::StillRejected(still_rejected));
-        }
     }
 }
 

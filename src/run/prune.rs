@@ -21,7 +21,6 @@ use crate::error::Stop;
 use crate::mapping::{Kind, Mapping};
 use crate::model::Id;
 use crate::port::{MOST_DELETED, Port, PortError, written_by};
-use crate::report::Report;
 use crate::sinks::entities::{Form, arm_id};
 use crate::sources::resource_graph::arm_id::id_of;
 use crate::text::printable;
@@ -63,18 +62,18 @@ struct Found {
 
 impl<S: Future<Output = Stop>> Run<'_, S> {
     /// Looks for what is to go, and deletes it, or prints it where the run is a dry one.
-    pub(super) async fn prune(&self, limit: u64, port: &Port, form: &Form, estate: &Estate, report: &mut Report) {
+    pub(super) async fn prune(&self, limit: u64, port: &Port, form: &Form, estate: &Estate) {
         if !estate.listed.iter().any(|one| self.is_covered(&one.root.id, estate)) {
             let note = "nothing was pruned: no subscription was read whole, and confirmed by an earlier comparison";
-            report.notes.push(note.into());
+            self.report().notes.push(note.into());
             return;
         }
         let found = match self.find(port, form, estate).await {
             Ok(found) => found,
-            Err(error) => return report.fail(&error),
+            Err(error) => return self.report().fail(&error),
         };
         if found.has_no_owners {
-            return report.fail(&Shortfall::NoOwners);
+            return self.report().fail(&Shortfall::NoOwners);
         }
         let asking = Asking::new(estate.source.client().arm());
         let answers = stream::iter(found.candidates)
@@ -87,39 +86,40 @@ impl<S: Future<Output = Stop>> Run<'_, S> {
                 Ok(Existence::Gone) => gone.push(candidate),
                 Ok(Existence::There) => there += 1,
                 Ok(Existence::Unknown) => unknown += 1,
-                Err(error) => return report.fail(&error),
+                Err(error) => return self.report().fail(&error),
             }
         }
         if there > 0 {
-            report.notes.push(format!("{there} entities were not read, and are in Azure: they are kept"));
+            self.report().notes.push(format!("{there} entities were not read, and are in Azure: they are kept"));
         }
         if unknown > 0 {
-            report
+            self.report()
                 .notes
                 .push(format!("{unknown} entities were not read, and cannot be asked for in Azure: they are kept"));
         }
         if gone.len() as u64 * 100 > found.held * limit {
-            return report.fail(&Shortfall::PruneLimit { gone: gone.len() as u64, held: found.held, limit });
+            return self.report().fail(&Shortfall::PruneLimit { gone: gone.len() as u64, held: found.held, limit });
         }
-        if report.dry_run.is_some() {
-            report.pruned = Some(gone.len() as u64);
-            return self.print(&gone, report);
+        if self.config.dry_run.is_some() {
+            self.report().pruned = Some(gone.len() as u64);
+            return self.print(&gone);
         }
         for Candidate { blueprint, identifier, .. } in &gone {
             tracing::info!("deleted: {} of {}, which is not in Azure", printable(identifier), printable(blueprint));
         }
-        report.pruned = Some(self.delete(port, &gone, report).await);
+        let deleted = self.delete(port, &gone).await;
+        self.report().pruned = Some(deleted);
     }
 
     /// Prints what would be deleted, as a dry run prints deletes.
-    fn print(&self, gone: &[Candidate], report: &mut Report) {
+    fn print(&self, gone: &[Candidate]) {
         let mut output = self.output();
         let printed = gone.iter().try_for_each(|Candidate { blueprint, identifier, .. }| {
             writeln!(output, "{}", json!({"blueprint": blueprint, "delete": identifier}))
         });
         match printed.and_then(|()| output.flush()) {
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => report.closed = true,
-            Err(error) => report.fail(&Shortfall::Unprinted(error)),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => self.report().closed = true,
+            Err(error) => self.report().fail(&Shortfall::Unprinted(error)),
             Ok(()) => {}
         }
     }
@@ -168,7 +168,7 @@ impl<S: Future<Output = Stop>> Run<'_, S> {
     }
 
     /// Deletes them, in halves where others relate to one of them. How many are gone.
-    async fn delete(&self, port: &Port, gone: &[Candidate], report: &mut Report) -> u64 {
+    async fn delete(&self, port: &Port, gone: &[Candidate]) -> u64 {
         let (mut deleted, mut kept) = (0, 0_u64);
         let of_one = gone.chunk_by(|one, other| one.blueprint == other.blueprint);
         let mut waiting: Vec<&[Candidate]> = of_one.flat_map(|some| some.chunks(MOST_DELETED.get())).collect();
@@ -191,13 +191,13 @@ impl<S: Future<Output = Stop>> Run<'_, S> {
                     kept += 1;
                 }
                 Err(error) => {
-                    report.fail(&error);
+                    self.report().fail(&error);
                     break;
                 }
             }
         }
         if kept > 0 {
-            report.fail(&Shortfall::Unpruned(kept));
+            self.report().fail(&Shortfall::Unpruned(kept));
         }
         deleted
     }

@@ -1,8 +1,10 @@
 //! The estate, read whole for whoever changes nothing.
 
+use std::cell::RefCell;
+
 use futures::future::FutureExt;
 
-use super::{Run, RunError, Work, blank};
+use super::{Run, Work, blank};
 use crate::config::Config;
 use crate::engine::AnySink;
 use crate::error::Stop;
@@ -17,16 +19,17 @@ pub(crate) struct Survey {
 
 /// Reads everything in scope for a sink that changes nothing. By this configuration nothing must be remembered.
 pub(crate) async fn survey(config: &Config, sink: &dyn AnySink, stop: impl Future<Output = Stop>) -> Survey {
-    let mut survey = Survey { report: blank(config, &Work::Sync), listed: Vec::new() };
+    let report = RefCell::new(blank(config, &Work::Sync));
     let outcome = async {
-        let run = Run::prepare(config, &Work::Sync, stop.shared()).await?;
-        let estate = run.sync(sink, &mut survey.report).await?;
-        let listed = estate.iter().flat_map(|estate| &estate.listed);
-        survey.listed = listed.map(|one| one.root.id.as_str().to_owned()).collect();
-        Ok::<_, RunError>(())
+        let run = Run::prepare(config, &Work::Sync, stop.shared(), &report).await?;
+        run.sync(sink).await
     };
-    if let Err(error) = Box::pin(outcome).await {
-        survey.report.fail(&error);
-    }
-    survey
+    let outcome = Box::pin(outcome).await;
+    let mut report = report.into_inner();
+    let estate = outcome.unwrap_or_else(|error| {
+        report.fail(&error);
+        None
+    });
+    let listed = estate.iter().flat_map(|estate| &estate.listed);
+    Survey { listed: listed.map(|one| one.root.id.as_str().to_owned()).collect(), report }
 }

@@ -9,7 +9,6 @@ use super::{Estate, Run, RunError, Work};
 use crate::engine::{Counts, Replica, Shard, Uncovered};
 use crate::error::Stop;
 use crate::model::Id;
-use crate::report::Report;
 use crate::text::printable;
 
 /// Subscriptions and types that are named one by one.
@@ -29,25 +28,25 @@ impl<S: Future<Output = Stop>> Run<'_, S> {
     }
 
     /// Names the subscriptions of which nothing could be read, and why.
-    pub(super) fn tell_unread(estate: &Estate, report: &mut Report) {
+    pub(super) fn tell_unread(&self, estate: &Estate) {
         for (id, error) in estate.source.take_failures() {
             let name =
                 estate.listed.iter().find(|one| one.root.id == id).map(|one| one.name.clone()).unwrap_or_default();
-            report.fail(&Unread { name, id, error });
+            self.report().fail(&Unread { name, id, error });
         }
     }
 
     /// Names the subscriptions that Resource Manager lists and Resource Graph does not look at: in every run those of which
     /// something was read, and once those of which nothing ever was.
-    pub(super) fn tell_uncovered(estate: &Estate, counts: &Counts, report: &mut Report) {
-        report.whole = counts.whole.iter().map(|id| id.as_str().to_owned()).collect();
+    pub(super) fn tell_uncovered(&self, estate: &Estate, counts: &Counts) {
+        self.report().whole = counts.whole.iter().map(|id| id.as_str().to_owned()).collect();
         for Uncovered { id, since, is_known } in &counts.uncovered {
             let one = estate.listed.iter().find(|one| one.root.id == *id);
             let (name, state) = one.map_or(("", ""), |one| (&*one.name, &*one.state));
             let (name, state) = (printable(name), printable(state));
             match since {
                 Some(since) => {
-                    report.not_covered += 1;
+                    self.report().not_covered += 1;
                     tracing::warn!(
                         "Resource Graph does not look at subscription {name} ({id}, {state}) any more; it was last read at {since:.0}, and \
                          its changes since then are read once it is looked at again"

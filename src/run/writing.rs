@@ -4,15 +4,16 @@ use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use super::mapped::{Mapped, tell_unmapped};
-use super::{Estate, Run, RunError, Work};
+use super::problems::Shortfall;
+use super::{Estate, Mapped, Run, RunError, Work};
 use crate::config::{AzureConfig, Config, DryRun, Payload, PortConfig};
 use crate::engine::{AnySink, Delivery, Replica};
 use crate::error::Stop;
+use crate::mapping::Unmade;
 use crate::model::{Change, Names};
 use crate::port::Port;
-use crate::report::{Compared, Report};
-use crate::sinks::entities::{self, Entities, Form};
+use crate::report::Compared;
+use crate::sinks::entities::{self, Entities, Form, Unmapped};
 use crate::sinks::preview::Preview;
 use crate::sinks::webhook::{self, Envelope, Proof, Webhook};
 use crate::text::Neutralized;
@@ -28,55 +29,49 @@ pub(crate) fn catalog(config: &Config) -> Option<String> {
 
 impl<S: Future<Output = Stop>> Run<'_, S> {
     /// Writes to the sink that the settings name.
-    pub(super) async fn go(&self, report: &mut Report) -> Result<(), RunError> {
+    pub(super) async fn go(&self) -> Result<(), RunError> {
         match &self.mapped {
-            Some(mapped) => Box::pin(self.write_entities(mapped, report)).await,
-            None => Box::pin(self.post_envelopes(report)).await,
+            Some(mapped) => Box::pin(self.write_entities(mapped)).await,
+            None => Box::pin(self.post_envelopes()).await,
         }
     }
 
     /// Posts envelopes to Port's webhook, or prints them.
-    async fn post_envelopes(&self, report: &mut Report) -> Result<(), RunError> {
-        let proof = self.proof(report).await?;
+    async fn post_envelopes(&self) -> Result<(), RunError> {
+        let proof = self.proof().await?;
         let AzureConfig { tenant_id, .. } = &self.config.azure;
         let port = &self.config.port;
         match &port.ingest_url {
             Some(url) if self.config.dry_run.is_none() => {
                 let webhook = Webhook::new(tenant_id, port, url, &self.http)?.proven_by(proof);
-                self.sync(&webhook, report).await.map(drop)
+                self.sync(&webhook).await.map(drop)
             }
             _ => {
                 let line = |envelope: &Envelope| [&webhook::line(envelope)[..], b"\n"].concat().into();
                 let preview = Preview::new(self.catalog(), |change, _| Envelope::new(change), line, self.output());
-                self.sync(&preview, report).await.map(drop)
+                self.sync(&preview).await.map(drop)
             }
         }
     }
 
     /// Reads each source that is to be synced, side by side. One that fails stops no other. What Azure says that there is, where it
     /// was read.
-    pub(super) async fn sync(&self, sink: &dyn AnySink, report: &mut Report) -> Result<Option<Estate>, RunError> {
-        report.notes.extend(self.note_workflow());
+    pub(super) async fn sync(&self, sink: &dyn AnySink) -> Result<Option<Estate>, RunError> {
+        self.report().notes.extend(self.note_workflow());
         if *self.work == Work::Sync {
-            report.checkpoint = self.config.checkpoint.as_ref().map(|checkpoint| checkpoint.file.clone());
+            self.report().checkpoint = self.config.checkpoint.as_ref().map(|checkpoint| checkpoint.file.clone());
         }
         let longest_throttle = self.config.run_timeout.unwrap_or(self.config.limits.longest_throttle);
         let delivery = Delivery::new(sink, self.config.limits.patience(), longest_throttle);
-        let mut beside = Report::new(self.config.mode.name());
-        beside.dry_run = report.dry_run;
-        let resources = async {
-            if !self.has_resources() {
-                return Ok(None);
-            }
-            let estate = self.discover(report).await?;
-            Box::pin(self.transfer(sink, &delivery, &estate, report)).await?;
-            Ok(Some(estate))
-        };
-        let entra = async {
-            if self.has_entra() { Box::pin(self.sync_entra(sink, &delivery, &mut beside)).await } else { Ok(()) }
-        };
-        let (estate, entra) = tokio::join!(Box::pin(resources), Box::pin(entra));
-        report.merge(beside);
+        let resources = Box::pin(self.sync_resources(&delivery));
+        let entra = Box::pin(self.sync_entra(&delivery));
+        let (estate, entra) = tokio::join!(resources, entra);
+        let mut report = self.report();
+        let entra = entra.and_then(|beside| {
+            let Some(beside) = beside else { return Ok(()) };
+            report.merge(beside);
+            self.check_stop()
+        });
         report.retried += delivery.retried();
         report.closed |= delivery.is_closed();
         if let Some(start) = report.start.filter(|_| self.replica.remembers()) {
@@ -95,19 +90,19 @@ impl<S: Future<Output = Stop>> Run<'_, S> {
     }
 
     /// What posts to the webhook are held against, where that was asked for.
-    async fn proof(&self, report: &mut Report) -> Result<Option<Proof>, RunError> {
+    async fn proof(&self) -> Result<Option<Proof>, RunError> {
         let config = &self.config.port;
         let (Some(verify), Some(url), Some(api)) = (config.verify, &config.ingest_url, &config.api) else {
             return Ok(None);
         };
         let port = Port::new(api, &self.config.azure.tenant_id, Arc::clone(&self.http))?;
         let proof = Proof::begin(port, config, url, verify).await?;
-        report.notes.extend_from_slice(proof.notes());
+        self.report().notes.extend_from_slice(proof.notes());
         Ok(Some(proof))
     }
 
     /// Writes entities over Port's API, or prints them.
-    async fn write_entities(&self, mapped: &Mapped, report: &mut Report) -> Result<(), RunError> {
+    async fn write_entities(&self, mapped: &Mapped) -> Result<(), RunError> {
         let AzureConfig { tenant_id, .. } = &self.config.azure;
         let api = self.config.port.api.as_ref();
         let form = Form::new(Arc::clone(&mapped.mapping));
@@ -118,23 +113,42 @@ impl<S: Future<Output = Stop>> Run<'_, S> {
                 let port = Port::new(api, tenant_id, Arc::clone(&self.http))?;
                 port.sign_in().await?;
                 let entities = Entities::new(&port, Arc::clone(&form), self.catalog());
-                let estate = self.sync(&entities, report).await?;
+                let estate = self.sync(&entities).await?;
                 if let Some((limit, estate)) = prune.zip(estate) {
-                    Box::pin(self.prune(limit, &port, &form, &estate, report)).await;
+                    Box::pin(self.prune(limit, &port, &form, &estate)).await;
                 }
             }
             None => {
                 let render = |change: Change, known: &Names| form.render(change, known);
                 let preview = Preview::new(self.catalog(), render, entities::lines, self.output());
-                let estate = self.sync(&preview, report).await?;
+                let estate = self.sync(&preview).await?;
                 if let Some(((limit, api), estate)) = prune.zip(api).zip(estate) {
                     let port = Port::new(api, tenant_id, Arc::clone(&self.http))?;
-                    Box::pin(self.prune(limit, &port, &form, &estate, report)).await;
+                    Box::pin(self.prune(limit, &port, &form, &estate)).await;
                 }
             }
         }
-        tell_unmapped(&form, report);
+        self.tell_unmapped(&form);
         Ok(())
+    }
+
+    /// Tells of rows of which no entity came.
+    fn tell_unmapped(&self, form: &Form) {
+        let Unmapped { unmade: Unmade { dropped, failed, first }, unnamed } = form.unmapped();
+        let mut report = self.report();
+        if dropped > 0 {
+            report.notes.push(format!(
+                "{dropped} entities of the mapping have no identifier or no blueprint, and were left out"
+            ));
+        }
+        if unnamed > 0 {
+            report.notes.push(format!(
+                "{unnamed} deletes could not be made: what is left of the resources does not give their identifiers"
+            ));
+        }
+        if failed > 0 {
+            report.fail(&Shortfall::Unmapped { rows: failed, first: first.unwrap_or_default() });
+        }
     }
 
     /// A dry run that was told of no catalog goes by that of the checkpoint.

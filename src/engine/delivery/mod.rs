@@ -126,6 +126,10 @@ impl<'a> Delivery<'a> {
         }
     }
 
+    pub(crate) fn sink(&self) -> &'a dyn AnySink {
+        self.sink
+    }
+
     /// Whether it ended because the receiving end was closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.is_closed.get()
