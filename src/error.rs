@@ -1,7 +1,10 @@
 //! How a run ends: exit codes, and what every error must define for them.
 
+use std::error::Error as StdError;
 use std::fmt;
+use std::ops::Deref;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
@@ -115,7 +118,7 @@ pub enum Stop {
 }
 
 /// An error in a run. Each type defines the exit code that it leads to, and what to do about it.
-pub(crate) trait Problem: std::error::Error {
+pub(crate) trait Problem: StdError {
     /// The exit that it causes.
     fn exit(&self) -> Exit {
         Exit::Failed
@@ -139,6 +142,55 @@ pub(crate) trait Problem: std::error::Error {
     }
 }
 
+/// What is behind an error: an error of any type, or a sentence of ours. It cannot be an error itself, because any error
+/// converts to it.
+#[derive(Clone, Debug)]
+pub(crate) struct Cause(Arc<dyn StdError + Send + Sync>);
+
+/// An error in our own words.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+struct Told {
+    text: String,
+    source: Cause,
+}
+
+impl Cause {
+    /// Tells an error in these words in place of its own.
+    pub(crate) fn told(text: impl Into<String>, source: impl Into<Self>) -> Self {
+        Self(Arc::new(Told { text: text.into(), source: source.into() }))
+    }
+}
+
+impl<E: Into<Box<dyn StdError + Send + Sync>>> From<E> for Cause {
+    fn from(error: E) -> Self {
+        Self(error.into().into())
+    }
+}
+
+impl Deref for Cause {
+    type Target = dyn StdError + Send + Sync;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Equal if they read the same.
+impl PartialEq for Cause {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_string() == other.to_string()
+    }
+}
+
+impl Eq for Cause {}
+
 impl From<Stop> for Exit {
     fn from(stop: Stop) -> Self {
         match stop {
@@ -158,6 +210,13 @@ impl Problem for Stop {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_in_our_words_keeps_the_one_beneath() {
+        let cause = Cause::told("the disk is full", fmt::Error);
+        assert_eq!(cause, "the disk is full".into());
+        assert!(cause.source().is_some_and(<dyn StdError>::is::<fmt::Error>));
+    }
 
     #[test]
     fn where_several_endings_hold_the_first_of_2_3_1_4_5_wins() {

@@ -18,7 +18,7 @@ use reqwest::{Client, ClientBuilder, RequestBuilder, Response, StatusCode, Url};
 use tokio::time::Instant;
 
 use crate::config::{Limits, NetworkConfig};
-use crate::error::Problem;
+use crate::error::{Cause, Problem};
 use crate::retry::{self, Next, Patience};
 use crate::text::printable;
 pub(crate) use json::{brackets, json, place, string};
@@ -52,27 +52,28 @@ pub(crate) struct Answer {
 pub(crate) struct RequestError {
     /// The method, and the address without query and key, so that it can be shown.
     pub(crate) request: String,
+    #[source]
     pub(crate) failure: Failure,
 }
 
 /// How a request failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    #[error("no connection: {}", printable(.cause))]
-    Connect { cause: String, obstacle: Obstacle },
+    #[error("no connection: {}", printable(&.source.to_string()))]
+    Connect { source: Cause, obstacle: Obstacle },
     #[error("no answer within {} s", .0.as_secs_f32())]
     Timeout(Duration),
-    #[error("the connection broke: {}", printable(.0))]
-    Interrupted(String),
+    #[error("the connection broke: {}", printable(&.0.to_string()))]
+    Interrupted(#[source] Cause),
     #[error("the answer is larger than {}", size(*.0))]
     TooLarge(usize),
     #[error("{0}")]
     Status(StatusError),
-    #[error("the answer cannot be understood: {}", printable(.0))]
-    Unreadable(String),
+    #[error("the answer cannot be understood: {}", printable(&.0.to_string()))]
+    Unreadable(#[source] Cause),
     /// Something to be sent is missing, or cannot be sent.
-    #[error("the request cannot be made: {}", printable(.0))]
-    Unsendable(String),
+    #[error("the request cannot be made: {}", printable(&.0.to_string()))]
+    Unsendable(#[source] Cause),
 }
 
 /// What prevents a connection.
@@ -262,24 +263,16 @@ impl Http {
         tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(Failure::Timeout(timeout)))
     }
 
-    /// Retries `attempt` while `again` gives the least wait after its error, which must be
-    /// [transient](RequestError::is_transient). Retries up to `Limits::retries` times, with exponential backoff and
-    /// jitter, or after the server's `Retry-After`. No wait ends after `deadline`.
-    pub(crate) async fn retrying<T, A, F>(
+    /// Retries `attempt` while `next` says so, up to `Limits::retries` times, with exponential backoff and jitter, or
+    /// after the server's `Retry-After`. No wait ends after `deadline`.
+    pub(crate) async fn retrying<T, E: fmt::Display, F: Future<Output = Result<T, E>>>(
         &self,
         who: &str,
         deadline: Option<Instant>,
-        mut again: impl FnMut(&RequestError) -> Option<Duration>,
-        attempt: A,
-    ) -> Result<T, RequestError>
-    where
-        A: FnMut() -> F,
-        F: Future<Output = Result<T, RequestError>>,
-    {
+        next: impl FnMut(&E) -> Next,
+        attempt: impl FnMut() -> F,
+    ) -> Result<T, E> {
         let patience = Patience { deadline, ..self.limits.patience() };
-        let next = |error: &RequestError| {
-            again(error).map_or(Next::GiveUp, |least| Next::Again { after: error.retry_after(), least })
-        };
         retry::retrying(&patience, who, attempt, next, || self.note_retry()).await
     }
 
@@ -293,9 +286,9 @@ impl Http {
         let mut response = match sent {
             Ok(response) => response,
             Err(error) => {
-                return Err(
-                    Box::pin(proxy::explain(classify(&error, timeout), error.url(), &self.network.proxies)).await
-                );
+                let url = error.url().cloned();
+                let failure = classify(error, timeout);
+                return Err(Box::pin(proxy::explain(failure, url.as_ref(), &self.network.proxies)).await);
             }
         };
         let announced = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
@@ -303,7 +296,7 @@ impl Http {
             return Err(Failure::TooLarge(largest));
         }
         let mut body = Vec::with_capacity(announced.min(SMALL));
-        while let Some(chunk) = response.chunk().await.map_err(|error| classify(&error, timeout))? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| classify(error, timeout))? {
             if body.len() + chunk.len() > largest {
                 return Err(Failure::TooLarge(largest));
             }
@@ -339,7 +332,7 @@ fn builder(limits: &Limits, network: &NetworkConfig) -> ClientBuilder {
 }
 
 fn built(builder: ClientBuilder) -> Result<Client, RequestError> {
-    builder.build().map_err(|error| RequestError::new("setting up TLS", classify(&error, Duration::ZERO)))
+    builder.build().map_err(|error| RequestError::new("setting up TLS", classify(error, Duration::ZERO)))
 }
 
 impl Answer {
@@ -365,8 +358,9 @@ impl Answer {
 
 /// The header that carries the token, marked so that the client never logs it.
 pub(crate) fn bearer(token: &str, label: &str) -> Result<HeaderValue, RequestError> {
-    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
-        RequestError::new(label, Failure::Unsendable("the access token cannot be sent in a header".into()))
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|error| {
+        let cause = Cause::told("the access token cannot be sent in a header", error);
+        RequestError::new(label, Failure::Unsendable(cause))
     })?;
     value.set_sensitive(true);
     Ok(value)
@@ -397,7 +391,7 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
 
 /// Describes the causes of a failed exchange, such as name resolution or TLS. reqwest's own message is left out because
 /// it names the URL, which may contain a key.
-fn classify(error: &reqwest::Error, timeout: Duration) -> Failure {
+fn classify(error: reqwest::Error, timeout: Duration) -> Failure {
     if error.is_timeout() {
         return Failure::Timeout(timeout);
     }
@@ -411,13 +405,10 @@ fn classify(error: &reqwest::Error, timeout: Duration) -> Failure {
         }
         source = cause.source();
     }
-    let cause = if causes.is_empty() { "the request could not be sent".into() } else { causes.join(": ") };
-    if error.is_connect() {
-        let obstacle = obstacle(&cause);
-        Failure::Connect { cause, obstacle }
-    } else {
-        Failure::Interrupted(cause)
-    }
+    let text = if causes.is_empty() { "the request could not be sent".into() } else { causes.join(": ") };
+    let (is_connect, obstacle) = (error.is_connect(), obstacle(&text));
+    let source = Cause::told(text, error.without_url());
+    if is_connect { Failure::Connect { source, obstacle } } else { Failure::Interrupted(source) }
 }
 
 /// What kept a connection from being made, in the words of rustls.
@@ -470,7 +461,7 @@ mod tests {
             Failure::Status(status),
             Failure::Unreadable(echo.into()),
             Failure::Interrupted(echo.into()),
-            Failure::Connect { cause: echo.into(), obstacle: Obstacle::Network },
+            Failure::Connect { source: echo.into(), obstacle: Obstacle::Network },
             Failure::Timeout(Duration::ZERO),
         ] {
             let told = RequestError::new("GET https://x.example/marked-key-of-http", failure).to_string();

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::credential::{Credential, CredentialError};
 use crate::config::{AzureConfig, Limits};
 use crate::http::{self, Answer, Failure, Http, Packed, RequestError, bearer};
+use crate::retry::Next;
 
 /// Resource Manager's token bucket for reads: "Understand how Azure Resource Manager throttles requests", subscription
 /// and tenant limits.
@@ -167,23 +168,21 @@ impl Api {
     /// The URL of a path at the service.
     pub(crate) fn url(&self, path_and_query: &str) -> Result<Url, RequestError> {
         self.origin.join(path_and_query).map_err(|error| {
-            RequestError::new(format!("{}{path_and_query}", self.origin), Failure::Unreadable(error.to_string()))
+            RequestError::new(format!("{}{path_and_query}", self.origin), Failure::Unreadable(error.into()))
         })
     }
 
     /// Refuses a URL that a server gave us if it leads elsewhere: the token goes nowhere but to the configured host.
     pub(crate) fn own(&self, url: Url) -> Result<Url, RequestError> {
         if url.origin() == self.origin.origin() {
-            Ok(url)
-        } else {
-            Err(RequestError::new(
-                format!("GET {}", url.origin().ascii_serialization()),
-                Failure::Unreadable(format!(
-                    "a link of {} leads to another host, which the access token must not be sent to",
-                    self.origin.origin().ascii_serialization()
-                )),
-            ))
+            return Ok(url);
         }
+        let problem = format!(
+            "a link of {} leads to another host, which the access token must not be sent to",
+            self.origin.origin().ascii_serialization()
+        );
+        let label = format!("GET {}", url.origin().ascii_serialization());
+        Err(RequestError::new(label, Failure::Unreadable(problem.into())))
     }
 
     /// Whether the access token says that the application has a role. A token that cannot be read has none.
@@ -246,31 +245,25 @@ impl Api {
         effort: Effort,
         used: &mut Option<AccessToken>,
     ) -> Result<Packed, ApiError> {
-        // The credential's own failures were retried where they arose; here they pass through unchanged.
-        let refused = OnceLock::new();
         let last = Mutex::new(None);
         let (mut failures, mut since) = (0, Instant::now());
-        let again = |error: &RequestError| {
+        let next = |error: &ApiError| {
+            // The credential's own failures were retried where they arose.
+            let ApiError::Request(error) = error else { return Next::GiveUp };
+            let again = || Next::Again { after: error.retry_after(), least: limiter.wait() };
             if error.status() == Some(StatusCode::TOO_MANY_REQUESTS) {
                 since = Instant::now();
-                return Some(limiter.wait());
+                return again();
             }
             failures += 1;
             let is_enough = since.elapsed() >= effort.patience() || effort == Effort::Brief && failures > 1;
-            (error.is_transient() && !is_enough).then(|| limiter.wait())
+            if error.is_transient() && !is_enough { again() } else { Next::GiveUp }
         };
         let timeout = effort.timeout(self.http.limits().azure_timeout);
         let answer = self
             .http
-            .retrying(label, None, again, || async {
-                let token = match self.credential.token().await {
-                    Ok(token) => token,
-                    Err(error) => {
-                        let stop = Failure::Unreadable("there is no access token".into());
-                        _ = refused.set(error);
-                        return Err(RequestError::new(label, stop));
-                    }
-                };
+            .retrying(label, None, next, || async {
+                let token = self.credential.token().await?;
                 let mut request = match body {
                     Some(body) => {
                         self.http.client().post(url.clone()).header(CONTENT_TYPE, "application/json").body(body.clone())
@@ -292,14 +285,11 @@ impl Api {
                 }
                 let answer = outcome.map_err(failed)?;
                 self.note_date(&answer);
-                answer.success().map_err(failed)
+                Ok(answer.success().map_err(failed)?)
             })
             .await;
         *used = last.into_inner().unwrap_or_else(PoisonError::into_inner);
-        match refused.into_inner() {
-            Some(error) => Err(error.into()),
-            None => Ok(answer?),
-        }
+        answer
     }
 
     fn note_date(&self, answer: &Packed) {

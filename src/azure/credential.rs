@@ -19,6 +19,7 @@ use tokio::sync::Mutex;
 
 use super::sign_in::{GithubIdToken, Shell, SignIn, TokenFile};
 use crate::config::{Application, AzureConfig, CredentialKind, Identity};
+use crate::error::Cause;
 use crate::http::{self, Failure, Http, RequestError};
 use crate::secrets;
 use crate::text::printable;
@@ -38,8 +39,8 @@ pub(crate) enum CredentialError {
     #[error("Azure refused the credentials: {}", code(.0).unwrap_or(.0))]
     Refused(String),
     /// The credential has nothing to sign in with.
-    #[error("cannot sign in with {}: {problem}", .kind.name())]
-    Unusable { kind: CredentialKind, problem: String },
+    #[error("cannot sign in with {}: {}", .kind.name(), printable(&.source.to_string()))]
+    Unusable { kind: CredentialKind, source: Cause },
     /// Entra ID could not be reached, or its answer could not be read.
     #[error("signing in: {0}")]
     Unreachable(RequestError),
@@ -87,7 +88,7 @@ impl Credential {
             return Ok(token.clone());
         }
         let renewed = held.inner.get_token(&[&self.scope], None).await;
-        match renewed.map_err(|error| explain(self.config.credential.kind(), &error)) {
+        match renewed.map_err(|error| explain(self.config.credential.kind(), error)) {
             // `azure_identity` takes an answer without a token for an empty token.
             Ok(token) if token.token.secret().is_empty() => Err(unreadable("it contains no token")),
             Ok(token) => {
@@ -150,7 +151,7 @@ fn build(config: &AzureConfig, http: &Arc<Http>) -> Result<Arc<dyn TokenCredenti
         }
         Identity::WorkloadIdentity { application, token_file } => {
             let (tenant, client) = ids(application);
-            let assertion = TokenFile::new(token_file).map_err(|problem| unusable(kind, &problem))?;
+            let assertion = TokenFile::new(token_file).map_err(|cause| unusable(kind, cause))?;
             ClientAssertionCredential::new(tenant, client, assertion, Some(assertion_options())).map(|built| built as _)
         }
         Identity::AzurePipelines { application, service_connection, access_token } => {
@@ -181,7 +182,7 @@ fn build(config: &AzureConfig, http: &Arc<Http>) -> Result<Arc<dyn TokenCredenti
             AzureCliCredential::new(Some(options)).map(|built| built as _)
         }
     };
-    built.map_err(|error| unusable(kind, &error.to_string()))
+    built.map_err(|error| unusable(kind, error))
 }
 
 #[cfg(feature = "client-certificate")]
@@ -193,16 +194,19 @@ fn certificate(
 ) -> Result<Arc<dyn TokenCredential>, CredentialError> {
     use azure_identity::{ClientCertificateCredential, ClientCertificateCredentialOptions};
 
-    let unusable = |problem: String| unusable(CredentialKind::ClientCertificate, &problem);
+    use super::sign_in::of_file;
+
+    let unusable = |cause: Cause| unusable(CredentialKind::ClientCertificate, cause);
     if let Some(password) = password {
         secrets::keep(password.expose_secret());
     }
-    let bytes = std::fs::read(path).map_err(|error| unusable(format!("{}: {error}", path.display())))?;
+    let bytes = std::fs::read(path).map_err(|error| unusable(of_file(path, error)))?;
     if bytes.starts_with(b"-----BEGIN") {
         return Err(unusable(format!(
             "{} is a PEM file, but a PKCS#12 file is needed; create one with: openssl pkcs12 -export -in {0} -out certificate.pfx",
             path.display()
-        )));
+        )
+        .into()));
     }
     let options = ClientCertificateCredentialOptions {
         client_options,
@@ -211,7 +215,7 @@ fn certificate(
     let (tenant, client) = (application.tenant_id.clone(), application.client_id.clone());
     match ClientCertificateCredential::new(tenant, client, bytes.into(), Some(options)) {
         Ok(built) => Ok(built),
-        Err(error) => Err(unusable(format!("{}: {}", path.display(), root(&error)))),
+        Err(error) => Err(unusable(of_file(path, by_root(error)))),
     }
 }
 
@@ -225,25 +229,25 @@ fn certificate(
     Err(unusable(CredentialKind::ClientCertificate, "this build was made without it"))
 }
 
-fn unusable(kind: CredentialKind, problem: &str) -> CredentialError {
-    CredentialError::Unusable { kind, problem: printable(problem).to_string() }
+fn unusable(kind: CredentialKind, cause: impl Into<Cause>) -> CredentialError {
+    CredentialError::Unusable { kind, source: cause.into() }
 }
 
 /// An answer that is neither a token nor a refusal.
-fn unreadable(problem: &str) -> CredentialError {
-    let problem = printable(problem).to_string();
-    CredentialError::Unreachable(RequestError::new("reading the sign-in host's answer", Failure::Unreadable(problem)))
+fn unreadable(cause: impl Into<Cause>) -> CredentialError {
+    let failure = Failure::Unreadable(cause.into());
+    CredentialError::Unreachable(RequestError::new("reading the sign-in host's answer", failure))
 }
 
 /// Classifies an error of `azure_identity`: our transport's own failure, Entra ID's refusal, or an answer that is
 /// neither.
-fn explain(kind: CredentialKind, error: &azure_core::Error) -> CredentialError {
+fn explain(kind: CredentialKind, error: azure_core::Error) -> CredentialError {
     let mut refusal = None;
-    let mut source: Option<&(dyn StdError + 'static)> = Some(error);
+    let mut source: Option<&(dyn StdError + 'static)> = Some(&error);
     while let Some(cause) = source {
         if let Some(request) = cause.downcast_ref::<RequestError>() {
             return if request.status().is_some_and(|status| status.is_client_error()) && !request.is_transient() {
-                unusable(kind, &request.to_string())
+                unusable(kind, request.clone())
             } else {
                 CredentialError::Unreachable(request.clone())
             };
@@ -258,24 +262,27 @@ fn explain(kind: CredentialKind, error: &azure_core::Error) -> CredentialError {
         source = cause.source();
     }
     match (refusal, kind) {
-        (Some(message), CredentialKind::ManagedIdentity) => unusable(kind, &message),
+        (Some(message), CredentialKind::ManagedIdentity) => unusable(kind, Cause::told(message, error)),
         // From Azure DevOps, which answers before Entra ID; the list of headers that ends its message is empty.
         (Some(message), CredentialKind::AzurePipelines) if !message.contains("AADSTS") => {
-            unusable(kind, message.trim_end_matches(" Headers"))
+            unusable(kind, Cause::told(message.trim_end_matches(" Headers"), error))
         }
         (Some(message), _) => CredentialError::Refused(printable(&message).to_string()),
         // Nothing was sent over the network except by `az` itself.
-        (None, CredentialKind::AzureCli) => unusable(kind, &root(error)),
-        (None, _) => unreadable(&root(error)),
+        (None, CredentialKind::AzureCli) => unusable(kind, by_root(error)),
+        (None, _) => unreadable(by_root(error)),
     }
 }
 
-/// The root cause of an error.
-fn root(error: &azure_core::Error) -> String {
-    let mut root: &(dyn StdError + 'static) = error;
+/// Tells an error by its root cause.
+fn by_root(error: azure_core::Error) -> Cause {
+    let mut root: &(dyn StdError + 'static) = &error;
     while let Some(cause) = root.source() {
         root = cause;
     }
-    // A JSON error may quote an answer with a token, so only its place is kept.
-    root.downcast_ref().map_or_else(|| root.to_string(), http::place)
+    match root.downcast_ref() {
+        // It may quote an answer with a token, so only its place is kept.
+        Some(json) => http::place(json).into(),
+        None => Cause::told(root.to_string(), error),
+    }
 }

@@ -2,7 +2,6 @@
 //! GitHub provides ID tokens, and `az` is run.
 
 use std::ffi::OsStr;
-use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::Arc;
@@ -21,7 +20,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::config::SECRET_VARIABLES;
+use crate::error::Cause;
 use crate::http::{self, Answer, Failure, Http, RequestError};
+use crate::retry::Next;
 use crate::secrets;
 
 /// One attempt at the sign-in host; a healthy one answers within a second.
@@ -67,7 +68,7 @@ impl SignIn {
 
     fn translate(&self, request: &Request) -> Result<reqwest::RequestBuilder, RequestError> {
         let unsupported = |what: &str| {
-            RequestError::new("sign-in", Failure::Unsendable(format!("a credential wants to send {what}")))
+            RequestError::new("sign-in", Failure::Unsendable(format!("a credential wants to send {what}").into()))
         };
         let method = reqwest::Method::from_bytes(request.method().as_ref().as_bytes())
             .map_err(|_| unsupported("an unknown method"))?;
@@ -108,7 +109,7 @@ impl HttpClient for SignIn {
         let answer = ask(&self.http, &label, again, || self.translate(request)).await.map_err(failed)?;
         let body = if answer.status.is_success() {
             check(&answer.body, SystemTime::now())
-                .map_err(|problem| failed(RequestError::new(label, Failure::Unreadable(problem))))?;
+                .map_err(|cause| failed(RequestError::new(label, Failure::Unreadable(cause))))?;
             answer.body
         } else if self.metadata.is_none() {
             plainly(&answer.body).unwrap_or(answer.body)
@@ -151,7 +152,7 @@ struct Lifetime {
 }
 
 /// Refuses an answer that is not JSON, or whose token has an absurd lifetime.
-fn check(body: &[u8], now: SystemTime) -> Result<(), String> {
+fn check(body: &[u8], now: SystemTime) -> Result<(), Cause> {
     let Lifetime { expires_in, expires_on } = serde_json::from_slice(body).map_err(|error| http::place(&error))?;
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     let within = |value: &Value, latest: Duration| match value {
@@ -214,7 +215,10 @@ async fn ask(
             Err(refused)
         }
     };
-    http.retrying(label, Some(deadline), |error| again(error).then_some(Duration::ZERO), attempt).await
+    let next = |error: &RequestError| {
+        if again(error) { Next::Again { after: error.retry_after(), least: Duration::ZERO } } else { Next::GiveUp }
+    };
+    http.retrying(label, Some(deadline), next, attempt).await
 }
 
 /// Not an error kind that `azure_identity` would retry underneath us.
@@ -248,11 +252,13 @@ impl GithubIdToken {
 impl ClientAssertion for GithubIdToken {
     async fn secret(&self, _: Option<ClientMethodOptions<'_>>) -> azure_core::Result<String> {
         let label = format!("asking GitHub for an ID token at {}", self.url.origin().ascii_serialization());
-        let unsendable = |problem: &str| RequestError::new(label.as_str(), Failure::Unsendable(problem.into()));
+        let unsendable = |cause: Cause| RequestError::new(label.as_str(), Failure::Unsendable(cause));
         let unreadable = |problem: &str| RequestError::new(label.as_str(), Failure::Unreadable(problem.into()));
         let request = || {
-            let mut bearer = HeaderValue::try_from(format!("Bearer {}", self.token.expose_secret()))
-                .map_err(|_| unsendable("ACTIONS_ID_TOKEN_REQUEST_TOKEN cannot be sent in a header"))?;
+            let bearer = HeaderValue::try_from(format!("Bearer {}", self.token.expose_secret()));
+            let mut bearer = bearer.map_err(|error| {
+                unsendable(Cause::told("ACTIONS_ID_TOKEN_REQUEST_TOKEN cannot be sent in a header", error))
+            })?;
             bearer.set_sensitive(true);
             Ok(self
                 .http
@@ -278,26 +284,31 @@ pub(super) struct TokenFile(PathBuf);
 
 impl TokenFile {
     /// An error if it holds no token now.
-    pub(super) fn new(path: &Path) -> Result<Self, String> {
+    pub(super) fn new(path: &Path) -> Result<Self, Cause> {
         let file = Self(path.to_owned());
         file.read()?;
         Ok(file)
     }
 
     /// The contents of the file, without the line break or byte order mark that tools add.
-    fn read(&self) -> Result<String, String> {
-        let problem = |problem: &dyn Display| format!("{}: {problem}", self.0.display());
-        let text = std::fs::read_to_string(&self.0).map_err(|error| problem(&error))?;
+    fn read(&self) -> Result<String, Cause> {
+        let text = std::fs::read_to_string(&self.0).map_err(|error| of_file(&self.0, error))?;
         let token = text.trim_start_matches('\u{feff}').trim();
-        if token.is_empty() { Err(problem(&"the file is empty")) } else { Ok(token.to_owned()) }
+        if token.is_empty() { Err(of_file(&self.0, "the file is empty")) } else { Ok(token.to_owned()) }
     }
+}
+
+/// Names the file that an error is about.
+pub(super) fn of_file(path: &Path, cause: impl Into<Cause>) -> Cause {
+    let cause = cause.into();
+    Cause::told(format!("{}: {cause}", path.display()), cause)
 }
 
 #[async_trait::async_trait]
 impl ClientAssertion for TokenFile {
     async fn secret(&self, _: Option<ClientMethodOptions<'_>>) -> azure_core::Result<String> {
         self.read()
-            .map_err(|problem| failed(RequestError::new("reading the federated token", Failure::Unsendable(problem))))
+            .map_err(|cause| failed(RequestError::new("reading the federated token", Failure::Unsendable(cause))))
     }
 }
 
@@ -363,10 +374,10 @@ mod tests {
             TokenFile::new(&path).and_then(|file| file.read())
         };
         for content in ["a.b.c", "a.b.c\n", "a.b.c\r\n", "\n a.b.c \n\n", "\u{feff}a.b.c\n"] {
-            assert_eq!(read(content).as_deref(), Ok("a.b.c"), "{content:?}");
+            assert_eq!(read(content), Ok("a.b.c".into()), "{content:?}");
         }
         for empty in ["", "\n"] {
-            assert_eq!(read(empty), Err(format!("{}: the file is empty", path.display())));
+            assert_eq!(read(empty), Err(format!("{}: the file is empty", path.display()).into()));
         }
     }
 

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::api::{Api, ApiError};
+use crate::error::Cause;
 use crate::http::{self, Failure, RequestError};
 use crate::id::is_guid;
 
@@ -129,9 +130,9 @@ pub(crate) async fn list(arm: &Api) -> Result<Vec<Subscription>, ApiError> {
     let label = http::label("GET", &first);
     let mut next = Some(first);
     while let Some(url) = next {
-        let unreadable = |problem: String| RequestError::new(label.as_str(), Failure::Unreadable(problem));
+        let unreadable = |cause: Cause| RequestError::new(label.as_str(), Failure::Unreadable(cause));
         if visited.len() == MOST_PAGES {
-            return Err(unreadable(format!("it has no end after {MOST_PAGES} pages")).into());
+            return Err(unreadable(format!("it has no end after {MOST_PAGES} pages").into()).into());
         }
         if !visited.insert(url.clone()) {
             return Err(unreadable("its nextLink leads back to a page already read".into()).into());
@@ -139,13 +140,13 @@ pub(crate) async fn list(arm: &Api) -> Result<Vec<Subscription>, ApiError> {
         let answer = arm.get(url, &label).await?;
         bytes += answer.body.len();
         if bytes > MOST_BYTES {
-            return Err(unreadable(format!("it has no end after {} MB", MOST_BYTES >> 20)).into());
+            return Err(unreadable(format!("it has no end after {} MB", MOST_BYTES >> 20).into()).into());
         }
         let page: Page = answer.json().map_err(|failure| RequestError::new(label.as_str(), failure))?;
         for item in page.value {
             let id = item.subscription_id.to_lowercase();
             if !is_guid(&id) {
-                return Err(unreadable(format!("\"{id}\" is not the id of a subscription")).into());
+                return Err(unreadable(format!("\"{id}\" is not the id of a subscription").into()).into());
             }
             listing.add(Subscription {
                 name: item.display_name.unwrap_or_else(|| id.clone()),
@@ -157,7 +158,8 @@ pub(crate) async fn list(arm: &Api) -> Result<Vec<Subscription>, ApiError> {
         }
         next = match page.next_link.filter(|link| !link.is_empty()) {
             Some(link) => {
-                let link = link.parse().map_err(|_| unreadable("its nextLink is not a URL".into()))?;
+                let link = link.parse();
+                let link = link.map_err(|error| unreadable(Cause::told("its nextLink is not a URL", error)))?;
                 Some(arm.own(link)?)
             }
             None => None,

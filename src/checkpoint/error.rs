@@ -33,6 +33,9 @@ pub(crate) enum Fault {
     Io(#[from] io::Error),
     #[error(transparent)]
     Store(Box<redb::Error>),
+    /// Something cannot be written as JSON.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
     /// The database is sound, and what is in it is not ours.
     #[error("{0}")]
     Malformed(&'static str),

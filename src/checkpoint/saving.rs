@@ -124,8 +124,7 @@ impl Checkpoint {
             };
             let kinds: Vec<String> = memory.kinds.iter().map(line).collect();
             meta.push((table::KINDS, kinds.join("\n")));
-            let cursors = serde_json::to_string(&memory.cursors);
-            meta.push((table::CURSORS, cursors.map_err(|error| Fault::Io(error.into()))?));
+            meta.push((table::CURSORS, serde_json::to_string(&memory.cursors)?));
         }
         let batch = Batch { save: Arc::clone(&save), journal, block: self.sizes.block, shards, meta };
         Ok(Some((batch, Taken { save, shard_numbers, is_meta })))

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::config::SecretUrl;
 use crate::error::{Exit, Problem};
 use crate::jq::{self, Quotes};
-use crate::mapping::WebhookMapping;
+use crate::mapping::{self, WebhookMapping};
 use crate::port::{Object, Port, PortError};
 use crate::text::printable;
 
@@ -24,8 +24,8 @@ pub(crate) enum HookError {
     Port(#[from] PortError),
     #[error("no webhook in Port has the URL PORT_WEBHOOK_INGEST_URL")]
     Unknown,
-    #[error("the mapping cannot be read: {0}")]
-    Mapping(String),
+    #[error("the mapping cannot be read: webhook {}: {}", printable(.webhook), told(.problems))]
+    Mapping { webhook: String, problems: Vec<mapping::Problem> },
 }
 
 impl Problem for HookError {
@@ -33,7 +33,7 @@ impl Problem for HookError {
         match self {
             Self::Port(error) => error.exit(),
             Self::Unknown => Exit::Configuration,
-            Self::Mapping(_) => Exit::Failed,
+            Self::Mapping { .. } => Exit::Failed,
         }
     }
 
@@ -43,9 +43,14 @@ impl Problem for HookError {
             Self::Unknown => {
                 Some("check that PORT_CLIENT_ID and PORT_BASE_URL are of the organization that the webhook is of")
             }
-            Self::Mapping(_) => None,
+            Self::Mapping { .. } => None,
         }
     }
+}
+
+/// The problems, without their lines: the text that was parsed has only one.
+fn told(problems: &[mapping::Problem]) -> String {
+    problems.iter().map(|one| format!("{} {}", one.key, one.message)).collect::<Vec<_>>().join("; ")
 }
 
 /// Finds the webhook for a URL, by the URL or by the key at its end.
@@ -75,10 +80,8 @@ pub(crate) async fn of_url(port: &Port, url: &SecretUrl) -> Result<Hook, HookErr
             }
         }
     }
-    let mapping = WebhookMapping::parse(&Value::Array(entries).to_string()).map_err(|problems| {
-        let problems: Vec<String> = problems.iter().map(|one| format!("{} {}", one.key, one.message)).collect();
-        HookError::Mapping(format!("webhook {shown}: {}", problems.join("; ")))
-    })?;
+    let mapping = WebhookMapping::parse(&Value::Array(entries).to_string())
+        .map_err(|problems| HookError::Mapping { webhook: identifier.clone(), problems })?;
     Ok(Hook { identifier, mapping, notes })
 }
 

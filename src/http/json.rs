@@ -5,6 +5,7 @@ use serde_json::error::Category;
 
 use super::Failure;
 use super::refusal::LONGEST_MESSAGE;
+use crate::error::Cause;
 use crate::text::printable_up_to;
 
 /// The deepest JSON that is accepted. Resources are about ten levels deep, and downstream consumers may have no limit.
@@ -12,19 +13,19 @@ const DEEPEST: usize = 128;
 
 /// Parses the body of a response as JSON.
 pub(crate) fn json<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure> {
-    let unreadable = |problem: String| Failure::Unreadable(problem);
+    let unreadable = |cause: Cause| Failure::Unreadable(cause);
     match body.trim_ascii_start() {
         [] => Err(unreadable("it is empty".into())),
         [0xef, 0xbb, 0xbf, ..] => Err(unreadable("it begins with a byte order mark".into())),
         [b'{' | b'[', ..] if is_too_deep(body) => {
-            Err(unreadable(format!("its JSON is nested more than {DEEPEST} levels deep")))
+            Err(unreadable(format!("its JSON is nested more than {DEEPEST} levels deep").into()))
         }
-        [b'{' | b'[', ..] => serde_json::from_slice(body).map_err(|error| unreadable(error.to_string())),
+        [b'{' | b'[', ..] => serde_json::from_slice(body).map_err(|error| unreadable(error.into())),
         other => {
             // Long enough for a secret in it to be recognised before the text is cut.
             let text = String::from_utf8_lossy(other.get(..LONGEST_MESSAGE).unwrap_or(other)).into_owned();
             let beginning = printable_up_to(&text, 80);
-            Err(unreadable(format!("it is not JSON, but begins with {beginning}")))
+            Err(unreadable(format!("it is not JSON, but begins with {beginning}").into()))
         }
     }
 }

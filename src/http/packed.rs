@@ -8,6 +8,7 @@ use reqwest::StatusCode;
 use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 
 use super::{Answer, Failure, SMALL};
+use crate::error::Cause;
 
 /// The one coding offered to servers, "Content Codings", RFC 9110, section 8.4.1.3.
 pub(super) const GZIP: &str = "gzip";
@@ -62,7 +63,9 @@ fn decompressed(packed: &[u8], largest: usize) -> Result<Bytes, Failure> {
     let told = usize::try_from(told).unwrap_or(largest).min(packed.len().saturating_mul(EXPANSION));
     let mut body = Vec::with_capacity(if told > SMALL { largest } else { told });
     let mut decoder = MultiGzDecoder::new(packed).take(largest as u64 + 1);
-    decoder.read_to_end(&mut body).map_err(|error| Failure::Unreadable(format!("its gzip is corrupt: {error}")))?;
+    decoder
+        .read_to_end(&mut body)
+        .map_err(|error| Failure::Unreadable(Cause::told(format!("its gzip is corrupt: {error}"), error)))?;
     if body.len() > largest {
         return Err(Failure::TooLarge(largest));
     }
@@ -112,7 +115,10 @@ mod tests {
         let cut = packed[..packed.len() / 2].to_vec();
         for body in [lies, cut, b"no gzip".to_vec()] {
             let error = error(body, 2 << 20);
-            assert!(matches!(&error, Failure::Unreadable(why) if why.starts_with("its gzip is corrupt")), "{error}");
+            assert!(
+                matches!(&error, Failure::Unreadable(why) if why.to_string().starts_with("its gzip is corrupt")),
+                "{error}"
+            );
         }
     }
 }

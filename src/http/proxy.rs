@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 
 use super::{Failure, Obstacle};
 use crate::config::Proxies;
+use crate::error::Cause;
 
 /// The timeout for asking a proxy again: one that has just refused a tunnel refuses again at once.
 const ASKING: Duration = Duration::from_secs(5);
@@ -30,7 +31,8 @@ pub(super) fn through(proxies: &Proxies, builder: ClientBuilder) -> ClientBuilde
 /// Tells a proxy's refusal apart from a failure that may pass. The client does not report the status, so the proxy is
 /// asked again.
 pub(super) async fn explain(failure: Failure, url: Option<&Url>, proxies: &Proxies) -> Failure {
-    let Failure::Connect { cause, obstacle: Obstacle::Network } = &failure else { return failure };
+    let Failure::Connect { source, obstacle: Obstacle::Network } = &failure else { return failure };
+    let cause = source.to_string();
     let status = if cause.contains(NEEDS_PASSWORD) {
         Some(407)
     } else if cause.contains(UNSUCCESSFUL) {
@@ -41,7 +43,8 @@ pub(super) async fn explain(failure: Failure, url: Option<&Url>, proxies: &Proxi
     };
     let Some(status) = status.filter(|status| *status != 200) else { return failure };
     let obstacle = if may_pass(status) { Obstacle::Network } else { Obstacle::Proxy };
-    Failure::Connect { cause: format!("the proxy answered CONNECT with status {status}"), obstacle }
+    let source = Cause::told(format!("the proxy answered CONNECT with status {status}"), source.clone());
+    Failure::Connect { source, obstacle }
 }
 
 fn may_pass(status: u16) -> bool {

@@ -1,6 +1,7 @@
 //! The jq expressions of a mapping, alone or in an object.
 use std::collections::BTreeMap;
 
+use crate::error::Cause;
 use crate::jq::{self, EvalError, Program, Quotes, Reads, Val};
 
 /// An expression and its key in the mapping file.
@@ -47,14 +48,14 @@ pub(crate) struct Nulls {
     /// How often an expression had no output or failed.
     pub(crate) count: usize,
     /// The first error, by the expression's key.
-    pub(crate) errors: BTreeMap<String, String>,
+    pub(crate) errors: BTreeMap<String, Cause>,
 }
 
 impl Nulls {
     fn add(&mut self, key: &str, error: Option<EvalError>) {
         self.count += 1;
         if let Some(error) = error {
-            self.errors.entry(key.to_owned()).or_insert_with(|| error.to_string());
+            self.errors.entry(key.to_owned()).or_insert_with(|| error.into());
         }
     }
 }

@@ -21,6 +21,7 @@ pub(crate) use fields::FieldSet;
 use resource::Resource;
 pub(crate) use webhook::{Operation, WebhookMapping};
 
+use crate::error::Cause;
 use crate::jq::{Reads, Val};
 
 /// The kind of a row.
@@ -102,9 +103,9 @@ pub(crate) struct Made {
 }
 
 impl Made {
-    fn fail(&mut self, key: &str, error: String) {
+    fn fail(&mut self, key: &str, error: impl Into<Cause>) {
         self.failed += 1;
-        self.nulls.errors.entry(key.to_owned()).or_insert(error);
+        self.nulls.errors.entry(key.to_owned()).or_insert_with(|| error.into());
     }
 }
 
@@ -179,7 +180,7 @@ impl Mapping {
         let mut made = Made::default();
         match Val::parse(row) {
             Ok(row) => self.of_kind(kind).for_each(|resource| resource.make(&row, &mut made)),
-            Err(error) => made.fail("", format!("the row is not JSON: {error}")),
+            Err(error) => made.fail("", Cause::told(format!("the row is not JSON: {error}"), error)),
         }
         made
     }

@@ -7,6 +7,7 @@ use super::expression::{Expression, Template};
 use super::fields::identifier;
 use super::graph_query::Shape;
 use super::{Entity, Kind, Made, row};
+use crate::error::Cause;
 use crate::jq::{self, Reads, Val};
 
 /// The largest body that Port accepts.
@@ -46,7 +47,7 @@ pub(super) struct Items {
 /// The inputs that a row gives.
 enum Inputs {
     These(Vec<Val>),
-    NoList(String),
+    NoList(Cause),
 }
 
 impl Resource {
@@ -95,14 +96,16 @@ impl Resource {
         let Some(items) = &self.items else { return Inputs::These(vec![seen]) };
         let list = match items.list.first(&seen) {
             Ok(list) => list.unwrap_or_default(),
-            Err(error) => return Inputs::NoList(error.to_string()),
+            Err(error) => return Inputs::NoList(error.into()),
         };
-        let Some(list) = list.items() else { return Inputs::NoList(format!("it gives {}, not an array", list.kind())) };
+        let Some(list) = list.items() else {
+            return Inputs::NoList(format!("it gives {}, not an array", list.kind()).into());
+        };
         let rest = match &items.taken_out {
             None => seen,
             Some(taken_out) => match taken_out.first(&seen) {
                 Ok(rest) => rest.unwrap_or_default(),
-                Err(error) => return Inputs::NoList(error.to_string()),
+                Err(error) => return Inputs::NoList(error.into()),
             },
         };
         let with = |item: &Val| {
@@ -114,7 +117,7 @@ impl Resource {
 
     pub(super) fn make(&self, row: &Val, made: &mut Made) {
         if let Err(error) = jq::guarded(|| self.entities(row, made)) {
-            made.fail(&self.selector.key, error.to_string());
+            made.fail(&self.selector.key, error);
         }
     }
 
@@ -152,7 +155,7 @@ impl Resource {
                 let kind = other.map_or("nothing", |other| other.kind());
                 return made.fail(&self.selector.key, format!("it gives {kind}, neither true nor false"));
             }
-            Err(error) => return made.fail(&self.selector.key, error.to_string()),
+            Err(error) => return made.fail(&self.selector.key, error),
         }
         let lacking = |(kind, column): &(Kind, &str)| *kind == self.kind && input.get(column).is_none();
         let lacking: Vec<&str> = NOT_ALWAYS.iter().filter(|one| lacking(one)).map(|(_, column)| *column).collect();
@@ -168,7 +171,7 @@ impl Resource {
         let blueprint = match self.blueprint.first(input) {
             Ok(blueprint) => blueprint.unwrap_or_default(),
             Err(error) => {
-                made.nulls.errors.entry(self.blueprint.key.clone()).or_insert_with(|| error.to_string());
+                made.nulls.errors.entry(self.blueprint.key.clone()).or_insert_with(|| error.into());
                 Val::Null
             }
         };
@@ -179,7 +182,7 @@ impl Resource {
             return;
         }
         let (Some(name), Some(blueprint)) = (self.name(&identifier), blueprint.as_str()) else {
-            return made.fail(&self.blueprint.key, "identifier or blueprint is no text".to_owned());
+            return made.fail(&self.blueprint.key, "identifier or blueprint is no text");
         };
         let body = Val::object(fields.into_iter().map(|(key, value)| (key.into(), value)));
         match body.to_json(LARGEST) {
@@ -188,7 +191,7 @@ impl Resource {
                 identifier: name,
                 body: Bytes::from(body),
             }),
-            None => made.fail(&self.selector.key, "the entity is larger than the 1 MiB that Port takes".to_owned()),
+            None => made.fail(&self.selector.key, "the entity is larger than the 1 MiB that Port takes"),
         }
     }
 

@@ -214,8 +214,8 @@ fn what_becomes_of_a_row_is_counted() {
 
     let text = of_resources("query: .name", "", "identifier: .id\nblueprint: '\"b\"'");
     let made_of = made(&mapping(&text), Kind::Resource, &row());
-    let message = made_of.nulls.errors.get("resources[0].selector.query").map(String::as_str);
-    assert_eq!(message, Some("it gives string, neither true nor false"));
+    let message = made_of.nulls.errors.get("resources[0].selector.query").map(ToString::to_string);
+    assert_eq!(message.as_deref(), Some("it gives string, neither true nor false"));
     assert_eq!(mapping(&text).entities(Kind::Resource, b"{").failed, 1);
 }
 
@@ -413,9 +413,9 @@ fn a_webhooks_mapping_is_read_as_port_reads_it() {
     assert_eq!(operations(delete, r#"{"ok": "no", "id": "x"}"#), []);
     let failing = delete.replace(".body.ok == 'yes'", ".body.ok | error");
     assert_eq!(operations(&failing, r#"{"ok": "yes", "id": "x"}"#), []);
-    assert_eq!(operations(delete, r#"{"ok": "yes", "id": 5}"#), [Err("b: no identifier: it is no text".to_owned())]);
+    assert_eq!(operations(delete, r#"{"ok": "yes", "id": 5}"#), [Err("b: no identifier: it is no text".into())]);
     let items = r#"{"blueprint": "b", "itemsToParse": ".body.list", "entity": {"identifier": ".item"}}"#;
-    assert_eq!(operations(items, "{}"), [Err("[0].itemsToParse: it gives null, not an array".to_owned())]);
+    assert_eq!(operations(items, "{}"), [Err("[0].itemsToParse: it gives null, not an array".into())]);
 
     let wrong = r#"[
         {"blueprint": "b", "operation": "update", "entity": {"identifier": ".a |"}},

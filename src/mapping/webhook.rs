@@ -6,6 +6,7 @@ use super::resource::LARGEST;
 use super::source::{self, Reader};
 use super::yaml::{Node, Value};
 use super::{Entity, Problem};
+use crate::error::Cause;
 use crate::jq::{self, Val};
 
 /// Port reads this many items of a request.
@@ -56,16 +57,16 @@ impl WebhookMapping {
     }
 
     /// The operations that a request with this body asks for, in order, or why one cannot be made.
-    pub(crate) fn operations(&self, body: &[u8]) -> Vec<Result<Operation, String>> {
+    pub(crate) fn operations(&self, body: &[u8]) -> Vec<Result<Operation, Cause>> {
         let body = match Val::parse(body) {
             Ok(body) => body,
-            Err(error) => return vec![Err(format!("the body is not JSON: {error}"))],
+            Err(error) => return vec![Err(Cause::told(format!("the body is not JSON: {error}"), error))],
         };
         let empty = || Val::object([]);
         let fields = [("body", body), ("headers", empty()), ("queryParams", empty())];
         let request = Val::object(fields.map(|(key, value)| (key.into(), value)));
         let operations = self.0.iter().flat_map(|entry| {
-            jq::guarded(|| entry.operations(&request)).unwrap_or_else(|error| vec![Err(error.to_string())])
+            jq::guarded(|| entry.operations(&request)).unwrap_or_else(|error| vec![Err(error.into())])
         });
         operations.collect()
     }
@@ -112,9 +113,10 @@ impl Reader {
 
 impl Entry {
     /// The request itself, or the request once for each of its items, with that as `item`.
-    fn inputs(&self, request: &Val) -> Result<Vec<Val>, String> {
+    fn inputs(&self, request: &Val) -> Result<Vec<Val>, Cause> {
         let Some(items) = &self.items else { return Ok(vec![request.clone()]) };
-        let list = items.first(request).map_err(|error| format!("{}: {error}", items.key))?.unwrap_or_default();
+        let list = items.first(request).map_err(|error| Cause::told(format!("{}: {error}", items.key), error))?;
+        let list = list.unwrap_or_default();
         let list = list.items().ok_or_else(|| format!("{}: it gives {}, not an array", items.key, list.kind()))?;
         let with = |item: &Val| {
             let fields = request.fields().into_iter().flatten().map(|(key, value)| (key.clone(), value.clone()));
@@ -123,14 +125,14 @@ impl Entry {
         Ok(list.iter().take(ITEMS_READ).map(with).collect())
     }
 
-    fn operations(&self, request: &Val) -> Vec<Result<Operation, String>> {
+    fn operations(&self, request: &Val) -> Vec<Result<Operation, Cause>> {
         match self.inputs(request) {
             Ok(inputs) => inputs.iter().filter_map(|input| self.operation(input).transpose()).collect(),
             Err(error) => vec![Err(error)],
         }
     }
 
-    fn operation(&self, input: &Val) -> Result<Option<Operation>, String> {
+    fn operation(&self, input: &Val) -> Result<Option<Operation>, Cause> {
         // A filter that fails counts as no match.
         if self.filter.as_ref().is_some_and(|filter| !matches!(filter.first(input), Ok(Some(Val::Bool(true))))) {
             return Ok(None);
@@ -142,8 +144,8 @@ impl Entry {
         let fields: Vec<_> = fields.collect();
         let identifier = fields.iter().find(|(key, _)| *key == "identifier");
         let Some(identifier) = identifier.and_then(|(_, value)| value.as_str()).map(str::to_owned) else {
-            let why = nulls.errors.into_values().next().unwrap_or_else(|| "it is no text".to_owned());
-            return Err(format!("{}: no identifier: {why}", self.blueprint));
+            let why = nulls.errors.into_values().next().unwrap_or_else(|| "it is no text".into());
+            return Err(Cause::told(format!("{}: no identifier: {why}", self.blueprint), why));
         };
         let blueprint = self.blueprint.clone();
         Ok(Some(match self.action {

@@ -31,6 +31,7 @@ pub(crate) use rate::reset_in;
 pub(crate) use search::Pages;
 
 use crate::config::PortApi;
+use crate::error::Cause;
 use crate::http::{self, Answer, Failure, Http, RequestError};
 use crate::retry::{self, Next};
 use crate::secrets;
@@ -71,8 +72,9 @@ impl Port {
         secrets::keep(config.client_secret.expose_secret());
         let name = if scope.is_empty() { "azure" } else { scope };
         let agent = format!("azure-incremental/{} ({name})", env!("CARGO_PKG_VERSION"));
-        let agent = HeaderValue::from_str(&agent).map_err(|_| {
-            RequestError::new("setting up Port's API", Failure::Unsendable("the tenant's id cannot be sent".into()))
+        let agent = HeaderValue::from_str(&agent).map_err(|error| {
+            let cause = Cause::told("the tenant's id cannot be sent", error);
+            RequestError::new("setting up Port's API", Failure::Unsendable(cause))
         })?;
         let client = http.client_for(&config.base_url)?;
         Ok(Self { http, client, config: config.clone(), agent, token: Mutex::default(), rates: Rates::default() })

@@ -22,7 +22,7 @@ impl Port {
         let mut told: Object = answer.json().map_err(|failure| RequestError::new(label.as_str(), failure))?;
         match told.remove(name) {
             Some(Json::Object(object)) => Ok(Some(object)),
-            _ => Err(RequestError::new(label, Failure::Unreadable(format!("it has no {name}"))).into()),
+            _ => Err(RequestError::new(label, Failure::Unreadable(format!("it has no {name}").into())).into()),
         }
     }
 
@@ -34,15 +34,14 @@ impl Port {
         let object = |one| if let Json::Object(object) = one { Some(object) } else { None };
         match told.remove(name) {
             Some(Json::Array(list)) => Ok(list.into_iter().filter_map(object).collect()),
-            _ => Err(RequestError::new(label, Failure::Unreadable(format!("it has no {name}"))).into()),
+            _ => Err(RequestError::new(label, Failure::Unreadable(format!("it has no {name}").into())).into()),
         }
     }
 
     /// Creates or changes an object. Ignores the answer, which is not documented for all kinds of objects.
     pub(super) async fn put_object(&self, method: Method, url: &Url, object: &Object) -> Result<(), PortError> {
-        let body = serde_json::to_vec(object).map_err(|error| {
-            RequestError::new(http::label(method.as_str(), url), Failure::Unreadable(error.to_string()))
-        })?;
+        let body = serde_json::to_vec(object)
+            .map_err(|error| RequestError::new(http::label(method.as_str(), url), Failure::Unreadable(error.into())))?;
         self.asked(method, url, Some(body.into())).await.map(|_| ())
     }
 

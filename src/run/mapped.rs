@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::RunError;
+use super::problems::MappingError;
 use crate::config::{self, Entra, EntraKind, EntraMember, ScopeTerms, those_of};
 use crate::mapping::{Columns, Kind, Mapping};
 
@@ -20,14 +21,15 @@ pub(crate) struct Mapped {
 
 impl Mapped {
     pub(crate) fn read(file: &Path) -> Result<Self, RunError> {
-        let problem = |problem: String| RunError::Mapping { file: file.to_owned(), problem };
-        let size = std::fs::metadata(file).map_err(|error| problem(format!(" {error}")))?.len();
-        if size > LARGEST {
-            return Err(problem(format!(" it is larger than {} MB", LARGEST >> 20)));
+        Self::of(file).map_err(|source| RunError::Mapping { file: file.to_owned(), source })
+    }
+
+    fn of(file: &Path) -> Result<Self, MappingError> {
+        if std::fs::metadata(file)?.len() > LARGEST {
+            return Err(MappingError::TooLarge(LARGEST));
         }
-        let text = std::fs::read_to_string(file).map_err(|error| problem(format!(" {error}")))?;
-        let mapping = Mapping::parse(&text)
-            .map_err(|problems| problem(problems.iter().map(|one| format!("\n  {one}")).collect()))?;
+        let text = std::fs::read_to_string(file)?;
+        let mapping = Mapping::parse(&text).map_err(MappingError::Malformed)?;
         let hash = Sha256::digest(&text).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         Ok(Self { mapping: Arc::new(mapping), hash })
     }

@@ -1,5 +1,6 @@
 //! What can go wrong with a run as a whole.
 
+use std::io;
 use std::path::PathBuf;
 
 use crate::azure::api::ApiError;
@@ -9,6 +10,7 @@ use crate::comparison::HookError;
 use crate::engine::DeadLetterError;
 use crate::error::{Exit, Problem, Stop};
 use crate::http::RequestError;
+use crate::mapping;
 use crate::model::Id;
 use crate::port::PortError;
 use crate::sources::resource_graph::GraphError;
@@ -27,8 +29,8 @@ pub(crate) enum RunError {
     Port(#[from] PortError),
     #[error(transparent)]
     Hook(#[from] HookError),
-    #[error("MAPPING_FILE {} cannot be used:{problem}", .file.display())]
-    Mapping { file: PathBuf, problem: String },
+    #[error("MAPPING_FILE {} cannot be used:{source}", .file.display())]
+    Mapping { file: PathBuf, source: MappingError },
     #[error("MAPPING_FILE creates entities of blueprint {0}, which Port does not have")]
     NoBlueprint(String),
     #[error(
@@ -54,6 +56,18 @@ pub(crate) enum RunError {
     Stopped(#[from] Stop),
     #[error("{0}; something hung; how far the run got is not known")]
     Unfinished(Stop),
+}
+
+/// Why the mapping's file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MappingError {
+    #[error(" {0}")]
+    Io(#[from] io::Error),
+    #[error(" it is larger than {} MB", .0 >> 20)]
+    TooLarge(u64),
+    /// Each on a line of its own.
+    #[error("{}", .0.iter().map(|one| format!("\n  {one}")).collect::<String>())]
+    Malformed(Vec<mapping::Problem>),
 }
 
 impl Problem for RunError {
@@ -155,7 +169,7 @@ pub(super) enum Shortfall {
     #[error("{0} entities are not in Azure, and could not be deleted; the log names each")]
     Unpruned(u64),
     #[error("cannot write the envelopes: {0}")]
-    Unprinted(std::io::Error),
+    Unprinted(io::Error),
     #[error("{count} {kind} are gone, which is more than 100 and more than 20 % of all: none was deleted")]
     MassDelete { kind: String, count: u64 },
     #[error("{} groups have more members than one post holds, and were sent without them: {}", .0.len(), .0.join(", "))]

@@ -16,7 +16,7 @@ use super::super::ask::{ask, can_ask};
 use super::{blueprint, webhook};
 use crate::cli::InitArgs;
 use crate::config::{SECRET_VARIABLES, SetUpConfig};
-use crate::error::{Exit, Problem};
+use crate::error::{Cause, Exit, Problem};
 use crate::http::{Http, RequestError};
 use crate::port::{Object, Port, PortError};
 use crate::secrets;
@@ -59,6 +59,26 @@ impl Problem for Refusal {
             }
             Self::Output(_) | Self::Declined => None,
         }
+    }
+}
+
+/// Why the URL of the webhook was not handed over.
+#[derive(Debug, thiserror::Error)]
+enum NotHandedOver {
+    #[error("{}", .0.told())]
+    Port(#[from] PortError),
+    #[error("Port does not show the URL of the webhook")]
+    Unshown,
+    #[error("gh secret set PORT_WEBHOOK_INGEST_URL failed: {}", printable(&.0.to_string()))]
+    Gh(#[source] Cause),
+}
+
+impl Problem for NotHandedOver {
+    fn advice(&self) -> Option<&'static str> {
+        Some(
+            "copy the URL of the webhook azure-incremental from Port (Data sources) to where PORT_WEBHOOK_INGEST_URL is kept, \
+             or run this again with --gh-secret",
+        )
     }
 }
 
@@ -119,18 +139,14 @@ async fn applied(config: &SetUpConfig, args: &InitArgs, problems: &mut Vec<Strin
     }
     let there = port.webhook(webhook::IDENTIFIER).await;
     let handed_over = match there.map(|there| ingest_url(&there.unwrap_or_default())) {
-        Err(error) => Err(error.told()),
-        Ok(None) => Err("Port does not show the URL of the webhook".to_owned()),
+        Err(error) => Err(error.into()),
+        Ok(None) => Err(NotHandedOver::Unshown),
         Ok(Some(url)) if !args.gh_secret => return Ok(format!("{url}\n")),
-        Ok(Some(url)) => hand_over(url.as_str()).await,
+        Ok(Some(url)) => hand_over(url.as_str()).await.map_err(NotHandedOver::Gh),
     };
     match handed_over {
         Ok(()) => writeln!(output, "the secret PORT_WEBHOOK_INGEST_URL of the repository is set")?,
-        Err(why) => problems.push(format!(
-            "{why}; copy the URL of the webhook {} from Port (Data sources) to where PORT_WEBHOOK_INGEST_URL is kept, or run this \
-             again with --gh-secret",
-            webhook::IDENTIFIER
-        )),
+        Err(error) => problems.push(error.told()),
     }
     Ok(String::new())
 }
@@ -245,8 +261,7 @@ fn ingest_url(webhook: &Object) -> Option<Url> {
 
 /// Stores the URL as a secret of the repository with GitHub's own CLI, by standard input, so that it shows in no
 /// process list.
-async fn hand_over(url: &str) -> Result<(), String> {
-    let failed = |why: String| format!("gh secret set PORT_WEBHOOK_INGEST_URL failed: {}", printable(&why));
+async fn hand_over(url: &str) -> Result<(), Cause> {
     let mut command = Command::new("gh");
     command.args(["secret", "set", "PORT_WEBHOOK_INGEST_URL"]).kill_on_drop(true);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -261,10 +276,12 @@ async fn hand_over(url: &str) -> Result<(), String> {
         }
         child.wait_with_output().await
     };
-    match tokio::time::timeout(PATIENCE, running).await {
-        Err(_) => Err(failed(format!("it did not end within {} s", PATIENCE.as_secs()))),
-        Ok(Err(error)) => Err(failed(error.to_string())),
-        Ok(Ok(ended)) if ended.status.success() => Ok(()),
-        Ok(Ok(ended)) => Err(failed(format!("{}: {}", ended.status, String::from_utf8_lossy(&ended.stderr)))),
+    let ended = tokio::time::timeout(PATIENCE, running)
+        .await
+        .map_err(|error| Cause::told(format!("it did not end within {} s", PATIENCE.as_secs()), error))??;
+    if ended.status.success() {
+        Ok(())
+    } else {
+        Err(format!("{}: {}", ended.status, String::from_utf8_lossy(&ended.stderr)).into())
     }
 }

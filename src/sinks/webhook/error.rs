@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::engine::{Fault, SinkError};
-use crate::error::{Exit, Problem};
+use crate::error::{Cause, Exit, Problem};
 use crate::http::{Failure, RequestError};
 use crate::sinks::answers::{fault_of, reason_of};
 
@@ -22,7 +22,7 @@ pub(crate) enum WebhookError {
     Refused(String),
     /// Port accepted it, but the catalog does not show the result.
     #[error("Port took it and does not show it: {0}")]
-    Unshown(String),
+    Unshown(#[source] Cause),
 }
 
 impl Problem for WebhookError {
@@ -75,7 +75,8 @@ impl SinkError for WebhookError {
     fn reason(&self) -> String {
         match self {
             Self::Request { request, .. } => reason_of(request),
-            Self::Refused(why) | Self::Unshown(why) => why.clone(),
+            Self::Refused(why) => why.clone(),
+            Self::Unshown(cause) => cause.to_string(),
         }
     }
 }
@@ -115,7 +116,7 @@ mod tests {
                 assert_eq!(status(*one).fault(), fault, "{one}");
             }
         }
-        let connect = |obstacle| error(Failure::Connect { cause: "x".into(), obstacle }).fault();
+        let connect = |obstacle| error(Failure::Connect { source: "x".into(), obstacle }).fault();
         assert_eq!(connect(Obstacle::Network), Fault::Unreachable);
         for obstacle in [Obstacle::Certificate, Obstacle::Clock, Obstacle::Proxy] {
             assert_eq!(connect(obstacle), Fault::Denied);
@@ -140,7 +141,7 @@ mod tests {
     fn a_redirect_is_explained_and_a_wrong_key_too() {
         assert!(status(308).advice().unwrap().contains("redirects"));
         assert!(status(401).advice().unwrap().contains("PORT_WEBHOOK_INGEST_URL"));
-        let untrusted = Failure::Connect { cause: String::new(), obstacle: Obstacle::Certificate };
+        let untrusted = Failure::Connect { source: "".into(), obstacle: Obstacle::Certificate };
         assert!(error(untrusted).advice().unwrap().contains("CA"));
         assert!(error(Failure::Unreadable("x".into())).advice().unwrap().contains("a sign-in page or a proxy"));
         assert!(status(400).advice().unwrap().contains("audit log"));

@@ -29,6 +29,7 @@ pub(crate) use proof::Proof;
 
 use crate::config::{Payload, PortConfig, SecretUrl};
 use crate::engine::{Limits, Receipt, Sink};
+use crate::error::Cause;
 use crate::http::{self, Answer, Failure, Http, RequestError};
 use crate::model::{Change, Names};
 use crate::port::reset_in;
@@ -79,7 +80,8 @@ impl<'a> Webhook<'a> {
         let url: Url = url
             .expose()
             .parse()
-            .map_err(|_| RequestError::new(label.as_str(), Failure::Unsendable("its URL is invalid".into())))?;
+            .map_err(|error| Failure::Unsendable(Cause::told("its URL is invalid", error)))
+            .map_err(|failure| RequestError::new(label.as_str(), failure))?;
         secrets::keep_key_of(&url);
         let PortConfig { concurrency: in_flight, payload, .. } = *config;
         let signer = config.signing.as_ref().map(Signer::new);
@@ -215,7 +217,7 @@ fn is_ports(answer: &Answer) -> Result<(), Failure> {
             let kind = answer.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
             let kind = if body.is_empty() { "no body" } else { kind.unwrap_or("no content type") };
             let status = answer.status.as_u16();
-            Err(Failure::Unreadable(format!("status {status} with {kind} is not what Port answers")))
+            Err(Failure::Unreadable(format!("status {status} with {kind} is not what Port answers").into()))
         }
     }
 }

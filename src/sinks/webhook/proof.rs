@@ -18,6 +18,7 @@ use super::envelope::{Envelope, body};
 use super::error::WebhookError;
 use crate::comparison::{Blueprint, Hook, HookError, Normal, differences, of_url};
 use crate::config::{Payload, PortConfig, SecretUrl, Verify};
+use crate::error::Cause;
 use crate::mapping::Operation;
 use crate::port::{Port, PortError, Refusal};
 use crate::text::printable;
@@ -76,7 +77,8 @@ struct Waited {
 enum Shown {
     AsPosted,
     /// What Port holds instead, as of the last lookup.
-    NotYet(String),
+    NotYet(Cause),
+    /// What the audit log says.
     Refused(String),
 }
 
@@ -144,13 +146,13 @@ impl Proof {
     }
 
     /// Registers the entities that an envelope's operations make, or says why it makes none.
-    async fn wait_for(&self, made: Vec<Result<Operation, String>>, since: Timestamp) -> Result<Vec<Key>, String> {
+    async fn wait_for(&self, made: Vec<Result<Operation, Cause>>, since: Timestamp) -> Result<Vec<Key>, Cause> {
         let mut wanted: BTreeMap<Key, Option<Vec<Value>>> = BTreeMap::new();
         let mut dropped = None;
         for operation in made {
             match operation {
                 Ok(Operation::Upsert(entity)) => {
-                    let body = serde_json::from_slice(&entity.body).map_err(|error| error.to_string())?;
+                    let body = serde_json::from_slice(&entity.body)?;
                     let key = (entity.blueprint, entity.identifier);
                     wanted.entry(key).or_default().get_or_insert_default().push(body);
                 }
@@ -161,13 +163,13 @@ impl Proof {
             }
         }
         if let Some(why) = dropped.filter(|_| wanted.is_empty()) {
-            return Err(format!("the webhook's mapping makes nothing of it: {why}"));
+            return Err(Cause::told(format!("the webhook's mapping makes nothing of it: {why}"), why));
         }
         let mut found = Vec::with_capacity(wanted.len());
         for (key, bodies) in wanted {
-            let blueprint = self.blueprint(&key.0).await.map_err(|error| error.to_string())?;
+            let blueprint = self.blueprint(&key.0).await?;
             if bodies.is_some() && !blueprint.is_there() {
-                return Err(format!("Port has no blueprint {}", printable(&key.0)));
+                return Err(format!("Port has no blueprint {}", printable(&key.0)).into());
             }
             let normals = |bodies: Vec<Value>| bodies.iter().filter_map(|body| blueprint.normal(body)).collect();
             found.push((key, bodies.map(normals)));
@@ -175,7 +177,7 @@ impl Proof {
         let mut waited_for = self.waited_for.borrow_mut();
         let keys = found.into_iter().map(|(key, wanted)| {
             let posts = waited_for.get(&key).map_or(0, |waited| waited.posts) + 1;
-            let shown = Shown::NotYet("was not looked for".to_owned());
+            let shown = Shown::NotYet("was not looked for".into());
             waited_for.insert(key.clone(), Waited { wanted, since, posts, shown });
             key
         });
@@ -205,7 +207,7 @@ impl Proof {
         }
     }
 
-    fn outcome(&self, keys: &Result<Vec<Key>, String>) -> Result<(), WebhookError> {
+    fn outcome(&self, keys: &Result<Vec<Key>, Cause>) -> Result<(), WebhookError> {
         let keys = keys.as_ref().map_err(|why| WebhookError::Unshown(why.clone()))?;
         let waited_for = self.waited_for.borrow();
         let mut unshown = None;
@@ -220,7 +222,8 @@ impl Proof {
                     } else {
                         "these credentials may not read its audit log, which says why"
                     };
-                    unshown = Some(WebhookError::Unshown(format!("{} {what}; {audit}", of())));
+                    let text = format!("{} {what}; {audit}", of());
+                    unshown = Some(WebhookError::Unshown(Cause::told(text, what.clone())));
                 }
             }
         }
@@ -267,7 +270,7 @@ impl Proof {
             let Some(waited) = waited_for.get_mut(&(name.to_owned(), identifier.clone())) else { continue };
             let shown = match &asked {
                 Ok(()) => waited.compare(&blueprint, held.get(identifier)),
-                Err(error) => Shown::NotYet(format!("could not be looked for: {error}")),
+                Err(error) => Shown::NotYet(Cause::told(format!("could not be looked for: {error}"), error.clone())),
             };
             found += usize::from(matches!(shown, Shown::AsPosted));
             waited.shown = shown;
@@ -305,8 +308,8 @@ impl Waited {
     fn compare(&self, blueprint: &Blueprint, held: Option<&Value>) -> Shown {
         match (&self.wanted, held) {
             (None, None) => Shown::AsPosted,
-            (None, Some(_)) => Shown::NotYet("is still there".to_owned()),
-            (Some(_), None) => Shown::NotYet("is not there".to_owned()),
+            (None, Some(_)) => Shown::NotYet("is still there".into()),
+            (Some(_), None) => Shown::NotYet("is not there".into()),
             (Some(wanted), Some(held)) => {
                 let fields = |(place, normal): &(usize, Normal)| {
                     blueprint.normal_by(*place, held).map_or(Vec::new(), |held| differences(normal, &held))
@@ -316,7 +319,7 @@ impl Waited {
                 if fields.is_empty() {
                     Shown::AsPosted
                 } else {
-                    Shown::NotYet(format!("has other values in {}", fields.join(", ")))
+                    Shown::NotYet(format!("has other values in {}", fields.join(", ")).into())
                 }
             }
         }

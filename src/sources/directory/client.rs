@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 use super::error::DirectoryError;
 use crate::azure::api::{Api, Effort, Unlimited};
 use crate::config::EntraKind;
+use crate::error::Cause;
 use crate::http::{self, RequestError};
 
 /// Ids per request ("directoryObject: getByIds", Microsoft Graph v1.0 reference).
@@ -76,7 +77,7 @@ impl Client {
 
     /// A URL from Graph. It is requested with the access token, so it may only lead to Graph.
     pub(super) fn link(&self, kind: EntraKind, link: &str) -> Result<Url, DirectoryError> {
-        let url = link.parse().map_err(|_| unreadable(kind, "a link is not a URL"))?;
+        let url = link.parse().map_err(|error| unreadable(kind, Cause::told("a link is not a URL", error)))?;
         self.api.own(url).map_err(|error| DirectoryError::new(kind, error.into()))
     }
 
@@ -148,6 +149,6 @@ impl Client {
     }
 }
 
-pub(super) fn unreadable(kind: EntraKind, problem: &str) -> DirectoryError {
-    DirectoryError::Unreadable { kind, problem: problem.to_owned() }
+pub(super) fn unreadable(kind: EntraKind, cause: impl Into<Cause>) -> DirectoryError {
+    DirectoryError::Unreadable { kind, source: cause.into() }
 }

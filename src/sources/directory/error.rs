@@ -4,7 +4,7 @@ use reqwest::StatusCode;
 
 use crate::azure::api::ApiError;
 use crate::config::EntraKind;
-use crate::error::{Exit, Problem};
+use crate::error::{Cause, Exit, Problem};
 use crate::http::{Failure, RequestError};
 
 /// Why objects of a kind were not read, or not all of them.
@@ -18,8 +18,8 @@ pub(crate) enum DirectoryError {
         .kind.name(), .kind.role()
     )]
     Denied { kind: EntraKind, source: ApiError },
-    #[error("Microsoft Graph, {}: {problem}", .kind.name())]
-    Unreadable { kind: EntraKind, problem: String },
+    #[error("Microsoft Graph, {}: {source}", .kind.name())]
+    Unreadable { kind: EntraKind, source: Cause },
     /// The receiver takes nothing more.
     #[error("stopped before everything was read")]
     Stopped,

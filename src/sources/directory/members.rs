@@ -11,6 +11,7 @@ use super::error::DirectoryError;
 use super::object::Member;
 use super::round::guid_of;
 use crate::config::{Entra, EntraKind};
+use crate::error::Cause;
 
 /// The page size to request for a list, the largest that Graph allows.
 const PAGE: usize = 999;
@@ -93,8 +94,9 @@ impl Client {
                     Err(error) => return Err(error),
                 };
                 for item in &page.value {
-                    let member = serde_json::from_str(item.get())
-                        .map_err(|_| unreadable(kind, "a list of members has an item that is not an object"))?;
+                    let member = serde_json::from_str(item.get()).map_err(|error| {
+                        unreadable(kind, Cause::told("a list of members has an item that is not an object", error))
+                    })?;
                     members.add(&member, entra);
                 }
                 let Some(next) = page.next else { break };
@@ -146,8 +148,9 @@ impl Client {
                     page => page?,
                 };
                 for item in &page.value {
-                    let named: Named = serde_json::from_str(item.get())
-                        .map_err(|_| unreadable(kind, "a list of groups has an item that is not an object"))?;
+                    let named: Named = serde_json::from_str(item.get()).map_err(|error| {
+                        unreadable(kind, Cause::told("a list of groups has an item that is not an object", error))
+                    })?;
                     if named.kind == "#microsoft.graph.group" {
                         groups.insert(named.id.to_lowercase());
                     }

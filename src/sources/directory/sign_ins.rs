@@ -13,6 +13,7 @@ use super::error::DirectoryError;
 use super::{Directory, Ended, deliver};
 use crate::config::{EntraKind, EntraMember};
 use crate::engine::Intake;
+use crate::error::Cause;
 use crate::id::is_guid;
 use crate::model::{Finding, Operation, Scope};
 
@@ -57,7 +58,7 @@ struct Activity {
 impl User {
     fn parse(item: &str) -> Result<Self, DirectoryError> {
         let user: Self = serde_json::from_str(item)
-            .map_err(|_| unreadable(KIND, "the answer contains an item that is not a user"))?;
+            .map_err(|error| unreadable(KIND, Cause::told("the answer contains an item that is not a user", error)))?;
         let id = user.id.to_lowercase();
         if is_guid(&id) { Ok(Self { id, ..user }) } else { Err(unreadable(KIND, "the id of a user is not a GUID")) }
     }

@@ -67,7 +67,7 @@ impl<'a, P: Pages> Reader<'a, P> {
                 (None, Some(group)) => in_group(record, group),
                 (None, None) => Ok(record),
             };
-            findings.push(finding.map_err(|error| self.unreadable(&error))?);
+            findings.push(finding.map_err(|error| self.unreadable(error))?);
         }
         Ok(findings)
     }
@@ -89,7 +89,7 @@ impl<'a, P: Pages> Reader<'a, P> {
                 None => Ok(finding),
             }
         });
-        findings.collect::<Result<_, _>>().map_err(|error| self.unreadable(&error))
+        findings.collect::<Result<_, _>>().map_err(|error| self.unreadable(error))
     }
 
     /// The rows of the groups that these ids are in.

@@ -182,8 +182,8 @@ impl Client {
     async fn post(&self, name: &'static str, question: &Question<'_>, effort: Effort) -> Result<Packed, GraphError> {
         let failed = |source: ApiError| GraphError::Request { query: name, source };
         let url = self.arm.url(PATH).map_err(|error| failed(error.into()))?;
-        let body = serde_json::to_vec(question)
-            .map_err(|error| self.unreadable(name, Failure::Unreadable(error.to_string())))?;
+        let body =
+            serde_json::to_vec(question).map_err(|error| self.unreadable(name, Failure::Unreadable(error.into())))?;
         let answer = self.arm.post(url, Bytes::from(body), &self.quota, effort).await.map_err(failed)?;
         self.queries.fetch_add(1, Ordering::Relaxed);
         if left_subscriptions_out(answer.headers()) { Err(GraphError::LeftOut { query: name }) } else { Ok(answer) }

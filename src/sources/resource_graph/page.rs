@@ -40,7 +40,7 @@ impl<'a> Body<'a> {
         match answer.error {
             Some(error) => {
                 let (rows, error) = (answer.data.0.len(), error.get());
-                Err(Failure::Unreadable(format!("it has an error beside its {rows} rows: {error}")))
+                Err(Failure::Unreadable(format!("it has an error beside its {rows} rows: {error}").into()))
             }
             None => Ok(answer),
         }
@@ -51,7 +51,7 @@ impl<'a> Body<'a> {
         let rows = self.data.0.len() as u64;
         match self.count {
             Some(count) if count != rows => {
-                Err(Failure::Unreadable(format!("it says that it has {count} rows, and has {rows}")))
+                Err(Failure::Unreadable(format!("it says that it has {count} rows, and has {rows}").into()))
             }
             _ => Ok(()),
         }
@@ -117,7 +117,7 @@ impl Page {
         let mut kinds = Kinds::default();
         let texts = &answer.data.0;
         let rows = texts.iter().map(|row| Row::parse(body.slice_ref(row.get().as_bytes()), scope, &mut kinds));
-        let rows: Vec<Row> = rows.collect::<Result<_, _>>().map_err(|error| Failure::Unreadable(error.to_string()))?;
+        let rows: Vec<Row> = rows.collect::<Result<_, _>>().map_err(|error| Failure::Unreadable(error.into()))?;
         answer.check_count()?;
         let came = rows.len() as u64;
         let (rows, duplicates) = one_of_each(rows, texts);

@@ -459,8 +459,8 @@ impl<'a, P: Pages> Reader<'a, P> {
     }
 
     /// The error for an answer, put together here, that makes no sense.
-    pub(super) fn unreadable(&self, error: &serde_json::Error) -> GraphError {
-        let failure = Failure::Unreadable(error.to_string());
+    pub(super) fn unreadable(&self, error: serde_json::Error) -> GraphError {
+        let failure = Failure::Unreadable(error.into());
         GraphError::Request { query: self.query.name(), source: RequestError::new(self.query.name(), failure).into() }
     }
 

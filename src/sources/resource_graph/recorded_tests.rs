@@ -249,7 +249,10 @@ fn a_table_is_no_answer() {
         "resultTruncated": "true"
     });
     let error = Page::parse(&Bytes::from(body.to_string()), &config::Scope::default()).unwrap_err();
-    assert!(matches!(&error, Failure::Unreadable(problem) if problem.contains("an array of rows")), "{error}");
+    assert!(
+        matches!(&error, Failure::Unreadable(problem) if problem.to_string().contains("an array of rows")),
+        "{error}"
+    );
     assert_eq!(failed(error).trouble(), Some(Trouble::Broken));
 }
 
