@@ -151,6 +151,11 @@ impl RequestError {
         }
     }
 
+    /// Another attempt, after the server's `Retry-After` and at least this wait.
+    pub(crate) fn again(&self, least: Duration) -> Next {
+        Next::Again { after: self.retry_after(), least }
+    }
+
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match &self.failure {
             Failure::Status(error) => error.retry_after,

@@ -250,14 +250,13 @@ impl Api {
         let next = |error: &ApiError| {
             // The credential's own failures were retried where they arose.
             let ApiError::Request(error) = error else { return Next::GiveUp };
-            let again = || Next::Again { after: error.retry_after(), least: limiter.wait() };
             if error.status() == Some(StatusCode::TOO_MANY_REQUESTS) {
                 since = Instant::now();
-                return again();
+                return error.again(limiter.wait());
             }
             failures += 1;
             let is_enough = since.elapsed() >= effort.patience() || effort == Effort::Brief && failures > 1;
-            if error.is_transient() && !is_enough { again() } else { Next::GiveUp }
+            if error.is_transient() && !is_enough { error.again(limiter.wait()) } else { Next::GiveUp }
         };
         let timeout = effort.timeout(self.http.limits().azure_timeout);
         let answer = self

@@ -215,9 +215,7 @@ async fn ask(
             Err(refused)
         }
     };
-    let next = |error: &RequestError| {
-        if again(error) { Next::Again { after: error.retry_after(), least: Duration::ZERO } } else { Next::GiveUp }
-    };
+    let next = |error: &RequestError| if again(error) { error.again(Duration::ZERO) } else { Next::GiveUp };
     http.retrying(label, Some(deadline), next, attempt).await
 }
 

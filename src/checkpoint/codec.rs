@@ -126,8 +126,6 @@ pub(super) struct Packed {
     length: u8,
     bytes: [u8; Self::LONGEST],
     names: Names,
-    /// Of the entry: it is asked for of all that lie in memory.
-    is_open: bool,
 }
 
 const THERE: u8 = 1 << 2;
@@ -167,7 +165,7 @@ impl Packed {
         let flags = state | flag(entry.there, THERE) | flag(entry.unread, UNREAD) | scope << 4 | absent << 6;
         let at = entry.at.map(of_time).or(entry.names.is_known().then_some(NEVER));
         let names = entry.names.clone();
-        let mut packed = Self { length: 0, bytes: [0; Self::LONGEST], names, is_open: entry.is_open() };
+        let mut packed = Self { length: 0, bytes: [0; Self::LONGEST], names };
         packed.push(&[flags]);
         for number in [content.map(|content| content.0.to_le_bytes()), since.map(of_time), at] {
             packed.push(number.as_ref().map_or(&[][..], |number| number));
@@ -192,9 +190,9 @@ impl Packed {
             [NAMED, names @ ..] => Names::from_text(std::str::from_utf8(names).ok()?),
             _ => return None,
         };
-        let mut packed = Self { length: 0, bytes: [0; Self::LONGEST], names, is_open: false };
+        let mut packed = Self { length: 0, bytes: [0; Self::LONGEST], names };
         packed.push(numbers);
-        packed.is_open = packed.entry().filter(|_| packed.numbers() == numbers)?.is_open();
+        packed.entry().filter(|_| packed.numbers() == numbers)?;
         Some(packed)
     }
 
@@ -255,7 +253,7 @@ impl Packed {
     }
 
     pub(super) fn is_open(&self) -> bool {
-        self.is_open
+        self.entry().is_some_and(|entry| entry.is_open())
     }
 }
 

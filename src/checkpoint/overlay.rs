@@ -61,7 +61,7 @@ pub(super) enum Journal {
 }
 
 /// A save that has begun.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Save {
     pub(super) number: Number,
     /// How many entries go into the journal.
@@ -155,10 +155,10 @@ impl Overlay {
         }
         let mut kept = number;
         let mut puts = Vec::with_capacity(unsaved);
-        for found in &self.slots {
-            kept = kept.min(found.1.save);
-            if found.1.save == number {
-                puts.push(put(found));
+        for (key, slot) in &self.slots {
+            kept = kept.min(slot.save);
+            if slot.save == number {
+                puts.push(put((key, slot)));
             }
         }
         let stale = self.journal.range(..kept).map(|(save, _)| *save).collect();

@@ -106,7 +106,7 @@ impl Checkpoint {
             // What is read while it folds is read as it was before, beneath what lies over it.
             self.tables()?;
         }
-        let (save, journal) = overlay.begin(folds, journal);
+        let (save, puts) = overlay.begin(folds, journal);
         let save = Arc::new(save);
         let shards = memory.shards.take_changed();
         let shard_numbers = shards.iter().map(|(_, shard)| shard.number).collect();
@@ -126,7 +126,7 @@ impl Checkpoint {
             meta.push((table::KINDS, kinds.join("\n")));
             meta.push((table::CURSORS, serde_json::to_string(&memory.cursors)?));
         }
-        let batch = Batch { save: Arc::clone(&save), journal, block: self.sizes.block, shards, meta };
+        let batch = Batch { save: Arc::clone(&save), journal: puts, block: self.sizes.block, shards, meta };
         Ok(Some((batch, Taken { save, shard_numbers, is_meta })))
     }
 }

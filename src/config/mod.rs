@@ -51,8 +51,8 @@ pub use error::{ConfigError, Problem};
 pub use forget::forget_id;
 pub use limits::Limits;
 pub use log::{LogConfig, LogFormat};
-use mode::Extent;
 pub use mode::Mode;
+use mode::ModeSettings;
 pub use names::spelling_hints;
 pub use port::{Payload, PortApi, PortConfig, Verify};
 pub use proxies::Proxies;
@@ -113,7 +113,7 @@ impl Config {
     pub fn load(settings: &Settings, environment: Environment<'_>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(settings, environment);
         let dry_run = reader.flag("DRY_RUN", settings.dry_run.as_deref());
-        let Extent { mode, resend_all, prune } = reader.extent();
+        let ModeSettings { mode, resend_all, prune } = reader.mode_settings();
         let entra = reader.entra();
         let (resources, has_entra) = reader.sources(&entra.kinds);
         let config = Self {
@@ -203,7 +203,7 @@ impl QueryConfig {
     pub fn load(settings: &Settings, environment: Environment<'_>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(settings, environment);
         let config = Self {
-            mode: reader.extent().mode,
+            mode: reader.mode_settings().mode,
             scope: reader.scope(),
             window: reader.window(),
             checkpoint: reader.checkpoint(),

@@ -29,7 +29,7 @@ const LONGEST_WINDOW_MINUTES: u64 = 6 * 24 * 60;
 
 /// What a run reads, and what makes it read everything.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Extent {
+pub(super) struct ModeSettings {
     pub(super) mode: Mode,
     pub(super) resend_all: bool,
     /// The percentage up to which the run may prune; `None` for no pruning.
@@ -38,9 +38,9 @@ pub(super) struct Extent {
 
 impl Reader<'_> {
     /// The mode of the next run, whatever makes it a full one.
-    pub(super) fn extent(&mut self) -> Extent {
+    pub(super) fn mode_settings(&mut self) -> ModeSettings {
         let (mode, resend_all, prune) = (self.mode(), self.resend_all(), self.prune());
-        Extent { mode: if resend_all || prune.is_some() { Mode::Full } else { mode }, resend_all, prune }
+        ModeSettings { mode: if resend_all || prune.is_some() { Mode::Full } else { mode }, resend_all, prune }
     }
 
     pub(super) fn mode(&mut self) -> Mode {
@@ -105,17 +105,17 @@ mod tests {
             ..Settings::default()
         };
         for (settings, resend_all, prune) in [(resending, true, None), (pruning, false, Some(10))] {
-            let extent = |mode: &str| {
-                read(&Settings { mode: Some(mode.into()), ..settings.clone() }, &[], Reader::extent)
+            let read_with = |mode: &str| {
+                read(&Settings { mode: Some(mode.into()), ..settings.clone() }, &[], Reader::mode_settings)
                     .map_err(|error| error.to_string())
             };
             for mode in ["", "incremental"] {
-                assert_eq!(extent(mode), Ok(Extent { mode: Mode::Full, resend_all, prune }));
+                assert_eq!(read_with(mode), Ok(ModeSettings { mode: Mode::Full, resend_all, prune }));
             }
-            assert!(extent("both").unwrap_err().contains("SYNC_MODE is \"both\""));
+            assert!(read_with("both").unwrap_err().contains("SYNC_MODE is \"both\""));
         }
-        let plain = Extent { mode: Mode::Incremental, resend_all: false, prune: None };
-        assert_eq!(read(&Settings::default(), &[], Reader::extent).unwrap(), plain);
+        let plain = ModeSettings { mode: Mode::Incremental, resend_all: false, prune: None };
+        assert_eq!(read(&Settings::default(), &[], Reader::mode_settings).unwrap(), plain);
     }
 
     #[test]
